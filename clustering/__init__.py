@@ -1,0 +1,1 @@
+"""Languages as points: codes, typology, overlap, clusters and source ranking. No torch here."""

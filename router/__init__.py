@@ -1,0 +1,1 @@
+"""Text to weights over experts to tokens: language identification, policies, mixture."""
