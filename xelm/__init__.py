@@ -1,0 +1,52 @@
+"""xelm: expert language models for groups of related languages, trained apart and routed together.
+
+The public API, loaded on first use so that `import xelm` stays fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clustering import ClusterPlan, cluster_languages, rank_sources
+    from clustering.errors import BadInput
+    from xelm.experts import ExpertSet
+    from xelm.pipeline import train
+    from xelm.recipe import Recipe
+    from xelm.routed import RoutedLM
+
+__version__ = "0.1.0"
+__all__ = [
+    "BadInput",
+    "ClusterPlan",
+    "ExpertSet",
+    "Recipe",
+    "RoutedLM",
+    "cluster_languages",
+    "rank_sources",
+    "train",
+]
+
+_HOME = {
+    "BadInput": "clustering.errors",
+    "ClusterPlan": "clustering",
+    "ExpertSet": "xelm.experts",
+    "Recipe": "xelm.recipe",
+    "RoutedLM": "xelm.routed",
+    "cluster_languages": "clustering",
+    "rank_sources": "clustering",
+    "train": "xelm.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'xelm' has no attribute '{name}'")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

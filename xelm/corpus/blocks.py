@@ -1,0 +1,38 @@
+"""Blocks of a fixed number of tokens, cut from a token store without padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xelm.corpus.store import TokenStore
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A language's training tokens as blocks; the last block is filled up from the first document.
+
+    Shape letters: B blocks asked for, T tokens of a block.
+    """
+
+    store: TokenStore
+    sequence_length: int
+
+    def __len__(self) -> int:
+        return -(-len(self.store.tokens) // self.sequence_length)
+
+    def take(self, indices_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The blocks of these indices.
+
+        Returns:
+            `input_ids` (B, T) int64, and `position_ids` (B, T) int64, which begin again at 0 with every document:
+            a model that follows them keeps documents apart, and their zeros are the tokens nobody predicts.
+        """
+        offsets_T = np.arange(self.sequence_length)
+        places_BT = (indices_B[:, None] * self.sequence_length + offsets_T) % len(self.store.tokens)
+        document_BT = np.searchsorted(self.store.starts, places_BT, side="right") - 1
+        begins_BT = self.store.starts[document_BT] == places_BT
+        begins_BT[:, 0] = True
+        first_BT = np.maximum.accumulate(np.where(begins_BT, offsets_T, 0), axis=1)
+        return self.store.tokens[places_BT].astype(np.int64), offsets_T - first_BT

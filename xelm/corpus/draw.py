@@ -1,0 +1,72 @@
+"""Which block comes when: drawn once from a seed, so that any step of any run can be found again."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def sampling_shares(sizes: Mapping[str, int], temperature: float) -> dict[str, float]:
+    """Share of each language: p ∝ size^(1/temperature), summing to 1 (Devlin et al. 2019; temperature 1 is by size).
+
+    Args:
+        sizes: Tokens or blocks of each language, > 0.
+        temperature: > 0; large makes the shares equal.
+    """
+    logits = np.array([np.log(size) / temperature for size in sizes.values()])
+    weights = np.exp(logits - logits.max())
+    return dict(zip(sizes, (weights / weights.sum()).tolist(), strict=True))
+
+
+def apportion(total: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """Whole numbers that sum to `total` in proportion to `shares` (largest remainder; ties to the first)."""
+    scale = sum(shares.values())
+    exact = {name: total * share / scale for name, share in shares.items()}
+    counts = {name: int(value) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])
+    for name in by_remainder[: total - sum(counts.values())]:
+        counts[name] += 1
+    return counts
+
+
+@dataclass(frozen=True)
+class DrawOrder:
+    """The blocks of a whole training, in order: block `block[i]` of language `languages[language[i]]`."""
+
+    languages: tuple[str, ...]
+    language: np.ndarray
+    block: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.language)
+
+
+def draw_order(
+    num_blocks: Mapping[str, int], shares: Mapping[str, float], num_draws: int, *, seed: int, name: str
+) -> DrawOrder:
+    """Draw blocks so that each language comes as often as its share says, spread evenly at random.
+
+    Every block of a language comes once before any comes twice, each time round in a new order.
+
+    Args:
+        num_blocks: Blocks there are of each language.
+        shares: Share of each language in the draws.
+        num_draws: Blocks to draw.
+        seed: Of the run.
+        name: Of the stage (`base`, an expert's name), so that stages differ.
+    """
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    languages = tuple(sorted(num_blocks))
+    counts = apportion(num_draws, {code: shares[code] for code in languages})
+    language = np.repeat(np.arange(len(languages)), [counts[code] for code in languages])
+    rng.shuffle(language)
+    block = np.empty(num_draws, dtype=np.int64)
+    for index, code in enumerate(languages):
+        rounds = -(-counts[code] // num_blocks[code])
+        order = [rng.permutation(num_blocks[code]) for _ in range(rounds)]
+        if order:
+            block[language == index] = np.concatenate(order)[: counts[code]]
+    return DrawOrder(languages, language, block)

@@ -1,0 +1,74 @@
+"""Train, valid and test: taken from the rows, or made by a hash of the text, so that they never move."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+
+from clustering.errors import BadInput
+from xelm.corpus.lines import SPLITS, Row
+
+SMALL_CORPUS = 200
+"""Below this many documents a share by hash alone may leave a split empty, so documents are ranked by hash."""
+_PIECES = 30
+_SENTENCE_END = re.compile(r"(?<=[.!?।။])\s+|(?<=[。！？])\s*")
+
+
+def split_rows(rows: Iterable[Row], *, valid: float, test: float, name: str) -> Iterator[Row]:
+    """Rows in order, each with split `train`, `valid` or `test`.
+
+    Where any row names its split, the rows' own word holds (a row without one is train). Otherwise the first 8
+    hexadecimal digits of SHA-256 of the text decide. With fewer than 200 documents they are ranked by that hash, and
+    at least one goes to each split; with fewer than 30, documents are first cut at line and sentence ends.
+
+    Args:
+        rows: Documents of one language; read as a stream.
+        valid: Share held out for decisions, in [0, 1).
+        test: Share held out for results, in [0, 1).
+        name: Language, for messages.
+
+    Raises:
+        BadInput: If the text is too short to be split.
+    """
+    stream = iter(rows)
+    head = list(itertools.islice(stream, SMALL_CORPUS))
+    whole = itertools.chain(head, stream)
+    if any(row.split for row in head):
+        for row in whole:
+            yield Row(row.text, SPLITS[row.split or "train"], row.id)
+    elif len(head) < SMALL_CORPUS:
+        yield from _split_small(head, valid, test, name)
+    else:
+        for row in whole:
+            yield Row(row.text, _by_share(_hash_share(row.text), valid, test), row.id)
+
+
+def _hash_share(text: str) -> float:
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32
+
+
+def _by_share(share: float, valid: float, test: float) -> str:
+    return "valid" if share < valid else "test" if share < valid + test else "train"
+
+
+def _split_small(rows: list[Row], valid: float, test: float, name: str) -> Iterator[Row]:
+    pieces = rows if len(rows) >= _PIECES else [piece for row in rows for piece in _cut(row)]
+    num_valid = max(1, round(valid * len(pieces))) if valid else 0
+    num_test = max(1, round(test * len(pieces))) if test else 0
+    if len(pieces) <= num_valid + num_test:
+        raise BadInput(
+            f"{name}: {len(pieces)} document(s) are too few to hold out valid and test text. Add text."
+        )
+    order = sorted(range(len(pieces)), key=lambda i: (_hash_share(pieces[i].text), i))
+    valid_at, test_at = set(order[:num_valid]), set(order[num_valid : num_valid + num_test])
+    for i, piece in enumerate(pieces):
+        yield Row(piece.text, "valid" if i in valid_at else "test" if i in test_at else "train", piece.id)
+
+
+def _cut(row: Row) -> list[Row]:
+    lines = [line for line in row.text.splitlines() if line.strip()]
+    sentences = [s for line in lines for s in re.split(r"(?<=[.!?।။።。！？])\s*", line) if s.strip()]
+    group = max(1, len(sentences) // _PIECES)
+    return [Row(" ".join(sentences[i : i + group]), None, row.id) for i in range(0, len(sentences), group)]

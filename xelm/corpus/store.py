@@ -1,0 +1,173 @@
+"""The token store: each language tokenised once into flat files that every expert reads as a memory map."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clustering.errors import BadInput
+from clustering.files import atomic_write, read_json, write_json
+from xelm.corpus.lines import Row
+from xelm.corpus.sources import Source
+from xelm.corpus.splits import split_rows
+from xelm.recipe import Data
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_BATCH = 256
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class LanguageCounts:
+    """What was read for one language."""
+
+    documents: int = 0
+    bytes: int = 0
+    """UTF-8 bytes of the training text."""
+    tokens: int = 0
+    duplicates: int = 0
+    """Training documents left out because the same text came before."""
+    skipped_lines: int = 0
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """The stored tokens of one language.
+
+    `tokens` (N,): training documents one after another, each begun by the tokenizer's BOS (or EOS) and closed by
+    its EOS. `starts` (D,): where the documents begin, ascending.
+    """
+
+    code: str
+    tokens: np.ndarray
+    starts: np.ndarray
+    counts: LanguageCounts
+
+
+def boundary_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """The tokens put before and after each document: ([BOS or EOS], [EOS]), empty where there is none."""
+    bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    eos = tokenizer.eos_token_id
+    return ([] if bos is None else [bos]), ([] if eos is None else [eos])
+
+
+def training_texts(source: Source, data: Data) -> Iterator[str]:
+    """The training documents of a language, as text."""
+    skipped: list[str] = []
+    rows = source.rows(data.text_field, skipped if data.on_bad_line == "skip" else None)
+    split = split_rows(rows, valid=data.valid_fraction, test=data.test_fraction, name=source.code)
+    return (row.text for row in split if row.split == "train")
+
+
+def open_store(folder: Path, code: str) -> TokenStore:
+    """Open what `build_store` wrote."""
+    info = read_json(folder / "counts.json")
+    tokens = np.memmap(folder / "tokens.bin", dtype=info["dtype"], mode="r")
+    return TokenStore(code, tokens, np.load(folder / "starts.npy"), LanguageCounts(**info["counts"]))
+
+
+def build_store(
+    folder: Path, source: Source, data: Data, tokenizer: PreTrainedTokenizerBase, *, vocab_size: int
+) -> TokenStore:
+    """Read, split, deduplicate and tokenise a language's text into `folder`, which appears whole.
+
+    Held-out documents go to `heldout.jsonl` beside the tokens, at most `data.heldout_bytes` a split.
+
+    Raises:
+        BadInput: For lines that cannot be read (unless the recipe skips them) and text with no training tokens.
+    """
+    if not (folder / "counts.json").is_file():
+        with atomic_write(folder) as partial:
+            partial.mkdir()
+            _write_store(partial, source, data, tokenizer, np.uint16 if vocab_size <= 2**16 else np.uint32)
+    return open_store(folder, source.code)
+
+
+def _write_store(
+    folder: Path,
+    source: Source,
+    data: Data,
+    tokenizer: PreTrainedTokenizerBase,
+    dtype: type[np.unsignedinteger[Any]],
+) -> None:
+    counts, skipped, starts = LanguageCounts(), list[str](), list[int]()
+    rows = source.rows(data.text_field, skipped if data.on_bad_line == "skip" else None)
+    split = split_rows(rows, valid=data.valid_fraction, test=data.test_fraction, name=source.code)
+    heldout = _HeldOut(data.heldout_bytes)
+    with (folder / "tokens.bin").open("wb") as out:
+        for batch in _batches(_train_rows(split, heldout, counts)):
+            for ids in _tokenise(batch, tokenizer):
+                starts.append(counts.tokens)
+                counts.tokens += len(ids)
+                out.write(np.asarray(ids, dtype=dtype).tobytes())
+    counts.skipped_lines = len(skipped)
+    if skipped:
+        logger.warning("%s: %d bad line(s) skipped, the first: %s", source.code, len(skipped), skipped[0])
+    if not counts.tokens:
+        raise BadInput(f"{source.code}: no training text. Rows say their split: some must be 'train'.")
+    np.save(folder / "starts.npy", np.asarray(starts, dtype=np.int64))
+    heldout.write(folder / "heldout.jsonl")
+    write_json(folder / "counts.json", {"dtype": np.dtype(dtype).name, "counts": asdict(counts)})
+
+
+def _train_rows(rows: Iterable[Row], heldout: _HeldOut, counts: LanguageCounts) -> Iterator[str]:
+    seen: set[int] = set()
+    for row in rows:
+        if row.split != "train":
+            heldout.add(row)
+            continue
+        key = hash(row.text)
+        if key in seen:
+            counts.duplicates += 1
+            continue
+        seen.add(key)
+        counts.documents += 1
+        counts.bytes += len(row.text.encode())
+        yield row.text
+
+
+def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
+    while batch := list(itertools.islice(texts, _BATCH)):
+        yield batch
+
+
+def _tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
+    before, after = boundary_tokens(tokenizer)
+    # verbose=False: a document longer than the model's context is cut into blocks later, no cause for a warning.
+    for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]:
+        yield [*before, *ids, *after]
+
+
+class _HeldOut:
+    """Held-out documents of a language, up to a number of bytes for each split."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.rows: list[Row] = []
+        self.used_bytes = {"valid": 0, "test": 0}
+
+    def add(self, row: Row) -> None:
+        split = row.split or ""
+        room = self.limit_bytes - self.used_bytes[split]
+        if room <= 0:
+            return
+        text = row.text.encode()[:room].decode("utf-8", errors="ignore")
+        self.used_bytes[split] += len(text.encode())
+        if text.strip():
+            self.rows.append(Row(text, split, row.id))
+
+    def write(self, path: Path) -> None:
+        import json
+
+        lines = (
+            json.dumps({"id": r.id, "split": r.split, "text": r.text}, ensure_ascii=False) for r in self.rows
+        )
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -1,0 +1,124 @@
+"""The base model and its tokenizer: from the hub, from a path, or small and new."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clustering.errors import BadInput
+from xelm.recipe import Base, NewBase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_DEFAULT_SEQUENCE_LENGTH = 1024
+
+
+def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a hub id or path, padding on the left.
+
+    Raises:
+        BadInput: If there is none there.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"no tokenizer in '{name}' (a hub id or a local path): {_first_line(error)}") from None
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(name: str, **options: Any) -> PreTrainedModel:
+    """A causal language model by hub id or path, weights from safetensors.
+
+    Args:
+        name: Hub id or path.
+        options: Passed to `from_pretrained` (`dtype`, `device_map`, `trust_remote_code`).
+
+    Raises:
+        BadInput: If there is no model, or its weights are damaged.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise BadInput(f"no usable causal language model in '{name}': {_first_line(error)}") from None
+
+
+def model_config(base: Base) -> Any:
+    """The configuration of the base model, without its weights."""
+    from transformers import AutoConfig
+
+    if base.model is None:
+        return None
+    try:
+        return AutoConfig.from_pretrained(base.model, trust_remote_code=base.trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(
+            f"[base] model = '{base.model}' is neither a model here nor on the hub: {_first_line(error)}"
+        ) from None
+
+
+def context_length(base: Base) -> int | None:
+    """Positions the base model can attend over; None where its configuration sets no limit."""
+    if base.new:
+        return base.new.context_length
+    config = model_config(base)
+    names = ("max_position_embeddings", "n_positions", "seq_length")
+    return next((int(value) for name in names if (value := getattr(config, name, None))), None)
+
+
+def sequence_length(base: Base, wanted: int | None) -> int:
+    """Tokens of a training block.
+
+    Raises:
+        BadInput: If more are wanted than the model has positions for.
+    """
+    limit = context_length(base)
+    if wanted and limit and wanted > limit:
+        raise BadInput(f"[train] sequence_length={wanted} is more than the model's {limit} positions.")
+    return wanted or min(limit or _DEFAULT_SEQUENCE_LENGTH, _DEFAULT_SEQUENCE_LENGTH)
+
+
+def new_model(settings: NewBase, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """A Llama-type model of the given size, its weights drawn from `seed`."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(new_config(settings, tokenizer))
+
+
+def new_config(settings: NewBase, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The configuration of `new_model`."""
+    from transformers import LlamaConfig
+
+    inner = settings.intermediate_size or -(-settings.hidden_size * 8 // (3 * 16)) * 16
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden_size,
+        intermediate_size=inner,
+        num_hidden_layers=settings.num_layers,
+        num_attention_heads=settings.num_heads,
+        num_key_value_heads=settings.num_heads,
+        max_position_embeddings=settings.context_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=True,
+    )
+
+
+def is_local(name: str) -> bool:
+    """Whether a model name is a folder here."""
+    return Path(name).is_dir()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,66 @@
+"""Turning a base into an expert: all weights, low-rank adapters, or the last layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clustering.errors import BadInput
+from xelm.recipe import Expert
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+def as_expert(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
+    """Choose what of `model` trains, in place (a LoRA expert comes back wrapped by peft).
+
+    Raises:
+        BadInput: If the model has no decoder layers to choose from, or LoRA finds no module to adapt.
+    """
+    if expert.kind == "lora":
+        return _with_lora(model, expert)
+    if expert.kind == "last_n_layers":
+        _train_last_layers(model, expert.num_last_layers)
+    return model
+
+
+def _with_lora(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=expert.rank,
+        lora_alpha=expert.alpha,
+        target_modules=list(expert.targets) if expert.targets else "all-linear",
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise BadInput(f"[expert] targets do not fit this model: {error}") from None
+
+
+def _train_last_layers(model: PreTrainedModel, num_layers: int) -> None:
+    layers = _decoder_layers(model)
+    if num_layers > len(layers):
+        raise BadInput(f"[expert] num_last_layers={num_layers}, but the model has {len(layers)} layers.")
+    decoder = model.base_model
+    model.requires_grad_(False)
+    modules = [*layers[-num_layers:]]
+    # What comes after the last layer trains with it: the final norm, whatever an architecture calls it.
+    children = list(decoder.children())
+    after = next((i for i, child in enumerate(children) if child is layers), len(children) - 1) + 1
+    for module in [*modules, *children[after:]]:
+        module.requires_grad_(True)
+    head = model.get_output_embeddings()
+    if head is not None:  # a tied head trains the embedding with it
+        head.requires_grad_(True)
+
+
+def _decoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList:
+    import torch
+
+    lists = [m for m in model.base_model.modules() if isinstance(m, torch.nn.ModuleList)]
+    if not lists:
+        raise BadInput(f'{type(model).__name__} has no list of layers: use [expert] kind = "full" or "lora".')
+    return max(lists, key=len)

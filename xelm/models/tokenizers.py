@@ -1,0 +1,56 @@
+"""Tokenizers for a new base model: plain UTF-8 bytes, or byte-level BPE trained on the corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from xelm.recipe import NewBase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+_BOS, _EOS, _PAD = "<s>", "</s>", "<pad>"
+
+
+def new_tokenizer(settings: NewBase, texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Make the tokenizer that `[base.new]` asks for.
+
+    Args:
+        settings: Kind and size.
+        texts: Training text of all languages; read only for `bpe`.
+
+    Returns:
+        A fast tokenizer with BOS, EOS and padding, which represents any text without unknowns.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    specials = [_PAD, _BOS, _EOS]
+    if settings.tokenizer == "byte":
+        vocab = {token: index for index, token in enumerate([*specials, *alphabet])}
+        inner = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    else:
+        inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(
+        add_prefix_space=False, use_regex=settings.tokenizer == "bpe"
+    )
+    inner.decoder = decoders.ByteLevel()
+    if settings.tokenizer == "bpe":
+        trainer = trainers.BpeTrainer(
+            vocab_size=settings.vocab_size,
+            special_tokens=specials,
+            initial_alphabet=alphabet,
+            show_progress=False,
+        )
+        inner.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        bos_token=_BOS,
+        eos_token=_EOS,
+        pad_token=_PAD,
+        padding_side="left",
+        model_max_length=settings.context_length,
+        clean_up_tokenization_spaces=False,
+    )

@@ -1,0 +1,304 @@
+"""The recipe: everything that decides a run, as frozen dataclasses read from TOML and checked when built."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from clustering.errors import BadInput
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise BadInput(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewBase:
+    """A small Llama-type base model made here and trained first on all languages."""
+
+    tokenizer: Literal["byte", "bpe"] = "byte"
+    """`byte`: one token per UTF-8 byte; `bpe`: byte-level BPE trained on the corpus."""
+    vocab_size: int = 8000
+    """Tokens of the BPE vocabulary, special tokens counted in. Not used by `byte`."""
+    hidden_size: int = 64
+    num_layers: int = 2
+    num_heads: int = 4
+    intermediate_size: int | None = None
+    """None: 8/3 of hidden_size, rounded up to a multiple of 16."""
+    context_length: int = 256
+    """Positions the model can attend over, in tokens."""
+    tokens: int = 6_000_000
+    """Budget of the base training over all languages, in tokens."""
+    learning_rate: float = 3e-3
+
+    def __post_init__(self) -> None:
+        _check(
+            self.hidden_size % self.num_heads == 0, "[base.new] hidden_size must be a multiple of num_heads."
+        )
+        for name in ("hidden_size", "num_layers", "num_heads", "context_length", "tokens"):
+            _check(getattr(self, name) >= 1, f"[base.new] {name}={getattr(self, name)} must be at least 1.")
+        _check(
+            self.vocab_size >= 260,
+            f"[base.new] vocab_size={self.vocab_size} must be at least 260 (all bytes).",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """The base model: a hub id or path, or `[base.new]`."""
+
+    model: str | None = None
+    new: NewBase | None = None
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Of the weights while training and as saved. `auto`: as in the checkpoint."""
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        _check(
+            (self.model is None) != (self.new is None),
+            '[base] needs either model = "hub id or path" or a [base.new] table, not both and not neither.',
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where the text is and how it is read."""
+
+    path: str
+    """Folder of <code>.{txt,jsonl,jsonl.gz,parquet}, or a hub dataset with one config per language."""
+    languages: tuple[str, ...] | None = None
+    """None: every file of the folder."""
+    text_field: str = "text"
+    on_bad_line: Literal["error", "skip"] = "error"
+    """A line that cannot be read: stop and name it, or skip and count it."""
+    valid_fraction: float = 0.02
+    test_fraction: float = 0.02
+    """Shares of documents held out by a hash of the text, where rows have no `split`."""
+    heldout_bytes: int = 65_536
+    """Most held-out text kept per language and split, in UTF-8 bytes."""
+
+    def __post_init__(self) -> None:
+        _check(bool(self.path), "[data] path is empty: name a folder or a hub dataset.")
+        held = self.valid_fraction + self.test_fraction
+        _check(
+            min(self.valid_fraction, self.test_fraction) >= 0 and held < 1,
+            f"[data] valid_fraction + test_fraction = {held} must lie in [0, 1).",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clusters:
+    """How the languages are grouped: one expert each group."""
+
+    k: int | None = None
+    plan: str | None = None
+    """A plan.json to take instead of clustering."""
+    method: str = "average"
+    balance: Literal["languages", "tokens"] | None = None
+
+    def __post_init__(self) -> None:
+        _check(
+            (self.k is None) != (self.plan is None),
+            '[clusters] needs either k = N or plan = "plan.json", not both.',
+        )
+        _check(self.k is None or self.k >= 1, f"[clusters] k={self.k} must be at least 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """The budget of the experts, which is the dense baseline's too, and how it is spent."""
+
+    tokens: int
+    """Total over all experts; the dense baseline gets the same."""
+    share: Literal["languages", "equal"] = "languages"
+    """`languages`: a language sees as many tokens under its expert as under dense; `equal`: total / K each."""
+    dense: bool = True
+    """Train the dense baseline too."""
+    sequence_length: int | None = None
+    """Tokens of a block. None: the model's context, at most 1024."""
+    batch_size: int = 32
+    """Blocks of one optimizer step, over all devices."""
+    micro_batch_size: int | None = None
+    """Blocks of one forward pass on one device. None: batch_size / processes."""
+    learning_rate: float = 1e-3
+    """Peak, of experts and dense; `[base.new]` has its own."""
+    schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
+    warmup_fraction: float = 0.05
+    min_learning_rate_ratio: float = 0.1
+    weight_decay: float = 0.1
+    clip_norm: float = 1.0
+    sampling_temperature: float = 1.0
+    """Languages are drawn with p ∝ (their blocks)^(1/temperature): 1 by size, large uniform."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the forward and backward pass (autocast)."""
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    checkpoint_every_steps: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "batch_size", "checkpoint_every_steps"):
+            _check(getattr(self, name) >= 1, f"[train] {name}={getattr(self, name)} must be at least 1.")
+        for name in ("learning_rate", "sampling_temperature", "clip_norm"):
+            _check(getattr(self, name) > 0, f"[train] {name}={getattr(self, name)} must be > 0.")
+        for name in ("warmup_fraction", "min_learning_rate_ratio"):
+            _check(0 <= getattr(self, name) <= 1, f"[train] {name}={getattr(self, name)} must lie in [0, 1].")
+        _check(
+            self.sequence_length is None or self.sequence_length >= 8,
+            f"[train] sequence_length={self.sequence_length} must be at least 8 tokens.",
+        )
+        micro = self.micro_batch_size
+        _check(
+            micro is None or (micro >= 1 and self.batch_size % micro == 0),
+            f"[train] micro_batch_size={micro} must divide batch_size={self.batch_size}.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expert:
+    """What of the base an expert trains."""
+
+    kind: Literal["full", "lora", "last_n_layers"] = "full"
+    rank: int = 16
+    alpha: float = 32.0
+    targets: tuple[str, ...] | None = None
+    """Modules that get LoRA weights. None: every linear layer but the output head."""
+    num_last_layers: int = 2
+    """For `last_n_layers`: decoder layers that train, the final norm and head with them."""
+
+    def __post_init__(self) -> None:
+        _check(self.rank >= 1, f"[expert] rank={self.rank} must be at least 1.")
+        _check(
+            self.num_last_layers >= 1, f"[expert] num_last_layers={self.num_last_layers} must be at least 1."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A whole run: base, data, clusters, budget, kind of expert."""
+
+    base: Base
+    data: Data
+    clusters: Clusters
+    train: Train
+    expert: Expert = field(default_factory=Expert)
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
+        """Read a TOML recipe; relative paths in it start at its own folder.
+
+        Args:
+            path: The recipe.
+            overrides: `section.key=value` strings, the value in TOML syntax (a bare word is a string).
+
+        Raises:
+            BadInput: If the file is missing or not TOML, a key is unknown (near keys are named), or a value
+                has the wrong type or range.
+        """
+        file = Path(path)
+        try:
+            table = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, IsADirectoryError):
+            raise BadInput(f"{file}: no such recipe file.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise BadInput(f"{file}: not a valid TOML recipe: {error}") from None
+        for override in overrides:
+            _override(table, override)
+        try:
+            recipe = cls.from_dict(table)
+        except BadInput as error:
+            raise BadInput(f"{file}: {error}") from None
+        return recipe._anchored(file.resolve().parent)
+
+    @classmethod
+    def from_dict(cls, table: dict[str, Any]) -> Recipe:
+        """Build from nested dictionaries (the shape of `to_dict`)."""
+        return _build(cls, table, "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested dictionaries of every field, defaults included."""
+        return dataclasses.asdict(self)
+
+    def _anchored(self, folder: Path) -> Recipe:
+        data = dataclasses.replace(self.data, path=_anchor(self.data.path, folder))
+        base, clusters = self.base, self.clusters
+        if base.model:
+            base = dataclasses.replace(base, model=_anchor(base.model, folder))
+        if clusters.plan:
+            clusters = dataclasses.replace(clusters, plan=_anchor(clusters.plan, folder))
+        return dataclasses.replace(self, data=data, base=base, clusters=clusters)
+
+
+def _anchor(name: str, folder: Path) -> str:
+    # A hub id looks like a relative path: it is a path where that exists or where it is spelt as one.
+    candidate = (folder / name).resolve()
+    if candidate.exists() or name.startswith((".", "/", "~")) or name.endswith("/"):
+        return str(candidate if not name.startswith("~") else Path(name).expanduser())
+    return name
+
+
+def _override(table: dict[str, Any], text: str) -> None:
+    key, sign, value = text.partition("=")
+    _check(bool(sign), f"--set {text}: write section.key=value, for example --set train.seed=1.")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        table = table.setdefault(section, {})
+        _check(isinstance(table, dict), f"--set {text}: '{section}' is a value, not a section.")
+    try:
+        table[last] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        table[last] = value
+
+
+def _build(kind: Any, table: Any, where: str) -> Any:
+    _check(isinstance(table, dict), f"[{where}] must be a table of keys, found {table!r}.")
+    hints = get_type_hints(kind)
+    known = [item.name for item in dataclasses.fields(kind)]
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}."
+            raise BadInput(f"unknown key '{key}' in {f'[{where}]' if where else 'the recipe'}: {hint}")
+    values = {key: _value(hints[key], value, f"{where}.{key}".lstrip(".")) for key, value in table.items()}
+    for item in dataclasses.fields(kind):
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if required and item.name not in values:
+            raise BadInput(
+                f"[{where}] lacks the key '{item.name}'."
+                if where
+                else f"the section [{item.name}] is missing."
+            )
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    options = get_args(hint)
+    if get_origin(hint) is Literal:
+        if value not in options:
+            near = difflib.get_close_matches(str(value), options, n=1)
+            raise BadInput(
+                f"{where} = {value!r}: choose {' or '.join(options)}{f' ({near[0]}?)' if near else ''}."
+            )
+        return value
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, where)
+    if get_origin(hint) is tuple:
+        _check(
+            isinstance(value, list | tuple) and all(isinstance(v, str) for v in value),
+            f"{where} = {value!r}: a list of strings is expected.",
+        )
+        return tuple(value)
+    if options:  # X | None
+        return (
+            None if value is None else _value(next(o for o in options if o is not type(None)), value, where)
+        )
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    wrong_bool = isinstance(value, bool) and hint is not bool
+    _check(isinstance(value, hint) and not wrong_bool, f"{where} = {value!r}: expected {hint.__name__}.")
+    return value

@@ -1,0 +1,101 @@
+"""Mid-training checkpoints in safetensors and JSON: weights, optimizer moments, random state, history."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clustering.errors import BadInput
+from clustering.files import atomic_write, read_json, write_json
+
+if TYPE_CHECKING:
+    import torch
+
+_STATE, _WEIGHTS, _MOMENTS = "state.json", "weights.safetensors", "optimizer.safetensors"
+
+
+@dataclass
+class Progress:
+    """How far a training is."""
+
+    step: int = 0
+    """Optimizer steps taken."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """Points of the training curve: `step`, `tokens`, `loss` (nats per token, mean since the last point)."""
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+
+
+def save_checkpoint(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Write `folder/step-N` whole, then remove older ones, so that there is a good one at every moment."""
+    import torch
+    from safetensors.torch import save_file
+
+    target = folder / f"step-{progress.step:08d}"
+    with atomic_write(target) as partial:
+        partial.mkdir()
+        trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+        save_file({name: p.contiguous() for name, p in trained.items()}, partial / _WEIGHTS)
+        save_file(_moments(model, optimizer), partial / _MOMENTS)
+        rng = torch.get_rng_state().numpy().tobytes().hex()
+        write_json(partial / _STATE, asdict(progress) | {"torch_rng": rng})
+    for old in _checkpoints(folder):
+        if old != target:
+            shutil.rmtree(old)
+
+
+def load_checkpoint(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> Progress | None:
+    """Put the newest checkpoint of `folder` into model and optimizer; None where there is none.
+
+    Raises:
+        BadInput: If the checkpoint cannot be read, or belongs to another model.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    checkpoints = _checkpoints(folder)
+    if not checkpoints:
+        return None
+    newest = checkpoints[-1]
+    try:
+        state, weights = read_json(newest / _STATE), load_file(newest / _WEIGHTS)
+        moments = load_file(newest / _MOMENTS)
+        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        with torch.no_grad():
+            for name, p in parameters.items():
+                p.copy_(weights[name])
+                optimizer.state[p] = {key: moments[f"{name}/{key}"].to(_home(key, p)) for key in _KEYS}
+        torch.set_rng_state(torch.frombuffer(bytearray.fromhex(state.pop("torch_rng")), dtype=torch.uint8))
+        return Progress(**state)
+    except (SafetensorError, KeyError, OSError, RuntimeError, TypeError) as error:
+        raise BadInput(
+            f"{newest}: this checkpoint cannot be resumed ({error}). Remove {folder} to begin this part again."
+        ) from None
+
+
+_KEYS = ("step", "exp_avg", "exp_avg_sq")
+
+
+def _home(key: str, parameter: torch.nn.Parameter) -> torch.device | str:
+    # A fused AdamW keeps its step counter beside the parameter; the plain one reads it on the CPU.
+    return parameter.device if key != "step" or parameter.is_cuda else "cpu"
+
+
+def _moments(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    names = {p: name for name, p in model.named_parameters()}
+    return {
+        f"{names[p]}/{key}": state[key].detach().contiguous()
+        for p, state in optimizer.state.items()
+        for key in _KEYS
+    }
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("step-*") if p.is_dir()) if folder.is_dir() else []
