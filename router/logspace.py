@@ -1,0 +1,58 @@
+"""Arithmetic of mixtures in log space: mixing, the running posterior over experts, probabilities of tokens.
+
+Shape letters: `B` rows, `M` experts of a mixture, `T` positions, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+
+# A token that an expert holds for impossible (a logit of minus infinity) costs it this much, in nats. If every
+# expert did, the posterior would be 0/0 without the floor; e^-10000 is far below what a float can show.
+LEAST_LOG_PROB = -1e4
+
+
+def token_log_probs(log_probs_BTV: torch.Tensor, tokens_BT: torch.Tensor) -> torch.Tensor:
+    """Pick the log-probability of each given token.
+
+    Args:
+        log_probs_BTV: Log-probabilities in nats, shape (B, T, V).
+        tokens_BT: Token ids, shape (B, T).
+
+    Returns:
+        Shape (B, T), at least `LEAST_LOG_PROB`.
+    """
+    return log_probs_BTV.gather(-1, tokens_BT.unsqueeze(-1)).squeeze(-1).clamp(min=LEAST_LOG_PROB)
+
+
+def log_posterior(log_prior_BM: torch.Tensor, log_likelihood_BMT: torch.Tensor) -> torch.Tensor:
+    """Posterior over experts after each position: log w(t) = log softmax(log prior + sum of likelihoods up to t).
+
+    Args:
+        log_prior_BM: Log-weights before the first position, shape (B, M); minus infinity shuts an expert out.
+        log_likelihood_BMT: What each position's token adds, in nats, shape (B, M, T); 0 where it must not count.
+
+    Returns:
+        Normalised log-weights after each position, shape (B, M, T).
+    """
+    evidence_BMT = log_prior_BM.unsqueeze(-1) + log_likelihood_BMT.cumsum(-1)
+    return torch.log_softmax(evidence_BMT, dim=1)
+
+
+def mix(log_probs: list[torch.Tensor], log_weights: list[torch.Tensor]) -> torch.Tensor:
+    """Log-probabilities of a mixture: log of the weighted sum of the experts' probabilities.
+
+    Args:
+        log_probs: One tensor (B, T, V) for each of the M experts, in nats.
+        log_weights: One tensor (B, T) or (B, 1) for each expert; their exponentials sum to 1 over the experts.
+
+    Returns:
+        Shape (B, T, V), normalised over V.
+    """
+    if len(log_probs) == 1:
+        return log_probs[0]
+    mixed = log_probs[0] + log_weights[0].unsqueeze(-1)
+    for expert_log_probs, expert_log_weights in zip(log_probs[1:], log_weights[1:], strict=True):
+        # One at a time: a stack of all experts would double the memory of the largest tensors there are.
+        mixed = torch.logaddexp(mixed, expert_log_probs + expert_log_weights.unsqueeze(-1))
+    return mixed
