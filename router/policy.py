@@ -12,6 +12,8 @@ from clustering.errors import BadInput
 
 POLICIES = ("top1", "topm", "ensemble", "bayes")
 DEFAULT_NUM_KEPT = 2
+# An expert below this weight changes the mixture by less than 1e-4 nats a token, but costs a full pass.
+NEGLIGIBLE_WEIGHT = 1e-4
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def apply_policy(
 
     Args:
         weights_BK: Expert weights of B texts, shape (B, K), rows summing to 1.
-        policy: As for `parse_policy`. `ensemble` and `bayes` keep the weights (for `bayes` they are the prior).
+        policy: As for `parse_policy`. `ensemble` keeps the weights but for those under
+            `NEGLIGIBLE_WEIGHT`; `bayes` keeps all, as its prior.
         experts: The K names, in the order of the columns.
         m: As for `parse_policy`.
         abstained_B: Texts whose language the router would not settle, shape (B,): `top1` and `topm` leave their
@@ -92,12 +95,19 @@ def apply_policy(
         chosen_BK = np.zeros_like(weights_BK)
         chosen_BK[:, list(experts).index(parsed.expert)] = 1.0
         return chosen_BK
-    if parsed.name in ("ensemble", "bayes"):
+    if parsed.name == "bayes":
         return weights_BK.copy()
+    if parsed.name == "ensemble":
+        return _drop_negligible(weights_BK)
     kept_BK = _keep_best(weights_BK, 1 if parsed.name == "top1" else parsed.num_kept)
     if abstained_B is not None:
-        kept_BK[abstained_B] = weights_BK[abstained_B]
+        kept_BK[abstained_B] = _drop_negligible(weights_BK[abstained_B])
     return kept_BK
+
+
+def _drop_negligible(weights_BK: np.ndarray) -> np.ndarray:
+    kept_BK = np.where(weights_BK < NEGLIGIBLE_WEIGHT, 0.0, weights_BK)
+    return kept_BK / kept_BK.sum(axis=1, keepdims=True)
 
 
 def _keep_best(weights_BK: np.ndarray, num_kept: int) -> np.ndarray:

@@ -1,0 +1,125 @@
+"""Which expert a language belongs to: by the plan, by typology, or by measured losses.
+
+Shape letters: `L` languages, `K` experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from clustering.codes import match
+from clustering.errors import BadInput
+
+Distances = Callable[[Sequence[str]], np.ndarray]
+"""From L codes to their distances (L, L) in [0, 1]; NaN where unknown."""
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis, safe for large values."""
+    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return odds / odds.sum(axis=-1, keepdims=True)
+
+
+def owners_of(plan: Mapping[str, Sequence[str]], languages: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Experts whose plan entry holds each language; languages that no expert owns are left out."""
+    owners: dict[str, tuple[str, ...]] = {}
+    for language in languages:
+        names = tuple(name for name, codes in plan.items() if match(language, codes) is not None)
+        if names:
+            owners[language] = names
+    return owners
+
+
+def language_affinity(
+    plan: Mapping[str, Sequence[str]],
+    languages: Sequence[str],
+    experts: Sequence[str],
+    distances: Distances | None,
+    temperature: float,
+) -> np.ndarray:
+    """a(language, expert): how much of a language's text each expert gets.
+
+    Args:
+        plan: Expert -> its languages.
+        languages: L codes.
+        experts: K names, all of the plan and maybe more, which get nothing.
+        distances: For languages outside the plan; None spreads them evenly.
+        temperature: Such a language's weights are softmax(-distance to the expert's nearest language / this).
+
+    Returns:
+        Shape (L, K), rows summing to 1. Several owners of one language share it evenly.
+    """
+    affinity_LK = np.zeros((len(languages), len(experts)))
+    owners = owners_of(plan, languages)
+    strangers = [language for language in languages if language not in owners]
+    near = _near_experts(plan, strangers, distances, temperature) if strangers else {}
+    for row, language in enumerate(languages):
+        shares = near[language] if language in near else dict.fromkeys(owners[language], 1.0)
+        for name, share in shares.items():
+            affinity_LK[row, experts.index(name)] = share
+    return affinity_LK / affinity_LK.sum(axis=1, keepdims=True)
+
+
+def loss_table(
+    losses: Mapping[str, Mapping[str, float]],
+    languages: Sequence[str],
+    experts: Sequence[str],
+    distances: Distances | None,
+    temperature: float,
+) -> np.ndarray:
+    """Loss of every expert on every language.
+
+    Args:
+        losses: Expert -> language -> measured loss.
+        languages: L codes. One that is not measured for every expert takes the losses of the measured languages,
+            weighted by softmax(-distance / temperature).
+        experts: K names.
+        distances: None weights the measured languages evenly.
+        temperature: See `languages`.
+
+    Returns:
+        Shape (K, L).
+
+    Raises:
+        BadInput: If an expert has no row, or no language is measured for all experts.
+    """
+    missing = [name for name in experts if not losses.get(name)]
+    if missing:
+        raise BadInput(f"losses lack {', '.join(missing)}. Give a row for each expert, or leave these experts out.")
+    table_KL = np.full((len(experts), len(languages)), np.nan)
+    for row, expert in enumerate(experts):
+        for column, language in enumerate(languages):
+            found = match(language, losses[expert])
+            if found is not None:
+                table_KL[row, column] = losses[expert][found]
+    known = np.flatnonzero(~np.isnan(table_KL).any(axis=0))
+    unknown = np.flatnonzero(np.isnan(table_KL).any(axis=0))
+    if not len(known):
+        raise BadInput("losses cover none of the languages for all experts. Evaluate all experts on one language.")
+    if len(unknown):
+        rows, columns = [languages[i] for i in unknown], [languages[i] for i in known]
+        share_UE = softmax(-_distances_between(rows, columns, distances) / temperature)
+        table_KL[:, unknown] = table_KL[:, known] @ share_UE.T
+    return table_KL
+
+
+def _near_experts(
+    plan: Mapping[str, Sequence[str]], strangers: list[str], distances: Distances | None, temperature: float
+) -> dict[str, dict[str, float]]:
+    members = [(code, name) for name, codes in plan.items() for code in codes]
+    to_members = _distances_between(strangers, [code for code, _ in members], distances)
+    columns = [[i for i, (_, owner) in enumerate(members) if owner == name] for name in plan]
+    # The distance to an expert is that to the nearest of its languages: one close relative is worth the detour.
+    to_expert = np.stack([to_members[:, of_expert].min(axis=1) for of_expert in columns], axis=1)
+    shares = softmax(-to_expert / temperature)
+    return {s: dict(zip(plan, map(float, row), strict=True)) for s, row in zip(strangers, shares, strict=True)}
+
+
+def _distances_between(rows: Sequence[str], columns: Sequence[str], distances: Distances | None) -> np.ndarray:
+    """Distances, shape (rows, columns); an unknown one counts as the farthest known; all 0 without distances."""
+    if distances is None:
+        return np.zeros((len(rows), len(columns)))
+    block = np.asarray(distances([*rows, *columns]), dtype=np.float64)[: len(rows), len(rows) :]
+    return np.where(np.isnan(block), np.nanmax(block, initial=0.0), block)
