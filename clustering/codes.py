@@ -133,8 +133,15 @@ def same_language_key(code: str) -> str:
 def same_language_codes(code: str) -> tuple[str, ...]:
     """All codes of the language, `code` first: `lvs` -> (`lvs`, `lav`)."""
     key = same_language_key(code)
-    others = {member for member, macro in _usual_members().items() if macro == key} | {key}
-    return (code, *sorted(others - {code}))
+    return (code, *sorted({key, *_members_of_key().get(key, ())} - {code}))
+
+
+@lru_cache(maxsize=1)
+def codes_with_relatives() -> frozenset[str]:
+    """All codes that share their language with another code or belong to a macrolanguage."""
+    members = {*_usual_members(), *_usual_members().values()}
+    tables = _tables()
+    return frozenset(members | {tables.LANGUAGE_ALPHA3.get(code, code) for code in tables.MACROLANGUAGES})
 
 
 def macrolanguage_of(code: str) -> str | None:
@@ -270,6 +277,14 @@ def _usual_members() -> dict[str, str]:
     return {member: usual.get(macro, macro) for member, macro in usual.items()}
 
 
+@lru_cache(maxsize=1)
+def _members_of_key() -> dict[str, list[str]]:
+    members: dict[str, list[str]] = {}
+    for member, key in _usual_members().items():
+        members.setdefault(key, []).append(member)
+    return members
+
+
 def _unknown_message(text: str) -> str:
     near = _near(text)
     hint = f" Did you mean {', '.join(near)}?" if near else ""
@@ -284,9 +299,7 @@ def _near(text: str, limit: int = 3) -> list[str]:
     codes: list[str] = []
     if len(head) <= 4:
         common = {*_alpha2(), *_tables().NORMALIZED_MACROLANGUAGES}
-        codes = sorted(
-            difflib.get_close_matches(head, sorted(common), n=20, cutoff=0.6), key=_closeness(head)
-        )
+        codes = sorted(difflib.get_close_matches(head, sorted(common), n=20, cutoff=0.6), key=_closeness(head))
         if (parsed := _parse_tag(head)) is not None:  # the tag is wrong further on
             codes.insert(0, parsed[0])
     else:

@@ -249,9 +249,14 @@ def _known_counts(kind: str) -> np.ndarray:
     return table.known[:, table.columns(kind)].sum(axis=1)
 
 
+@lru_cache(maxsize=8)
+def _num_columns(kind: str) -> int:
+    return len(features().columns(kind))
+
+
 def _total(kind: str, code: str) -> int:
     if kind in FEATURE_PREFIXES:
-        return len(features().columns(kind))
+        return _num_columns(kind)
     return max(1, _counter(kind)(code))
 
 
