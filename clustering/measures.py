@@ -30,7 +30,9 @@ def rows_for(kind: str, codes: tuple[str, ...] | None) -> Rows:
     )
 
 
-def measure(kind: str, rows_A: Rows, rows_B: Rows, missing: Missing) -> tuple[np.ndarray, np.ndarray]:
+def measure(
+    kind: str, rows_A: Rows, rows_B: Rows, missing: Missing, *, generator: np.random.Generator | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Distances and coverage between two lists of rows.
 
     Args:
@@ -38,6 +40,7 @@ def measure(kind: str, rows_A: Rows, rows_B: Rows, missing: Missing) -> tuple[np
         rows_A: From `rows_for` with this kind.
         rows_B: The same.
         missing: How unknown features count (`clustering.distances`); nothing to `genetic` and `geographic`.
+        generator: Draws the features with replacement (also nothing to those two); None takes each once.
 
     Returns:
         Distances, shape (A, B), in [0, 1] but for rounding; coverage, shape (A, B), int.
@@ -51,17 +54,22 @@ def measure(kind: str, rows_A: Rows, rows_B: Rows, missing: Missing) -> tuple[np
         return _genetic(rows_A, rows_B)
     if kind == "geographic":
         return _geographic(rows_A, rows_B)
-    known = _known(kind)
-    coverage = _products(known[rows_A], known[rows_B]).astype(np.int32)
+    known, facts = _known(kind), _unit_features(kind) if missing == "knn" else _averages(kind)
+    known_AF, known_BF, left_AF, right_BF = known[rows_A], known[rows_B], facts[rows_A], facts[rows_B]
+    if generator is not None:
+        drawn = generator.integers(known.shape[1], size=known.shape[1])
+        known_AF, known_BF, left_AF, right_BF = (part[:, drawn] for part in (known_AF, known_BF, left_AF, right_BF))
+        if missing == "knn":
+            left_AF, right_BF = _to_unit(left_AF), _to_unit(right_BF)
+    coverage = _products(known_AF, known_BF).astype(np.int32)
     if missing == "knn":
-        unit = _unit_features(kind)
-        return 1.0 - _products(unit[rows_A], unit[rows_B]), coverage
-    return _shared(_averages(kind)[rows_A], _averages(kind)[rows_B], known[rows_A], known[rows_B]), coverage
+        return 1.0 - _products(left_AF, right_BF), coverage
+    return _shared(left_AF, right_BF, known_AF, known_BF), coverage
 
 
 def shared_family_nodes(rows_A: Rows, rows_B: Rows) -> np.ndarray:
     """How many family nodes two lists of rows (of `rows_for("genetic", …)`) share, shape (A, B), int."""
-    rows, columns, counts = _family_entries()
+    rows, columns, counts = family_entries()
     num_nodes = len(typology.families().names)
     if isinstance(rows_A, np.ndarray) and len(rows_A) == 1:
         start, stop = np.searchsorted(rows, [rows_A[0], rows_A[0] + 1])
@@ -82,7 +90,7 @@ def _products(left_AF: np.ndarray, right_BF: np.ndarray) -> np.ndarray:
 
 
 def _genetic(rows_A: Rows, rows_B: Rows) -> tuple[np.ndarray, np.ndarray]:
-    counts = _family_entries()[2]
+    counts = family_entries()[2]
     left, right = counts[rows_A][:, None], counts[rows_B][None, :]
     return 1.0 - shared_family_nodes(rows_A, rows_B) / np.sqrt((left + 1.0) * (right + 1.0)), np.minimum(left, right)
 
@@ -121,9 +129,12 @@ def _covered_rows(kind: str) -> np.ndarray:
 def _unit_features(kind: str) -> np.ndarray:
     """kNN-filled features scaled to length 1, shape (N, F)."""
     table = typology.features()
-    filled = table.filled[np.ix_(_covered_rows(kind), table.columns(kind))].astype(np.float64)
-    norms = np.linalg.norm(filled, axis=1, keepdims=True)
-    return np.divide(filled, norms, out=np.zeros_like(filled), where=norms > 0)
+    return _to_unit(table.filled[np.ix_(_covered_rows(kind), table.columns(kind))].astype(np.float64))
+
+
+def _to_unit(rows_NF: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(rows_NF, axis=1, keepdims=True)
+    return np.divide(rows_NF, norms, out=np.zeros_like(rows_NF), where=norms > 0)
 
 
 @lru_cache(maxsize=8)
@@ -146,7 +157,7 @@ def _points() -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=1)
-def _family_entries() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def family_entries() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows and nodes of the family table's entries, shape (E,), rows ascending; nodes per language, (N,)."""
     table, covered = typology.families(), _covered_rows("genetic")
     starts = np.searchsorted(table.rows, covered)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -64,8 +65,8 @@ def distances_from_vectors(
         kind: Name for messages and files.
 
     Returns:
-        (1 - cosine) / 2, in [0, 1]; coverage is D everywhere. Rows in the order given; values do not depend
-        on that order.
+        (1 - cosine) / 2, in [0, 1]; coverage is D everywhere. Rows in the order given, on which
+        values depend by rounding only.
 
     Raises:
         BadInput: If vectors differ in size, hold NaN or infinity, or are zero (after centring).
@@ -131,7 +132,7 @@ def _read_npz(file: Path) -> tuple[list[str], np.ndarray, bool]:
             table = np.asarray(archive["distances" if is_matrix else "vectors"], dtype=np.float64)
     except BadInput:
         raise
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise BadInput(f"{file}: not a readable npz file without pickled objects ({error}).") from None
     num_languages = len(names)
     if table.ndim != 2 or len(table) != num_languages or (is_matrix and table.shape[1] != num_languages):

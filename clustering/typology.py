@@ -179,7 +179,7 @@ def to_unit(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
 
 def coordinates(code: str) -> tuple[float, float] | None:
     """Latitude and longitude in degrees of an ISO 639-3 code, within about 1 degree; None where unknown."""
-    row = row_of().get(typology_code(code, "geographic").uriel_code)
+    row = _row_or_none(code, "geographic")
     if row is None or not places().located[row]:
         return None
     x, y, z = places().unit[row]
@@ -188,7 +188,7 @@ def coordinates(code: str) -> tuple[float, float] | None:
 
 def family_of(code: str) -> tuple[str, ...]:
     """Names of the family nodes above a language, such as (`Indo-European`, `Germanic`); () where unknown."""
-    row = row_of().get(typology_code(code, "genetic").uriel_code)
+    row = _row_or_none(code, "genetic")
     if row is None:
         return ()
     table = families()
@@ -229,6 +229,13 @@ def typology_code(code: str, kind: str = "syntactic") -> CoveredCode:
             "Leave it out, place it in a cluster by hand, or give your own distances."
         )
     return CoveredCode(code, best, count(best), _total(kind, best))
+
+
+def _row_or_none(code: str, kind: str) -> int | None:
+    try:
+        return row_of()[typology_code(code, kind).uriel_code]
+    except BadInput:  # a language that URIEL lacks altogether
+        return None
 
 
 def _counter(kind: str) -> Callable[[str], int]:
