@@ -21,7 +21,7 @@ from xelm.recipe import Data
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_BATCH = 256
+_BATCH, _HELDOUT = 256, "heldout.jsonl"
 logger = logging.getLogger(__name__)
 
 
@@ -50,6 +50,8 @@ class TokenStore:
     tokens: np.ndarray
     starts: np.ndarray
     counts: LanguageCounts
+    heldout_file: Path
+    """Held-out documents, a JSON object a line: `id`, `split`, `text`."""
 
 
 def boundary_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
@@ -71,7 +73,7 @@ def open_store(folder: Path, code: str) -> TokenStore:
     """Open what `build_store` wrote."""
     info = read_json(folder / "counts.json")
     tokens = np.memmap(folder / "tokens.bin", dtype=info["dtype"], mode="r")
-    return TokenStore(code, tokens, np.load(folder / "starts.npy"), LanguageCounts(**info["counts"]))
+    return TokenStore(code, tokens, np.load(folder / "starts.npy"), LanguageCounts(**info["counts"]), folder / _HELDOUT)
 
 
 def build_store(
@@ -114,7 +116,7 @@ def _write_store(
     if not counts.tokens:
         raise BadInput(f"{source.code}: no training text. Rows say their split: some must be 'train'.")
     np.save(folder / "starts.npy", np.asarray(starts, dtype=np.int64))
-    heldout.write(folder / "heldout.jsonl")
+    heldout.write(folder / _HELDOUT)
     write_json(folder / "counts.json", {"dtype": np.dtype(dtype).name, "counts": asdict(counts)})
 
 

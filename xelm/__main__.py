@@ -1,0 +1,5 @@
+"""`python -m xelm`."""
+
+from xelm.cli import main
+
+main()

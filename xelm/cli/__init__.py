@@ -1,0 +1,84 @@
+"""The command line: one program, a command a module, loaded when it is called."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from clustering.errors import BadInput
+from xelm import __version__
+
+COMMANDS = {
+    "demo": "The whole story on the bundled starter corpus, in a few minutes on CPU.",
+    "cluster": "Group languages by typology: make a plan.",
+    "sources": "Which source languages to transfer from: a ranked report.",
+    "train": "Train base, experts and dense baseline from a recipe; run again to resume.",
+    "eval": "Expert × language table: perplexity and bits per byte.",
+    "route": "Which experts a text goes to, and why.",
+    "generate": "Continue prompts with the right experts.",
+    "info": "What is in a run.",
+    "verify": "Check every file of a run against its checksum.",
+    "report": "Write a run's report.html again.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Commands are imported when they are called, so that `--help` needs no torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return import_module(f"xelm.cli.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\b\nExample:\n  xelm demo --out demo-run\n  xelm cluster deu nld spa ita rus bul -k 3",
+)
+@click.version_option(__version__, prog_name="xelm")
+@click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors on standard error.")
+def group(quiet: bool) -> None:
+    """Expert language models for groups of related languages: cluster, train, route, extend."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
+    for package in ("xelm", "clustering", "router"):
+        logging.getLogger(package).setLevel(logging.WARNING if quiet else logging.INFO)
+    # Their advice is for people who call them directly; ours wraps every error that matters.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def main() -> None:
+    """Run the program: exit code 0 on success, 2 for bad usage or input, 1 for any other failure."""
+    try:
+        group.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("stopped. What was finished is kept: the same command continues.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except BadInput as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read our output has enough; Python must not complain about it on the way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
+        sys.exit(1)
+    except (FloatingPointError, MemoryError) as error:
+        click.echo(f"error: {error or 'out of memory'}", err=True)
+        sys.exit(1)

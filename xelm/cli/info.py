@@ -1,0 +1,36 @@
+"""`xelm info`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+
+@click.command("info", epilog="\b\nExample:\n  xelm info runs/a")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the whole manifest as JSON.")
+def command(run: Path, as_json: bool) -> None:
+    """Say what is in RUN: models, languages, tokens, where each came from."""
+    from tabulate import tabulate
+
+    from xelm.experts import ExpertSet
+
+    experts = ExpertSet.load(run)
+    if as_json:
+        click.echo(json.dumps(asdict(experts.manifest), ensure_ascii=False))
+        return
+    manifest = experts.manifest
+    entries = {"base": manifest.base, **manifest.experts, "dense": manifest.dense}
+    rows = [
+        [name, entry.state, entry.kind, entry.parent or "new", f"{entry.tokens:,}", " ".join(entry.languages)]
+        for name, entry in entries.items()
+        if entry
+    ]
+    click.echo(tabulate(rows, headers=["model", "state", "kind", "from", "tokens", "languages"]))
+    total_bytes = sum(counts["bytes"] for counts in manifest.data.values())
+    click.echo(f"{len(experts.languages)} languages, {total_bytes:,} bytes of training text, {len(manifest.files)} files")
+    for entry in manifest.ledger:
+        click.echo(f"added: {entry['language']} to {entry['expert']}, from {entry['donor']}")

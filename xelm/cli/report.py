@@ -1,0 +1,16 @@
+"""`xelm report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("report", epilog="\b\nExample:\n  xelm report runs/a")
+@click.argument("run", type=click.Path(path_type=Path))
+def command(run: Path) -> None:
+    """Write RUN/report.html again from what is in the run."""
+    from xelm.pipeline import rewrite_report
+
+    click.echo(rewrite_report(run))

@@ -1,0 +1,42 @@
+"""`xelm train`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    "train",
+    epilog="\b\nExample:\n  xelm train recipe.toml --out runs/a --dry-run\n"
+    "  xelm train recipe.toml --out runs/a --set train.seed=1",
+)
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory (default: runs/<name of the recipe>).")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, such as train.seed=1.")
+@click.option("--dry-run", is_flag=True, help="Read everything and print the budget; train nothing.")
+@click.option("--redo", is_flag=True, help="Make models anew whose recipe, data or parent changed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the budget (dry run) or the results as JSON.")
+def command(
+    recipe: Path, out: Path | None, overrides: tuple[str, ...], dry_run: bool, redo: bool, as_json: bool
+) -> None:
+    """Train base, experts and the dense baseline from RECIPE; run the same command again to resume."""
+    from xelm import pipeline
+
+    if dry_run:
+        with tempfile.TemporaryDirectory() as scratch:
+            plan, budget = pipeline.dry_run(recipe, out or Path(scratch) / "run", overrides=overrides)
+        click.echo(json.dumps(budget.to_dict()) if as_json else f"{pipeline.clusters_text(plan)}\n{budget.to_text()}")
+        return
+    run = out or Path("runs") / recipe.stem
+    experts = pipeline.train(recipe, run, overrides=overrides, redo=redo)
+    if as_json:
+        click.echo(json.dumps(experts.manifest.metrics))
+        return
+    from xelm.tables import result_table
+
+    click.echo(result_table(experts))
+    click.echo(f"run: {run}   report: {run / 'report.html'}")

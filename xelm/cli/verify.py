@@ -1,0 +1,27 @@
+"""`xelm verify`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("verify", epilog="\b\nExample:\n  xelm verify runs/a")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the problems as a JSON list.")
+def command(run: Path, as_json: bool) -> None:
+    """Compare every file of RUN with its SHA-256; exit code 1 if one is missing, changed or unknown."""
+    from xelm.experts import ExpertSet
+
+    experts = ExpertSet.load(run)
+    problems = experts.verify()
+    if as_json:
+        click.echo(json.dumps(problems))
+    else:
+        for problem in problems:
+            click.echo(problem)
+        click.echo(f"{len(experts.manifest.files)} files, {len(problems)} problem(s)")
+    sys.exit(1 if problems else 0)

@@ -1,0 +1,86 @@
+"""One model of a run at a time: make it, or take it as it is when it was finished before."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clustering.errors import BadInput
+from clustering.files import atomic_write, read_json, write_json
+from xelm.manifest import ModelEntry
+from xelm.training.loop import Stage, train_stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ENTRY_FILE, CURVE_FILE = "xelm_model.json", "training.json"
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Making:
+    """A model to be made: where, as what, from which weights, by which training (None: taken as it is)."""
+
+    folder: Path
+    entry: ModelEntry
+    parent: Callable[[], PreTrainedModel]
+    stage: Stage | None
+    tokenizer: PreTrainedTokenizerBase
+
+
+def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEntry:
+    """Make a model of the run; its folder appears whole, so that a killed process leaves nothing half done.
+
+    A folder made from the same inputs (by fingerprint) is kept as it is.
+
+    Raises:
+        BadInput: If the folder holds a model made from other inputs and `redo` is false.
+    """
+    there = finished_entry(making.folder)
+    if there and there.fingerprint == making.entry.fingerprint:
+        return there
+    if there and not redo:
+        raise BadInput(
+            f"{making.folder}: made with another recipe, data or parent. Train into another --out, "
+            "or give --redo to make it anew."
+        )
+    model = making.parent()
+    entry, history = making.entry, list[dict[str, float]]()
+    if making.stage:
+        trained = train_stage(model, making.stage, _logger_to(log_file))
+        entry.tokens, entry.isolation, history = trained.tokens, trained.isolation, trained.history
+    entry.state = "done"
+    _save(making, model, entry, history)
+    if making.stage:
+        shutil.rmtree(making.stage.checkpoints, ignore_errors=True)
+    return entry
+
+
+def finished_entry(folder: Path) -> ModelEntry | None:
+    """The entry of a finished model's folder."""
+    file = folder / ENTRY_FILE
+    return ModelEntry(**read_json(file)) if file.is_file() else None
+
+
+def _save(making: Making, model: PreTrainedModel, entry: ModelEntry, history: list[dict[str, float]]) -> None:
+    with atomic_write(making.folder) as partial:
+        model.save_pretrained(partial)
+        making.tokenizer.save_pretrained(partial)
+        write_json(partial / ENTRY_FILE, asdict(entry))
+        if history:
+            write_json(partial / CURVE_FILE, {"history": history})
+
+
+def _logger_to(file: Path) -> Callable[[dict[str, Any]], None]:
+    file.parent.mkdir(parents=True, exist_ok=True)
+
+    def log(point: dict[str, Any]) -> None:
+        with file.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(point) + "\n")
+
+    return log

@@ -1,0 +1,244 @@
+"""A run being trained: its folders, its lock, its text as blocks, and how each of its models is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clustering.errors import BadInput
+from clustering.files import PARTIAL_PREFIX, atomic_write
+from xelm.budget import Budget, StageBudget, make_budget
+from xelm.corpus.blocks import Blocks
+from xelm.corpus.draw import draw_order
+from xelm.corpus.sources import Source, find_sources
+from xelm.corpus.store import TokenStore, build_store, training_texts
+from xelm.experts import BASE, DENSE
+from xelm.manifest import ModelEntry, fingerprint
+from xelm.models import base as base_models
+from xelm.models.expert import as_expert
+from xelm.models.tokenizers import new_tokenizer
+from xelm.recipe import Recipe, Train
+from xelm.stages import Making
+from xelm.training.loop import Stage
+
+if TYPE_CHECKING:
+    from clustering import ClusterPlan
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_NOT_IN_WEIGHTS = ("tokens", "share", "dense", "checkpoint_every_steps")
+"""[train] keys that do not change how a model of a given number of steps comes out."""
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the run for this process, and clear away what a killed one left half written.
+
+    Raises:
+        BadInput: If another process trains in it, or it cannot be written to.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        handle = (run / ".lock").open("w")
+    except OSError as error:
+        raise BadInput(f"{run}: cannot be written to ({error.strerror}).") from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(f"{run}: another xelm process is working in it. Wait for it, or stop it.") from None
+        for partial in run.rglob(f"{PARTIAL_PREFIX}*"):
+            shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+        yield
+
+
+@dataclass
+class Workspace:
+    """What all stages of a run share."""
+
+    run: Path
+    recipe: Recipe
+    sources: list[Source]
+    fingerprints: dict[str, str]
+    """Per language, of its text."""
+    tokenizer: PreTrainedTokenizerBase
+    config: Any
+    """transformers configuration of the base."""
+    stores: dict[str, TokenStore]
+    blocks: dict[str, Blocks]
+    plan: ClusterPlan
+    budget: Budget
+
+    @classmethod
+    def prepare(cls, recipe: Recipe, run: Path) -> Workspace:
+        """Find, tokenise and share out everything, training nothing.
+
+        Raises:
+            BadInput: For anything in the recipe or the text that stands in the way.
+        """
+        sources = find_sources(recipe.data.path, recipe.data.languages)
+        length = base_models.sequence_length(recipe.base, recipe.train.sequence_length)
+        fingerprints = {source.code: source.fingerprint() for source in sources}
+        tokenizer = _tokenizer(recipe, sources, fingerprints, run)
+        config = (
+            base_models.new_config(recipe.base.new, tokenizer)
+            if recipe.base.new
+            else base_models.model_config(recipe.base)
+        )
+        stores = _stores(recipe, sources, fingerprints, tokenizer, run)
+        plan = _plan(recipe, {code: store.counts.tokens for code, store in stores.items()})
+        blocks = {code: Blocks(store, length) for code, store in stores.items()}
+        num_blocks = {code: len(b) for code, b in blocks.items()}
+        budget = make_budget(recipe, plan, num_blocks, length, config)
+        return cls(run, recipe, sources, fingerprints, tokenizer, config, stores, blocks, plan, budget)
+
+    def base_making(self) -> Making:
+        """How the base is made: trained anew, or copied from hub or path."""
+        recipe, new = self.recipe, self.recipe.base.new
+        everyone = sorted(self.blocks)
+        if new is None or self.budget.base is None:
+            source = str(recipe.base.model)
+            parts = [dataclasses.asdict(recipe.base) | {"model": _portable(source)}, self.config.to_dict()]
+            entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts))
+            return Making(self.run / BASE, entry, self._hub_base, None, self.tokenizer)
+        parts = [dataclasses.asdict(new), self._weights_settings(), self.fingerprints, self.budget.base.steps]
+        entry = ModelEntry(everyone, None, fingerprint=fingerprint(*parts))
+        settings = dataclasses.replace(recipe.train, learning_rate=new.learning_rate)
+        stage = self._stage(BASE, self.budget.base, settings, entry)
+        return Making(self.run / BASE, entry, self._new_base, stage, self.tokenizer)
+
+    def trained_making(self, name: str, base: ModelEntry) -> Making:
+        """How an expert, or `dense`, is made from the finished base."""
+        budget = self.budget.dense if name == DENSE else self.budget.experts[name]
+        if budget is None:
+            raise BadInput(f"no {name} in this recipe.")
+        # The dense baseline is always trained in full: it stands for what a user would do instead.
+        expert = self.recipe.expert if name != DENSE else dataclasses.replace(self.recipe.expert, kind="full")
+        codes = list(budget.epochs)
+        texts = {code: self.fingerprints[code] for code in codes}
+        parts = [base.fingerprint, dataclasses.asdict(expert), self._weights_settings(), texts, budget.steps]
+        entry = ModelEntry(codes, BASE, kind=expert.kind, fingerprint=fingerprint(name, *parts))
+        stage = self._stage(name, budget, self.recipe.train, entry)
+        folder = self.run / DENSE if name == DENSE else self.run / "experts" / name
+        return Making(folder, entry, lambda: as_expert(self._own_base(), expert), stage, self.tokenizer)
+
+    def _weights_settings(self) -> dict[str, Any]:
+        settings = dataclasses.asdict(self.recipe.train)
+        reading = dataclasses.asdict(self.recipe.data)
+        for key in _NOT_IN_WEIGHTS:
+            settings.pop(key)
+        for key in ("path", "languages", "heldout_bytes"):
+            reading.pop(key)
+        return settings | reading
+
+    def _stage(self, name: str, budget: StageBudget, settings: Train, entry: ModelEntry) -> Stage:
+        blocks = {code: self.blocks[code] for code in budget.shares}
+        num_draws = budget.steps * settings.batch_size
+        order = draw_order(
+            {code: len(b) for code, b in blocks.items()}, budget.shares, num_draws, seed=settings.seed, name=name
+        )
+        checkpoints = self.run / "work" / f"{name}-{str(entry.fingerprint)[:12]}"
+        return Stage(name, order, blocks, settings.learning_rate, settings, checkpoints)
+
+    def _new_base(self) -> PreTrainedModel:
+        new = self.recipe.base.new
+        if new is None:
+            raise BadInput("this recipe has no [base.new].")
+        return base_models.new_model(new, self.tokenizer, self.recipe.train.seed)
+
+    def _hub_base(self) -> PreTrainedModel:
+        base = self.recipe.base
+        return base_models.load_model(
+            str(base.model), dtype=_dtype(base.dtype), trust_remote_code=base.trust_remote_code
+        )
+
+    def _own_base(self) -> PreTrainedModel:
+        return base_models.load_model(
+            str(self.run / BASE), dtype="auto", trust_remote_code=self.recipe.base.trust_remote_code
+        )
+
+
+def _dtype(name: str) -> Any:
+    import torch
+
+    return "auto" if name == "auto" else getattr(torch, name)
+
+
+def _portable(name: str) -> str:
+    # A run names no folder of the machine that made it.
+    return Path(name).name if Path(name).is_absolute() else name
+
+
+def portable_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as the manifest keeps it: every field, and of absolute paths only the last name."""
+    table = recipe.to_dict()
+    table["data"]["path"] = _portable(table["data"]["path"])
+    for section, key in (("base", "model"), ("clusters", "plan")):
+        if table[section][key]:
+            table[section][key] = _portable(table[section][key])
+    return table
+
+
+def _tokenizer(
+    recipe: Recipe, sources: list[Source], fingerprints: dict[str, str], run: Path
+) -> PreTrainedTokenizerBase:
+    new, base = recipe.base.new, recipe.base
+    if new is None:
+        return base_models.load_tokenizer(str(base.model), trust_remote_code=base.trust_remote_code)
+    if new.tokenizer == "byte":
+        return new_tokenizer(new, ())
+    key = fingerprint(dataclasses.asdict(new), dataclasses.asdict(recipe.data) | {"path": ""}, fingerprints)
+    folder = run / "cache" / f"tokenizer-{key[:12]}"
+    if not folder.is_dir():
+        texts = (text for source in sources for text in training_texts(source, recipe.data))
+        tokenizer = new_tokenizer(new, texts)
+        with atomic_write(folder) as partial:
+            tokenizer.save_pretrained(partial)
+    return base_models.load_tokenizer(str(folder))
+
+
+def _stores(
+    recipe: Recipe,
+    sources: list[Source],
+    fingerprints: dict[str, str],
+    tokenizer: PreTrainedTokenizerBase,
+    run: Path,
+) -> dict[str, TokenStore]:
+    from tqdm import tqdm
+
+    reading = dataclasses.asdict(recipe.data) | {"path": "", "languages": None}
+    mapping = fingerprint(sorted(tokenizer.get_vocab().items()), type(tokenizer).__name__)
+    stores = {}
+    for source in tqdm(sources, desc="tokenise", unit="language", leave=False):
+        key = fingerprint(reading, mapping, fingerprints[source.code])
+        folder = run / "cache" / f"{source.code}-{key[:12]}"
+        stores[source.code] = build_store(folder, source, recipe.data, tokenizer, vocab_size=len(tokenizer))
+    return stores
+
+
+def _plan(recipe: Recipe, tokens: dict[str, int]) -> ClusterPlan:
+    from clustering import ClusterPlan, cluster_languages
+
+    clusters = recipe.clusters
+    if clusters.plan is None:
+        assert clusters.k is not None  # the recipe has one of the two
+        weights = tokens if clusters.balance == "tokens" else None
+        return cluster_languages(
+            sorted(tokens), k=clusters.k, method=clusters.method, balance=clusters.balance, tokens=weights
+        )
+    plan = ClusterPlan.load(clusters.plan)
+    missing = sorted(set(plan.languages) - set(tokens))
+    extra = sorted(set(tokens) - set(plan.languages))
+    if missing or extra:
+        parts = [f"no text for {', '.join(missing)}"] * bool(missing) + [
+            f"text of {', '.join(extra)}, which no cluster has"
+        ] * bool(extra)
+        raise BadInput(f"{clusters.plan} does not fit {recipe.data.path}: {'; '.join(parts)}.")
+    return plan
