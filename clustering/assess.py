@@ -38,7 +38,7 @@ def assess(plan: ClusterPlan, distances: Distances | None = None, *, kind: str |
     """
     languages = plan.languages
     try:
-        known = distances.subset(languages) if distances else measure_kind(languages, kind or "typological")
+        known = distances.subset(languages) if distances else measure_kind(languages, kind or "combined")
     except BadInput as error:
         if distances is not None:
             raise

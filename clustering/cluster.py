@@ -21,6 +21,7 @@ from clustering.plan import ClusterPlan, Quality, cluster_name
 
 Balance = Literal["languages", "tokens"]
 DEFAULT_METHOD = "ward"
+DEFAULT_KIND = "combined"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def cluster_languages(
     tokens: Mapping[str, int] | None = None,
     distances: Distances | Kind | None = None,
     missing: Missing = "knn",
+    texts: Mapping[str, Sequence[str]] | None = None,
     stability: bool = False,
     seed: int = 0,
 ) -> ClusterPlan:
@@ -55,12 +57,14 @@ def cluster_languages(
         languages: L codes, tags or names of different languages.
         k: Number of clusters, 1..L.
         method: `ward` (default: of the linkages it gives the most even and, on families, the purest
-            clusters), `average`, `complete`, `single`, or `pairs` (X-ELM).
+            clusters), `average`, `complete`, `single`, `pairs` (X-ELM), or `tfidf` (even groups by `texts`).
         balance: `languages`: cluster sizes differ by at most one; `tokens`: near equal training tokens.
         tokens: Training tokens per language, for `balance="tokens"`.
-        distances: A kind to measure (`typological`, `syntactic+genetic`, …), weights per kind, or distances
-            that hold at least these languages. None is `typological`, for `pairs` the authors' own.
+        distances: A kind to measure (`combined`, `typological`, `syntactic+genetic`, …), weights per kind, or
+            distances that hold at least these languages. None is `combined`, since what helps transfer most is
+            family and place beside syntax; for `pairs` it is the authors' own distance.
         missing: What unknown features count as (`clustering.distances`).
+        texts: Documents per language to take distances from (`documents.text_distances`) instead of typology.
         stability: Also measure stability under resampled features (20 more groupings).
         seed: Of the resampling; nothing else is random.
 
@@ -79,7 +83,7 @@ def cluster_languages(
     codes = _ordered(languages, chosen)
     _check_k(k, len(codes))
     loads = _loads(codes, balance, tokens, chosen)
-    known = _distances_for(codes, distances, chosen, missing)
+    known = _distances_for(codes, distances, texts, chosen, missing)
     grouping = _group(known.values, k, chosen, loads, balance)
     stable = None
     if stability and (resample := resampler(codes, known.kind, missing)) is not None:
@@ -152,10 +156,24 @@ def _loads(
     return loads
 
 
-def _distances_for(codes: list[str], distances: Distances | Kind | None, chosen: Method, missing: Missing) -> Distances:
+def _distances_for(
+    codes: list[str],
+    distances: Distances | Kind | None,
+    texts: Mapping[str, Sequence[str]] | None,
+    chosen: Method,
+    missing: Missing,
+) -> Distances:
+    if texts is not None:
+        if distances is not None:
+            raise BadInput("Give texts or distances, not both.")
+        from clustering.documents import text_distances
+
+        distances = text_distances(texts)
+    if distances is None and chosen.name == "tfidf":
+        raise BadInput("method='tfidf' groups by text: give texts={language: documents}.")
     if isinstance(distances, Distances):
         return distances.subset(codes)
-    default = XELM_KIND if chosen.name == "pairs" else "typological"
+    default = XELM_KIND if chosen.name == "pairs" else DEFAULT_KIND
     return measure_kind(codes, default if distances is None else distances, missing)
 
 

@@ -29,9 +29,13 @@ from clustering.measures import Missing, measure, rows_for
 from clustering.typology import BASE_KINDS
 
 Kind = str | Mapping[str, float]
-# Each feature set has one vote; all features in one vector would give the 158 sounds three votes of five.
-COMBINED_KINDS = {"typological": ("syntactic", "phonological", "inventory")}
-KINDS = ("typological", *BASE_KINDS)
+COMBINED_KINDS: dict[str, dict[str, float]] = {
+    # Each feature set has one vote; all features in one vector would give the 158 sounds most of them.
+    "typological": {"syntactic": 1.0, "phonological": 1.0, "inventory": 1.0},
+    # Weights of the sum that ranks transfer sources well without training, as far as typology goes.
+    "combined": {"syntactic": 1.0, "genetic": 0.5, "geographic": 0.5},
+}
+KINDS = (*COMBINED_KINDS, *BASE_KINDS)
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,9 @@ def distance_matrix(
         kind: `syntactic`, `phonological`, `inventory`, `featural` (all three in one vector): 1 - cosine;
             `genetic`: 1 - shared family nodes / geometric mean of (nodes + 1), the language itself being its
             last node, and 1 without a known family; `geographic`: great circle / half the globe, 1 for an
-            unknown place; `typological`: mean of syntactic, phonological and inventory. Kinds may be
-            averaged: `syntactic+genetic`, or weighted: `{"syntactic": 2, "genetic": 1}`.
+            unknown place; `typological`: mean of syntactic, phonological and inventory; `combined`: mean of
+            syntactic (weight 2), genetic and geographic (1 each). Kinds may be averaged: `syntactic+genetic`,
+            or weighted: `{"syntactic": 2, "genetic": 1}`.
         missing: What an unknown feature counts as; see the module.
 
     Returns:
@@ -173,7 +178,7 @@ def distances_from(
 
 
 def weights_of(kind: Kind) -> dict[str, float]:
-    """Base kinds of a kind with weights summing to 1: `typological` -> a third each of its three.
+    """Base kinds of a kind with weights summing to 1: `typological` is a third each of its three.
 
     Raises:
         BadInput: If a kind is unknown or a weight is not positive.
@@ -181,14 +186,14 @@ def weights_of(kind: Kind) -> dict[str, float]:
     given = dict(kind) if isinstance(kind, Mapping) else dict.fromkeys(str(kind).split("+"), 1.0)
     weights: dict[str, float] = {}
     for name, weight in given.items():
-        members = COMBINED_KINDS.get(name.strip(), (name.strip(),))
-        for member in members:
+        members = COMBINED_KINDS.get(name.strip(), {name.strip(): 1.0})
+        for member, share in members.items():
             if member not in BASE_KINDS:
                 raise BadInput(
                     f"Unknown kind of distance {name!r}. Choose one of: {', '.join(KINDS)}, or a mean such as "
                     "syntactic+genetic."
                 )
-            weights[member] = weights.get(member, 0.0) + weight / len(members)
+            weights[member] = weights.get(member, 0.0) + weight * share / sum(members.values())
         if not weight > 0:
             raise BadInput(f"The weight of {name!r} is {weight}: weights are greater than 0.")
     total = sum(weights.values())

@@ -60,7 +60,7 @@ def find_method(name: str) -> Method:
     Raises:
         BadInput: If there is none; the message offers the nearest and the list.
     """
-    from clustering import hierarchy, pairs  # noqa: F401  (they register themselves)
+    from clustering import documents, hierarchy, pairs  # noqa: F401  (they register themselves)
 
     if name in METHODS:
         return METHODS[name]

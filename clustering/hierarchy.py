@@ -12,7 +12,8 @@ TOKEN_SLACK = 1.1
 _MAX_ROUNDS = 50
 
 
-def _linkage(values: np.ndarray, name: str) -> np.ndarray:
+def linkage_of(values: np.ndarray, name: str) -> np.ndarray:
+    """Merges of a scipy linkage (`average`, `complete`, `single`, `ward`) on distances of shape (L, L)."""
     from scipy.cluster.hierarchy import linkage
 
     if len(values) == 1:
@@ -25,7 +26,7 @@ def _linkage(values: np.ndarray, name: str) -> np.ndarray:
 def _register(name: str) -> Callable[[np.ndarray, int], Grouping]:
     @method(name)
     def group(values: np.ndarray, k: int) -> Grouping:
-        merges = _linkage(values, name)
+        merges = linkage_of(values, name)
         return Grouping(cut(merges, len(values), k), merges)
 
     return group

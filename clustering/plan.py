@@ -102,7 +102,7 @@ class ClusterPlan:
 
         Args:
             clusters: Cluster name -> languages by any code or name.
-            distances: Measured by typology where not given; left out if URIEL lacks a language.
+            distances: Measured (`combined`) where not given; left out if URIEL lacks a language.
             method: What to call it.
 
         Raises:
