@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURE_SUFFIXES = (".svg", ".png", ".pdf")
+_LEGEND_COLUMNS = 4
+_GOLDEN_RATIO = 0.618034  # hues this far apart never come near one another
+_MAX_LUMINANCE = 0.2  # contrast of at least 4.2 : 1 on white
 _GREY = "#9aa0a6"
 _INK = "#22262b"
 
@@ -61,44 +64,36 @@ def tree_figure(plan: ClusterPlan) -> Figure:
         BadInput: If the plan has no distances.
     """
     from matplotlib.figure import Figure
-    from scipy.cluster.hierarchy import dendrogram
 
     languages, colours = plan.languages, cluster_colours(plan)
-    colour_of = {code: colours[name] for name, codes in plan.clusters.items() for code in codes}
-    labels = [f"{name_of(code)}  {code}" for code in languages]
-    figure = Figure(figsize=(8.0, 0.8 + 0.26 * len(languages)), layout="constrained")
-    axes = figure.add_subplot()
+    leaf_colours = [colours[name] for name, codes in plan.clusters.items() for _ in codes]
     merges = _merges(plan)
-    if len(merges):
-        branch_colours = _branch_colours(merges, [colour_of[code] for code in languages])
-        drawn = dendrogram(
-            merges, labels=labels, orientation="left", ax=axes, link_color_func=lambda node: branch_colours[node]
-        )
-        shown = drawn["leaves"][::-1]
-        axes.invert_yaxis()
-    else:
-        shown = [0]
-        axes.plot([0, 1], [5, 5], color=colour_of[languages[0]])
-        axes.set_yticks([5], labels)
-    for label in axes.get_yticklabels():
-        code = label.get_text().rsplit(maxsplit=1)[-1]
-        label.set_color(colour_of[code])
-    _dress(axes, len(shown))
-    _legend(axes, plan, colours)
+    legend_rows = -(-len(plan.clusters) // _LEGEND_COLUMNS)
+    figure = Figure(figsize=(8.0, 0.8 + 0.25 * (len(languages) + legend_rows)), layout="constrained")
+    axes = figure.add_subplot()
+    leaves = _draw_branches(axes, merges, leaf_colours)
+    axes.set_yticks(range(len(leaves)), [f"{name_of(languages[leaf])}  {languages[leaf]}" for leaf in leaves])
+    for tick, leaf in zip(axes.yaxis.get_major_ticks(), leaves, strict=True):
+        tick.label2.set_color(leaf_colours[leaf])  # label2 is the one on the right
+    _dress(axes, len(leaves))
+    _legend(figure, plan, colours)
     return figure
 
 
 def cluster_colours(plan: ClusterPlan) -> dict[str, str]:
-    """A colour per cluster, dark enough to read on white; the same for the same number of clusters."""
-    import colorsys
+    """A colour per cluster, unlike its neighbours and dark enough to read on white."""
+    return {name: _colour(number) for number, name in enumerate(plan.clusters)}
 
-    count = len(plan.clusters)
-    colours = {}
-    for number, name in enumerate(plan.clusters):
-        # Neighbouring hues differ in lightness too, for the colour-blind and for print.
-        red, green, blue = colorsys.hls_to_rgb((0.58 + number / count) % 1.0, 0.33 + 0.10 * (number % 2), 0.62)
-        colours[name] = f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
-    return colours
+
+def _colour(number: int) -> str:
+    from colorsys import hls_to_rgb
+
+    hue, lightness = (0.58 + number * _GOLDEN_RATIO) % 1.0, (0.45, 0.33, 0.39)[number % 3]
+    rgb = hls_to_rgb(hue, lightness, 0.65)
+    while 0.2126 * rgb[0] ** 2.2 + 0.7152 * rgb[1] ** 2.2 + 0.0722 * rgb[2] ** 2.2 > _MAX_LUMINANCE:
+        lightness *= 0.95
+        rgb = hls_to_rgb(hue, lightness, 0.65)
+    return "#" + "".join(f"{round(channel * 255):02x}" for channel in rgb)
 
 
 def _merges(plan: ClusterPlan) -> np.ndarray:
@@ -115,30 +110,53 @@ def _merges(plan: ClusterPlan) -> np.ndarray:
     return linkage(values[np.triu_indices(len(values), 1)], "average") if len(values) > 1 else np.empty((0, 4))
 
 
-def _branch_colours(merges: np.ndarray, leaf_colours: list[str]) -> dict[int, str]:
-    colours = dict(enumerate(leaf_colours))
-    for number, (left, right) in enumerate(merges[:, :2].astype(int)):
-        same = colours[int(left)] == colours[int(right)]
-        colours[len(leaf_colours) + number] = colours[int(left)] if same else _GREY
-    return colours
+def _draw_branches(axes: Any, merges: np.ndarray, leaf_colours: list[str]) -> list[int]:
+    """Draw the tree from right (leaves) to left (root); returns the leaves from top to bottom."""
+    num_leaves = len(leaf_colours)
+    members = {leaf: [leaf] for leaf in range(num_leaves)}
+    children: dict[int, tuple[int, int]] = {}
+    for node, (left, right) in enumerate(merges[:, :2].astype(int).tolist(), start=num_leaves):
+        # The branch with the earlier cluster goes on top, so that the tree reads in the order of the plan.
+        children[node] = (left, right) if min(members[left]) < min(members[right]) else (right, left)
+        members[node] = [leaf for child in children[node] for leaf in members[child]]
+    leaves = members[max(members)]
+    height = dict.fromkeys(range(num_leaves), 0.0)
+    place = {leaf: float(position) for position, leaf in enumerate(leaves)}
+    colour = dict(enumerate(leaf_colours))
+    for node, (upper, lower) in children.items():
+        height[node] = float(merges[node - num_leaves, 2])
+        place[node] = (place[upper] + place[lower]) / 2
+        colour[node] = colour[upper] if colour[upper] == colour[lower] else _GREY
+        for child in (upper, lower):
+            _line(axes, [height[child], height[node]], [place[child]] * 2, colour[child])
+        _line(axes, [height[node]] * 2, [place[upper], place[lower]], colour[node])
+    if not children:
+        _line(axes, [0.0, 1.0], [0.0, 0.0], colour[0])
+    return leaves
+
+
+def _line(axes: Any, x: list[float], y: list[float], colour: str) -> None:
+    axes.plot(x, y, color=colour, linewidth=1.6, solid_capstyle="projecting")
 
 
 def _dress(axes: Any, num_languages: int) -> None:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(_GREY)
-    axes.tick_params(axis="x", colors=_GREY, labelsize=8)
-    axes.tick_params(axis="y", length=0, labelsize=9.5)
+    axes.tick_params(axis="x", colors=_INK, labelsize=8)
+    axes.tick_params(axis="y", length=0, labelsize=9.5, right=True, labelright=True, left=False, labelleft=False)
     axes.set_xlabel("distance at which branches join", color=_INK, fontsize=9)
-    axes.set_ylim(10 * num_languages, 0)
+    axes.set_ylim(num_languages - 0.5, -0.5)
+    axes.set_xlim(axes.get_xlim()[1], 0)
 
 
-def _legend(axes: Any, plan: ClusterPlan, colours: dict[str, str]) -> None:
+def _legend(figure: Figure, plan: ClusterPlan, colours: dict[str, str]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=colours[name], linewidth=3, label=name) for name in plan.clusters]
-    axes.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=8.5, labelcolor=_INK
+    columns = min(_LEGEND_COLUMNS, len(handles))
+    figure.legend(
+        handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=8.5, labelcolor=_INK
     )
 
 
