@@ -94,11 +94,12 @@ def loss_table(
             found = match(language, losses[expert])
             if found is not None:
                 table_KL[row, column] = losses[expert][found]
-    known = np.flatnonzero(~np.isnan(table_KL).any(axis=0))
-    unknown = np.flatnonzero(np.isnan(table_KL).any(axis=0))
-    if not len(known):
+    lacking = np.isnan(table_KL).any(axis=0).tolist()
+    known = [i for i, lacks in enumerate(lacking) if not lacks]
+    unknown = [i for i, lacks in enumerate(lacking) if lacks]
+    if not known:
         raise BadInput("losses cover none of the languages for all experts. Evaluate all experts on one language.")
-    if len(unknown):
+    if unknown:
         rows, columns = [languages[i] for i in unknown], [languages[i] for i in known]
         share_UE = softmax(-_distances_between(rows, columns, distances) / temperature)
         table_KL[:, unknown] = table_KL[:, known] @ share_UE.T

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import (
@@ -18,7 +18,6 @@ from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
     GenerationMixin,
-    PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
@@ -26,35 +25,11 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from clustering.errors import BadInput
 from router.logspace import log_posterior, mix, token_log_probs
 from router.mixture_cache import MixtureCache
+from router.mixture_config import MixtureConfig
+from router.mixture_inputs import check_weights, full_mask, kept_positions, positions_from, shifted_loss
 
-IGNORED_LABEL = -100
 Weigher = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From token ids (B, T) and attention mask (B, T) to expert weights (B, M), rows summing to 1."""
-
-
-class MixtureConfig(PreTrainedConfig):
-    """Configurations of the experts, the weights used when a call gives none, and whether weights follow the text."""
-
-    model_type = "xelm-mixture"
-
-    def __init__(
-        self,
-        expert_configs: Sequence[PreTrainedConfig | dict[str, Any]] | None = None,
-        weights: Sequence[float] | None = None,
-        dynamic: bool = False,
-        **kwargs: Any,
-    ):
-        configs = [c if isinstance(c, dict) else c.to_dict() for c in expert_configs or []]
-        self.expert_configs = configs
-        self.weights = list(weights) if weights is not None else [1.0 / len(configs)] * len(configs)
-        self.dynamic = dynamic
-        first = configs[0] if configs else {}
-        self.vocab_size = kwargs.pop("vocab_size", first.get("vocab_size"))
-        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-            kwargs.setdefault(name, first.get(name))
-        # Experts tie their own weights; the mixture has none to tie.
-        kwargs.setdefault("tie_word_embeddings", False)
-        super().__init__(**kwargs)
 
 
 class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
@@ -74,20 +49,22 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _can_compile_fullgraph = False
-    _is_stateful = False
+    weigher: Weigher | None = None
+    """Chooses the weights of each row where a call gives none."""
 
     def __init__(self, config: MixtureConfig, experts: Sequence[PreTrainedModel] | None = None):
         super().__init__(config)
         if experts is None:
-            experts = [AutoModelForCausalLM.from_config(_config_of(entry)) for entry in config.expert_configs]
+            experts = [
+                AutoModelForCausalLM.from_config(AutoConfig.for_model(**entry)) for entry in config.expert_configs
+            ]
         else:
             # post_init gives fresh values to every module that does not carry this mark; adapters lack it.
             for expert in experts:
                 for module in expert.modules():
-                    module._is_hf_initialized = True
+                    module._is_hf_initialized = True  # type: ignore[assignment]
         self.experts = torch.nn.ModuleList(experts)
-        self.weigher: Weigher | None = None
-        self._parameters_of = [set(inspect.signature(e.forward).parameters) for e in experts]
+        self._accepted = [_forward_parameters(expert) for expert in experts]
         self.post_init()
 
     @classmethod
@@ -119,7 +96,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
                 "Mix only experts that branched from the same base model."
             )
         config = MixtureConfig([e.config for e in experts], weights, dynamic, vocab_size=sizes[0])
-        _check_weights(torch.tensor([config.weights]), len(experts))
+        check_weights(torch.tensor([config.weights]), len(experts))
         model = cls(config, experts)
         chosen = generation_config or experts[0].generation_config
         if chosen is not None:
@@ -128,7 +105,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
 
     def get_input_embeddings(self) -> torch.nn.Module:
         """The first expert's input embeddings."""
-        return self.experts[0].get_input_embeddings()
+        return cast(PreTrainedModel, self.experts[0]).get_input_embeddings()
 
     def get_output_embeddings(self) -> None:
         """None: a mixture has no single output layer."""
@@ -136,7 +113,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
 
     def new_cache(self, offloading: bool = False) -> MixtureCache:
         """An empty cache for this mixture."""
-        return MixtureCache([expert.config for expert in self.experts], offloading)
+        return MixtureCache([cast(PreTrainedModel, expert).config for expert in self.experts], offloading)
 
     def forward(
         self,
@@ -170,27 +147,26 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         cache = past_key_values
         if cache is None and use_cache:
             cache = self.new_cache()
-        mask_BS = _full_mask(attention_mask, input_ids, cache)
+        mask_BS = full_mask(attention_mask, input_ids, cache.get_seq_length() if cache is not None else 0)
         weights_BM = self._weights_for(input_ids, mask_BS, expert_weights, cache)
         active = _active_experts(weights_BM, cache)
-        if position_ids is None:
-            position_ids = _positions(mask_BS, input_ids.shape[1])
-        kept = _kept_positions(logits_to_keep if labels is None else 0, input_ids)
+        position_BT = positions_from(mask_BS, input_ids.shape[1]) if position_ids is None else position_ids
+        kept = kept_positions(logits_to_keep if labels is None else 0, input_ids)
         log_weights_BM = weights_BM[:, active].log()
 
         if self.config.dynamic and len(active) > 1:
-            logits = self._dynamic(input_ids, mask_BS, position_ids, cache, active, log_weights_BM, kept)
+            logits = self._dynamic(input_ids, mask_BS, position_BT, cache, active, log_weights_BM, kept)
         else:
-            log_probs = [self._log_probs(e, input_ids, mask_BS, position_ids, cache, kept)[0] for e in active]
+            log_probs = [self._log_probs(e, input_ids, mask_BS, position_BT, cache, kept)[0] for e in active]
             logits = mix(log_probs, [log_weights_BM[:, i : i + 1] for i in range(len(active))])
-        loss = None if labels is None else _loss(logits, labels)
+        loss = None if labels is None else shifted_loss(logits, labels)
         return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
 
     def _dynamic(
         self,
         input_ids: torch.Tensor,
         mask_BS: torch.Tensor,
-        position_ids: torch.Tensor,
+        position_BT: torch.Tensor,
         cache: MixtureCache | None,
         active: list[int],
         log_prior_BM: torch.Tensor,
@@ -200,7 +176,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         last = cache.last_log_probs if cache is not None else None
         gains, kept_log_probs, next_log_probs = [], [], []
         for index, expert in enumerate(active):
-            log_probs_BTV, all_BTV = self._log_probs(expert, input_ids, mask_BS, position_ids, cache, kept)
+            log_probs_BTV, all_BTV = self._log_probs(expert, input_ids, mask_BS, position_BT, cache, kept, True)
             before = all_BTV[:, :-1] if last is None else torch.cat([last[index][:, None], all_BTV[:, :-1]], 1)
             gain_BT = token_log_probs(before, input_ids[:, input_ids.shape[1] - before.shape[1] :])
             # The first token of a text has no prediction to be judged by.
@@ -226,13 +202,14 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         expert: int,
         input_ids: torch.Tensor,
         mask_BS: torch.Tensor,
-        position_ids: torch.Tensor,
+        position_BT: torch.Tensor,
         cache: MixtureCache | None,
         kept: torch.Tensor | None,
+        everywhere: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One expert's log-probabilities at the kept positions, and (for dynamic mixtures) at all of them."""
-        model, accepted = self.experts[expert], self._parameters_of[expert]
-        device = model.get_input_embeddings().weight.device
+        """One expert's log-probabilities at the kept positions, and (with `everywhere`) at all of them."""
+        model, accepted = self.experts[expert], self._accepted[expert]
+        device = next(model.parameters()).device
         inputs: dict[str, Any] = {
             "input_ids": input_ids.to(device),
             "attention_mask": mask_BS.to(device),
@@ -240,17 +217,15 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             "past_key_values": cache.experts[expert] if cache is not None else None,
         }
         if "position_ids" in accepted:
-            inputs["position_ids"] = position_ids.to(device)
-        everything = self.config.dynamic or kept is None
-        if not everything and "logits_to_keep" in accepted:
-            inputs["logits_to_keep"] = kept.to(device)  # type: ignore[union-attr]
+            inputs["position_ids"] = position_BT.to(device)
+        only_kept = kept if not everywhere else None
+        if only_kept is not None and "logits_to_keep" in accepted:
+            inputs["logits_to_keep"] = only_kept.to(device)
         logits = model(**inputs).logits.to(input_ids.device)
-        if not everything and "logits_to_keep" not in accepted:
-            logits = logits[:, kept]
+        if only_kept is not None and "logits_to_keep" not in accepted:
+            logits = logits[:, only_kept]
         log_probs = torch.log_softmax(logits.float() if logits.dtype != torch.float64 else logits, dim=-1)
-        if self.config.dynamic and kept is not None:
-            return log_probs[:, kept], log_probs
-        return log_probs, log_probs
+        return (log_probs[:, kept] if everywhere and kept is not None else log_probs), log_probs
 
     def _weights_for(
         self,
@@ -274,12 +249,12 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         if weights_BM.shape[0] == 1:
             weights_BM = weights_BM.expand(num_rows, -1)
         if cache is None or cache.active is None:
-            _check_weights(weights_BM, len(self.experts), num_rows)
+            check_weights(weights_BM, len(self.experts), num_rows)
         if cache is not None:
             cache.weights_BM = weights_BM
         return weights_BM
 
-    def _prepare_cache_for_generation(
+    def _prepare_cache_for_generation(  # type: ignore[override]  # the hook's other arguments changed between releases
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> None:
         """Hook of `generate`: start with one cache for each expert."""
@@ -294,38 +269,10 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         model_kwargs["past_key_values"] = self.new_cache(offloading=implementation == "offloaded")
 
 
-def _config_of(entry: dict[str, Any]) -> PreTrainedConfig:
-    return AutoConfig.for_model(**entry)
-
-
-def _full_mask(
-    attention_mask: torch.Tensor | None, input_ids: torch.Tensor, cache: MixtureCache | None
-) -> torch.Tensor:
-    num_past = cache.get_seq_length() if cache is not None else 0
-    if attention_mask is None:
-        return torch.ones(
-            (input_ids.shape[0], num_past + input_ids.shape[1]), dtype=torch.long, device=input_ids.device
-        )
-    if attention_mask.shape != (input_ids.shape[0], num_past + input_ids.shape[1]):
-        raise BadInput(
-            f"attention_mask has shape {tuple(attention_mask.shape)}, but {num_past} cached and {input_ids.shape[1]} "
-            f"new tokens in {input_ids.shape[0]} rows need {(input_ids.shape[0], num_past + input_ids.shape[1])}."
-        )
-    return attention_mask
-
-
-def _positions(mask_BS: torch.Tensor, num_new: int) -> torch.Tensor:
-    """Positions that start at 0 on each row's first real token, for the new tokens."""
-    return (mask_BS.long().cumsum(-1) - 1).clamp(min=0)[:, -num_new:]
-
-
-def _kept_positions(logits_to_keep: int | torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor | None:
-    if isinstance(logits_to_keep, torch.Tensor):
-        return logits_to_keep
-    if logits_to_keep == 0:
-        return None
-    num_new = input_ids.shape[1]
-    return torch.arange(max(0, num_new - logits_to_keep), num_new, device=input_ids.device)
+def _forward_parameters(expert: PreTrainedModel) -> frozenset[str]:
+    # A peft model's own forward takes anything and hands it on.
+    model = expert.get_base_model() if hasattr(expert, "get_base_model") else expert
+    return frozenset(inspect.signature(model.forward).parameters)
 
 
 def _active_experts(weights_BM: torch.Tensor, cache: MixtureCache | None) -> list[int]:
@@ -335,24 +282,6 @@ def _active_experts(weights_BM: torch.Tensor, cache: MixtureCache | None) -> lis
     if cache is not None:
         cache.active = active
     return active
-
-
-def _check_weights(weights_BM: torch.Tensor, num_experts: int, num_rows: int = 1) -> None:
-    if weights_BM.ndim != 2 or weights_BM.shape != (num_rows, num_experts):
-        raise BadInput(
-            f"expert_weights has shape {tuple(weights_BM.shape)}; {num_rows} rows and {num_experts} experts need "
-            f"({num_rows}, {num_experts})."
-        )
-    sums_B = weights_BM.sum(1)
-    if bool((weights_BM < 0).any()) or not torch.allclose(sums_B, torch.ones_like(sums_B), atol=1e-3):
-        raise BadInput("Each row of expert_weights must be at least 0 and sum to 1. Divide each row by its sum.")
-
-
-def _loss(log_probs_BTV: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    shifted = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED_LABEL)
-    return torch.nn.functional.nll_loss(
-        log_probs_BTV.flatten(0, 1), shifted.flatten().to(log_probs_BTV.device), ignore_index=IGNORED_LABEL
-    )
 
 
 AutoConfig.register(MixtureConfig.model_type, MixtureConfig)

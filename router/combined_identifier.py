@@ -1,0 +1,168 @@
+"""langid and n-grams of the run's own text in one calibrated posterior that also notices foreign text.
+
+For each language the n-gram evidence, divided by a temperature that grows with length, is added to langid's
+log-probability of that language among all its 97 (a constant for languages it does not know). The constants were
+fitted once on SIB-200's train sentences with models trained on other books (experiments/routing/fit_constants.py);
+training on a run may soften them if its languages are harder to tell apart, never sharpen them, since held-out text of
+the same book flatters. Shape letters: `B` texts, `L` languages, `C` classes of langid.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clustering.codes import match
+from clustering.errors import BadInput
+from clustering.files import read_json, write_json
+from router.affinity import softmax
+from router.langid_identifier import LangidIdentifier
+from router.ngram_identifier import NgramIdentifier
+from router.samples import random_spans, sample_texts
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+INDEX_FILE = "identifier.json"
+NGRAM_SCALE = 5.5
+NGRAM_POWER = 0.57
+LANGID_SHARE = 0.43
+# What langid is taken to say of a language it does not know, in nats.
+LANGID_UNKNOWN = -5.6
+# Log-odds that a text is in one of the languages, from how typical it is of the best one, and (where langid knows
+# that one) from langid's odds of the run's languages against all others. Fitted with as many foreign texts as own.
+FAMILIAR_KNOWN = (15.1, 0.57, -11.7)
+FAMILIAR_UNKNOWN = (18.4, 0.0, -13.8)
+# Users mostly give texts in the run's languages: nine in ten.
+PRIOR_LOG_ODDS = float(np.log(9.0))
+NUM_SPANS = 40
+SOFTENING_GRID = np.linspace(0.0, 1.5, 16)
+
+
+class CombinedIdentifier:
+    """The identifier of a run.
+
+    Args:
+        ngram: Trained on the run's text; its languages are the answer's.
+        use_langid: Whether to add langid's opinion where it knows a language.
+        softening: Log of the factor that this run's temperatures are raised by, >= 0.
+    """
+
+    def __init__(self, ngram: NgramIdentifier, use_langid: bool = True, softening: float = 0.0):
+        self.ngram = ngram
+        self.use_langid = use_langid
+        self.softening = softening
+        self._langid = LangidIdentifier() if use_langid else None
+        classes = list(self._langid.languages) if self._langid else []
+        found = [match(code, classes) for code in ngram.languages]
+        self._columns_L = np.array([classes.index(c) if c is not None else -1 for c in found])
+
+    @classmethod
+    def train(
+        cls, corpora: Mapping[str, Iterable[str]], seed: int = 0, *, use_langid: bool = True
+    ) -> CombinedIdentifier:
+        """Train on a run's text and calibrate on a held-out tenth of it; a fraction of a second for each language.
+
+        Args:
+            corpora: Language -> texts, as for `NgramIdentifier.train`.
+            seed: Chooses samples and spans.
+            use_langid: See the class.
+
+        Raises:
+            BadInput: If there is no language, or one has no text with letters.
+        """
+        samples = {code: sample_texts(code, texts, seed) for code, texts in corpora.items()}
+        ngram = NgramIdentifier.from_samples(samples)
+        identifier = cls(ngram, use_langid)
+        spans, truth = [], []
+        for row, sample in enumerate(samples.values()):
+            spans += random_spans(sample.held_out, NUM_SPANS, seed + row)
+            truth += [row] * NUM_SPANS
+        return cls(ngram, use_langid, identifier._fit_softening(spans, np.array(truth)))
+
+    def with_language(self, code: str, texts: Iterable[str], seed: int = 0) -> CombinedIdentifier:
+        """A new identifier with one more language; tables and calibration of the others stay as they are."""
+        return CombinedIdentifier(self.ngram.with_language(code, texts, seed), self.use_langid, self.softening)
+
+    @property
+    def languages(self) -> Sequence[str]:
+        """The run's codes."""
+        return self.ngram.languages
+
+    def posterior(self, texts: Sequence[str]) -> np.ndarray:
+        """Probabilities of the languages, shape (B, L), rows summing to 1; uniform without letters."""
+        logits_BL = self._logits(texts, self.ngram.evidence(texts), self._langid_log_posterior(texts))
+        return softmax(logits_BL * np.exp(-self.softening))
+
+    def familiarity(self, texts: Sequence[str]) -> np.ndarray:
+        """Probability that each text is in one of `languages`, shape (B,); 0 without letters."""
+        return self.identify(texts)[1]
+
+    def identify(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior and familiarity together, at the cost of one."""
+        evidence = self.ngram.evidence(texts)
+        langid_BC = self._langid_log_posterior(texts)
+        posterior_BL = softmax(self._logits(texts, evidence, langid_BC) * np.exp(-self.softening))
+        best_B = posterior_BL.argmax(axis=1)
+        rows_B = np.arange(len(texts))
+        usual_L = np.array([table.usual_evidence for table in self.ngram.tables.values()])
+        typical_B = evidence[0][rows_B, best_B] / np.maximum(evidence[1], 1) / usual_L[best_B]
+        known_B = self._columns_L[best_B] >= 0
+        odds_B = np.zeros(len(texts))
+        if langid_BC is not None:
+            ours = np.unique(self._columns_L[self._columns_L >= 0])
+            share_B = np.exp(langid_BC[:, ours]).sum(axis=1).clip(1e-6, 1 - 1e-6)
+            odds_B = np.log(share_B / (1 - share_B))
+        coefficients_B3 = np.where(known_B[:, None], FAMILIAR_KNOWN, FAMILIAR_UNKNOWN)
+        log_odds_B = (coefficients_B3 * np.stack([typical_B, odds_B, np.ones_like(odds_B)], 1)).sum(1)
+        familiarity_B = 1 / (1 + np.exp(-(log_odds_B + PRIOR_LOG_ODDS)))
+        return posterior_BL, np.where(evidence[1] > 0, familiarity_B, 0.0)
+
+    def save(self, folder: str | Path) -> None:
+        """Write JSON and safetensors, about 100 kB a language."""
+        self.ngram.save(folder)
+        write_json(
+            Path(folder) / INDEX_FILE,
+            {"version": FORMAT_VERSION, "use_langid": self.use_langid, "softening": self.softening},
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> CombinedIdentifier:
+        """Read what `save` wrote.
+
+        Raises:
+            BadInput: If a file is missing, damaged, or of another version.
+        """
+        index = read_json(Path(folder) / INDEX_FILE)
+        if not isinstance(index, dict) or index.get("version") != FORMAT_VERSION:
+            raise BadInput(
+                f"{Path(folder) / INDEX_FILE}: not an identifier of version {FORMAT_VERSION}. Train it again."
+            )
+        return cls(NgramIdentifier.load(folder), bool(index["use_langid"]), float(index["softening"]))
+
+    def _langid_log_posterior(self, texts: Sequence[str]) -> np.ndarray | None:
+        return np.log(self._langid.posterior(texts).clip(1e-300)) if self._langid is not None else None
+
+    def _logits(
+        self, texts: Sequence[str], evidence: tuple[np.ndarray, np.ndarray], langid_BC: np.ndarray | None
+    ) -> np.ndarray:
+        evidence_BL, lengths_B = evidence
+        logits_BL = evidence_BL / (NGRAM_SCALE * np.maximum(lengths_B, 1) ** NGRAM_POWER)[:, None]
+        if langid_BC is not None:
+            opinion_BL = np.where(self._columns_L >= 0, langid_BC[:, self._columns_L], LANGID_UNKNOWN)
+            logits_BL = logits_BL + LANGID_SHARE * opinion_BL
+        return np.where(lengths_B[:, None] > 0, logits_BL, 0.0)
+
+    def _fit_softening(self, spans: list[str], truth_B: np.ndarray) -> float:
+        """The grid value with the least mean negative log-probability of the true languages."""
+        logits_BL = self._logits(spans, self.ngram.evidence(spans), self._langid_log_posterior(spans))
+        losses = []
+        for softening in SOFTENING_GRID:
+            posterior_BL = softmax(logits_BL * np.exp(-softening))
+            losses.append(-np.log(posterior_BL[np.arange(len(truth_B)), truth_B].clip(1e-12)).mean())
+        best = int(np.argmin(losses))
+        logger.info("Identifier: %.4f nats on held-out spans, softening %.1f", losses[best], SOFTENING_GRID[best])
+        return float(SOFTENING_GRID[best])

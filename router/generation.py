@@ -1,0 +1,233 @@
+"""Text from experts: prompts grouped by the experts that answer them, answers in the order asked.
+
+Shape letters: `B` prompts, `K` experts, `M` experts of a group, `T` tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from clustering.errors import BadInput
+from router.token_scores import context_of
+
+DEFAULT_BATCH_SIZE = 32
+# Without a length transformers would stop after 20 tokens in all, prompt included.
+DEFAULT_NEW_TOKENS = 64
+
+
+class ModelSource(Protocol):
+    """Where models come from, such as an `ExpertPool`."""
+
+    def get_many(self, names: Sequence[str]) -> list[Any]:
+        """The models of these experts, in memory together."""
+        ...
+
+
+@dataclass(frozen=True)
+class Group:
+    """Prompts that the same experts answer.
+
+    Attributes:
+        experts: Indices of the experts, ascending.
+        rows: Indices of the prompts, ascending.
+    """
+
+    experts: tuple[int, ...]
+    rows: tuple[int, ...]
+
+
+def group_rows(weights_BK: np.ndarray) -> list[Group]:
+    """Group rows by the set of experts with weight, in the order in which sets first appear."""
+    rows_of: dict[tuple[int, ...], list[int]] = {}
+    for row, weights_K in enumerate(weights_BK):
+        rows_of.setdefault(tuple(int(k) for k in np.flatnonzero(weights_K > 0)), []).append(row)
+    return [Group(experts, tuple(rows)) for experts, rows in rows_of.items()]
+
+
+def generate_ids(
+    prompts: Sequence[Sequence[int]],
+    weights_BK: np.ndarray,
+    experts: Sequence[str],
+    models: ModelSource,
+    *,
+    dynamic: bool = False,
+    pad_token_id: int = 0,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    **options: Any,
+) -> list[list[list[int]]]:
+    """Continue prompts given as token ids.
+
+    Each group of prompts with the same experts runs in batches of like length: one expert through its own `generate`,
+    several as a `MixtureForCausalLM`. Which prompts share a batch does not change greedy or beam search answers;
+    sampled ones draw from torch's global generator in that order. Answers end where the context does.
+
+    Args:
+        prompts: Token ids of B prompts, each with at least one.
+        weights_BK: Weights after the policy, shape (B, K), rows summing to 1.
+        experts: The K names.
+        models: Gives a group's models.
+        dynamic: Weights follow the text (`bayes`).
+        pad_token_id: Fills short prompts on the left.
+        batch_size: Most prompts in one pass.
+        **options: For transformers' `generate`: max_new_tokens (default 64), do_sample, num_beams, streamer ...
+
+    Returns:
+        For each prompt its `num_return_sequences` continuations as token ids, without prompt and padding; an end
+        token is kept.
+
+    Raises:
+        BadInput: If a prompt is empty or longer than the context, an option does not fit, or a streamer is given with
+            more than one prompt.
+    """
+    _check(prompts, weights_BK, experts, options)
+    if "max_length" in options:
+        raise BadInput("max_length counts the prompt too, which differs from prompt to prompt. Use max_new_tokens.")
+    num_new = options.pop("max_new_tokens", DEFAULT_NEW_TOKENS)
+    answers: list[list[list[int]]] = [[] for _ in prompts]
+    for group in group_rows(np.asarray(weights_BK)):
+        members = models.get_many([experts[k] for k in group.experts])
+        context = min(context_of(member) for member in members)
+        _check_lengths(prompts, group.rows, context)
+        model = _compose(members, dynamic)
+        for rows, room in _batches(group.rows, prompts, batch_size, num_new, context):
+            weights_BM = np.asarray(weights_BK)[np.ix_(rows, group.experts)] if len(members) > 1 else None
+            limited = {**options, "max_new_tokens": room}
+            batch = _generate_batch(model, [prompts[row] for row in rows], weights_BM, pad_token_id, limited)
+            for row, sequences in zip(rows, batch, strict=True):
+                answers[row] = sequences
+    return answers
+
+
+def generate_texts(
+    prompts: Sequence[str],
+    tokenizer: Any,
+    weights_BK: np.ndarray,
+    experts: Sequence[str],
+    models: ModelSource,
+    *,
+    dynamic: bool = False,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    **options: Any,
+) -> list[str]:
+    """Continue prompts given as text.
+
+    Args:
+        prompts: B texts. Each starts after the tokenizer's BOS (or else EOS) token if it has one, as in scoring.
+        tokenizer: The experts' common tokenizer.
+        weights_BK: As for `generate_ids`.
+        experts: As for `generate_ids`.
+        models: As for `generate_ids`.
+        dynamic: As for `generate_ids`.
+        batch_size: As for `generate_ids`.
+        **options: As for `generate_ids`.
+
+    Returns:
+        The continuations, without the prompts and special tokens; with `num_return_sequences` = n, n for each prompt
+        in a row.
+    """
+    from router.scoring import encode
+    from router.text import utf8_bytes
+
+    ids = encode([utf8_bytes(prompt).decode() for prompt in prompts], tokenizer)
+    pad = next((t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0)
+    if "stop_strings" in options:
+        options.setdefault("tokenizer", tokenizer)
+    answers = generate_ids(
+        ids, weights_BK, experts, models, dynamic=dynamic, pad_token_id=pad, batch_size=batch_size, **options
+    )
+    return [tokenizer.decode(tokens, skip_special_tokens=True) for sequences in answers for tokens in sequences]
+
+
+def _check(
+    prompts: Sequence[Sequence[int]], weights_BK: np.ndarray, experts: Sequence[str], options: dict[str, Any]
+) -> None:
+    if np.shape(weights_BK) != (len(prompts), len(experts)):
+        raise BadInput(f"weights have shape {np.shape(weights_BK)}, expected {(len(prompts), len(experts))}.")
+    for index, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise BadInput(f"Prompt {index} is empty and the tokenizer has no start token. Give it some text.")
+    if options.get("streamer") is not None and len(prompts) != 1:
+        raise BadInput(f"A streamer follows one prompt, {len(prompts)} were given. Call once for each prompt.")
+    if options.get("return_dict_in_generate"):
+        raise BadInput("return_dict_in_generate gives tensors of single batches: use as_causal_lm().generate for it.")
+
+
+def _check_lengths(prompts: Sequence[Sequence[int]], rows: Sequence[int], context: int) -> None:
+    for row in rows:
+        if len(prompts[row]) >= context:
+            raise BadInput(
+                f"Prompt {row} has {len(prompts[row])} tokens; the experts read at most {context}, and the answer "
+                "needs room too. Shorten the prompt, for instance to its end."
+            )
+
+
+def _compose(members: Sequence[Any], dynamic: bool) -> Any:
+    if len(members) == 1:
+        return members[0]
+    from router.mixture import MixtureForCausalLM
+
+    return MixtureForCausalLM.from_experts(members, dynamic=dynamic)
+
+
+def _batches(
+    rows: Sequence[int], prompts: Sequence[Sequence[int]], batch_size: int, num_new: int, context: int
+) -> Iterator[tuple[list[int], int]]:
+    """Rows of like length, and the tokens each may add.
+
+    Rows that would outgrow the context share a batch only with rows of their own length, so that none is cut short by
+    a longer neighbour.
+    """
+    if batch_size < 1:
+        raise BadInput(f"batch_size={batch_size} must be at least 1.")
+    ordered = sorted(rows, key=lambda row: len(prompts[row]))
+    by_room: dict[int, list[int]] = {}
+    for row in ordered:
+        by_room.setdefault(min(num_new, context - len(prompts[row])), []).append(row)
+    for room, members in by_room.items():
+        for start in range(0, len(members), batch_size):
+            yield members[start : start + batch_size], room
+
+
+def _generate_batch(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    weights_BM: np.ndarray | None,
+    pad_token_id: int,
+    options: dict[str, Any],
+) -> list[list[list[int]]]:
+    """Continuations of one batch, by prompt and returned sequence."""
+    import torch
+
+    device = next(model.parameters()).device
+    longest = max(map(len, prompts))
+    ids_BT = torch.full((len(prompts), longest), pad_token_id, dtype=torch.long)
+    mask_BT = torch.zeros_like(ids_BT)
+    for row, prompt in enumerate(prompts):
+        ids_BT[row, longest - len(prompt) :] = torch.tensor(list(prompt))
+        mask_BT[row, longest - len(prompt) :] = 1
+    extra: dict[str, Any] = {"pad_token_id": pad_token_id, **options}
+    if weights_BM is not None:
+        extra["expert_weights"] = torch.tensor(weights_BM, dtype=torch.float32, device=device)
+    with torch.inference_mode():
+        output = model.generate(input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), **extra)
+    ends = _end_tokens(model, options)
+    continuations = [_up_to_end(tokens, ends) for tokens in output[:, longest:].tolist()]
+    per_prompt = len(continuations) // len(prompts)
+    return [continuations[i : i + per_prompt] for i in range(0, len(continuations), per_prompt)]
+
+
+def _end_tokens(model: Any, options: dict[str, Any]) -> set[int]:
+    given = options.get("eos_token_id", model.generation_config.eos_token_id)
+    return set(given) if isinstance(given, list | tuple) else {given}
+
+
+def _up_to_end(tokens: list[int], ends: set[int]) -> list[int]:
+    """Drop what follows the first end token: padding up to the longest answer of the batch."""
+    for index, token in enumerate(tokens):
+        if token in ends:
+            return tokens[: index + 1]
+    return tokens

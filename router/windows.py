@@ -1,0 +1,67 @@
+"""Long sequences in overlapping windows, and windows in batches of like length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from clustering.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Window:
+    """Part of a sequence for one pass.
+
+    Attributes:
+        row: Index of the sequence.
+        start: First token given to the model.
+        stop: One past the last.
+        first_scored: First token whose probability counts here; those before it are context.
+    """
+
+    row: int
+    start: int
+    stop: int
+    first_scored: int
+
+
+def windows_of(row: int, length: int, context: int, stride: int | None = None) -> list[Window]:
+    """Cut a sequence so that each token but its first is scored once.
+
+    Args:
+        row: Index of the sequence.
+        length: Its tokens; fewer than 2 leave nothing to score.
+        context: Tokens in a window, >= 2.
+        stride: Tokens by which windows move on, 1 .. context - 1; half the context if None.
+
+    Returns:
+        Windows whose scored parts are 1 .. length - 1, in order. Each but the first is full, and each scored token
+        outside the first window has at least context - stride tokens before it.
+    """
+    if context < 2:
+        raise BadInput(f"context={context} leaves no room to predict anything. Choose at least 2 tokens.")
+    step = stride if stride is not None else max(1, context // 2)
+    if not 1 <= step < context:
+        raise BadInput(f"stride={step} must be at least 1 and less than the context of {context} tokens.")
+    if length < 2:
+        return []
+    windows = [Window(row, 0, min(length, context), 1)]
+    while windows[-1].stop < length:
+        scored_to = windows[-1].stop
+        stop = min(length, scored_to + step)
+        windows.append(Window(row, stop - context, stop, scored_to))
+    return windows
+
+
+def batches(windows: Sequence[Window], max_tokens: int) -> Iterator[list[Window]]:
+    """Group windows of like length, longest first, so that rows x longest is at most `max_tokens` (or one row)."""
+    ordered = sorted(windows, key=lambda window: window.start - window.stop)
+    batch: list[Window] = []
+    for window in ordered:
+        longest = batch[0].stop - batch[0].start if batch else 0
+        if batch and (len(batch) + 1) * longest > max_tokens:
+            yield batch
+            batch = []
+        batch.append(window)
+    if batch:
+        yield batch
