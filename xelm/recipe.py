@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from clustering.errors import BadInput
 
+_SHORTEST_BLOCK = 8
+
 
 def _check(condition: bool, message: str) -> None:
     if not condition:
@@ -37,11 +39,22 @@ class NewBase:
     learning_rate: float = 3e-3
 
     def __post_init__(self) -> None:
-        _check(
-            self.hidden_size % self.num_heads == 0, "[base.new] hidden_size must be a multiple of num_heads."
-        )
-        for name in ("hidden_size", "num_layers", "num_heads", "context_length", "tokens"):
+        for name in ("hidden_size", "num_layers", "num_heads", "tokens"):
             _check(getattr(self, name) >= 1, f"[base.new] {name}={getattr(self, name)} must be at least 1.")
+        # Rotary positions turn the channels of a head in pairs.
+        _check(
+            self.hidden_size % (2 * self.num_heads) == 0,
+            f"[base.new] hidden_size={self.hidden_size} must be an even multiple of num_heads={self.num_heads}.",
+        )
+        _check(
+            self.intermediate_size is None or self.intermediate_size >= 1,
+            f"[base.new] intermediate_size={self.intermediate_size} must be at least 1.",
+        )
+        _check(
+            self.context_length >= _SHORTEST_BLOCK,
+            f"[base.new] context_length={self.context_length} must be at least {_SHORTEST_BLOCK} tokens.",
+        )
+        _check(self.learning_rate > 0, f"[base.new] learning_rate={self.learning_rate} must be > 0.")
         _check(
             self.vocab_size >= 260,
             f"[base.new] vocab_size={self.vocab_size} must be at least 260 (all bytes).",
@@ -84,6 +97,8 @@ class Data:
 
     def __post_init__(self) -> None:
         _check(bool(self.path), "[data] path is empty: name a folder or a hub dataset.")
+        _check(self.languages != (), "[data] languages is empty: name some, or leave the key out to take all.")
+        _check(self.heldout_bytes >= 0, f"[data] heldout_bytes={self.heldout_bytes} must be at least 0.")
         held = self.valid_fraction + self.test_fraction
         _check(
             min(self.valid_fraction, self.test_fraction) >= 0 and held < 1,
@@ -98,7 +113,9 @@ class Clusters:
     k: int | None = None
     plan: str | None = None
     """A plan.json to take instead of clustering."""
-    method: str = "average"
+    method: str = "ward"
+    distance: str | None = None
+    """Kind of distance, such as `combined` or `syntactic`; None: the default of the method."""
     balance: Literal["languages", "tokens"] | None = None
 
     def __post_init__(self) -> None:
@@ -146,11 +163,13 @@ class Train:
             _check(getattr(self, name) >= 1, f"[train] {name}={getattr(self, name)} must be at least 1.")
         for name in ("learning_rate", "sampling_temperature", "clip_norm"):
             _check(getattr(self, name) > 0, f"[train] {name}={getattr(self, name)} must be > 0.")
+        for name in ("weight_decay", "seed"):
+            _check(getattr(self, name) >= 0, f"[train] {name}={getattr(self, name)} must be at least 0.")
         for name in ("warmup_fraction", "min_learning_rate_ratio"):
             _check(0 <= getattr(self, name) <= 1, f"[train] {name}={getattr(self, name)} must lie in [0, 1].")
         _check(
-            self.sequence_length is None or self.sequence_length >= 8,
-            f"[train] sequence_length={self.sequence_length} must be at least 8 tokens.",
+            self.sequence_length is None or self.sequence_length >= _SHORTEST_BLOCK,
+            f"[train] sequence_length={self.sequence_length} must be at least {_SHORTEST_BLOCK} tokens.",
         )
         micro = self.micro_batch_size
         _check(
@@ -165,7 +184,7 @@ class Expert:
 
     kind: Literal["full", "lora", "last_n_layers"] = "full"
     rank: int = 16
-    alpha: float = 32.0
+    alpha: int = 32
     targets: tuple[str, ...] | None = None
     """Modules that get LoRA weights. None: every linear layer but the output head."""
     num_last_layers: int = 2
@@ -173,9 +192,8 @@ class Expert:
 
     def __post_init__(self) -> None:
         _check(self.rank >= 1, f"[expert] rank={self.rank} must be at least 1.")
-        _check(
-            self.num_last_layers >= 1, f"[expert] num_last_layers={self.num_last_layers} must be at least 1."
-        )
+        _check(self.targets != (), "[expert] targets is empty: name modules, or leave the key out to adapt all.")
+        _check(self.num_last_layers >= 1, f"[expert] num_last_layers={self.num_last_layers} must be at least 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +262,7 @@ def _anchor(name: str, folder: Path) -> str:
 
 def _override(table: dict[str, Any], text: str) -> None:
     key, sign, value = text.partition("=")
-    _check(bool(sign), f"--set {text}: write section.key=value, for example --set train.seed=1.")
+    _check(bool(sign and key.strip()), f"--set {text}: write section.key=value, for example --set train.seed=1.")
     *sections, last = key.strip().split(".")
     for section in sections:
         table = table.setdefault(section, {})
@@ -269,9 +287,7 @@ def _build(kind: Any, table: Any, where: str) -> Any:
         required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
         if required and item.name not in values:
             raise BadInput(
-                f"[{where}] lacks the key '{item.name}'."
-                if where
-                else f"the section [{item.name}] is missing."
+                f"[{where}] lacks the key '{item.name}'." if where else f"the section [{item.name}] is missing."
             )
     return kind(**values)
 
@@ -281,9 +297,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if get_origin(hint) is Literal:
         if value not in options:
             near = difflib.get_close_matches(str(value), options, n=1)
-            raise BadInput(
-                f"{where} = {value!r}: choose {' or '.join(options)}{f' ({near[0]}?)' if near else ''}."
-            )
+            raise BadInput(f"{where} = {value!r}: choose {' or '.join(options)}{f' ({near[0]}?)' if near else ''}.")
         return value
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, where)
@@ -294,9 +308,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         )
         return tuple(value)
     if options:  # X | None
-        return (
-            None if value is None else _value(next(o for o in options if o is not type(None)), value, where)
-        )
+        return None if value is None else _value(next(o for o in options if o is not type(None)), value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     wrong_bool = isinstance(value, bool) and hint is not bool
