@@ -1,0 +1,146 @@
+"""The rooms of the house: clustering ← router ← xelm, no cycles, no pickle, light imports."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("clustering", "router", "xelm")
+MAY_IMPORT = {"clustering": {"clustering"}, "router": {"clustering", "router"}, "xelm": set(PACKAGES)}
+HEAVY = {"torch", "transformers", "datasets", "accelerate", "peft", "matplotlib", "sklearn", "lightgbm"}
+PICKLING = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+
+
+def _module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def _files() -> dict[str, Path]:
+    return {_module_name(p): p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))}
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    return ast.parse(_files()[module].read_text(encoding="utf-8"))
+
+
+def _names(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        return [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
+
+
+def _all_imports(module: str) -> set[str]:
+    return {name for node in ast.walk(_tree(module)) for name in _names(node)}
+
+
+def _load_time_imports(module: str) -> set[str]:
+    """What is imported when the module is: not inside functions, not for the type checker only."""
+
+    def visit(nodes: list[ast.stmt]) -> Iterator[str]:
+        for node in nodes:
+            yield from _names(node)
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                yield from visit(node.orelse)
+            elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                for block in ("body", "orelse", "finalbody"):
+                    yield from visit(getattr(node, block, []))
+                for handler in getattr(node, "handlers", []):
+                    yield from visit(handler.body)
+
+    return set(visit(_tree(module).body))
+
+
+def test_there_are_modules_to_check() -> None:
+    assert {"clustering.files", "router", "xelm.cli"} <= set(_files())
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_the_layers_below_it(package: str) -> None:
+    foreign = set(PACKAGES) - MAY_IMPORT[package] | {"experiments", "tests"}
+    broken = {
+        module: sorted(name for name in _all_imports(module) if name.split(".")[0] in foreign)
+        for module in _files()
+        if module.split(".")[0] == package
+    }
+    assert {module: names for module, names in broken.items() if names} == {}
+
+
+def test_clustering_has_no_torch_or_transformers_even_inside_functions() -> None:
+    for module in _files():
+        if module.split(".")[0] == "clustering":
+            assert not {n.split(".")[0] for n in _all_imports(module)} & {"torch", "transformers"}, module
+
+
+def test_nothing_pickles() -> None:
+    for module in _files():
+        assert not {n.split(".")[0] for n in _all_imports(module)} & PICKLING, module
+        for node in ast.walk(_tree(module)):
+            if isinstance(node, ast.Call):
+                call = ast.unparse(node.func)
+                assert call not in ("torch.save", "torch.load"), f"{module}: {call} pickles"
+                allow = [k.value for k in node.keywords if k.arg == "allow_pickle"]
+                assert all(ast.unparse(value) == "False" for value in allow), f"{module}: allow_pickle"
+
+
+def test_there_are_no_import_cycles() -> None:
+    graph = {module: {n for n in _load_time_imports(module) if n in _files()} - {module} for module in _files()}
+    done: set[str] = set()
+
+    def walk(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, f"import cycle: {' -> '.join([*path, module])}"
+        if module not in done:
+            for name in sorted(graph[module]):
+                walk(name, (*path, module))
+            done.add(module)
+
+    for module in graph:
+        walk(module, ())
+
+
+def test_every_module_has_a_docstring_and_imports() -> None:
+    for module in _files():
+        assert ast.get_docstring(_tree(module)) or not _files()[module].read_text(encoding="utf-8"), module
+        if module != "xelm.__main__":  # which runs the program
+            import_module(module)
+
+
+def test_the_public_names_can_all_be_had() -> None:
+    import xelm
+
+    for name in xelm.__all__:
+        assert getattr(xelm, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'expertset'"):
+        _ = xelm.expertset
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import xelm",
+        "import clustering, router",
+        "import sys; sys.argv = ['xelm', '--help']\nfrom xelm.cli import main\n"
+        "try: main()\nexcept SystemExit as stop: assert not stop.code",
+    ],
+    ids=["import xelm", "import clustering, router", "xelm --help"],
+)
+def test_light_imports_load_nothing_heavy(code: str) -> None:
+    program = f"{code}\nimport sys, json\nprint(json.dumps([m.split('.')[0] for m in sys.modules]), file=sys.stderr)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 0, result.stderr
+    loaded = set(json.loads(result.stderr.splitlines()[-1]))
+    assert loaded & {"scipy", *HEAVY} == set()
