@@ -1,0 +1,241 @@
+"""A ranker of source languages learned from a user's own transfer results, kept as JSON."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from clustering.codes import name_of, same_language_key
+from clustering.errors import BadInput
+from clustering.files import read_json, write_json
+from clustering.pair_features import History, pair_features, signal_of
+from clustering.signals import Query
+from clustering.transfer_table import TransferTable, read_transfer_table
+from clustering.trees import Tree, explain, grow_trees, trees_from_json, trees_to_json
+
+FORMAT = "xelm-ranker-1"
+RELEVANT = 10
+_MIN_LEAF = 5
+_FEATURE_SHARE = 0.3
+log = logging.getLogger(__name__)
+
+
+class Model(Protocol):
+    """What learns: predictions that can be told apart by feature."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind of model, as in the file."""
+        ...
+
+    def explain(self, X: np.ndarray) -> np.ndarray:
+        """Parts of the prediction per feature, shape (R, F)."""
+        ...
+
+    def to_json(self) -> Any:
+        """The model as plain values."""
+        ...
+
+
+@dataclass(frozen=True)
+class TreeModel:
+    """Averaged regression trees on the relevance of a source, see `trees`."""
+
+    trees: list[Tree]
+    kind: str = "trees"
+
+    def explain(self, X: np.ndarray) -> np.ndarray:
+        """Parts of the prediction per feature, shape (R, F)."""
+        return explain(self.trees, X)[1]
+
+    def to_json(self) -> Any:
+        """The trees as lists of numbers."""
+        return trees_to_json(self.trees)
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """A trained ranking of source languages.
+
+    Attributes:
+        model: What was learned.
+        signals: Signals (and further columns of the table) it was shown.
+        history: Results of the table, from which a source's record with other targets is taken.
+        origin: The table, its number of targets and pairs.
+    """
+
+    model: Model
+    signals: tuple[str, ...]
+    history: History
+    origin: str
+
+    @property
+    def description(self) -> str:
+        """One line for reports."""
+        return f"ranker trained on {self.origin}"
+
+    def contributions(self, query: Query) -> dict[str, np.ndarray]:
+        """What each signal adds to the predicted usefulness of each candidate, centred on the candidates.
+
+        Args:
+            query: The target and its C candidates with their signals.
+
+        Returns:
+            {signal: shape (C,)}; their sum is the score. Results of the query's own target are not used.
+        """
+        names, features = pair_features(query, self.history, self.signals)
+        parts = self.model.explain(features)
+        parts -= parts.mean(axis=0)
+        together: dict[str, np.ndarray] = {}
+        for name, column in zip(names, parts.T, strict=True):
+            signal = signal_of(name)
+            together[signal] = together.get(signal, 0.0) + column
+        return {signal: values for signal, values in together.items() if np.any(values)} or {
+            "default_score": np.zeros(len(query.candidates))
+        }
+
+    def scores(self, query: Query) -> np.ndarray:
+        """Predicted usefulness of each candidate, shape (C,), higher is better."""
+        return sum(self.contributions(query).values(), np.zeros(len(query.candidates)))
+
+    def warnings(self, query: Query) -> list[str]:
+        """What this query lacks of what the ranker learned from."""
+        found = []
+        absent = [name for name in self.signals if not np.isfinite(query.raw.get(name, np.nan)).any()]
+        if absent:
+            found.append(
+                f"the ranker was trained with {', '.join(absent)}, unknown here: it may do worse than the default"
+            )
+        known = {same_language_key(name) for name in self.history.sources}
+        if not any(same_language_key(code) in known for code in query.candidates):
+            found.append("none of the candidates was a source in the ranker's table: it goes by the signals alone")
+        if any(same_language_key(query.target) == same_language_key(name) for name in self.history.targets):
+            found.append(
+                f"the table holds results for {name_of(query.target)} itself: those tell more than any ranking"
+            )
+        return found
+
+    def save(self, path: str | Path) -> None:
+        """Write the ranker as one JSON file (no pickle)."""
+        usefulness = [[None if np.isnan(v) else round(v, 6) for v in row] for row in self.history.usefulness.tolist()]
+        write_json(
+            path,
+            {
+                "format": FORMAT,
+                "origin": self.origin,
+                "signals": list(self.signals),
+                "targets": list(self.history.targets),
+                "sources": list(self.history.sources),
+                "usefulness": usefulness,
+                "kind": self.model.kind,
+                "model": self.model.to_json(),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Ranker:
+        """Read a saved ranker.
+
+        Raises:
+            BadInput: If the file is missing, is no ranker or is damaged.
+        """
+        stored = read_json(path)
+        if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+            raise BadInput(f"{path}: not a ranker of this version. Make one: xelm sources fit TABLE.csv --out {path}")
+        try:
+            usefulness = np.array(stored["usefulness"], dtype=float)
+            history = History(tuple(stored["targets"]), tuple(stored["sources"]), usefulness)
+            if usefulness.shape != (len(history.targets), len(history.sources)):
+                raise ValueError("the record of sources does not fit its languages")
+            return cls(_model(stored), tuple(stored["signals"]), history, stored["origin"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInput(f"{path}: a damaged ranker ({error}). Fit it again.") from None
+
+
+def fit_ranker(
+    table: TransferTable | str | Path,
+    *,
+    method: Literal["trees", "lightgbm"] = "trees",
+    num_trees: int = 200,
+    seed: int = 0,
+) -> Ranker:
+    """Learn to rank sources from measured transfer.
+
+    Features are our own distances (not those of the table), the table's overlaps, sizes and other numeric
+    columns, the default ranking, and how good each source was for *other* targets: a target's own results
+    are never part of its features.
+
+    Args:
+        table: The results, or the CSV they are in (`read_transfer_table`).
+        method: `trees`: averaged randomised trees on the relevance 11 - rank of the ten best sources.
+            `lightgbm`: LambdaMART; needs the package lightgbm.
+        num_trees: Trees to grow.
+        seed: Same seed and table, same ranker.
+
+    Returns:
+        The ranker, for `rank_sources(..., ranker=...)`.
+
+    Raises:
+        BadInput: If the table cannot be used, or lightgbm is asked for and not installed.
+    """
+    results = table if isinstance(table, TransferTable) else read_transfer_table(table)
+    history = usefulness_of(results)
+    queries = [(query, rows) for query, rows in results.queries() if len(rows) > 1]
+    signals = tuple(dict.fromkeys(name for query, _ in queries for name in query.raw))
+    blocks = [pair_features(query, history, signals) for query, _ in queries]
+    X = np.concatenate([features for _, features in blocks])
+    y = np.concatenate([relevance(results.scores[rows]) for _, rows in queries])
+    group_sizes = [len(rows) for _, rows in queries]
+    model = _fit(method, X, y, group_sizes, num_trees, seed)
+    origin = f"{Path(results.origin).name} ({len(queries)} targets, {len(y)} pairs)"
+    log.info("ranker fitted on %s with %d features", origin, X.shape[1])
+    return Ranker(model, signals, history, origin)
+
+
+def relevance(scores: np.ndarray) -> np.ndarray:
+    """11 - rank for the ten best of a target's sources, else 0; equal scores share the better rank.
+
+    Args:
+        scores: Shape (C,), higher is better.
+
+    Returns:
+        Shape (C,), 0 to 10.
+    """
+    rank = (scores[None, :] > scores[:, None]).sum(axis=1) + 1
+    return np.clip(RELEVANT + 1 - rank, 0, RELEVANT).astype(float)
+
+
+def usefulness_of(table: TransferTable) -> History:
+    """The record of each source: its relevance for each target, from 0 to 1."""
+    targets, sources = sorted(set(table.targets)), sorted(set(table.sources))
+    column = {name: number for number, name in enumerate(sources)}
+    values = np.full((len(targets), len(sources)), np.nan)
+    for number, rows in enumerate(table.rows_by_target().values()):
+        values[number, [column[table.sources[row]] for row in rows]] = relevance(table.scores[rows]) / RELEVANT
+    return History(tuple(targets), tuple(sources), values)
+
+
+def _fit(method: str, X: np.ndarray, y: np.ndarray, group_sizes: Sequence[int], num_trees: int, seed: int) -> Model:
+    if method == "trees":
+        grown = grow_trees(X, y, num_trees=num_trees, min_leaf=_MIN_LEAF, feature_share=_FEATURE_SHARE, seed=seed)
+        return TreeModel(grown)
+    if method == "lightgbm":
+        from clustering.boosting import BoostedModel
+
+        return BoostedModel.fit(X, y, group_sizes, num_trees=num_trees, seed=seed)
+    raise BadInput(f"method={method!r} is unknown. Choose trees or lightgbm.")
+
+
+def _model(stored: dict[str, Any]) -> Model:
+    if stored["kind"] == "trees":
+        return TreeModel(trees_from_json(stored["model"]))
+    if stored["kind"] == "lightgbm":
+        from clustering.boosting import BoostedModel
+
+        return BoostedModel(stored["model"])
+    raise ValueError(f"a model of unknown kind {stored['kind']!r}")

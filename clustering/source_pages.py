@@ -1,0 +1,249 @@
+"""A source report as a web page and as Markdown: the same numbers, drawn and written out."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clustering import typology
+from clustering.signals import SIGNALS, Signal
+
+if TYPE_CHECKING:
+    from clustering.source_report import SourceReport, SourceScore
+
+# A page stays readable and a map uncrowded; the JSON form has every candidate.
+MAX_ROWS = 200
+MAX_BARS = 30
+_MAP_LABELS = 12
+_BAR_WIDTH = 560.0
+_MAP_WIDTH, _MAP_HEIGHT = 1000.0, 440.0
+_MAP_NORTH, _MAP_SOUTH = 80.0, -60.0
+_SHOWN_SIGNALS = (
+    *("subword_overlap", "word_overlap", "size_ratio", "ttr_distance", "shared_family", "genetic", "syntactic"),
+    *("phonological", "inventory", "geographic"),
+)
+_LEARNED = {
+    "prior": Signal("helped others", "how good this source was for the other targets of the table", False, True),
+    "neighbours": Signal("helped near targets", "how good it was for targets near this one", False, True),
+    "default_score": Signal("all together", "the sum of the default ranking", False, True),
+}
+HOW_TO_READ = (
+    "The score of a language is the sum of its bars: right of the line speaks for it as a source, left against it. "
+    "Zero is the mean candidate of this report, so scores compare within it, not between reports.",
+    "By default each signal has one vote in fixed units: 5 nats of shared family, 0.1 of syntactic distance, one "
+    "log unit of distance on the globe (from 1500 km on) or of data size. No transfer results went into it.",
+    "Differences of less than about half a unit are not worth arguing about: try both languages. On measured "
+    "transfer the best of the top three is usually close to the best there is, the order within them is not sure.",
+    "Coverage says how many facts of the typology are known of both languages. Where it is small the value comes from "
+    "relatives and neighbours, and the warnings say so.",
+)
+
+
+def describe(name: str) -> Signal:
+    """Title and meaning of a signal, of a learned one, or of a column of the user's own table."""
+    return SIGNALS.get(name) or _LEARNED.get(name) or Signal(name, "a column of the transfer table", True, None)
+
+
+def html(report: SourceReport) -> str:
+    """The report as one HTML page that loads nothing from anywhere."""
+    from jinja2 import Environment, StrictUndefined
+
+    source = Path(__file__).with_name("sources_report.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(source).render(**_context(report))
+
+
+def markdown(report: SourceReport) -> str:
+    """The report as Markdown: ranking, warnings, signals, corpora, how to read it."""
+    context = _context(report)
+    lines = [f"# Source languages for {report.target_name} (`{report.target}`)", "", context["summary"], ""]
+    lines += [f"> **Note:** {warning}" for warning in report.warnings] + [""] * bool(report.warnings)
+    parts = [legend["title"] for legend in context["legend"]]
+    lines += _table(
+        ["#", "language", "code", "score", *parts],
+        [
+            [row["rank"], row["name"], f"`{row['language']}`", row["score"], *row["contributions"]]
+            for row in context["rows"]
+        ],
+    )
+    lines += ["## Raw signals", ""]
+    lines += _table(
+        ["language", *(signal["title"] for signal in context["columns"]), "syntax known"],
+        [[row["name"], *row["signals"], row["known"]] for row in context["rows"]],
+    )
+    warned = [row for row in context["rows"] if row["warnings"]]
+    if warned:
+        lines += ["## Warnings", ""]
+        lines += [f"- **{row['name']}**: {'; '.join(row['warnings'])}" for row in warned] + [""]
+    if context["profiles"]:
+        lines += ["## Corpora", ""]
+        heads = ["language", "documents", "bytes", "words", "word types", "TTR", "fertility", "byte share", "scripts"]
+        lines += _table(heads, [list(profile.values()) for profile in context["profiles"]])
+    lines += ["## How to read this", ""] + [f"- {text}" for text in HOW_TO_READ] + [""]
+    lines += [f"- **{signal['title']}**: {signal['meaning']}" for signal in context["columns"]] + [""]
+    if report.command:
+        lines += ["Made with:", "", f"    {report.command}", ""]
+    return "\n".join(lines)
+
+
+def command_line(arguments: list[str]) -> str:
+    """A command to paste into a shell, as `xelm sources swa --out 'my report.html'`."""
+    return shlex.join(["xelm", "sources", *arguments])
+
+
+def _context(report: SourceReport) -> dict[str, Any]:
+    entries = list(report.ranking[:MAX_ROWS])
+    parts = list(entries[0].contributions) if entries else []
+    columns = [name for name in _SHOWN_SIGNALS if any(entry.signals.get(name) is not None for entry in entries)]
+    shown = f" The best {len(entries)} are shown." if len(entries) < report.num_candidates else ""
+    method = "default ranking, no training" if report.method == "default" else report.method
+    return {
+        "report": report,
+        "summary": f"{report.num_candidates} candidates compared by {len(parts)} signals ({method}).{shown}",
+        "legend": [{"name": p, "title": describe(p).title, "meaning": describe(p).meaning} for p in parts],
+        "bars": _bars(entries[:MAX_BARS], parts),
+        "map": _map(report, entries[: max(MAX_BARS, 60)]),
+        "columns": [{"name": c, "title": describe(c).title, "meaning": describe(c).meaning} for c in columns],
+        "rows": [_row(entry, parts, columns) for entry in entries],
+        "profiles": [_profile(name, values) for name, values in report.profiles.items()],
+        "how_to_read": HOW_TO_READ,
+        "date": date.today().isoformat(),
+    }
+
+
+def _row(entry: SourceScore, parts: list[str], columns: list[str]) -> dict[str, Any]:
+    return {
+        "rank": entry.rank,
+        "name": entry.name,
+        "language": entry.language,
+        "score": f"{entry.score:+.2f}",
+        "contributions": [f"{entry.contributions[part]:+.2f}" for part in parts],
+        "signals": [_value(name, entry.signals.get(name)) for name in columns],
+        "known": entry.coverage.get("syntactic", 0),
+        "warnings": entry.warnings,
+    }
+
+
+def _profile(code: str, values: dict[str, Any]) -> dict[str, str]:
+    def ratio(name: str, form: str) -> str:
+        return "–" if values[name] is None else format(values[name], form)
+
+    return {
+        "language": code,
+        "documents": f"{values['documents']:,}",
+        "bytes": f"{values['bytes']:,}",
+        "words": f"{values['words']:,}",
+        "types": f"{values['word_types']:,}",
+        "ttr": ratio("type_token_ratio", ".3f"),
+        "fertility": ratio("fertility", ".2f"),
+        "fallback": ratio("fallback_share", ".1%"),
+        "scripts": ", ".join(f"{name.title()} {share:.0%}" for name, share in list(values["scripts"].items())[:2]),
+    }
+
+
+def _value(name: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    if name == "geographic":
+        return f"{value:,.0f} km"
+    if name in ("size_ratio", "shared_family"):
+        return f"{value:.1f}"
+    return f"{value:.3f}"
+
+
+def _bars(entries: list[SourceScore], parts: list[str]) -> dict[str, Any]:
+    """Rectangles of the stacked bars: what speaks for a language to the right of zero, what against to the left."""
+    reach_left = max((-sum(min(v, 0.0) for v in e.contributions.values()) for e in entries), default=0.0)
+    reach_right = max((sum(max(v, 0.0) for v in e.contributions.values()) for e in entries), default=0.0)
+    scale = _BAR_WIDTH / max(reach_left + reach_right, 1e-9)
+    zero = reach_left * scale
+    rows = []
+    for entry in entries:
+        left = right = zero
+        pieces = []
+        for index, part in enumerate(parts):
+            value = entry.contributions[part]
+            width = abs(value) * scale
+            start = right if value >= 0 else left - width
+            right, left = (right + width, left) if value >= 0 else (right, left - width)
+            if width >= 0.3:
+                pieces.append(
+                    {"x": start, "width": width, "part": index, "title": describe(part).title, "value": value}
+                )
+        rows.append({"entry": entry, "pieces": pieces, "score_x": zero + entry.score * scale})
+    return {"rows": rows, "zero": zero, "width": _BAR_WIDTH}
+
+
+def _map(report: SourceReport, entries: list[SourceScore]) -> dict[str, Any] | None:
+    """Points on a plain grid of degrees; all of URIEL's languages, faint, stand in for the continents."""
+    placed = [entry for entry in entries if entry.place is not None]
+    if not placed and report.target_place is None:
+        return None
+    low = min((entry.score for entry in placed), default=0.0)
+    span = max((entry.score for entry in placed), default=1.0) - low or 1.0
+    points = []
+    for entry in reversed(placed):  # the best are drawn last, on top
+        x, y = _project(*entry.place)  # type: ignore[misc]
+        strength = (entry.score - low) / span
+        points.append({"entry": entry, "x": x, "y": y, "r": 3.5 + 6.5 * strength, "strength": strength})
+    return {
+        "points": points,
+        "labels": _labels(points, report.target_place),
+        "target": None if report.target_place is None else _project(*report.target_place),
+        "world": _world_path(),
+        "meridians": [_project(0.0, lon)[0] for lon in range(-150, 180, 30)],
+        "parallels": [_project(lat, 0.0)[1] for lat in range(-30, 90, 30)],
+        "width": _MAP_WIDTH,
+        "height": _MAP_HEIGHT,
+    }
+
+
+def _labels(points: list[dict[str, Any]], target: tuple[float, float] | None) -> list[dict[str, Any]]:
+    """Names of the best candidates, left or right of their points, those that fit without covering another."""
+    taken: list[tuple[float, float, float, float]] = []
+    if target is not None:
+        x, y = _project(*target)
+        taken.append((x - 10, y - 10, x + 10, y + 10))
+    labels: list[dict[str, Any]] = []
+    for point in reversed(points):
+        width = 7.0 * len(point["entry"].name) + 6
+        for anchor, x in (("start", point["x"] + point["r"] + 3), ("end", point["x"] - point["r"] - 3)):
+            left = x if anchor == "start" else x - width
+            box = (left, point["y"] - 8, left + width, point["y"] + 8)
+            inside = box[0] >= 0 and box[2] <= _MAP_WIDTH
+            free = all(box[2] < a or box[0] > c or box[3] < b or box[1] > d for a, b, c, d in taken)
+            if inside and free and len(labels) < _MAP_LABELS:
+                taken.append(box)
+                labels.append({"name": point["entry"].name, "x": x, "y": point["y"], "anchor": anchor})
+                break
+    return labels
+
+
+def _project(latitude: float, longitude: float) -> tuple[float, float]:
+    """Equirectangular, cut to the inhabited latitudes."""
+    latitude = min(max(latitude, _MAP_SOUTH), _MAP_NORTH)
+    x = (longitude + 180.0) / 360.0 * _MAP_WIDTH
+    y = (_MAP_NORTH - latitude) / (_MAP_NORTH - _MAP_SOUTH) * _MAP_HEIGHT
+    return round(x, 1), round(y, 1)
+
+
+@lru_cache(maxsize=1)
+def _world_path() -> str:
+    """An SVG path of dots, one per square degree where URIEL has a language."""
+    table = typology.places()
+    unit = table.unit[table.located]
+    degrees = np.stack([np.arcsin(unit[:, 2]), np.arctan2(unit[:, 1], unit[:, 0])], axis=1) * (180 / np.pi)
+    cells = np.unique(np.rint(degrees), axis=0)
+    return "".join(f"M{x:.0f} {y:.0f}h0" for x, y in (_project(lat, lon) for lat, lon in cells.tolist()))
+
+
+def _table(header: list[str], rows: list[list[Any]]) -> list[str]:
+    def line(cells: list[Any]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(header), line(["---"] * len(header)), *(line(row) for row in rows), ""]
