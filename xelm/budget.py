@@ -154,9 +154,7 @@ def _disk_gib(recipe: Recipe, parameters: int, num_experts: int) -> float:
     return (copies + checkpoint) * parameters * (2 if recipe.base.dtype == "bfloat16" else 4) / _GIB
 
 
-def _warnings(
-    recipe: Recipe, base: StageBudget | None, experts: dict[str, StageBudget], parameters: int
-) -> list[str]:
+def _warnings(recipe: Recipe, base: StageBudget | None, experts: dict[str, StageBudget], parameters: int) -> list[str]:
     warnings = []
     for stage in experts.values():
         for code, epochs in stage.epochs.items():

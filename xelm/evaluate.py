@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from clustering.codes import match
 from clustering.errors import BadInput
@@ -15,10 +18,7 @@ from xelm.experts import DENSE, Document, ExpertSet
 from xelm.manifest import fingerprint
 from xelm.tables import order_models
 
-if TYPE_CHECKING:
-    from router.scoring import Score
-
-EXAMPLES_PER_LANGUAGE = 1
+POLICIES = ("top1", "ensemble", "bayes")
 logger = logging.getLogger(__name__)
 
 
@@ -39,20 +39,20 @@ def evaluate(experts: ExpertSet) -> dict[str, Any]:
         if not documents:
             logger.warning("no %s text in this run: not evaluated on it", split)
             continue
-        policies = ("top1", "ensemble") if split == "test" else ()
-        write_json(path, {"fingerprint": key, **_table(experts, documents, split, policies)})
+        table = _table(experts, documents, split, POLICIES if split == "test" else ())
+        write_json(path, {"fingerprint": key, **table})
     result = experts.result("test")
     return result["summary"] if result else {}
 
 
-def evaluate_on(experts: ExpertSet, data: str | None, *, ensemble: bool = False) -> dict[str, Any]:
+def evaluate_on(experts: ExpertSet, data: str | None, *, policies: Sequence[str] = POLICIES) -> dict[str, Any]:
     """The expert × language table on other text, or on the run's test text.
 
     Args:
         experts: A finished run.
         data: As `[data] path`; None for the run's own test text. Of rows with a `split`, those of `test` count (all,
             where no row has one).
-        ensemble: Score the policy `ensemble` too.
+        policies: Routed policies to score.
 
     Returns:
         `models` {model: {language: cell}}, `routed` {policy: {language: cell}}, `owners`, `summary`; a cell has `nats`,
@@ -64,7 +64,7 @@ def evaluate_on(experts: ExpertSet, data: str | None, *, ensemble: bool = False)
     documents = experts.heldout("test") if data is None else list(_documents(experts, data))
     if not documents:
         raise BadInput(f"{data or experts.path}: no test text to evaluate on.")
-    return _table(experts, documents, "test" if data is None else data, ("top1", "ensemble") if ensemble else ("top1",))
+    return _table(experts, documents, "test" if data is None else data, policies)
 
 
 def _documents(experts: ExpertSet, data: str) -> Iterable[Document]:
@@ -78,20 +78,21 @@ def _documents(experts: ExpertSet, data: str) -> Iterable[Document]:
 def _table(experts: ExpertSet, documents: list[Document], split: str, policies: Sequence[str]) -> dict[str, Any]:
     from tqdm import tqdm
 
-    from router.scoring import score_texts
+    from router.scoring import encode
+    from router.token_scores import token_log_probs
 
-    texts, tokenizer = [document.text for document in documents], experts.tokenizer()
-    scores: dict[str, list[Score]] = {}
+    sequences = encode([document.text for document in documents], experts.tokenizer())
+    log_probs: dict[str, list[np.ndarray]] = {}
     for name in tqdm(order_models(experts.models), desc=f"evaluate ({split})", unit="model"):
-        scores[name] = score_texts(experts.load_model(name), tokenizer, texts)
+        log_probs[name] = token_log_probs(experts.load_model(name), sequences)
     result: dict[str, Any] = {
         "split": split,
         "owners": {code: experts.plan.cluster_of(code) for code in experts.languages},
-        "models": {name: _cells(documents, rows) for name, rows in scores.items()},
+        "models": {name: _cells(documents, rows) for name, rows in log_probs.items()},
         "routed": {},
     }
     if policies:
-        _add_routed(result, experts, documents, policies, scores)
+        _add_routed(result, experts, documents, policies, log_probs)
     result["summary"] = _summary(result)
     return result
 
@@ -101,34 +102,37 @@ def _add_routed(
     experts: ExpertSet,
     documents: list[Document],
     policies: Sequence[str],
-    scores: dict[str, list[Score]],
+    log_probs: dict[str, list[np.ndarray]],
 ) -> None:
+    from router.policy import parse_policy
+    from router.scoring import mix_token_log_probs
     from xelm.routed import RoutedLM
 
     lm, texts = RoutedLM(experts), [document.text for document in documents]
-    routes = lm.route(texts)
-    best = [max(route.weights, key=lambda name: route.weights[name]) for route in routes]
-    # Dispatch to one expert has been scored already: no text is run twice.
-    chosen = {"top1": [scores[name][i] for i, name in enumerate(best)]}
     for policy in policies:
-        rows = chosen.get(policy) or lm.score(texts, policy=policy)
-        result["routed"][policy] = _cells(documents, rows)
-    owners = [result["owners"].get(document.language) for document in documents]
+        weights_BK, dynamic = lm.weights(texts, policy), parse_policy(policy, lm.names).dynamic
+        # Every model has read every text above: mixing needs no second pass.
+        mixed = [
+            mix_token_log_probs(
+                [(w, log_probs[name][row]) for w, name in zip(weights_K, lm.names, strict=True) if w > 0], dynamic
+            )
+            for row, weights_K in enumerate(weights_BK)
+        ]
+        result["routed"][policy] = _cells(documents, mixed)
+    best = [lm.names[column] for column in lm.weights(texts, "top1").argmax(axis=1)]
     right: dict[str, list[bool]] = defaultdict(list)
-    for document, expert, owner in zip(documents, best, owners, strict=True):
-        right[document.language].append(expert == owner)
+    for document, expert in zip(documents, best, strict=True):
+        right[document.language].append(expert == result["owners"].get(document.language))
     result["right_expert"] = {code: sum(hits) / len(hits) for code, hits in right.items()}
 
 
-def _cells(documents: list[Document], scores: Sequence[Score]) -> dict[str, dict[str, float]]:
-    import math
-
+def _cells(documents: list[Document], log_probs: Sequence[np.ndarray]) -> dict[str, dict[str, float]]:
     sums: dict[str, dict[str, float]] = {}
-    for document, score in zip(documents, scores, strict=True):
+    for document, log_probs_T in zip(documents, log_probs, strict=True):
         cell = sums.setdefault(document.language, {"nats": 0.0, "tokens": 0, "bytes": 0, "documents": 0})
-        cell["nats"] += score.nats
-        cell["tokens"] += score.tokens
-        cell["bytes"] += score.bytes
+        cell["nats"] -= float(log_probs_T.sum())
+        cell["tokens"] += len(log_probs_T)
+        cell["bytes"] += len(document.text.encode())
         cell["documents"] += 1
     for cell in sums.values():
         # Perplexity of a hopeless model overflows; JSON has no infinity.

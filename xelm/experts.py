@@ -13,8 +13,9 @@ from clustering.files import read_json
 from xelm.manifest import Manifest, ModelEntry, verify
 
 if TYPE_CHECKING:
-    from clustering import ClusterPlan
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from clustering import ClusterPlan
 
 BASE, DENSE = "base", "dense"
 

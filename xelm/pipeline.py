@@ -7,15 +7,20 @@ import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clustering.errors import BadInput
-from clustering.files import atomic_write
+from clustering.files import atomic_write, sha256_of
 from xelm.budget import Budget
+from xelm.corpus.store import training_texts
 from xelm.experts import BASE, DENSE, ExpertSet
 from xelm.manifest import FILE_NAME, Manifest, ModelEntry, package_versions
 from xelm.recipe import Recipe
 from xelm.stages import finished_entry, make_model
 from xelm.workspace import Workspace, locked, portable_recipe
+
+if TYPE_CHECKING:
+    from clustering import ClusterPlan
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +65,9 @@ def train(
     return ExpertSet.load(run)
 
 
-def dry_run(recipe: str | Path | Recipe, out: str | Path, *, overrides: tuple[str, ...] = ()) -> tuple[Workspace, Budget]:
+def dry_run(
+    recipe: str | Path | Recipe, out: str | Path, *, overrides: tuple[str, ...] = ()
+) -> tuple[ClusterPlan, Budget]:
     """Read and tokenise everything, share out the budget, train nothing.
 
     Raises:
@@ -69,7 +76,7 @@ def dry_run(recipe: str | Path | Recipe, out: str | Path, *, overrides: tuple[st
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     with locked(Path(out)):
         workspace = Workspace.prepare(recipe, Path(out))
-    return workspace, workspace.budget
+    return workspace.plan, workspace.budget
 
 
 def _refuse_other_folder(run: Path) -> None:
@@ -82,7 +89,9 @@ def _refuse_other_folder(run: Path) -> None:
 
 def _refuse_grown_run(run: Path) -> None:
     if (run / FILE_NAME).is_file() and Manifest.read(run).ledger:
-        raise BadInput(f"{run}: languages were added to this run; training it again would lose them. Use another --out.")
+        raise BadInput(
+            f"{run}: languages were added to this run; training it again would lose them. Use another --out."
+        )
 
 
 def clusters_text(plan: ClusterPlan) -> str:
@@ -138,12 +147,13 @@ def _record(manifest: Manifest, name: str, entry: ModelEntry) -> None:
 
 def _finish(workspace: Workspace, manifest: Manifest, report: bool) -> None:
     """Router, evaluation, report, checksums."""
+    from router.combined_identifier import CombinedIdentifier
     from xelm.evaluate import evaluate
-    from xelm.identifier import train_identifier
     from xelm.report import write_report
 
     run = workspace.run
-    train_identifier(run / "router", workspace.sources, workspace.recipe.data)
+    texts = {source.code: training_texts(source, workspace.recipe.data) for source in workspace.sources}
+    CombinedIdentifier.train(texts, seed=workspace.recipe.train.seed).save(run / "router")
     manifest.write(run)
     if report:
         manifest.metrics = evaluate(ExpertSet.load(run))
@@ -152,3 +162,21 @@ def _finish(workspace: Workspace, manifest: Manifest, report: bool) -> None:
     manifest.refresh_files(run)
     manifest.write(run)
     shutil.rmtree(run / "work", ignore_errors=True)
+
+
+def rewrite_report(run: str | Path) -> Path:
+    """Write `report.html` of a run again and its checksum with it.
+
+    Returns:
+        The report's path.
+    """
+    from xelm.report import write_report
+
+    folder = Path(run)
+    ExpertSet.load(folder)
+    with locked(folder):
+        path = write_report(ExpertSet.load(folder))
+        manifest = Manifest.read(folder)
+        manifest.files[path.name] = sha256_of(path)
+        manifest.write(folder)
+    return path

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json, write_json
 from xelm.manifest import ModelEntry
+from xelm.models.base import quiet_transformers
 from xelm.training.loop import Stage, train_stage
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def finished_entry(folder: Path) -> ModelEntry | None:
 
 def _save(making: Making, model: PreTrainedModel, entry: ModelEntry, history: list[dict[str, float]]) -> None:
     with atomic_write(making.folder) as partial:
-        model.save_pretrained(partial)
+        with quiet_transformers():
+            model.save_pretrained(partial)
         making.tokenizer.save_pretrained(partial)
         write_json(partial / ENTRY_FILE, asdict(entry))
         if history:

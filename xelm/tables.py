@@ -44,7 +44,8 @@ def summary_line(result: dict[str, Any]) -> str:
 
 def result_table(experts: ExpertSet) -> str:
     """The table of a finished run's own test text."""
-    return model_table(experts.result("test"))
+    result = experts.result("test")
+    return model_table(result) if result else "no test text in this run, so no table"
 
 
 def order_models(names: list[str]) -> list[str]:

@@ -29,8 +29,9 @@ from xelm.stages import Making
 from xelm.training.loop import Stage
 
 if TYPE_CHECKING:
-    from clustering import ClusterPlan
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from clustering import ClusterPlan
 
 _NOT_IN_WEIGHTS = ("tokens", "share", "dense", "checkpoint_every_steps")
 """[train] keys that do not change how a model of a given number of steps comes out."""
@@ -231,7 +232,12 @@ def _plan(recipe: Recipe, tokens: dict[str, int]) -> ClusterPlan:
         assert clusters.k is not None  # the recipe has one of the two
         weights = tokens if clusters.balance == "tokens" else None
         return cluster_languages(
-            sorted(tokens), k=clusters.k, method=clusters.method, balance=clusters.balance, tokens=weights
+            sorted(tokens),
+            k=clusters.k,
+            method=clusters.method,
+            balance=clusters.balance,
+            tokens=weights,
+            distances=clusters.distance,
         )
     plan = ClusterPlan.load(clusters.plan)
     missing = sorted(set(plan.languages) - set(tokens))

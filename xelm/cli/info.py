@@ -31,6 +31,8 @@ def command(run: Path, as_json: bool) -> None:
     ]
     click.echo(tabulate(rows, headers=["model", "state", "kind", "from", "tokens", "languages"]))
     total_bytes = sum(counts["bytes"] for counts in manifest.data.values())
-    click.echo(f"{len(experts.languages)} languages, {total_bytes:,} bytes of training text, {len(manifest.files)} files")
+    click.echo(
+        f"{len(experts.languages)} languages, {total_bytes:,} bytes of training text, {len(manifest.files)} files"
+    )
     for entry in manifest.ledger:
         click.echo(f"added: {entry['language']} to {entry['expert']}, from {entry['donor']}")

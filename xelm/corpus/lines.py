@@ -70,9 +70,7 @@ def _decode(raw: bytes) -> str:
     try:
         return raw.decode("utf-8").rstrip("\r\n").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"not valid UTF-8 (byte {raw[error.start]:#04x} at column {error.start + 1})"
-        ) from None
+        raise ValueError(f"not valid UTF-8 (byte {raw[error.start]:#04x} at column {error.start + 1})") from None
 
 
 def _parse_text(raw: bytes, _text_field: str) -> Row:

@@ -56,18 +56,14 @@ def find_sources(path: str, languages: Sequence[str] | None = None) -> list[Sour
     if folder.is_dir():
         sources = _folder_sources(folder) or _hub_sources(str(folder), languages)
     elif folder.exists():
-        raise BadInput(
-            f"{path}: is a file; [data] path names a folder of <code>.jsonl files or a hub dataset."
-        )
+        raise BadInput(f"{path}: is a file; [data] path names a folder of <code>.jsonl files or a hub dataset.")
     else:
         sources = _hub_sources(path, languages)
     _refuse_duplicates(sources)
     if languages is not None:
         sources = _wanted(sources, languages, path)
     if not sources:
-        raise BadInput(
-            f"{path}: no corpus files. Name them <code>{{{','.join(SUFFIXES)}}}, such as swh.jsonl."
-        )
+        raise BadInput(f"{path}: no corpus files. Name them <code>{{{','.join(SUFFIXES)}}}, such as swh.jsonl.")
     return sorted(sources, key=lambda source: source.code)
 
 
@@ -92,9 +88,7 @@ def _code_of(stem: str, where: Path) -> str:
     try:
         return resolve(stem).code
     except UnknownLanguageError as error:
-        raise BadInput(
-            f"{where}: {error} Rename the file to its language's ISO 639-3 code, or move it away."
-        ) from None
+        raise BadInput(f"{where}: {error} Rename the file to its language's ISO 639-3 code, or move it away.") from None
 
 
 def _refuse_duplicates(sources: list[Source]) -> None:
@@ -103,9 +97,7 @@ def _refuse_duplicates(sources: list[Source]) -> None:
         twin = match(source.code, seen)
         if twin:
             both = " and ".join(str(s.files[0] if s.files else s.hub) for s in (seen[twin], source))
-            raise BadInput(
-                f"{both} are the same language ({source.code}): put them into one folder {source.code}/."
-            )
+            raise BadInput(f"{both} are the same language ({source.code}): put them into one folder {source.code}/.")
         seen[source.code] = source
 
 
@@ -126,9 +118,7 @@ def _hub_sources(name: str, languages: Sequence[str] | None) -> list[Source]:
     try:
         configs = datasets.get_dataset_config_names(name)
     except Exception as error:  # the hub client raises many unrelated types; all mean: not to be had
-        raise BadInput(
-            f"{name}: neither a folder here nor a dataset that can be reached ({error})."
-        ) from None
+        raise BadInput(f"{name}: neither a folder here nor a dataset that can be reached ({error}).") from None
     sources = []
     for config in configs:
         try:
@@ -150,9 +140,7 @@ def _dataset_rows(name: str, arguments: dict[str, Any], text_field: str) -> Iter
             text = row.get(text_field)
             if not isinstance(text, str):
                 found = ", ".join(row)
-                raise BadInput(
-                    f"{where}, row {number}: no text in the field '{text_field}' (fields: {found})."
-                )
+                raise BadInput(f"{where}, row {number}: no text in the field '{text_field}' (fields: {found}).")
             yield Row(text=text, split=row.get("split") or (split if given else None), id=row.get("id"))
 
 

@@ -58,9 +58,7 @@ def _split_small(rows: list[Row], valid: float, test: float, name: str) -> Itera
     num_valid = max(1, round(valid * len(pieces))) if valid else 0
     num_test = max(1, round(test * len(pieces))) if test else 0
     if len(pieces) <= num_valid + num_test:
-        raise BadInput(
-            f"{name}: {len(pieces)} document(s) are too few to hold out valid and test text. Add text."
-        )
+        raise BadInput(f"{name}: {len(pieces)} document(s) are too few to hold out valid and test text. Add text.")
     order = sorted(range(len(pieces)), key=lambda i: (_hash_share(pieces[i].text), i))
     valid_at, test_at = set(order[:num_valid]), set(order[num_valid : num_valid + num_test])
     for i, piece in enumerate(pieces):

@@ -169,7 +169,5 @@ class _HeldOut:
     def write(self, path: Path) -> None:
         import json
 
-        lines = (
-            json.dumps({"id": r.id, "split": r.split, "text": r.text}, ensure_ascii=False) for r in self.rows
-        )
+        lines = (json.dumps({"id": r.id, "split": r.split, "text": r.text}, ensure_ascii=False) for r in self.rows)
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

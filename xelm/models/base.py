@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
@@ -46,7 +47,8 @@ def load_model(name: str, **options: Any) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     try:
-        return AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, **options)
+        with quiet_transformers():
+            return AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BadInput(f"no usable causal language model in '{name}': {_first_line(error)}") from None
 
@@ -115,9 +117,18 @@ def new_config(settings: NewBase, tokenizer: PreTrainedTokenizerBase) -> Any:
     )
 
 
-def is_local(name: str) -> bool:
-    """Whether a model name is a folder here."""
-    return Path(name).is_dir()
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bar for each small file: ours shows the work that takes time. Downloads keep theirs."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from xelm.recipe import Expert
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def as_expert(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
+def as_expert(model: PreTrainedModel, expert: Expert) -> Any:
     """Choose what of `model` trains, in place (a LoRA expert comes back wrapped by peft).
 
     Raises:
@@ -25,7 +25,7 @@ def as_expert(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
     return model
 
 
-def _with_lora(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
+def _with_lora(model: PreTrainedModel, expert: Expert) -> Any:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(

@@ -33,9 +33,7 @@ def new_tokenizer(settings: NewBase, texts: Iterable[str]) -> PreTrainedTokenize
         inner = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     else:
         inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(
-        add_prefix_space=False, use_regex=settings.tokenizer == "bpe"
-    )
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=settings.tokenizer == "bpe")
     inner.decoder = decoders.ByteLevel()
     if settings.tokenizer == "bpe":
         trainer = trainers.BpeTrainer(

@@ -28,9 +28,7 @@ class Progress:
     loss_steps: int = 0
 
 
-def save_checkpoint(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
-) -> None:
+def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Write `folder/step-N` whole, then remove older ones, so that there is a good one at every moment."""
     import torch
     from safetensors.torch import save_file
@@ -48,9 +46,7 @@ def save_checkpoint(
             shutil.rmtree(old)
 
 
-def load_checkpoint(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
-) -> Progress | None:
+def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
     """Put the newest checkpoint of `folder` into model and optimizer; None where there is none.
 
     Raises:
@@ -89,10 +85,10 @@ def _home(key: str, parameter: torch.nn.Parameter) -> torch.device | str:
 
 
 def _moments(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    names = {p: name for name, p in model.named_parameters()}
     return {
-        f"{names[p]}/{key}": state[key].detach().contiguous()
-        for p, state in optimizer.state.items()
+        f"{name}/{key}": optimizer.state[p][key].detach().contiguous()
+        for name, p in model.named_parameters()
+        if p in optimizer.state
         for key in _KEYS
     }
 

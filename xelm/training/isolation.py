@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import torch
+    from transformers import PreTrainedModel
 
 _TOLERANCE = 1e-3
 
 
-def isolates_documents(model: torch.nn.Module, vocab_size: int, device: torch.device | str) -> bool:
+def isolates_documents(model: PreTrainedModel) -> bool:
     """Whether a second document of a block sees nothing of the first.
 
     transformers builds a block-diagonal mask from restarting `position_ids` for models on its current mask code;
@@ -21,6 +21,7 @@ def isolates_documents(model: torch.nn.Module, vocab_size: int, device: torch.de
 
     import torch
 
+    vocab_size, device = model.config.get_text_config().vocab_size, model.device
     if "position_ids" not in inspect.signature(model.forward).parameters:
         return False
     generator = torch.Generator().manual_seed(0)

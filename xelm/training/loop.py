@@ -85,15 +85,13 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
 
     accelerator = _accelerator(stage.settings)
     torch.manual_seed(stage.settings.seed)
-    isolated = isolates_documents(model, model.get_input_embeddings().weight.shape[0], model.device)
+    isolated = isolates_documents(model)
     if not isolated:
         logger.warning("%s attends across packed documents; only their boundaries carry no loss.", stage.name)
     if stage.settings.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     optimizer = _optimizer(model, stage)
-    prepared, optimizer = accelerator.prepare(
-        torch.compile(model) if stage.settings.compile else model, optimizer
-    )
+    prepared, optimizer = accelerator.prepare(torch.compile(model) if stage.settings.compile else model, optimizer)
     inner = accelerator.unwrap_model(prepared, keep_torch_compile=False)
     progress = load_checkpoint(stage.checkpoints, inner, optimizer) or Progress()
     prepared.train()
@@ -167,9 +165,7 @@ def _step(
 
     batches = list(_micro_batches(stage, step, accelerator.process_index, accelerator.num_processes))
     # Every token of the step weighs the same, however the step is cut into micro-batches and processes.
-    num_targets = torch.tensor(
-        float(sum((b[1][:, 1:] != 0).sum() for b in batches)), device=accelerator.device
-    )
+    num_targets = torch.tensor(float(sum((b[1][:, 1:] != 0).sum() for b in batches)), device=accelerator.device)
     num_targets = accelerator.reduce(num_targets, "sum")
     total = torch.zeros((), device=accelerator.device)
     for index, (input_ids, position_ids) in enumerate(batches):
