@@ -8,11 +8,13 @@ Source: Littell et al. 2017, "URIEL and lang2vec" (https://aclanthology.org/E17-
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -112,6 +114,19 @@ def languages() -> tuple[str, ...]:
 def row_of() -> dict[str, int]:
     """Row of each code of `languages()`."""
     return {code: row for row, code in enumerate(languages())}
+
+
+def preload(kinds: Iterable[str]) -> None:
+    """Load the tables behind several of `BASE_KINDS` at once; unpacking leaves Python free to use other cores."""
+    loaders = {load for load in map(_loader, kinds) if load.cache_info().currsize == 0}
+    if len(loaders) > 1:
+        with ThreadPoolExecutor(len(loaders)) as pool:
+            for done in [pool.submit(load) for load in loaders]:
+                done.result()
+
+
+def _loader(kind: str) -> Any:
+    return {"genetic": families, "geographic": places}.get(kind, features)
 
 
 @lru_cache(maxsize=1)
@@ -275,11 +290,14 @@ def _in_order(data_NF: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _data_folder() -> Path:
-    spec = find_spec("lang2vec")  # finds it without running it
-    folders = spec.submodule_search_locations if spec else None
-    if not folders:
-        raise BadInput("URIEL's tables come with the package lang2vec, which is not installed: pip install lang2vec")
-    return Path(next(iter(folders))) / "data"
+    # Not find_spec: lang2vec also installs a script lang2vec.py, which hides the package from programs in bin/.
+    try:
+        package = distribution("lang2vec")
+    except PackageNotFoundError:
+        raise BadInput(
+            "URIEL's tables come with the package lang2vec, which is not installed: pip install lang2vec"
+        ) from None
+    return Path(str(package.locate_file("lang2vec/data")))
 
 
 def _data_file(name: str) -> Path:
