@@ -44,16 +44,50 @@ def read_lines(file: Path, text_field: str = "text", skipped: list[str] | None =
         try:
             row = parse(raw, text_field)
         except ValueError as error:
-            place = f"{file}, line {number}: {error}"
-            if skipped is None:
-                raise BadInput(f'{place}. Mend the line, or set data.on_bad_line = "skip".') from None
-            skipped.append(place)
+            refuse(f"{file}, line {number}: {error}", skipped)
             continue
         if row.text.strip():
             documents += 1
             yield row
-    if not documents:
-        raise BadInput(f"{file}: no text in it. Add text, or remove the file to leave this language out.")
+    refuse_empty(str(file), documents)
+
+
+def refuse(problem: str, skipped: list[str] | None) -> None:
+    """Stop at a bad line or row, or add it to `skipped` where that list is given.
+
+    Raises:
+        BadInput: If it is not given.
+    """
+    if skipped is None:
+        raise BadInput(f'{problem}. Mend the line, or set data.on_bad_line = "skip".')
+    skipped.append(problem)
+
+
+def refuse_empty(where: str, num_documents: int) -> None:
+    """Stop where a file or dataset turned out to hold no document.
+
+    Raises:
+        BadInput: If there is none.
+    """
+    if not num_documents:
+        raise BadInput(f"{where}: no text in it. Add text, or remove the file to leave this language out.")
+
+
+def row_of(value: Any, text_field: str) -> Row:
+    """The document of a JSON object or of a dataset's row.
+
+    Raises:
+        ValueError: If it has no text or an unknown split; the message says what there is.
+    """
+    if not isinstance(value, dict) or not isinstance(value.get(text_field), str):
+        found = ", ".join(value) if isinstance(value, dict) else type(value).__name__
+        raise ValueError(f"no text in the field '{text_field}' (found: {found})")
+    text, split = value[text_field], value.get("split")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("the text holds half of a surrogate pair, which is no character")
+    if split is not None and (not isinstance(split, str) or split not in SPLITS):
+        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    return Row(text, split, value.get("id"))
 
 
 def _raw_lines(file: Path) -> Iterator[tuple[int, bytes]]:
@@ -82,13 +116,6 @@ def _parse_json(raw: bytes, text_field: str) -> Row:
         value = json.loads(_decode(raw))
     except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON ({error.msg} at column {error.colno})") from None
-    if not isinstance(value, dict) or not isinstance(value.get(text_field), str):
-        found = ", ".join(value) if isinstance(value, dict) else type(value).__name__
-        raise ValueError(f"no text in the field '{text_field}' (found: {found})")
-    text = value[text_field]
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        raise ValueError("the text holds half of a surrogate pair, which is no character")
-    split = value.get("split")
-    if split is not None and split not in SPLITS:
-        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
-    return Row(text, split, value.get("id"))
+    except RecursionError:
+        raise ValueError("not valid JSON (nested too deeply)") from None
+    return row_of(value, text_field)

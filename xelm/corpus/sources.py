@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from clustering.codes import UnknownLanguageError, match, resolve
 from clustering.errors import BadInput
 from clustering.files import sha256_of
-from xelm.corpus.lines import Row, read_lines
+from xelm.corpus.lines import Row, read_lines, refuse, refuse_empty, row_of
 
 SUFFIXES = (".jsonl.gz", ".jsonl", ".txt", ".parquet")
 logger = logging.getLogger(__name__)
@@ -32,17 +33,17 @@ class Source:
         """Rows in order. Bad lines raise BadInput, or are added to `skipped` where that list is given."""
         for file in self.files:
             if file.suffix == ".parquet":
-                yield from _dataset_rows("parquet", {"data_files": {"train": str(file)}}, text_field)
+                yield from _dataset_rows("parquet", {"data_files": {"train": str(file)}}, text_field, skipped)
             else:
                 yield from read_lines(file, text_field, skipped)
         if self.hub:
-            yield from _dataset_rows(self.hub[0], {"name": self.hub[1]}, text_field)
+            yield from _dataset_rows(self.hub[0], {"name": self.hub[1]}, text_field, skipped)
 
     def fingerprint(self) -> str:
-        """Changes with the text: SHA-256 of the files, or of the hub dataset's name and revision."""
+        """Changes with the text: SHA-256 of the files and formats, or of the hub dataset's name and revision."""
         if self.hub:
             return hashlib.sha256(f"{self.hub}@{_hub_revision(self.hub[0])}".encode()).hexdigest()
-        return hashlib.sha256("".join(sha256_of(file) for file in self.files).encode()).hexdigest()
+        return hashlib.sha256("".join(file.suffix + sha256_of(file) for file in self.files).encode()).hexdigest()
 
 
 def find_sources(path: str, languages: Sequence[str] | None = None) -> list[Source]:
@@ -54,7 +55,7 @@ def find_sources(path: str, languages: Sequence[str] | None = None) -> list[Sour
     """
     folder = Path(path).expanduser()
     if folder.is_dir():
-        sources = _folder_sources(folder) or _hub_sources(str(folder), languages)
+        sources = _hub_sources(path, languages) if _is_dataset_repository(folder) else _folder_sources(folder)
     elif folder.exists():
         raise BadInput(f"{path}: is a file; [data] path names a folder of <code>.jsonl files or a hub dataset.")
     else:
@@ -65,6 +66,13 @@ def find_sources(path: str, languages: Sequence[str] | None = None) -> list[Sour
     if not sources:
         raise BadInput(f"{path}: no corpus files. Name them <code>{{{','.join(SUFFIXES)}}}, such as swh.jsonl.")
     return sorted(sources, key=lambda source: source.code)
+
+
+def _is_dataset_repository(folder: Path) -> bool:
+    # Its card says where the text is; the folders of its files are not named after languages.
+    card = folder / "README.md"
+    header = re.match(r"---\s*\n(.*?)\n---", card.read_text(encoding="utf-8"), re.DOTALL) if card.is_file() else None
+    return bool(header and re.search(r"^configs:", header[1], re.MULTILINE))
 
 
 def _folder_sources(folder: Path) -> list[Source]:
@@ -103,13 +111,13 @@ def _refuse_duplicates(sources: list[Source]) -> None:
 
 def _wanted(sources: list[Source], languages: Sequence[str], path: str) -> list[Source]:
     by_code = {source.code: source for source in sources}
-    chosen = []
+    chosen = {}
     for language in languages:
         code = match(language, by_code)
         if code is None:
             raise BadInput(f"{path}: no text for '{language}'. There is: {', '.join(sorted(by_code))}.")
-        chosen.append(by_code[code])
-    return chosen
+        chosen[code] = by_code[code]
+    return list(chosen.values())
 
 
 def _hub_sources(name: str, languages: Sequence[str] | None) -> list[Source]:
@@ -129,19 +137,37 @@ def _hub_sources(name: str, languages: Sequence[str] | None) -> list[Source]:
     return sources
 
 
-def _dataset_rows(name: str, arguments: dict[str, Any], text_field: str) -> Iterator[Row]:
+def _dataset_rows(name: str, arguments: dict[str, Any], text_field: str, skipped: list[str] | None) -> Iterator[Row]:
+    where = str(arguments.get("name") or arguments["data_files"]["train"])
+    documents = 0
+    for number, value in _dataset_values(name, arguments, where):
+        try:
+            row = row_of(value, text_field)
+        except ValueError as error:
+            refuse(f"{where}, row {number}: {error}", skipped)
+            continue
+        if row.text.strip():
+            documents += 1
+            yield row
+    refuse_empty(where, documents)
+
+
+def _dataset_values(name: str, arguments: dict[str, Any], where: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a dataset with their number in the split, which each row then names if there are several."""
     import datasets
 
-    splits = datasets.load_dataset(name, streaming=True, **arguments)
-    given = len(splits) > 1  # a dataset that is all `train` has not been split
-    where = str(arguments.get("name") or arguments["data_files"]["train"])
-    for split, rows in splits.items():
-        for number, row in enumerate(rows, 1):
-            text = row.get(text_field)
-            if not isinstance(text, str):
-                found = ", ".join(row)
-                raise BadInput(f"{where}, row {number}: no text in the field '{text_field}' (fields: {found}).")
-            yield Row(text=text, split=row.get("split") or (split if given else None), id=row.get("id"))
+    try:
+        splits = datasets.load_dataset(name, streaming=True, **arguments)
+        given = len(splits) > 1  # a dataset that is all `train` has not been split
+        for split, rows in splits.items():
+            for number, row in enumerate(rows, 1):
+                named = row.get("split") or (split if given else None)
+                yield number, {**row, "split": named} if named else row
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise BadInput(
+            f"{where}: cannot be read ({error}). It is empty or damaged: get it again, "
+            "or remove it to leave this language out."
+        ) from None
 
 
 def _hub_revision(name: str) -> str:

@@ -1,0 +1,198 @@
+"""Where the text of each language is: files, folders of shards, repositories of datasets."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clustering.errors import BadInput
+from tests.xelm.conftest import write_jsonl
+from xelm.corpus.lines import Row
+from xelm.corpus.sources import find_sources
+
+ROWS = [
+    {"text": f"Satz {i}\u2028mit\x85Zeichen", "split": "test" if i % 3 == 0 else "train", "id": i} for i in range(9)
+]
+
+
+def _parquet(file: Path, rows: list[dict[str, Any]]) -> Path:
+    import datasets
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    datasets.Dataset.from_list(rows).to_parquet(str(file))
+    return file
+
+
+@pytest.fixture
+def hub_like(tmp_path: Path) -> Path:
+    """A dataset repository on disk: a card with one config per language, data in a folder of its own."""
+    repository = tmp_path / "repository"
+    for code in ("deu", "swh"):
+        for split in ("train", "test"):
+            rows = [{"text": f"{code} {split} {i}"} for i in range(3)]
+            write_jsonl(repository / "data" / f"{code}-{split}.jsonl", rows)
+    configs = "".join(
+        f"- config_name: {name}\n  data_files:\n"
+        f"  - split: train\n    path: data/{code}-train.jsonl\n  - split: {test}\n    path: data/{code}-test.jsonl\n"
+        for name, code, test in (("deu_Latn", "deu", "validation"), ("sw", "swh", "test"))
+    )
+    (repository / "README.md").write_text(f"---\nconfigs:\n{configs}---\n# A corpus\n", encoding="utf-8")
+    return repository
+
+
+def test_every_format_gives_the_same_documents(tmp_path: Path) -> None:
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
+    for folder in ("jsonl", "gz", "parquet"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "jsonl" / "deu.jsonl").write_text(lines, encoding="utf-8")
+    (tmp_path / "gz" / "deu.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    _parquet(tmp_path / "parquet" / "deu.parquet", ROWS)
+    expected = [Row(row["text"], row["split"], row["id"]) for row in ROWS]
+    for folder in ("jsonl", "gz", "parquet"):
+        (source,) = find_sources(str(tmp_path / folder))
+        assert list(source.rows("text")) == expected, folder
+
+
+def test_txt_gives_the_texts_of_jsonl(tmp_path: Path) -> None:
+    texts = ["eins", "zwei\u2028zwei", "drei"]
+    write_jsonl(tmp_path / "a" / "deu.jsonl", list(texts))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "deu.txt").write_text("\n".join(texts), encoding="utf-8")
+    for folder in ("a", "b"):
+        assert [row.text for row in find_sources(str(tmp_path / folder))[0].rows("text")] == texts
+
+
+def test_files_are_found_by_any_name_of_the_language_and_sorted(tmp_path: Path) -> None:
+    for name in ("sw.jsonl", "deu_Latn.jsonl", "eng.txt"):
+        (tmp_path / name).write_text('{"text": "x"}\n', encoding="utf-8")
+    (tmp_path / "README.md").touch()
+    (tmp_path / ".hidden.jsonl").touch()
+    (tmp_path / "empty-folder").mkdir()
+    assert [source.code for source in find_sources(str(tmp_path))] == ["deu", "eng", "swa"]
+
+
+def test_shards_of_a_folder_are_one_language_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for i in (1, 0):
+        write_jsonl(tmp_path / "deu" / f"part-{i}.jsonl", [f"shard {i}"])
+    (tmp_path / "deu" / "part-2.txt").write_text("shard 2", encoding="utf-8")
+    (source,) = find_sources(str(tmp_path))
+    assert [row.text for row in source.rows("text")] == ["shard 0", "shard 1", "shard 2"]
+
+
+def test_a_file_whose_name_is_no_language_is_named_with_the_remedy(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "qqzz.jsonl", ["x"])
+    with pytest.raises(BadInput, match=rf"{tmp_path / 'qqzz.jsonl'}: .*Rename the file to its language's ISO 639-3"):
+        find_sources(str(tmp_path))
+
+
+@pytest.mark.parametrize("other", ["deu.txt", "de.jsonl", "deu_Latn.jsonl.gz", "German.parquet"])
+def test_two_files_of_one_language_are_both_named_with_the_remedy(tmp_path: Path, other: str) -> None:
+    write_jsonl(tmp_path / "deu.jsonl", ["x"])
+    (tmp_path / other).touch()
+    with pytest.raises(BadInput, match=r"are the same language \(deu\): put them into one folder") as caught:
+        find_sources(str(tmp_path))
+    assert "deu.jsonl" in str(caught.value)
+    assert other in str(caught.value)
+
+
+def test_a_macrolanguage_and_its_member_are_one_language(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "swa.jsonl", ["x"])
+    write_jsonl(tmp_path / "swh.jsonl", ["x"])
+    with pytest.raises(BadInput, match="are the same language"):
+        find_sources(str(tmp_path))
+
+
+def test_wanted_languages_are_chosen_by_any_name_and_each_once(corpus: Path) -> None:
+    assert [s.code for s in find_sources(str(corpus), ["Russian", "nl", "rus"])] == ["nld", "rus"]
+
+
+def test_a_wanted_language_without_text_is_named_with_what_there_is(corpus: Path) -> None:
+    with pytest.raises(BadInput, match=r"no text for 'fra'. There is: deu, nld, rus"):
+        find_sources(str(corpus), ["deu", "fra"])
+
+
+def test_an_empty_folder_says_how_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=rf"{tmp_path}: "):
+        find_sources(str(tmp_path))
+
+
+def test_a_file_in_place_of_a_folder_is_refused(corpus: Path) -> None:
+    with pytest.raises(BadInput, match=r"is a file; .* names a folder"):
+        find_sources(str(corpus / "deu.jsonl"))
+
+
+def test_a_folder_that_is_not_there_is_refused_without_waiting_for_a_network() -> None:
+    with pytest.raises(BadInput, match="neither a folder here nor a dataset that can be reached"):
+        find_sources("no/such-dataset")
+
+
+def test_a_fingerprint_follows_the_text_and_how_it_is_read(tmp_path: Path) -> None:
+    file = write_jsonl(tmp_path / "a" / "deu.jsonl", ["x"])
+    first = find_sources(str(tmp_path / "a"))[0].fingerprint()
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert find_sources(str(tmp_path / "b"))[0].fingerprint() == first, "the folder does not matter"
+    file.rename(file.with_suffix(".txt"))
+    assert find_sources(str(tmp_path / "a"))[0].fingerprint() != first, "the same bytes read as another format"
+    write_jsonl(tmp_path / "b" / "deu.jsonl", ["x", "y"])
+    assert find_sources(str(tmp_path / "b"))[0].fingerprint() != first
+
+
+def test_a_dataset_with_one_config_per_language_is_read_like_files(hub_like: Path) -> None:
+    sources = find_sources(str(hub_like))
+    assert [source.code for source in sources] == ["deu", "swa"]
+    rows = list(sources[0].rows("text"))
+    assert [(row.text, row.split) for row in rows[2:4]] == [("deu train 2", "train"), ("deu test 0", "validation")]
+    assert [s.code for s in find_sources(str(hub_like), ["swh"])] == ["swa"]
+
+
+def test_a_dataset_config_changes_its_fingerprint_with_its_files(hub_like: Path) -> None:
+    deu, swa = (source.fingerprint() for source in find_sources(str(hub_like)))
+    assert deu != swa
+    write_jsonl(hub_like / "data" / "deu-train.jsonl", ["more"])
+    assert find_sources(str(hub_like))[0].fingerprint() != deu
+
+
+def test_a_row_of_a_dataset_without_text_is_named_by_number(tmp_path: Path) -> None:
+    _parquet(tmp_path / "deu.parquet", [{"text": "x"}, {"text": None}])
+    (source,) = find_sources(str(tmp_path))
+    with pytest.raises(BadInput, match=r"deu.parquet, row 2: no text in the field 'text'"):
+        list(source.rows("text"))
+    with pytest.raises(BadInput, match=r"row 1: no text in the field 'body' \(found: text\)"):
+        list(source.rows("body"))
+
+
+def test_a_row_of_a_dataset_without_text_is_skipped_and_told_where_that_is_wanted(tmp_path: Path) -> None:
+    _parquet(tmp_path / "deu.parquet", [{"text": "x"}, {"text": None}, {"text": "y"}])
+    (source,) = find_sources(str(tmp_path))
+    skipped: list[str] = []
+    assert [row.text for row in source.rows("text", skipped)] == ["x", "y"]
+    assert len(skipped) == 1
+
+
+def test_an_unknown_split_of_a_dataset_is_named(tmp_path: Path) -> None:
+    _parquet(tmp_path / "deu.parquet", [{"text": "x", "split": "train"}, {"text": "y", "split": "holdout"}])
+    (source,) = find_sources(str(tmp_path))
+    with pytest.raises(BadInput, match="holdout"):
+        list(source.rows("text"))
+
+
+def test_a_broken_parquet_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "deu.parquet").write_bytes(b"PAR1 no parquet")
+    (source,) = find_sources(str(tmp_path))
+    with pytest.raises(BadInput, match=r"deu.parquet"):
+        list(source.rows("text"))
+
+
+def test_an_empty_parquet_file_is_named(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"text": pyarrow.array([], pyarrow.string())}), tmp_path / "deu.parquet")
+    (source,) = find_sources(str(tmp_path))
+    with pytest.raises(BadInput, match=r"deu.parquet: .*empty"):
+        list(source.rows("text"))
