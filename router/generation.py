@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -25,6 +25,25 @@ class ModelSource(Protocol):
     def get_many(self, names: Sequence[str]) -> list[Any]:
         """The models of these experts, in memory together."""
         ...
+
+
+@runtime_checkable
+class MixedSource(Protocol):
+    """Where one model can answer for several experts in one batch, such as a `LoraSource`."""
+
+    def for_rows(self, names: Sequence[str]) -> Any:
+        """One model whose batches have one row for each name."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One batch: a model, the prompts it continues, its weights if it is a mixture, and the tokens it may add."""
+
+    model: Any
+    rows: list[int]
+    weights: np.ndarray | None
+    num_new: int
 
 
 @dataclass(frozen=True)
@@ -88,17 +107,12 @@ def generate_ids(
         raise BadInput("max_length counts the prompt too, which differs from prompt to prompt. Use max_new_tokens.")
     num_new = options.pop("max_new_tokens", DEFAULT_NEW_TOKENS)
     answers: list[list[list[int]]] = [[] for _ in prompts]
-    for group in group_rows(np.asarray(weights_BK)):
-        members = models.get_many([experts[k] for k in group.experts])
-        context = min(context_of(member) for member in members)
-        _check_lengths(prompts, group.rows, context)
-        model = _compose(members, dynamic)
-        for rows, room in _batches(group.rows, prompts, batch_size, num_new, context):
-            weights_BM = np.asarray(weights_BK)[np.ix_(rows, group.experts)] if len(members) > 1 else None
-            limited = {**options, "max_new_tokens": room}
-            batch = _generate_batch(model, [prompts[row] for row in rows], weights_BM, pad_token_id, limited)
-            for row, sequences in zip(rows, batch, strict=True):
-                answers[row] = sequences
+    lengths = [len(prompt) for prompt in prompts]
+    for job in _jobs(lengths, np.asarray(weights_BK), experts, models, dynamic, batch_size, num_new):
+        limited = {**options, "max_new_tokens": job.num_new}
+        batch = _run(job.model, [prompts[row] for row in job.rows], job.weights, pad_token_id, limited)
+        for row, sequences in zip(job.rows, batch, strict=True):
+            answers[row] = sequences
     return answers
 
 
@@ -156,11 +170,37 @@ def _check(
         raise BadInput("return_dict_in_generate gives tensors of single batches: use as_causal_lm().generate for it.")
 
 
-def _check_lengths(prompts: Sequence[Sequence[int]], rows: Sequence[int], context: int) -> None:
+def _jobs(
+    lengths: Sequence[int],
+    weights_BK: np.ndarray,
+    experts: Sequence[str],
+    models: ModelSource,
+    dynamic: bool,
+    batch_size: int,
+    num_new: int,
+) -> Iterator[_Job]:
+    """Batches in the order they run: group by group, or all together where one pass serves several experts."""
+    groups = group_rows(weights_BK)
+    if isinstance(models, MixedSource) and all(len(group.experts) == 1 for group in groups):
+        chosen = [experts[int(k)] for k in weights_BK.argmax(axis=1)]
+        context = context_of(models.for_rows(chosen))
+        for rows, room in _batches(range(len(lengths)), lengths, batch_size, num_new, context):
+            yield _Job(models.for_rows([chosen[row] for row in rows]), rows, None, room)
+        return
+    for group in groups:
+        members = models.get_many([experts[k] for k in group.experts])
+        model = _compose(members, dynamic)
+        context = min(context_of(member) for member in members)
+        for rows, room in _batches(group.rows, lengths, batch_size, num_new, context):
+            weights_BM = weights_BK[np.ix_(rows, group.experts)] if len(members) > 1 else None
+            yield _Job(model, rows, weights_BM, room)
+
+
+def _check_lengths(lengths: Sequence[int], rows: Sequence[int], context: int) -> None:
     for row in rows:
-        if len(prompts[row]) >= context:
+        if lengths[row] >= context:
             raise BadInput(
-                f"Prompt {row} has {len(prompts[row])} tokens; the experts read at most {context}, and the answer "
+                f"Prompt {row} has {lengths[row]} tokens; the experts read at most {context}, and the answer "
                 "needs room too. Shorten the prompt, for instance to its end."
             )
 
@@ -174,7 +214,7 @@ def _compose(members: Sequence[Any], dynamic: bool) -> Any:
 
 
 def _batches(
-    rows: Sequence[int], prompts: Sequence[Sequence[int]], batch_size: int, num_new: int, context: int
+    rows: Sequence[int], lengths: Sequence[int], batch_size: int, num_new: int, context: int
 ) -> Iterator[tuple[list[int], int]]:
     """Rows of like length, and the tokens each may add.
 
@@ -183,16 +223,17 @@ def _batches(
     """
     if batch_size < 1:
         raise BadInput(f"batch_size={batch_size} must be at least 1.")
-    ordered = sorted(rows, key=lambda row: len(prompts[row]))
+    _check_lengths(lengths, rows, context)
+    ordered = sorted(rows, key=lambda row: lengths[row])
     by_room: dict[int, list[int]] = {}
     for row in ordered:
-        by_room.setdefault(min(num_new, context - len(prompts[row])), []).append(row)
+        by_room.setdefault(min(num_new, context - lengths[row]), []).append(row)
     for room, members in by_room.items():
         for start in range(0, len(members), batch_size):
             yield members[start : start + batch_size], room
 
 
-def _generate_batch(
+def _run(
     model: Any,
     prompts: Sequence[Sequence[int]],
     weights_BM: np.ndarray | None,
