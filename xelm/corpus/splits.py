@@ -19,9 +19,10 @@ _SENTENCE_END = re.compile(r"(?<=[.!?।။])\s+|(?<=[。！？])\s*")
 def split_rows(rows: Iterable[Row], *, valid: float, test: float, name: str) -> Iterator[Row]:
     """Rows in order, each with split `train`, `valid` or `test`.
 
-    Where any row names its split, the rows' own word holds (a row without one is train). Otherwise the first 8
-    hexadecimal digits of SHA-256 of the text decide. With fewer than 200 documents they are ranked by that hash, and
-    at least one goes to each split; with fewer than 30, documents are first cut at line and sentence ends.
+    Where any of the first 200 rows names its split, the rows' own word holds (a row without one is train). Otherwise
+    the first 8 hexadecimal digits of SHA-256 of the text decide, so that equal texts go together. With fewer than 200
+    documents they are ranked by that hash, and at least one goes to each split; with fewer than 30, documents are
+    first cut at line and sentence ends.
 
     Args:
         rows: Documents of one language; read as a stream.
@@ -30,7 +31,7 @@ def split_rows(rows: Iterable[Row], *, valid: float, test: float, name: str) -> 
         name: Language, for messages.
 
     Raises:
-        BadInput: If the text is too short to be split.
+        BadInput: If the text is too short to be split, or rows begin to name their split after the first 200.
     """
     stream = iter(rows)
     head = list(itertools.islice(stream, SMALL_CORPUS))
@@ -41,7 +42,12 @@ def split_rows(rows: Iterable[Row], *, valid: float, test: float, name: str) -> 
     elif len(head) < SMALL_CORPUS:
         yield from _split_small(head, valid, test, name)
     else:
-        for row in whole:
+        for number, row in enumerate(whole, 1):
+            if row.split:
+                raise BadInput(
+                    f"{name}: document {number} names its split ({row.split}), the first {SMALL_CORPUS} do not. "
+                    "Let all of them name it, or none."
+                )
             yield Row(row.text, _by_share(_hash_share(row.text), valid, test), row.id)
 
 
@@ -55,14 +61,14 @@ def _by_share(share: float, valid: float, test: float) -> str:
 
 def _split_small(rows: list[Row], valid: float, test: float, name: str) -> Iterator[Row]:
     pieces = rows if len(rows) >= _PIECES else [piece for row in rows for piece in _cut(row)]
-    num_valid = max(1, round(valid * len(pieces))) if valid else 0
-    num_test = max(1, round(test * len(pieces))) if test else 0
-    if len(pieces) <= num_valid + num_test:
-        raise BadInput(f"{name}: {len(pieces)} document(s) are too few to hold out valid and test text. Add text.")
-    order = sorted(range(len(pieces)), key=lambda i: (_hash_share(pieces[i].text), i))
-    valid_at, test_at = set(order[:num_valid]), set(order[num_valid : num_valid + num_test])
-    for i, piece in enumerate(pieces):
-        yield Row(piece.text, "valid" if i in valid_at else "test" if i in test_at else "train", piece.id)
+    texts = sorted({piece.text for piece in pieces}, key=lambda text: (_hash_share(text), text))
+    num_valid = max(1, round(valid * len(texts))) if valid else 0
+    num_test = max(1, round(test * len(texts))) if test else 0
+    if len(texts) <= num_valid + num_test:
+        raise BadInput(f"{name}: {len(texts)} document(s) are too few to hold out valid and test text. Add text.")
+    split = dict.fromkeys(texts[:num_valid], "valid") | dict.fromkeys(texts[num_valid : num_valid + num_test], "test")
+    for piece in pieces:
+        yield Row(piece.text, split.get(piece.text, "train"), piece.id)
 
 
 def _cut(row: Row) -> list[Row]:

@@ -34,7 +34,7 @@ class LanguageCounts:
     """UTF-8 bytes of the training text."""
     tokens: int = 0
     duplicates: int = 0
-    """Training documents left out because the same text came before."""
+    """Documents left out because the same text came before: in training text, or on the other side of the split."""
     skipped_lines: int = 0
 
 
@@ -121,16 +121,17 @@ def _write_store(
 
 
 def _train_rows(rows: Iterable[Row], heldout: _HeldOut, counts: LanguageCounts) -> Iterator[str]:
-    seen: set[int] = set()
+    trained, held = set[int](), set[int]()
     for row in rows:
-        if row.split != "train":
-            heldout.add(row)
-            continue
         key = hash(row.text)
-        if key in seen:
+        if key in trained or (row.split == "train" and key in held):
             counts.duplicates += 1
             continue
-        seen.add(key)
+        if row.split != "train":
+            held.add(key)
+            heldout.add(row)
+            continue
+        trained.add(key)
         counts.documents += 1
         counts.bytes += len(row.text.encode())
         yield row.text
