@@ -42,7 +42,6 @@ class Language:
     name: str
 
 
-@lru_cache(maxsize=8192)
 def resolve(text: str) -> Language:
     """Find the language that a code, tag or English name means.
 
@@ -61,19 +60,13 @@ def resolve(text: str) -> Language:
         >>> resolve("swh_Latn")
         Language(code='swh', script='Latn', name='Swahili')
     """
-    if not isinstance(text, str):
-        raise UnknownLanguageError(f"A language is given as text (code or name), not {text!r}.")
-    cleaned = text.strip()
-    found = _parse_tag(cleaned) or _parse_name(cleaned)
-    if found is None:
-        raise UnknownLanguageError(_unknown_message(text))
-    code, script = found
+    code, script = _find(text)
     return Language(code, script, name_of(code))
 
 
 def to_code(text: str) -> str:
     """ISO 639-3 code of any code, tag or English name; raises like `resolve`."""
-    return resolve(text).code
+    return _find(text)[0]  # without the name, whose tables take longer to load than all the others
 
 
 def to_codes(texts: Iterable[str]) -> list[str]:
@@ -161,6 +154,18 @@ def name_of(code: str) -> str:
         if name:
             return _NAME_SUFFIX.sub("", name)
     return code
+
+
+@lru_cache(maxsize=8192)
+def _find(text: str) -> tuple[str, str | None]:
+    """Code and script that a text means."""
+    if not isinstance(text, str):
+        raise UnknownLanguageError(f"A language is given as text (code or name), not {text!r}.")
+    cleaned = text.strip()
+    found = _parse_tag(cleaned) or _parse_name(cleaned)
+    if found is None:
+        raise UnknownLanguageError(_unknown_message(text))
+    return found
 
 
 def _tables() -> Any:

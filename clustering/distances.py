@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clustering import typology
-from clustering.codes import match, to_code, to_codes
+from clustering.codes import same_language_key, to_code, to_codes
 from clustering.errors import BadInput
 from clustering.measures import Missing, measure, rows_for
 from clustering.typology import BASE_KINDS
@@ -60,16 +60,16 @@ class Distances:
         Raises:
             BadInput: If a language is not among these.
         """
-        names = [match(language, self.languages) for language in languages]
-        if None in names:
-            absent = [language for language, name in zip(languages, names, strict=True) if name is None]
+        codes = tuple(to_code(language) for language in languages)
+        row_of = {same_language_key(code): row for row, code in reversed(list(enumerate(self.languages)))}
+        row_of |= {code: row for row, code in enumerate(self.languages)}  # an exact code wins
+        rows = [row_of.get(code, row_of.get(same_language_key(code), -1)) for code in codes]
+        if absent := [str(language) for language, row in zip(languages, rows, strict=True) if row < 0]:
             raise BadInput(
                 f"The distances ({self.kind}) have no row for: {', '.join(absent)}. "
                 f"They know: {', '.join(self.languages[:20])}{' …' if len(self.languages) > 20 else ''}."
             )
-        rows = np.array([self.languages.index(name) for name in names if name is not None], dtype=int)
-        grid = np.ix_(rows, rows)
-        codes = tuple(to_code(language) for language in languages)
+        grid = np.ix_(np.array(rows, dtype=int), np.array(rows, dtype=int))
         return Distances(codes, self.values[grid], self.coverage[grid], self.kind)
 
     def between(self, first: str, second: str) -> float:
@@ -122,6 +122,7 @@ def distance_matrix(
         np.int64(55)
     """
     weights = weights_of(kind)
+    typology.preload(weights)
     codes = typology.languages() if languages is None else tuple(to_codes(languages))
     values: np.ndarray | float = 0.0
     coverage: np.ndarray | int = 0
@@ -160,6 +161,8 @@ def distances_from(
     code = to_code(target)
     codes = None if candidates is None else tuple(to_code(candidate) for candidate in candidates)
     names = typology.languages() if codes is None else codes
+    kinds = list(kinds)
+    typology.preload(base for kind in kinds for base in weights_of(kind))
     values: dict[str, np.ndarray] = {}
     coverage: dict[str, np.ndarray] = {}
     parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}

@@ -128,26 +128,34 @@ def _covered_rows(kind: str) -> np.ndarray:
 @lru_cache(maxsize=8)
 def _unit_features(kind: str) -> np.ndarray:
     """kNN-filled features scaled to length 1, shape (N, F)."""
-    table = typology.features()
-    return _to_unit(table.filled[np.ix_(_covered_rows(kind), table.columns(kind))].astype(np.float64))
+    return _to_unit(_covered(typology.features().filled, kind).astype(np.float64))
+
+
+def _covered(table_NF: np.ndarray, kind: str) -> np.ndarray:
+    """Columns of a feature set, each language under the row that covers it, shape (N, F); a copy."""
+    columns = typology.features().columns(kind)
+    neighbours = columns[-1] - columns[0] + 1 == len(columns)  # so they are in the file: no picking one by one
+    part_NF = table_NF[:, columns[0] : columns[-1] + 1].copy() if neighbours else table_NF[:, columns]
+    rows = _covered_rows(kind)
+    moved = np.flatnonzero(rows != np.arange(len(rows)))
+    part_NF[moved] = part_NF[rows[moved]]
+    return part_NF
 
 
 def _to_unit(rows_NF: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(rows_NF, axis=1, keepdims=True)
-    return np.divide(rows_NF, norms, out=np.zeros_like(rows_NF), where=norms > 0)
+    norms = np.sqrt(np.einsum("nf,nf->n", rows_NF, rows_NF))[:, None]
+    return rows_NF / np.where(norms > 0, norms, 1.0)
 
 
 @lru_cache(maxsize=8)
 def _known(kind: str) -> np.ndarray:
     """1 where a source knows the feature, shape (N, F); float so that a product counts."""
-    table = typology.features()
-    return table.known[np.ix_(_covered_rows(kind), table.columns(kind))].astype(np.float32)
+    return _covered(typology.features().known, kind).astype(np.float32)
 
 
 @lru_cache(maxsize=8)
 def _averages(kind: str) -> np.ndarray:
-    table = typology.features()
-    return table.averages[np.ix_(_covered_rows(kind), table.columns(kind))].clip(min=0.0)
+    return _covered(typology.features().averages, kind).clip(min=0.0)
 
 
 @lru_cache(maxsize=1)
