@@ -113,27 +113,29 @@ class ClusterPlan:
         plan = cls({name: [to_code(language) for language in codes] for name, codes in clusters.items()}, method)
         return assess(plan, distances)
 
-    def with_language(self, language: str, cluster: str | None = None) -> ClusterPlan:
+    def with_language(self, language: str, cluster: str | None = None, *, new: bool = False) -> ClusterPlan:
         """A new plan with one language more; every other language stays where it is.
 
         Args:
             language: Code, tag or name of a language that the plan does not have.
-            cluster: Existing cluster to join; None opens a new one for this language.
+            cluster: Existing cluster to join, or with `new` the name of one to open; None opens one and names it.
+            new: Whether `cluster` is to be opened.
 
         Returns:
             The plan, `version` one higher. Distances are measured again, or dropped where they were the user's
             own and cannot be.
 
         Raises:
-            BadInput: If the plan has the language already, or has no such cluster.
+            BadInput: If the plan has the language already, or has no such cluster (with `new`: has one already).
         """
         from clustering.assess import assess
 
         code = to_code(language)
         if (present := match(language, self.languages)) is not None:
             raise BadInput(f"{name_of(code)} is in this plan already, as {present} in {self.cluster_of(present)}.")
-        if cluster is not None and cluster not in self.clusters:
-            raise BadInput(f"No cluster {cluster!r} in this plan. It has: {', '.join(self.clusters)}.")
+        if cluster is not None and (cluster in self.clusters) == new:
+            problem = f"There is a cluster {cluster!r} already" if new else f"No cluster {cluster!r}"
+            raise BadInput(f"{problem} in this plan. It has: {', '.join(self.clusters)}.")
         name = cluster or self._free_name(code)
         clusters = {key: [*codes] for key, codes in self.clusters.items()}
         clusters.setdefault(name, []).append(code)

@@ -87,6 +87,10 @@ class CombinedIdentifier:
         """A new identifier with one more language; tables and calibration of the others stay as they are."""
         return CombinedIdentifier(self.ngram.with_language(code, texts, seed), self.use_langid, self.softening)
 
+    def without_language(self, code: str) -> CombinedIdentifier:
+        """A new identifier that no longer knows a language; tables and calibration of the others stay as they are."""
+        return CombinedIdentifier(self.ngram.without_language(code), self.use_langid, self.softening)
+
     @property
     def languages(self) -> Sequence[str]:
         """The run's codes."""

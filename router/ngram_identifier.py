@@ -94,6 +94,16 @@ class NgramIdentifier:
         """A new identifier that knows one more language (or that one anew); the other tables are the same objects."""
         return NgramIdentifier({**self.tables, to_code(code): make_table(code, sample_texts(code, texts, seed))})
 
+    def without_language(self, code: str) -> NgramIdentifier:
+        """A new identifier that no longer knows a language; the other tables are the same objects.
+
+        Raises:
+            BadInput: If it does not know the language, or knows no other.
+        """
+        if code not in self.tables:
+            raise BadInput(f"{code}: not among the identifier's languages, {', '.join(self.tables)}.")
+        return NgramIdentifier({key: table for key, table in self.tables.items() if key != code})
+
     @property
     def languages(self) -> Sequence[str]:
         """Codes in the order of training."""

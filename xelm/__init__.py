@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clustering import ClusterPlan, cluster_languages, rank_sources
     from clustering.errors import BadInput
+    from xelm.add import add_language, remove_language
     from xelm.experts import ExpertSet
     from xelm.pipeline import train
     from xelm.recipe import Recipe
@@ -23,8 +24,10 @@ __all__ = [
     "ExpertSet",
     "Recipe",
     "RoutedLM",
+    "add_language",
     "cluster_languages",
     "rank_sources",
+    "remove_language",
     "train",
 ]
 
@@ -34,6 +37,8 @@ _HOME = {
     "ExpertSet": "xelm.experts",
     "Recipe": "xelm.recipe",
     "RoutedLM": "xelm.routed",
+    "add_language": "xelm.add",
+    "remove_language": "xelm.add",
     "cluster_languages": "clustering",
     "rank_sources": "clustering",
     "train": "xelm.pipeline",

@@ -17,6 +17,8 @@ COMMANDS = {
     "cluster": "Group languages by typology: make a plan.",
     "sources": "Which source languages to transfer from: a ranked report.",
     "train": "Train base, experts and dense baseline from a recipe; run again to resume.",
+    "add": "Add a language to a finished run; no other expert changes.",
+    "remove": "Undo the addition of a language.",
     "eval": "Expert × language table: perplexity and bits per byte.",
     "route": "Which experts a text goes to, and why.",
     "generate": "Continue prompts with the right experts.",

@@ -103,19 +103,19 @@ def _fit(table: Path, out: Path, method: str, lower_is_better: bool, seed: int, 
     results = read_transfer_table(table, lower_is_better=lower_is_better or None)
     ranker = fit_ranker(results, method=method, seed=seed)  # type: ignore[arg-type]
     ranker.save(out)
-    facts = {
+    facts: dict[str, Any] = {
         "ranker": str(out),
         "table": str(table),
         "targets": len(ranker.history.targets),
         "sources": len(ranker.history.sources),
         "pairs": len(results.targets),
-        "signals": list(ranker.signals),
+        "signals": list(dict.fromkeys(name for used in ranker.signals.values() for name in used)),
     }
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False, indent=1))
         return
     click.echo(f"{facts['pairs']} pairs: {facts['targets']} targets, {facts['sources']} sources")
-    click.echo(f"signals: {', '.join(ranker.signals)}")
+    click.echo(f"signals: {', '.join(facts['signals'])}")
     click.echo(f"ranker: {out}")
 
 
@@ -128,14 +128,15 @@ def _arguments() -> list[str]:
 def _table(report: SourceReport) -> str:
     from tabulate import tabulate
 
-    from clustering.source_pages import describe
+    from clustering.source_pages import describe, main_parts
 
-    parts = list(report.ranking[0].contributions)
+    entries = main_parts(report)
+    parts = list(entries[0].contributions)
     rows = [
         [entry.rank, entry.language, entry.name, f"{entry.score:+.2f}"]
         + [f"{entry.contributions[part]:+.2f}" for part in parts]
         + ["; ".join(entry.warnings)]
-        for entry in report.ranking
+        for entry in entries
     ]
     heads = ["#", "code", "language", "score", *(describe(part).title for part in parts), "warnings"]
     lines = [f"Source languages for {report.target_name} ({report.target}), of {report.num_candidates}:", ""]

@@ -1,0 +1,17 @@
+"""`xelm demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("demo", epilog="\b\nExample:\n  xelm demo --out demo-run")
+@click.option("--out", type=click.Path(path_type=Path), default="demo-run", show_default=True, help="Run directory.")
+def command(out: Path) -> None:
+    """Cluster, train, route, extend and report on the bundled starter corpus: a few minutes on a CPU."""
+    from xelm.demo import run_demo
+
+    report = run_demo(out, lambda text: click.echo(f"{text}\n"))
+    click.echo(f"report: {report}")
