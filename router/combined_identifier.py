@@ -88,7 +88,11 @@ class CombinedIdentifier:
         return CombinedIdentifier(self.ngram.with_language(code, texts, seed), self.use_langid, self.softening)
 
     def without_language(self, code: str) -> CombinedIdentifier:
-        """A new identifier that no longer knows a language; tables and calibration of the others stay as they are."""
+        """A new identifier without one language, as if `with_language` had not been called.
+
+        Raises:
+            BadInput: If it does not know the language, or knows no other.
+        """
         return CombinedIdentifier(self.ngram.without_language(code), self.use_langid, self.softening)
 
     @property

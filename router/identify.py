@@ -60,9 +60,9 @@ def make_identifier(name: str, languages: Sequence[str] | None = None, **options
 
         return LangidIdentifier(languages, **options)
     if name in IDENTIFIERS:
-        from router import extra_identifiers
+        from router.extra_identifiers import make
 
-        return extra_identifiers.make(name, languages, **options)
+        return make(name, languages, **options)
     near = difflib.get_close_matches(name, IDENTIFIERS, n=2)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     raise BadInput(f"Unknown identifier {name!r}. {hint}Choose one of {', '.join(IDENTIFIERS)}.")

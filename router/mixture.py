@@ -103,6 +103,19 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             model.generation_config = GenerationConfig.from_dict(chosen.to_dict())
         return model.eval()
 
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
+        """Save as transformers does, every expert whole.
+
+        Raises:
+            BadInput: If experts are adapters on a shared base, whose copy in each expert would lack the adapter.
+        """
+        if not all(isinstance(expert, PreTrainedModel) for expert in self.experts):
+            raise BadInput(
+                "A mixture of adapters cannot be saved as one checkpoint. Save the run's folder, or merge each adapter "
+                "into a copy of the base first."
+            )
+        return super().save_pretrained(*args, **kwargs)
+
     def get_input_embeddings(self) -> torch.nn.Module:
         """The first expert's input embeddings."""
         return cast(PreTrainedModel, self.experts[0]).get_input_embeddings()
@@ -271,7 +284,8 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
 
 def _forward_parameters(expert: PreTrainedModel) -> frozenset[str]:
     # A peft model's own forward takes anything and hands it on.
-    model = expert.get_base_model() if hasattr(expert, "get_base_model") else expert
+    inner: Callable[[], PreTrainedModel] | None = getattr(expert, "get_base_model", None)
+    model = inner() if inner is not None else expert
     return frozenset(inspect.signature(model.forward).parameters)
 
 

@@ -95,14 +95,15 @@ class NgramIdentifier:
         return NgramIdentifier({**self.tables, to_code(code): make_table(code, sample_texts(code, texts, seed))})
 
     def without_language(self, code: str) -> NgramIdentifier:
-        """A new identifier that no longer knows a language; the other tables are the same objects.
+        """A new identifier that has forgotten one language; the other tables are the same objects.
 
         Raises:
             BadInput: If it does not know the language, or knows no other.
         """
-        if code not in self.tables:
-            raise BadInput(f"{code}: not among the identifier's languages, {', '.join(self.tables)}.")
-        return NgramIdentifier({key: table for key, table in self.tables.items() if key != code})
+        language = to_code(code)
+        if language not in self.tables:
+            raise BadInput(f"{code}: the identifier does not know it; it knows {', '.join(self.tables)}.")
+        return NgramIdentifier({known: table for known, table in self.tables.items() if known != language})
 
     @property
     def languages(self) -> Sequence[str]:

@@ -123,15 +123,41 @@ def score_sequences(
     weights_BK = np.asarray(weights_BK, dtype=np.float64)
     if weights_BK.shape != (len(sequences), len(experts)):
         raise BadInput(f"weights have shape {weights_BK.shape}, expected {(len(sequences), len(experts))}.")
-    collected: list[list[tuple[float, np.ndarray]]] = [[] for _ in sequences]
+    by_expert = expert_log_probs(sequences, weights_BK > 0, experts, get_model, options)
+    return [
+        mix_token_log_probs([(weights_K[k], parts[k]) for k in parts], dynamic) if parts else np.zeros(0)
+        for weights_K, parts in zip(weights_BK, by_expert, strict=True)
+    ]
+
+
+def expert_log_probs(
+    sequences: Sequence[Sequence[int]],
+    needed_BK: np.ndarray,
+    experts: Sequence[str],
+    get_model: GetModel,
+    options: ScoringOptions | None = None,
+) -> list[dict[int, np.ndarray]]:
+    """Log-probabilities of the sequences' tokens under the experts they need, one expert after the other.
+
+    Args:
+        sequences: Token ids of B texts.
+        needed_BK: Which experts each text needs, shape (B, K), bool.
+        experts: The K names.
+        get_model: Called once for each expert that has work.
+        options: See `ScoringOptions`.
+
+    Returns:
+        For each sequence: index of an expert -> log-probabilities of all tokens but the first, shape (T - 1,), in nats.
+    """
+    found: list[dict[int, np.ndarray]] = [{} for _ in sequences]
     for column, name in enumerate(experts):
-        rows = [row for row in range(len(sequences)) if weights_BK[row, column] > 0]
-        if not any(len(sequences[row]) > 1 for row in rows):
+        rows = [row for row, sequence in enumerate(sequences) if needed_BK[row, column] and len(sequence) > 1]
+        if not rows:
             continue
         log_probs = token_log_probs(get_model(name), [sequences[row] for row in rows], options)
         for row, log_probs_T in zip(rows, log_probs, strict=True):
-            collected[row].append((weights_BK[row, column], log_probs_T))
-    return [mix_token_log_probs(parts, dynamic) if parts else np.zeros(0) for parts in collected]
+            found[row][column] = log_probs_T
+    return found
 
 
 def mix_token_log_probs(parts: Sequence[tuple[float, np.ndarray]], dynamic: bool) -> np.ndarray:
