@@ -118,8 +118,8 @@ def distance_matrix(
         BadInput: If a language is unknown, given twice or absent from URIEL, or a kind is unknown.
 
     Example:
-        >>> distance_matrix(["az", "tr"], "syntactic", missing="shared").coverage[0, 1]
-        np.int64(55)
+        >>> int(distance_matrix(["az", "tr"], "syntactic", missing="shared").coverage[0, 1])
+        55
     """
     weights = weights_of(kind)
     typology.preload(weights)

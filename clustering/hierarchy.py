@@ -10,6 +10,7 @@ from clustering.grouping import Grouping, method
 
 TOKEN_SLACK = 1.1
 _MAX_ROUNDS = 50
+_MAX_SWAPS_PER_LANGUAGE = 10
 
 
 def linkage_of(values: np.ndarray, name: str) -> np.ndarray:
@@ -49,7 +50,8 @@ def balance_by_languages(values: np.ndarray, groups: list[list[int]]) -> list[li
     """Move languages until group sizes differ by at most one, each to as near a group as room allows.
 
     Each round solves the assignment of languages to seats (scipy's `linear_sum_assignment`), the cost being
-    the mean distance to the group's present members; rounds end when the total no longer falls.
+    the mean distance to the group's present members; rounds end when the total no longer falls. Then pairs of
+    languages trade places as long as that brings distances within groups down.
 
     Args:
         values: Distances, shape (L, L).
@@ -76,7 +78,26 @@ def balance_by_languages(values: np.ndarray, groups: list[list[int]]) -> list[li
         if cost >= best_cost - 1e-12:
             break
         best, best_cost = groups, cost
-    return best
+    return _swap_while_better(values, best)
+
+
+def _swap_while_better(values: np.ndarray, groups: list[list[int]]) -> list[list[int]]:
+    """Exchange two languages of different groups, the best pair first, until no exchange helps."""
+    num_languages = len(values)
+    owners = np.empty(num_languages, dtype=int)
+    for number, group in enumerate(groups):
+        owners[group] = number
+    for _ in range(_MAX_SWAPS_PER_LANGUAGE * num_languages):
+        to_group = np.stack([values[:, owners == number].sum(axis=1) for number in range(len(groups))], axis=1)
+        own = to_group[np.arange(num_languages), owners]
+        would_be = to_group[:, owners]  # row: language, column: whose seat it takes
+        change = would_be + would_be.T - own[:, None] - own[None, :] - 2 * values
+        change[owners[:, None] == owners[None, :]] = 0.0
+        first, second = np.unravel_index(np.argmin(change), change.shape)
+        if change[first, second] > -1e-9:
+            break
+        owners[[first, second]] = owners[[second, first]]
+    return [np.flatnonzero(owners == number).tolist() for number in range(len(groups))]
 
 
 def balance_by_tokens(values: np.ndarray, groups: list[list[int]], tokens: np.ndarray) -> list[list[int]]:
