@@ -3,7 +3,7 @@
 All values lie in [0, 1], matrices are symmetric with a zero diagonal, and nothing loops over languages in
 Python. Shapes: L languages asked for, N = 7,970 languages of URIEL, F features.
 
-Missing values. Most languages have few known features (a third of URIEL's rows has no syntax at all), so what
+Missing values. Most languages have few known features (two thirds of URIEL's rows have no syntax at all), so what
 an unknown value counts as decides the ranking:
 
 - `knn` (default): unknown values are URIEL's predictions from the nearest languages by family, place and known
