@@ -23,7 +23,7 @@ from xelm.growing import heldout_lines, put_language, put_model, seal, take_lang
 from xelm.manifest import Manifest, ModelEntry, fingerprint, verify
 from xelm.models import base as base_models
 from xelm.models.expert import as_expert
-from xelm.recipe import Base, Recipe
+from xelm.recipe import Base, Expert, Recipe
 from xelm.stages import Making, make_model
 from xelm.transaction import edited
 from xelm.workspace import locked
@@ -116,7 +116,7 @@ def remove_language(run: str | Path, language: str) -> ExpertSet:
             take_model(shadow, ledger[position]["expert"])
             take_language(shadow, code)
             seal(shadow)
-        _forget_cache(folder, code)
+        _forget(folder, ledger[position])
     return ExpertSet.load(folder)
 
 
@@ -181,7 +181,7 @@ def _add(experts: ExpertSet, addition: Addition) -> None:
         line = _ledger_line(addition, choice, name, entry, store, text_print)
         put_language(shadow, line, training_texts(addition.source, recipe.data), recipe.train.seed)
         seal(shadow)
-    shutil.rmtree(making.folder, ignore_errors=True)
+    shutil.rmtree(making.folder.parent, ignore_errors=True)
 
 
 def _check_text(experts: ExpertSet, addition: Addition, valid: list[str]) -> None:
@@ -217,7 +217,9 @@ def _word_types(experts: ExpertSet, addition: Addition, recipe: Recipe) -> dict[
 def _expert_name(experts: ExpertSet, addition: Addition, choice: DonorChoice) -> str:
     if addition.kind == "join":
         if choice.donor not in experts.names:
-            raise BadInput(f"join needs an expert to join; {choice.donor} is none. There are: {', '.join(experts.names)}.")
+            raise BadInput(
+                f"join needs an expert to join; {choice.donor} is none. There are: {', '.join(experts.names)}."
+            )
         return choice.donor
     number = len(experts.plan.clusters) + 1
     while (name := f"c{number}-{addition.language}") in experts.plan.clusters:
@@ -261,10 +263,14 @@ def _making(
     from xelm.training.loop import Stage
 
     stage = Stage(name, order, blocks, settings.learning_rate, settings, work / "checkpoints")
-    making = Making(
-        work / "expert", entry, lambda: as_expert(experts.load_model(donor), kind), stage, experts.tokenizer()
-    )
+    making = Making(work / "expert", entry, lambda: _branch(experts, donor, kind), stage, experts.tokenizer())
     return making, steps * settings.batch_size * length
+
+
+def _branch(experts: ExpertSet, donor: str, kind: Expert) -> Any:
+    model = experts.load_model(donor, trainable=True)
+    adapted = hasattr(model, "peft_config")  # a LoRA donor's adapters are trained on, not adapted again
+    return model if adapted else as_expert(model, kind)
 
 
 def _donor_languages(experts: ExpertSet, donor: str, addition: Addition) -> list[str]:
@@ -305,6 +311,8 @@ def _ledger_line(
     }
 
 
-def _forget_cache(run: Path, code: str) -> None:
-    for folder in (run / "cache").glob(f"{code}-*"):
+def _forget(run: Path, entry: dict[str, Any]) -> None:
+    for folder in (run / "cache").glob(f"{entry['language']}-*"):
         shutil.rmtree(folder, ignore_errors=True)
+    if entry["as"] == "new":
+        (run / "logs" / f"{entry['expert']}.jsonl").unlink(missing_ok=True)

@@ -80,11 +80,12 @@ class ExpertSet:
         entry = entries.get(name)
         return entry if entry and entry.state == "done" else None
 
-    def load_model(self, name: str, **options: Any) -> PreTrainedModel:
+    def load_model(self, name: str, *, trainable: bool = False, **options: Any) -> PreTrainedModel:
         """A model of the run, in evaluation mode (a LoRA expert on its own copy of the base).
 
         Args:
             name: `base`, `dense` or an expert.
+            trainable: Leave a LoRA expert's adapters trainable.
             options: Passed to `from_pretrained` (`dtype`, `device_map`).
         """
         from xelm.models.base import load_model
@@ -95,7 +96,7 @@ class ExpertSet:
         from peft import PeftModel
 
         base = load_model(str(self.folder(BASE)), **options)
-        return PeftModel.from_pretrained(base, str(folder)).eval()  # type: ignore[return-value]
+        return PeftModel.from_pretrained(base, str(folder), is_trainable=trainable).eval()  # type: ignore[return-value]
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer that all models of the run share."""

@@ -104,7 +104,11 @@ def clusters_text(plan: ClusterPlan) -> str:
 
 def _begin(workspace: Workspace) -> Manifest:
     data = {
-        code: {**asdict(store.counts), "sha256": workspace.fingerprints[code]}
+        code: {
+            **asdict(store.counts),
+            "sha256": workspace.fingerprints[code],
+            "cache": store.heldout_file.parent.name,
+        }
         for code, store in sorted(workspace.stores.items())
     }
     manifest = Manifest(portable_recipe(workspace.recipe), data=data, packages=package_versions())

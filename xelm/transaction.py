@@ -62,7 +62,7 @@ def recover(run: Path) -> None:
         _remove_empty_folders((run / name).parent, run)
     journal.unlink()
     shutil.rmtree(shadow, ignore_errors=True)
-    _remove_empty_folders(run / "work", run)
+    _remove_empty_folders(journal.parent, run)
 
 
 def _link(source: Path, target: Path) -> None:
