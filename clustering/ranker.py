@@ -14,14 +14,12 @@ from clustering.codes import name_of, same_language_key
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
 from clustering.pair_features import History, pair_features, signal_of
-from clustering.signals import Query
+from clustering.signals import SIGNALS, Query, is_known
 from clustering.transfer_table import TransferTable, read_transfer_table
 from clustering.trees import Tree, explain, grow_trees, trees_from_json, trees_to_json
 
 FORMAT = "xelm-ranker-1"
 RELEVANT = 10
-_MIN_LEAF = 5
-_FEATURE_SHARE = 0.3
 log = logging.getLogger(__name__)
 
 
@@ -44,14 +42,14 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class TreeModel:
-    """Averaged regression trees on the relevance of a source, see `trees`."""
+    """Summed regression trees on the usefulness of a source, see `trees`."""
 
     trees: list[Tree]
     kind: str = "trees"
 
     def explain(self, X: np.ndarray) -> np.ndarray:
         """Parts of the prediction per feature, shape (R, F)."""
-        return explain(self.trees, X)[1]
+        return explain(self.trees, X)
 
     def to_json(self) -> Any:
         """The trees as lists of numbers."""
@@ -63,14 +61,15 @@ class Ranker:
     """A trained ranking of source languages.
 
     Attributes:
-        model: What was learned.
-        signals: Signals (and further columns of the table) it was shown.
+        models: What was learned from each set of signals: from `typology` alone, and, if the table has more,
+            from `all`. Both vote where a query has text, the first alone where it has none.
+        signals: The signals (and further columns of the table) of each set.
         history: Results of the table, from which a source's record with other targets is taken.
         origin: The table, its number of targets and pairs.
     """
 
-    model: Model
-    signals: tuple[str, ...]
+    models: dict[str, Model]
+    signals: dict[str, tuple[str, ...]]
     history: History
     origin: str
 
@@ -88,16 +87,16 @@ class Ranker:
         Returns:
             {signal: shape (C,)}; their sum is the score. Results of the query's own target are not used.
         """
-        names, features = pair_features(query, self.history, self.signals)
-        parts = self.model.explain(features)
-        parts -= parts.mean(axis=0)
+        voting = self._voting(query)
         together: dict[str, np.ndarray] = {}
-        for name, column in zip(names, parts.T, strict=True):
-            signal = signal_of(name)
-            together[signal] = together.get(signal, 0.0) + column
-        return {signal: values for signal, values in together.items() if np.any(values)} or {
-            "default_score": np.zeros(len(query.candidates))
-        }
+        for name in voting:
+            features, X = pair_features(query, self.history, self.signals[name])
+            parts = self.models[name].explain(X) / len(voting)
+            for feature, column in zip(features, (parts - parts.mean(axis=0)).T, strict=True):
+                signal = signal_of(feature)
+                together[signal] = together.get(signal, 0.0) + column
+        nothing = {"default_score": np.zeros(len(query.candidates))}
+        return {signal: values for signal, values in together.items() if np.any(values)} or nothing
 
     def scores(self, query: Query) -> np.ndarray:
         """Predicted usefulness of each candidate, shape (C,), higher is better."""
@@ -106,11 +105,8 @@ class Ranker:
     def warnings(self, query: Query) -> list[str]:
         """What this query lacks of what the ranker learned from."""
         found = []
-        absent = [name for name in self.signals if not np.isfinite(query.raw.get(name, np.nan)).any()]
-        if absent:
-            found.append(
-                f"the ranker was trained with {', '.join(absent)}, unknown here: it may do worse than the default"
-            )
+        if "all" in self.models and "all" not in self._voting(query):
+            found.append("the ranker also learned from text, of which there is none: it goes by typology alone")
         known = {same_language_key(name) for name in self.history.sources}
         if not any(same_language_key(code) in known for code in query.candidates):
             found.append("none of the candidates was a source in the ranker's table: it goes by the signals alone")
@@ -120,6 +116,10 @@ class Ranker:
             )
         return found
 
+    def _voting(self, query: Query) -> list[str]:
+        known = any(is_known(query.raw, name) for name in set(self.signals.get("all", ())) - _typology())
+        return [name for name in self.models if name != "all" or known]
+
     def save(self, path: str | Path) -> None:
         """Write the ranker as one JSON file (no pickle)."""
         usefulness = [[None if np.isnan(v) else round(v, 6) for v in row] for row in self.history.usefulness.tolist()]
@@ -128,12 +128,11 @@ class Ranker:
             {
                 "format": FORMAT,
                 "origin": self.origin,
-                "signals": list(self.signals),
+                "signals": {name: list(signals) for name, signals in self.signals.items()},
                 "targets": list(self.history.targets),
                 "sources": list(self.history.sources),
                 "usefulness": usefulness,
-                "kind": self.model.kind,
-                "model": self.model.to_json(),
+                "models": {name: {"kind": model.kind, "model": model.to_json()} for name, model in self.models.items()},
             },
         )
 
@@ -152,7 +151,9 @@ class Ranker:
             history = History(tuple(stored["targets"]), tuple(stored["sources"]), usefulness)
             if usefulness.shape != (len(history.targets), len(history.sources)):
                 raise ValueError("the record of sources does not fit its languages")
-            return cls(_model(stored), tuple(stored["signals"]), history, stored["origin"])
+            models = {name: _model(fields) for name, fields in stored["models"].items()}
+            signals = {name: tuple(stored["signals"][name]) for name in models}
+            return cls(models, signals, history, stored["origin"])
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"{path}: a damaged ranker ({error}). Fit it again.") from None
 
@@ -161,7 +162,7 @@ def fit_ranker(
     table: TransferTable | str | Path,
     *,
     method: Literal["trees", "lightgbm"] = "trees",
-    num_trees: int = 200,
+    num_trees: int = 100,
     seed: int = 0,
 ) -> Ranker:
     """Learn to rank sources from measured transfer.
@@ -172,9 +173,10 @@ def fit_ranker(
 
     Args:
         table: The results, or the CSV they are in (`read_transfer_table`).
-        method: `trees`: averaged randomised trees on the relevance 11 - rank of the ten best sources.
-            `lightgbm`: LambdaMART; needs the package lightgbm.
-        num_trees: Trees to grow.
+        method: `trees`: averaged randomised and boosted trees that predict a source's usefulness: its
+            relevance (11 - rank for the ten best) and its standardised score, with equal weight.
+            `lightgbm`: LambdaMART on the relevance; needs the package lightgbm.
+        num_trees: Trees of each kind.
         seed: Same seed and table, same ranker.
 
     Returns:
@@ -186,15 +188,20 @@ def fit_ranker(
     results = table if isinstance(table, TransferTable) else read_transfer_table(table)
     history = usefulness_of(results)
     queries = [(query, rows) for query, rows in results.queries() if len(rows) > 1]
-    signals = tuple(dict.fromkeys(name for query, _ in queries for name in query.raw))
-    blocks = [pair_features(query, history, signals) for query, _ in queries]
-    X = np.concatenate([features for _, features in blocks])
-    y = np.concatenate([relevance(results.scores[rows]) for _, rows in queries])
+    everything = tuple(dict.fromkeys(name for query, _ in queries for name in query.raw))
+    signals = {"typology": tuple(name for name in everything if name in _typology())}
+    if len(everything) > len(signals["typology"]):
+        signals["all"] = everything
     group_sizes = [len(rows) for _, rows in queries]
-    model = _fit(method, X, y, group_sizes, num_trees, seed)
-    origin = f"{Path(results.origin).name} ({len(queries)} targets, {len(y)} pairs)"
-    log.info("ranker fitted on %s with %d features", origin, X.shape[1])
-    return Ranker(model, signals, history, origin)
+    order = np.concatenate([relevance(results.scores[rows]) for _, rows in queries])
+    labels = order if method == "lightgbm" else order / order.std() + _z_by_group(results.scores, queries)
+    models = {}
+    for name, used in signals.items():
+        X = np.concatenate([pair_features(query, history, used)[1] for query, _ in queries])
+        models[name] = _fit(method, X, labels, group_sizes, num_trees, seed)
+    origin = f"{Path(results.origin).name} ({len(queries)} targets, {len(order)} pairs)"
+    log.info("ranker fitted on %s", origin)
+    return Ranker(models, signals, history, origin)
 
 
 def relevance(scores: np.ndarray) -> np.ndarray:
@@ -220,10 +227,22 @@ def usefulness_of(table: TransferTable) -> History:
     return History(tuple(targets), tuple(sources), values)
 
 
+def _z_by_group(scores: np.ndarray, queries: Sequence[tuple[Query, np.ndarray]]) -> np.ndarray:
+    """Scores standardised within each target: how much a source is better, where its rank says only that it is."""
+    parts = []
+    for _, rows in queries:
+        spread = scores[rows].std()
+        parts.append((scores[rows] - scores[rows].mean()) / (spread if spread > 0 else 1.0))
+    return np.concatenate(parts)
+
+
+def _typology() -> frozenset[str]:
+    return frozenset(name for name, signal in SIGNALS.items() if not signal.needs_text)
+
+
 def _fit(method: str, X: np.ndarray, y: np.ndarray, group_sizes: Sequence[int], num_trees: int, seed: int) -> Model:
     if method == "trees":
-        grown = grow_trees(X, y, num_trees=num_trees, min_leaf=_MIN_LEAF, feature_share=_FEATURE_SHARE, seed=seed)
-        return TreeModel(grown)
+        return TreeModel(grow_trees(X, y, num_trees=num_trees, seed=seed))
     if method == "lightgbm":
         from clustering.boosting import BoostedModel
 

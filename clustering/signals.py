@@ -54,11 +54,11 @@ SIGNALS: dict[str, Signal] = {
         True,
     ),
     "genetic": Signal("genetic distance", "1 - shared family nodes / geometric mean of both", False, False),
-    "syntactic": Signal("syntactic distance", "1 - cosine of URIEL syntax, gaps filled by kNN", False, False),
-    "featural": Signal("featural distance", "1 - cosine of all URIEL features, gaps filled", False, False),
-    "phonological": Signal("phonological distance", "1 - cosine of URIEL phonology, gaps filled", False, False),
-    "inventory": Signal("inventory distance", "1 - cosine of URIEL sound inventories, gaps filled", False, False),
-    "geographic": Signal("geographic distance", "great circle in km", False, False),
+    "syntactic": Signal("syntax", "1 - cosine of URIEL syntax, gaps filled by kNN", False, False),
+    "featural": Signal("all features", "1 - cosine of all URIEL features, gaps filled", False, False),
+    "phonological": Signal("phonology", "1 - cosine of URIEL phonology, gaps filled", False, False),
+    "inventory": Signal("sounds", "1 - cosine of URIEL sound inventories, gaps filled", False, False),
+    "geographic": Signal("place", "great circle distance in km", False, False),
 }
 
 # Utility per unit, see `default_contributions` for what they rest on.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -19,15 +20,17 @@ if TYPE_CHECKING:
 # A page stays readable and a map uncrowded; the JSON form has every candidate.
 MAX_ROWS = 200
 MAX_BARS = 30
+MAX_PARTS = 7
+OTHERS = "others"
 _MAP_LABELS = 12
 _BAR_WIDTH = 560.0
-_MAP_WIDTH, _MAP_HEIGHT = 1000.0, 440.0
-_MAP_NORTH, _MAP_SOUTH = 80.0, -60.0
+_MAP_WIDTH, _MAP_HEIGHT = 1000.0, 420.0
 _SHOWN_SIGNALS = (
     *("subword_overlap", "word_overlap", "size_ratio", "ttr_distance", "shared_family", "genetic", "syntactic"),
-    *("phonological", "inventory", "geographic"),
+    *("phonological", "geographic"),
 )
 _LEARNED = {
+    OTHERS: Signal("the others", "all signals that matter less, added up", False, None),
     "prior": Signal("helped others", "how good this source was for the other targets of the table", False, True),
     "neighbours": Signal("helped near targets", "how good it was for targets near this one", False, True),
     "default_score": Signal("all together", "the sum of the default ranking", False, True),
@@ -47,6 +50,28 @@ HOW_TO_READ = (
 def describe(name: str) -> Signal:
     """Title and meaning of a signal, of a learned one, or of a column of the user's own table."""
     return SIGNALS.get(name) or _LEARNED.get(name) or Signal(name, "a column of the transfer table", True, None)
+
+
+def main_parts(report: SourceReport, limit: int | None = None) -> list[SourceScore]:
+    """The best entries, with only the signals that move scores most, largest first; the rest is added up.
+
+    A trained ranker uses more signals than a page can tell apart.
+
+    Args:
+        report: The report.
+        limit: Entries to take, or None for all.
+    """
+    entries = list(report.ranking[:limit])
+    names = list(entries[0].contributions) if entries else []
+    weight = {name: sum(abs(entry.contributions[name]) for entry in entries) for name in names}
+    main = sorted(names, key=lambda name: -weight[name])[:MAX_PARTS]
+    shortened = []
+    for entry in entries:
+        shown = {name: entry.contributions[name] for name in main}
+        if len(main) < len(names):
+            shown[OTHERS] = entry.score - sum(shown.values())
+        shortened.append(replace(entry, contributions=shown))
+    return shortened
 
 
 def html(report: SourceReport) -> str:
@@ -76,10 +101,9 @@ def markdown(report: SourceReport) -> str:
         ["language", *(signal["title"] for signal in context["columns"]), "syntax known"],
         [[row["name"], *row["signals"], row["known"]] for row in context["rows"]],
     )
-    warned = [row for row in context["rows"] if row["warnings"]]
-    if warned:
+    if context["warned"]:
         lines += ["## Warnings", ""]
-        lines += [f"- **{row['name']}**: {'; '.join(row['warnings'])}" for row in warned] + [""]
+        lines += [f"- **{row['name']}**: {'; '.join(row['warnings'])}" for row in context["warned"]] + [""]
     if context["profiles"]:
         lines += ["## Corpora", ""]
         heads = ["language", "documents", "bytes", "words", "word types", "TTR", "fertility", "byte share", "scripts"]
@@ -97,11 +121,12 @@ def command_line(arguments: list[str]) -> str:
 
 
 def _context(report: SourceReport) -> dict[str, Any]:
-    entries = list(report.ranking[:MAX_ROWS])
+    entries = main_parts(report, MAX_ROWS)
     parts = list(entries[0].contributions) if entries else []
     columns = [name for name in _SHOWN_SIGNALS if any(entry.signals.get(name) is not None for entry in entries)]
     shown = f" The best {len(entries)} are shown." if len(entries) < report.num_candidates else ""
     method = "default ranking, no training" if report.method == "default" else report.method
+    rows = [_row(entry, parts, columns) for entry in entries]
     return {
         "report": report,
         "summary": f"{report.num_candidates} candidates compared by {len(parts)} signals ({method}).{shown}",
@@ -109,7 +134,8 @@ def _context(report: SourceReport) -> dict[str, Any]:
         "bars": _bars(entries[:MAX_BARS], parts),
         "map": _map(report, entries[: max(MAX_BARS, 60)]),
         "columns": [{"name": c, "title": describe(c).title, "meaning": describe(c).meaning} for c in columns],
-        "rows": [_row(entry, parts, columns) for entry in entries],
+        "rows": rows,
+        "warned": [row for row in rows if row["warnings"]],
         "profiles": [_profile(name, values) for name, values in report.profiles.items()],
         "how_to_read": HOW_TO_READ,
         "date": date.today().isoformat(),
@@ -184,31 +210,68 @@ def _map(report: SourceReport, entries: list[SourceScore]) -> dict[str, Any] | N
     placed = [entry for entry in entries if entry.place is not None]
     if not placed and report.target_place is None:
         return None
+    view = _view([entry.place for entry in placed if entry.place], report.target_place)
     low = min((entry.score for entry in placed), default=0.0)
     span = max((entry.score for entry in placed), default=1.0) - low or 1.0
     points = []
     for entry in reversed(placed):  # the best are drawn last, on top
-        x, y = _project(*entry.place)  # type: ignore[misc]
+        x, y = view.project(*entry.place)  # type: ignore[misc]
         strength = (entry.score - low) / span
         points.append({"entry": entry, "x": x, "y": y, "r": 3.5 + 6.5 * strength, "strength": strength})
+    target = None if report.target_place is None else view.project(*report.target_place)
     return {
         "points": points,
-        "labels": _labels(points, report.target_place),
-        "target": None if report.target_place is None else _project(*report.target_place),
-        "world": _world_path(),
-        "meridians": [_project(0.0, lon)[0] for lon in range(-150, 180, 30)],
-        "parallels": [_project(lat, 0.0)[1] for lat in range(-30, 90, 30)],
+        "labels": _labels(points, target),
+        "target": target,
+        "world": _world_path(view),
+        "meridians": [view.project(0.0, lon)[0] for lon in range(-180, 181, view.step)],
+        "parallels": [view.project(lat, 0.0)[1] for lat in range(-90, 91, view.step)],
+        "step": view.step,
+        "dot": 0.42 * _MAP_WIDTH / (view.east - view.west) + 1.4,
         "width": _MAP_WIDTH,
         "height": _MAP_HEIGHT,
     }
 
 
+@dataclass(frozen=True)
+class _View:
+    """The part of the globe on a map, equirectangular; degrees."""
+
+    west: float
+    east: float
+    south: float
+    north: float
+
+    @property
+    def step(self) -> int:
+        """Degrees between lines of the grid: four to nine of them across."""
+        return next(step for step in (5, 10, 15, 30, 45) if (self.east - self.west) / step <= 13)
+
+    def project(self, latitude: float, longitude: float) -> tuple[float, float]:
+        """Place on the map, in its units."""
+        x = (longitude - self.west) / (self.east - self.west) * _MAP_WIDTH
+        y = (self.north - latitude) / (self.north - self.south) * _MAP_HEIGHT
+        return round(x, 1), round(y, 1)
+
+
+def _view(places: list[tuple[float, float]], target: tuple[float, float] | None) -> _View:
+    """The smallest window of the map's shape that shows all places, not nearer than a continent."""
+    points = np.array([*places, *([target] if target else [])])
+    (south, west), (north, east) = points.min(axis=0) - 6.0, points.max(axis=0) + 6.0
+    shape = _MAP_WIDTH / _MAP_HEIGHT
+    width = min(max(east - west, (north - south) * shape, 60.0), 360.0)
+    height = width / shape
+    middle_x, middle_y = (west + east) / 2, (south + north) / 2
+    west = min(max(middle_x - width / 2, -180.0), 180.0 - width)
+    south = min(max(middle_y - height / 2, -65.0), 85.0 - height)
+    return _View(float(west), float(west + width), float(south), float(south + height))
+
+
 def _labels(points: list[dict[str, Any]], target: tuple[float, float] | None) -> list[dict[str, Any]]:
     """Names of the best candidates, left or right of their points, those that fit without covering another."""
-    taken: list[tuple[float, float, float, float]] = []
+    taken = [(p["x"] - p["r"], p["y"] - p["r"], p["x"] + p["r"], p["y"] + p["r"]) for p in points]
     if target is not None:
-        x, y = _project(*target)
-        taken.append((x - 10, y - 10, x + 10, y + 10))
+        taken.append((target[0] - 10, target[1] - 10, target[0] + 10, target[1] + 10))
     labels: list[dict[str, Any]] = []
     for point in reversed(points):
         width = 7.0 * len(point["entry"].name) + 6
@@ -224,22 +287,19 @@ def _labels(points: list[dict[str, Any]], target: tuple[float, float] | None) ->
     return labels
 
 
-def _project(latitude: float, longitude: float) -> tuple[float, float]:
-    """Equirectangular, cut to the inhabited latitudes."""
-    latitude = min(max(latitude, _MAP_SOUTH), _MAP_NORTH)
-    x = (longitude + 180.0) / 360.0 * _MAP_WIDTH
-    y = (_MAP_NORTH - latitude) / (_MAP_NORTH - _MAP_SOUTH) * _MAP_HEIGHT
-    return round(x, 1), round(y, 1)
+def _world_path(view: _View) -> str:
+    """An SVG path of dots, one per square degree where URIEL has a language."""
+    shown = [view.project(latitude, longitude) for latitude, longitude in _language_cells()]
+    inside = [(x, y) for x, y in shown if 0 <= x <= _MAP_WIDTH and 0 <= y <= _MAP_HEIGHT]
+    return "".join(f"M{x:.0f} {y:.0f}h0" for x, y in inside)
 
 
 @lru_cache(maxsize=1)
-def _world_path() -> str:
-    """An SVG path of dots, one per square degree where URIEL has a language."""
+def _language_cells() -> list[list[float]]:
     table = typology.places()
     unit = table.unit[table.located]
-    degrees = np.stack([np.arcsin(unit[:, 2]), np.arctan2(unit[:, 1], unit[:, 0])], axis=1) * (180 / np.pi)
-    cells = np.unique(np.rint(degrees), axis=0)
-    return "".join(f"M{x:.0f} {y:.0f}h0" for x, y in (_project(lat, lon) for lat, lon in cells.tolist()))
+    degrees = np.degrees(np.stack([np.arcsin(unit[:, 2]), np.arctan2(unit[:, 1], unit[:, 0])], axis=1))
+    return np.unique(np.rint(degrees), axis=0).tolist()
 
 
 def _table(header: list[str], rows: list[list[Any]]) -> list[str]:
