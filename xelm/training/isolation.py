@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_TOLERANCE = 1e-3
+_LENGTH = 16
+# Where the first document is masked out it adds an exact zero, so what is left is the order of sums in a kernel.
+_RELATIVE_TOLERANCE = 1e-6
 
 
 def isolates_documents(model: PreTrainedModel) -> bool:
@@ -22,16 +24,23 @@ def isolates_documents(model: PreTrainedModel) -> bool:
     import torch
 
     vocab_size, device = model.config.get_text_config().vocab_size, model.device
-    if "position_ids" not in inspect.signature(model.forward).parameters:
+    # peft's wrapper passes on what it does not name.
+    inner = getattr(model, "get_base_model", lambda: model)()
+    if "position_ids" not in inspect.signature(inner.forward).parameters:
         return False
     generator = torch.Generator().manual_seed(0)
-    first = torch.randint(vocab_size, (2, 6), generator=generator)
-    second = torch.randint(vocab_size, (1, 6), generator=generator).expand(2, -1)
-    input_ids = torch.cat([first, second], dim=1).to(device)
-    position_ids = torch.arange(6).repeat(2).expand(2, -1).to(device)
+    first, other, second = torch.randint(vocab_size, (3, 1, _LENGTH), generator=generator).to(device)
+    position_ids = torch.arange(_LENGTH, device=device).repeat(2)[None]
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        logits = model(input_ids=input_ids, position_ids=position_ids, use_cache=False).logits[:, 6:].float()
+        # One call each, so that shapes and with them kernels are the same.
+        after_first, after_other = (
+            model(input_ids=torch.cat([before, second], dim=1), position_ids=position_ids, use_cache=False)
+            .logits[:, _LENGTH:]
+            .float()
+            for before in (first, other)
+        )
     model.train(was_training)
-    return bool((logits[0] - logits[1]).abs().max() < _TOLERANCE)
+    difference = (after_first - after_other).abs().max()
+    return bool(difference <= _RELATIVE_TOLERANCE * after_first.abs().max())
