@@ -37,7 +37,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         _flush(partial)
         if partial.is_dir() and target.exists():
             shutil.rmtree(target)
-        os.replace(partial, target)
+        partial.replace(target)
     except BaseException:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
