@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_shares_sum_to_one_and_keep_the_order_of_sizes(sizes: dict[str, int], te
     assert list(shares) == list(sizes)
     assert sum(shares.values()) == pytest.approx(1)
     by_size = sorted(sizes, key=lambda code: sizes[code])
-    for small, large in zip(by_size, by_size[1:], strict=False):
+    for small, large in itertools.pairwise(by_size):
         assert shares[small] <= shares[large] * (1 + 1e-9)
 
 

@@ -83,7 +83,7 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
     """
     import torch
 
-    accelerator = _accelerator(stage.settings)
+    accelerator = _accelerator()
     torch.manual_seed(stage.settings.seed)
     isolated = isolates_documents(model)
     if not isolated:
@@ -128,9 +128,12 @@ def _run_steps(
         while progress.step < stage.num_steps:
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(progress.step)
-            progress.loss_sum += _step(accelerator, model, optimizer, stage, progress.step, isolated)
-            progress.loss_steps += 1
+            loss = _step(accelerator, model, optimizer, stage, progress.step, isolated)
             progress.step += 1
+            # At once, so that no checkpoint ever holds what came of it.
+            _refuse_no_number(loss, stage, progress.step)
+            progress.loss_sum += loss
+            progress.loss_steps += 1
             bar.update(tokens_per_step)
             if progress.step % point_every == 0 or progress.step == stage.num_steps:
                 rate = (progress.step - started_at) * tokens_per_step / (time.perf_counter() - started_s)
@@ -144,13 +147,16 @@ def _run_steps(
                 accelerator.wait_for_everyone()
 
 
-def _point(stage: Stage, progress: Progress, tokens_per_step: int) -> dict[str, float]:
-    loss = progress.loss_sum / progress.loss_steps
+def _refuse_no_number(loss: float, stage: Stage, step: int) -> None:
     if not np.isfinite(loss):
         raise FloatingPointError(
-            f"{stage.name}: the loss is {loss} at step {progress.step}. "
+            f"{stage.name}: the loss is {loss} at step {step}. "
             f'Lower the learning rate (now {stage.learning_rate}) or use precision = "fp32".'
         )
+
+
+def _point(stage: Stage, progress: Progress, tokens_per_step: int) -> dict[str, float]:
+    loss = progress.loss_sum / progress.loss_steps
     point = {"step": progress.step, "tokens": progress.step * tokens_per_step, "loss": loss}
     progress.history.append(point)
     progress.loss_sum, progress.loss_steps = 0.0, 0
@@ -166,12 +172,16 @@ def _step(
     batches = list(_micro_batches(stage, step, accelerator.process_index, accelerator.num_processes))
     # Every token of the step weighs the same, however the step is cut into micro-batches and processes.
     num_targets = torch.tensor(float(sum((b[1][:, 1:] != 0).sum() for b in batches)), device=accelerator.device)
-    num_targets = accelerator.reduce(num_targets, "sum")
+    # Documents of a single token leave nothing to predict: no loss, rather than 0 / 0.
+    num_targets = accelerator.reduce(num_targets, "sum").clamp(min=1)
     total = torch.zeros((), device=accelerator.device)
+    bf16 = stage.settings.precision == "bf16"
+    autocast = torch.autocast(accelerator.device.type, dtype=torch.bfloat16, enabled=bf16)
     for index, (input_ids, position_ids) in enumerate(batches):
         last = index == len(batches) - 1
-        with nullcontext() if last else accelerator.no_sync(model), accelerator.autocast():
-            loss = _summed_loss(model, input_ids, position_ids, isolated, accelerator.device)
+        with nullcontext() if last else accelerator.no_sync(model):
+            with autocast:
+                loss = _summed_loss(model, input_ids, position_ids, isolated, accelerator.device)
             # DDP averages over processes, hence the factor.
             accelerator.backward(loss * accelerator.num_processes / num_targets)
         total += loss.detach()
@@ -223,10 +233,11 @@ def _sequence_length(stage: Stage) -> int:
     return next(iter(stage.blocks.values())).sequence_length
 
 
-def _accelerator(settings: Train) -> Accelerator:
+def _accelerator() -> Accelerator:
     from accelerate import Accelerator
 
-    return Accelerator(mixed_precision="bf16" if settings.precision == "bf16" else "no")
+    # Its own mixed precision is fixed once for a whole process; ours may differ from one training to the next.
+    return Accelerator(mixed_precision="no")
 
 
 def _optimizer(model: torch.nn.Module, stage: Stage) -> torch.optim.Optimizer:

@@ -1,0 +1,176 @@
+"""The training loop: what the loss is, what changes it and what does not."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.xelm.training_parts import blocks_of, random_documents, same_bits, stage_of, tiny_llama, weights_of
+from xelm.training.loop import _summed_loss, train_stage
+from xelm.training.schedule import Schedule
+
+
+def _quiet(_point: dict[str, Any]) -> None:
+    pass
+
+
+def _train(model: Any, folder: Path, **settings: Any) -> dict[str, torch.Tensor]:
+    train_stage(model, stage_of(folder, **settings), _quiet)
+    return weights_of(model)
+
+
+def _largest_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def test_packed_documents_have_the_loss_and_gradients_of_each_document_alone() -> None:
+    documents = [[1, 5, 9, 2], [1, 7, 2], [1, 30, 31, 32, 33, 34, 2], [1, 9, 9, 2]]
+    packed = tiny_llama()
+    ids, positions = blocks_of(documents, 9).take(np.arange(2))
+    loss = _summed_loss(packed, ids, positions, True, torch.device("cpu"))
+    loss.backward()
+
+    alone, expected = tiny_llama(), torch.zeros(())
+    # As the blocks cut them: the third document falls into two pieces, which cannot see each other.
+    for piece in ([1, 5, 9, 2], [1, 7, 2], [1, 30], [31, 32, 33, 34, 2], [1, 9, 9, 2]):
+        one = torch.tensor([piece])
+        expected = expected + alone(input_ids=one, labels=one).loss * (len(piece) - 1)
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    for p, q in zip(packed.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_the_first_token_of_a_document_is_never_a_target() -> None:
+    model = tiny_llama()
+    ids, positions = np.array([[3, 4, 3, 4]]), np.array([[0, 1, 0, 1]])
+    with torch.no_grad():
+        both = _summed_loss(model, ids, positions, True, torch.device("cpu"))
+        one = _summed_loss(model, ids[:, :2], positions[:, :2], True, torch.device("cpu"))
+    torch.testing.assert_close(both, 2 * one)
+
+
+def test_training_lowers_the_loss_and_says_what_it_did(tmp_path: Path) -> None:
+    points: list[dict[str, Any]] = []
+    model, stage = tiny_llama(), stage_of(tmp_path, num_steps=30, learning_rate=2e-2)
+    trained = train_stage(model, stage, points.append)
+    assert trained.tokens == 30 * 4 * 16
+    assert trained.isolation == "attention"
+    assert [point["step"] for point in trained.history] == list(range(1, 31))
+    assert trained.history[-1]["tokens"] == trained.tokens
+    assert trained.history[0]["loss"] == pytest.approx(np.log(48), abs=0.1), "nats per token, before anything is known"
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"] - 0.5
+    assert [point["loss"] for point in points] == [point["loss"] for point in trained.history]
+    assert all(point["stage"] == "test" and point["tokens_per_s"] > 0 for point in points)
+    assert not model.training
+
+
+def test_a_long_training_logs_about_a_hundred_points_whose_steps_cover_it(tmp_path: Path) -> None:
+    trained = train_stage(tiny_llama(), stage_of(tmp_path, num_steps=250, batch_size=1), _quiet)
+    assert len(trained.history) == 125
+    assert trained.history[-1]["step"] == 250
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 2])
+def test_micro_batches_do_not_change_what_is_learned(tmp_path: Path, micro_batch_size: int) -> None:
+    whole = _train(tiny_llama(), tmp_path / "a")
+    parts = _train(tiny_llama(), tmp_path / "b", micro_batch_size=micro_batch_size)
+    assert _largest_difference(whole, parts) < 1e-5
+
+
+def test_gradient_checkpointing_does_not_change_what_is_learned(tmp_path: Path) -> None:
+    whole = _train(tiny_llama(), tmp_path / "a")
+    thrifty = _train(tiny_llama(), tmp_path / "b", gradient_checkpointing=True)
+    assert _largest_difference(whole, thrifty) < 1e-5
+
+
+def test_bf16_learns_nearly_the_same_and_leaves_the_weights_in_full_precision(tmp_path: Path) -> None:
+    exact = _train(tiny_llama(), tmp_path / "a")
+    rough = _train(tiny_llama(), tmp_path / "b", precision="bf16")
+    assert all(value.dtype == torch.float32 for value in rough.values())
+    assert 0 < _largest_difference(exact, rough) < 0.1
+
+
+def test_a_training_is_the_same_each_time_and_hangs_on_its_seed(tmp_path: Path) -> None:
+    first = _train(tiny_llama(attention_dropout=0.2), tmp_path / "a")
+    torch.manual_seed(999)
+    assert same_bits(first, _train(tiny_llama(attention_dropout=0.2), tmp_path / "b"))
+    assert not same_bits(first, _train(tiny_llama(attention_dropout=0.2), tmp_path / "c", seed=1))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"weight_decay": 0.0}, {"clip_norm": 1e-3}, {"schedule": "constant"}, {"warmup_fraction": 0.5}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_a_setting_really_changes_what_is_learned(tmp_path: Path, changed: dict[str, Any]) -> None:
+    assert not same_bits(_train(tiny_llama(), tmp_path / "a"), _train(tiny_llama(), tmp_path / "b", **changed))
+
+
+def test_a_model_that_attends_across_documents_is_trained_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from transformers import BloomConfig, BloomForCausalLM
+
+    model = BloomForCausalLM(BloomConfig(vocab_size=48, hidden_size=16, n_layer=1, n_head=2))
+    trained = train_stage(model, stage_of(tmp_path, num_steps=2), _quiet)
+    assert trained.isolation == "loss"
+    assert "attends across packed documents" in caplog.text
+
+
+def test_a_loss_that_is_no_number_stops_with_the_remedy_and_leaves_no_checkpoint_of_it(tmp_path: Path) -> None:
+    model = tiny_llama()
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    stage = stage_of(tmp_path, num_steps=400, checkpoint_every_steps=1)
+    with pytest.raises(FloatingPointError, match=r"test: the loss is nan at step 1\. Lower the learning rate"):
+        train_stage(model, stage, _quiet)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_documents_of_one_token_have_no_target_and_do_no_harm(tmp_path: Path) -> None:
+    blocks = blocks_of([[5]] * 16 + random_documents(40), 16)
+    weights = _train(tiny_llama(), tmp_path, blocks=blocks, batch_size=1, num_steps=len(blocks))
+    assert all(bool(torch.isfinite(value).all()) for value in weights.values())
+
+
+def _rates(kind: Any, num_steps: int = 100, warmup_fraction: float = 0.1, min_ratio: float = 0.1) -> list[float]:
+    schedule = Schedule(kind=kind, peak=2.0, num_steps=num_steps, warmup_fraction=warmup_fraction, min_ratio=min_ratio)
+    return [schedule.rate(step) for step in range(num_steps)]
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "wsd", "constant"])
+def test_a_schedule_warms_up_to_the_peak_and_never_passes_it(kind: str) -> None:
+    rates = _rates(kind)
+    assert rates[:10] == pytest.approx([0.2 * i for i in range(1, 11)])
+    assert max(rates) == pytest.approx(2.0)
+    assert min(rates[10:]) >= 0.2 - 1e-9
+    assert all(a >= b for a, b in itertools.pairwise(rates[9:])), "after the peak it never rises"
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "wsd"])
+@pytest.mark.parametrize("num_steps", [3, 10, 97])
+def test_a_schedule_ends_at_its_lowest_rate(kind: str, num_steps: int) -> None:
+    assert _rates(kind, num_steps)[-1] == pytest.approx(0.2)
+
+
+def test_schedules_have_their_own_shapes() -> None:
+    assert _rates("constant")[10:] == [2.0] * 90
+    assert _rates("linear")[55] == pytest.approx(0.2 + 1.8 * (1 - 45 / 89))
+    assert _rates("cosine")[55] == pytest.approx(0.2 + 0.9 * (1 + np.cos(np.pi * 45 / 89)))
+    wsd = _rates("wsd")
+    assert wsd[81] == pytest.approx(2.0)
+    assert wsd[83] < 2.0
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "wsd", "constant"])
+@pytest.mark.parametrize("warmup_fraction", [0.0, 1.0])
+@pytest.mark.parametrize("num_steps", [1, 2, 3])
+def test_the_shortest_trainings_have_rates_too(kind: str, warmup_fraction: float, num_steps: int) -> None:
+    rates = _rates(kind, num_steps, warmup_fraction)
+    assert all(0 < rate <= 2.0 for rate in rates)

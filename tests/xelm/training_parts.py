@@ -1,0 +1,70 @@
+"""A tiny Llama and a stage of made-up tokens, for the tests of the training loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from xelm.corpus.blocks import Blocks
+from xelm.corpus.draw import draw_order
+from xelm.corpus.store import LanguageCounts, TokenStore
+from xelm.recipe import Train
+from xelm.training.loop import Stage
+
+VOCAB_SIZE = 48
+
+
+def tiny_llama(seed: int = 0, num_layers: int = 1, **settings: Any) -> Any:
+    """A Llama of a few thousand parameters."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=num_layers,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        **settings,
+    )
+    return LlamaForCausalLM(config)
+
+
+def blocks_of(documents: list[list[int]], sequence_length: int) -> Blocks:
+    """Blocks over documents given as token ids."""
+    starts = np.cumsum([0, *map(len, documents)])[:-1]
+    tokens = np.asarray([token for document in documents for token in document], dtype=np.uint16)
+    return Blocks(TokenStore("deu", tokens, starts, LanguageCounts(), Path()), sequence_length)
+
+
+def random_documents(number: int, seed: int = 0) -> list[list[int]]:
+    """Documents of 3 to 20 tokens with a pattern to learn: each token follows from the one before."""
+    rng = np.random.default_rng(seed)
+    return [
+        [(int(first) + 7 * i) % VOCAB_SIZE for i in range(rng.integers(3, 20))] for first in rng.integers(0, 48, number)
+    ]
+
+
+def stage_of(
+    folder: Path, *, blocks: Blocks | None = None, num_steps: int = 12, learning_rate: float = 5e-3, **settings: Any
+) -> Stage:
+    """A stage of one language."""
+    train = Train(**{"tokens": 1, "batch_size": 4, "checkpoint_every_steps": 5, **settings})
+    blocks = blocks or blocks_of(random_documents(40), 16)
+    order = draw_order({"deu": len(blocks)}, {"deu": 1.0}, num_steps * train.batch_size, seed=train.seed, name="test")
+    return Stage("test", order, {"deu": blocks}, learning_rate, train, folder / "checkpoints")
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of all weights."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether two sets of weights are equal to the bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
