@@ -64,6 +64,10 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
                 for module in expert.modules():
                     module._is_hf_initialized = True  # type: ignore[assignment]
         self.experts = torch.nn.ModuleList(experts)
+        # transformers asks direct children only; through the list it would not see that experts tie their weights.
+        self.experts.all_tied_weights_keys = _tied_keys(experts)  # type: ignore[assignment]
+        whole = {name for expert in experts for name in getattr(expert, "_no_split_modules", None) or ()}
+        self.experts._no_split_modules = whole  # type: ignore[assignment]
         self._accepted = [_forward_parameters(expert) for expert in experts]
         self.post_init()
 
@@ -280,6 +284,15 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
                 "Leave it out, or use 'offloaded'."
             )
         model_kwargs["past_key_values"] = self.new_cache(offloading=implementation == "offloaded")
+
+
+def _tied_keys(experts: Sequence[PreTrainedModel]) -> dict[str, str]:
+    """Tied parameter -> the one it shares, by their names within the list of experts."""
+    return {
+        f"{index}.{tied}": f"{index}.{source}"
+        for index, expert in enumerate(experts)
+        for tied, source in (getattr(expert, "all_tied_weights_keys", None) or {}).items()
+    }
 
 
 def _forward_parameters(expert: PreTrainedModel) -> frozenset[str]:
