@@ -44,17 +44,30 @@ def _train_last_layers(model: PreTrainedModel, num_layers: int) -> None:
     layers = _decoder_layers(model)
     if num_layers > len(layers):
         raise BadInput(f"[expert] num_last_layers={num_layers}, but the model has {len(layers)} layers.")
-    decoder = model.base_model
+    after = _parameters_after(model, layers[-1])
     model.requires_grad_(False)
-    modules = [*layers[-num_layers:]]
-    # What comes after the last layer trains with it: the final norm, whatever an architecture calls it.
-    children = list(decoder.children())
-    after = next((i for i, child in enumerate(children) if child is layers), len(children) - 1) + 1
-    for module in [*modules, *children[after:]]:
-        module.requires_grad_(True)
-    head = model.get_output_embeddings()
-    if head is not None:  # a tied head trains the embedding with it
-        head.requires_grad_(True)
+    for parameter in [*after, *(p for layer in layers[-num_layers:] for p in layer.parameters())]:
+        parameter.requires_grad_(True)
+
+
+def _parameters_after(model: PreTrainedModel, layer: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The final norm, head and whatever else an architecture has after its last layer (a tied head: the embedding).
+
+    Found by what the output hangs on once the layer's own is cut off: names and order differ between architectures.
+    """
+    import torch
+
+    def cut(_layer: Any, _inputs: Any, output: Any) -> Any:
+        return (output[0].detach(), *output[1:]) if isinstance(output, tuple) else output.detach()
+
+    parameters = list(model.parameters())
+    handle = layer.register_forward_hook(cut)
+    try:
+        output = model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=model.device), use_cache=False)
+    finally:
+        handle.remove()
+    gradients = torch.autograd.grad(output.logits.float().sum(), parameters, allow_unused=True)
+    return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
 
 
 def _decoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList:

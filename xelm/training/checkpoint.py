@@ -70,7 +70,7 @@ def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim
                 optimizer.state[p] = {key: moments[f"{name}/{key}"].to(_home(key, p)) for key in _KEYS}
         torch.set_rng_state(torch.frombuffer(bytearray.fromhex(state.pop("torch_rng")), dtype=torch.uint8))
         return Progress(**state)
-    except (SafetensorError, KeyError, OSError, RuntimeError, TypeError) as error:
+    except (SafetensorError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise BadInput(
             f"{newest}: this checkpoint cannot be resumed ({error}). Remove {folder} to begin this part again."
         ) from None

@@ -1,0 +1,162 @@
+"""A training that was interrupted and goes on equals, to the bit, one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from clustering.errors import BadInput
+from tests.xelm.training_parts import same_bits, stage_of, tiny_llama, weights_of
+from xelm.models.expert import as_expert
+from xelm.recipe import Expert
+from xelm.training.loop import train_stage
+
+KINDS = {
+    "full": Expert(),
+    "dropout": Expert(),
+    "lora": Expert(kind="lora", rank=2),
+    "last_n_layers": Expert(kind="last_n_layers", num_last_layers=1),
+}
+
+
+class Interrupted(Exception):
+    """Stands for Ctrl-C, a kill or a power cut."""
+
+
+def _model(kind: str) -> Any:
+    model = tiny_llama(num_layers=2, attention_dropout=0.3 if kind == "dropout" else 0.0)
+    torch.manual_seed(1)
+    return as_expert(model, KINDS[kind])
+
+
+def _stop_after(step: int) -> Any:
+    def log(point: dict[str, Any]) -> None:
+        if point["step"] == step:
+            raise Interrupted
+
+    return log
+
+
+def _interrupt(model: Any, stage: Any, step: int) -> None:
+    with pytest.raises(Interrupted):
+        train_stage(model, stage, _stop_after(step))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resumed_training_equals_the_undisturbed_one_to_the_bit(tmp_path: Path, kind: str) -> None:
+    undisturbed = _model(kind)
+    expected = train_stage(undisturbed, stage_of(tmp_path / "a"), lambda _: None)
+
+    stage = stage_of(tmp_path / "b")
+    for step in (3, 7, 11):  # before any checkpoint, after the first, after the second
+        _interrupt(_model(kind), stage, step)
+    torch.manual_seed(12345)
+    resumed, steps = _model(kind), []
+    trained = train_stage(resumed, stage, lambda point: steps.append(point["step"]))
+    assert steps == [11, 12], "it goes on from the checkpoint of step 10"
+    assert trained.history == expected.history
+    assert same_bits(weights_of(resumed), weights_of(undisturbed))
+
+
+def test_points_of_the_curve_between_checkpoints_are_the_same_after_resuming(tmp_path: Path) -> None:
+    """With 250 steps a point sums up two of them; the checkpoint falls between."""
+    settings = {"num_steps": 250, "batch_size": 1, "checkpoint_every_steps": 33}
+    expected = train_stage(tiny_llama(), stage_of(tmp_path / "a", **settings), lambda _: None)
+    _interrupt(tiny_llama(), stage_of(tmp_path / "b", **settings), 66)
+    assert train_stage(tiny_llama(), stage_of(tmp_path / "b", **settings), lambda _: None).history == expected.history
+
+
+def test_only_the_newest_checkpoint_is_kept_and_it_holds_no_pickle(tmp_path: Path) -> None:
+    stage = stage_of(tmp_path)
+    _interrupt(tiny_llama(), stage, 11)
+    assert [p.name for p in stage.checkpoints.iterdir()] == ["step-00000010"]
+    assert {p.suffix for p in stage.checkpoints.rglob("*.*") if p.is_file()} == {".safetensors", ".json"}
+
+
+@pytest.mark.parametrize("fails_at", ["write", "rename", "remove"])
+def test_a_kill_while_a_checkpoint_is_written_leaves_a_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: str
+) -> None:
+    undisturbed = tiny_llama()
+    train_stage(undisturbed, stage_of(tmp_path / "a"), lambda _: None)
+    stage = stage_of(tmp_path / "b")
+    _interrupt(tiny_llama(), stage, 6)
+
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise Interrupted
+
+    with monkeypatch.context() as broken:
+        if fails_at == "write":
+            broken.setattr("safetensors.torch.save_file", fail)
+        elif fails_at == "rename":
+            broken.setattr(os, "replace", fail)
+        else:
+            broken.setattr("xelm.training.checkpoint.shutil.rmtree", fail)
+        with pytest.raises(Interrupted):
+            train_stage(tiny_llama(), stage, lambda _: None)
+    resumed = tiny_llama()
+    train_stage(resumed, stage, lambda _: None)
+    assert same_bits(weights_of(resumed), weights_of(undisturbed))
+
+
+def _damage_cut_weights(folder: Path) -> None:
+    file = folder / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def _damage_missing_moments(folder: Path) -> None:
+    (folder / "optimizer.safetensors").unlink()
+
+
+def _damage_state_no_json(folder: Path) -> None:
+    (folder / "state.json").write_text("{", encoding="utf-8")
+
+
+def _damage_state_no_utf8(folder: Path) -> None:
+    (folder / "state.json").write_bytes(b"\xff")
+
+
+def _damage_state_is_list(folder: Path) -> None:
+    (folder / "state.json").write_text("[]", encoding="utf-8")
+
+
+def _damage_random_state(folder: Path) -> None:
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    (folder / "state.json").write_text(json.dumps(state | {"torch_rng": "no hex"}), encoding="utf-8")
+
+
+def _damage_state_without_step(folder: Path) -> None:
+    (folder / "state.json").write_text("{}", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _damage_cut_weights,
+        _damage_missing_moments,
+        _damage_state_no_json,
+        _damage_state_no_utf8,
+        _damage_state_is_list,
+        _damage_random_state,
+        _damage_state_without_step,
+    ],
+)
+def test_a_damaged_checkpoint_is_named_with_the_way_out(tmp_path: Path, damage: Any) -> None:
+    stage = stage_of(tmp_path)
+    _interrupt(tiny_llama(), stage, 6)
+    damage(stage.checkpoints / "step-00000005")
+    with pytest.raises(BadInput, match=r"step-00000005.* cannot be resumed .*Remove .*checkpoints to begin") as caught:
+        train_stage(tiny_llama(), stage, lambda _: None)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    stage = stage_of(tmp_path)
+    _interrupt(tiny_llama(), stage, 6)
+    with pytest.raises(BadInput, match="cannot be resumed"):
+        train_stage(tiny_llama(num_layers=2), stage, lambda _: None)

@@ -1,0 +1,120 @@
+"""What of a base an expert trains: everything, low-rank adapters, or the last layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from clustering.errors import BadInput
+from tests.xelm.training_parts import stage_of, tiny_llama, weights_of
+from xelm.models.base import load_model, load_tokenizer, new_config, new_model
+from xelm.models.expert import as_expert
+from xelm.models.tokenizers import new_tokenizer
+from xelm.recipe import Expert, NewBase
+from xelm.training.loop import train_stage
+
+
+def _changed(model: Any, folder: Path) -> set[str]:
+    before = weights_of(model)
+    train_stage(model, stage_of(folder, num_steps=3, weight_decay=0.5), lambda _: None)
+    return {name for name, value in weights_of(model).items() if not torch.equal(value, before[name])}
+
+
+def test_a_full_expert_trains_every_weight(tmp_path: Path) -> None:
+    model = as_expert(tiny_llama(), Expert())
+    assert _changed(model, tmp_path) == set(model.state_dict())
+
+
+@pytest.mark.parametrize("targets", [None, ("q_proj",)])
+def test_a_lora_expert_trains_its_adapters_only(tmp_path: Path, targets: tuple[str, ...] | None) -> None:
+    model = as_expert(tiny_llama(), Expert(kind="lora", rank=2, targets=targets))
+    changed = _changed(model, tmp_path)
+    assert changed == {name for name in model.state_dict() if "lora_" in name}
+    if targets:
+        assert all("q_proj" in name for name in changed)
+
+
+def test_a_lora_expert_begins_as_its_base(tmp_path: Path) -> None:
+    ids = torch.arange(8)[None]
+    with torch.no_grad():
+        expected = tiny_llama()(ids).logits
+        torch.testing.assert_close(as_expert(tiny_llama(), Expert(kind="lora", rank=2))(ids).logits, expected)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_last_layers_train_with_the_final_norm_and_the_head(tmp_path: Path, tied: bool) -> None:
+    model = as_expert(
+        tiny_llama(num_layers=3, tie_word_embeddings=tied), Expert(kind="last_n_layers", num_last_layers=2)
+    )
+    changed = _changed(model, tmp_path)
+    head = {"lm_head.weight", "model.embed_tokens.weight"} if tied else {"lm_head.weight"}
+    last = {name for name in model.state_dict() if name.startswith(("model.layers.1.", "model.layers.2."))}
+    assert changed == last | head | {"model.norm.weight"}
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "norm"),
+    [
+        ("GPT2Config", {"vocab_size": 48, "n_embd": 16, "n_layer": 2, "n_head": 2}, "transformer.ln_f.weight"),
+        ("BloomConfig", {"vocab_size": 48, "hidden_size": 16, "n_layer": 2, "n_head": 2}, "transformer.ln_f.weight"),
+        (
+            "XGLMConfig",
+            {"vocab_size": 48, "d_model": 16, "num_layers": 2, "attention_heads": 2, "ffn_dim": 32},
+            "model.layer_norm.weight",
+        ),
+        (
+            "OPTConfig",
+            {"vocab_size": 48, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 32}
+            | {"word_embed_proj_dim": 16},
+            "model.decoder.final_layer_norm.weight",
+        ),
+    ],
+)
+def test_the_last_layers_of_other_architectures_are_found_too(config: str, settings: dict[str, Any], norm: str) -> None:
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, config)(**settings))
+    as_expert(model, Expert(kind="last_n_layers", num_last_layers=1))
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert norm in trained
+    assert any(".1." in name for name in trained)
+    assert not any(".0." in name for name in trained), "the first layer rests"
+
+
+def test_more_layers_than_there_are_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"num_last_layers=3, but the model has 2 layers"):
+        as_expert(tiny_llama(num_layers=2), Expert(kind="last_n_layers", num_last_layers=3))
+
+
+def test_lora_targets_that_are_not_there_are_refused() -> None:
+    with pytest.raises(BadInput, match=r"\[expert\] targets do not fit this model"):
+        as_expert(tiny_llama(), Expert(kind="lora", targets=("no_such_module",)))
+
+
+def test_a_new_model_has_the_size_asked_for_and_weights_from_its_seed() -> None:
+    settings = NewBase(hidden_size=16, num_layers=2, num_heads=2, context_length=32)
+    tokenizer = new_tokenizer(settings, ())
+    config = new_config(settings, tokenizer)
+    assert (config.vocab_size, config.hidden_size, config.num_hidden_layers) == (259, 16, 2)
+    assert (config.intermediate_size, config.max_position_embeddings) == (48, 32)
+    one, same, other = (weights_of(new_model(settings, tokenizer, seed)) for seed in (0, 0, 1))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
+
+
+def test_a_folder_without_a_model_or_tokenizer_is_refused_in_one_line(tmp_path: Path) -> None:
+    for load, message in ((load_model, "no usable causal language model in"), (load_tokenizer, "no tokenizer in")):
+        with pytest.raises(BadInput, match=message) as caught:
+            load(str(tmp_path))
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    tiny_llama().save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(BadInput, match="no usable causal language model"):
+        load_model(str(tmp_path))
