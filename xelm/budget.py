@@ -137,7 +137,9 @@ def count_parameters(config: Any) -> int:
 
 def _memory_gib(recipe: Recipe, parameters: int, sequence_length: int, config: Any) -> float:
     weight_bytes = 2 if recipe.base.dtype == "bfloat16" else 4
-    trained = parameters if recipe.expert.kind == "full" or recipe.base.new else parameters // 50
+    # The dense baseline is trained in full even where experts are adapters.
+    whole = recipe.expert.kind == "full" or recipe.base.new or recipe.train.dense
+    trained = parameters if whole else parameters // 50
     micro = recipe.train.micro_batch_size or recipe.train.batch_size
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     layers = 1 if recipe.train.gradient_checkpointing else getattr(text, "num_hidden_layers", 12)

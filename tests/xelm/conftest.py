@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from xelm.recipe import Recipe
+
+# The same examples each time, and no limit on an example: the first one of a process imports torch.
+settings.register_profile("xelm", deadline=None, derandomize=True)
+settings.load_profile("xelm")
 
 WORDS = {
     "deu": "der die das und ist nicht haus wasser morgen abend straße schön groß kind brot sonne",
