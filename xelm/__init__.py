@@ -9,13 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clustering import ClusterPlan, cluster_languages, rank_sources
+    from clustering import ClusterPlan, cluster_languages
     from clustering.errors import BadInput
     from xelm.add import add_language, remove_language
     from xelm.experts import ExpertSet
     from xelm.pipeline import train
     from xelm.recipe import Recipe
     from xelm.routed import RoutedLM
+    from xelm.source_profiles import rank_sources
 
 __version__ = "0.1.0"
 __all__ = [
@@ -40,7 +41,7 @@ _HOME = {
     "add_language": "xelm.add",
     "remove_language": "xelm.add",
     "cluster_languages": "clustering",
-    "rank_sources": "clustering",
+    "rank_sources": "xelm.source_profiles",
     "train": "xelm.pipeline",
 }
 
