@@ -151,6 +151,8 @@ class Ranker:
             history = History(tuple(stored["targets"]), tuple(stored["sources"]), usefulness)
             if usefulness.shape != (len(history.targets), len(history.sources)):
                 raise ValueError("the record of sources does not fit its languages")
+            if "typology" not in stored["models"]:
+                raise ValueError("it holds no model of typology")
             models = {name: _model(fields) for name, fields in stored["models"].items()}
             signals = {name: tuple(stored["signals"][name]) for name in models}
             return cls(models, signals, history, stored["origin"])

@@ -14,6 +14,7 @@ import numpy as np
 from clustering.codes import UnknownLanguageError, to_code
 from clustering.errors import BadInput
 from clustering.signals import SIGNALS, Query, typology_signals
+from clustering.typology import BASE_KINDS
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,9 @@ class TransferTable:
         return made
 
 
-def read_transfer_table(path: str | Path, *, lower_is_better: bool | None = None) -> TransferTable:
+def read_transfer_table(
+    path: str | Path, *, lower_is_better: bool | None = None, keep_distances: bool = False
+) -> TransferTable:
     """Read transfer results from a CSV or TSV with a header.
 
     Three columns are needed: target language, source language, score, under any usual heading (`target`,
@@ -87,6 +90,7 @@ def read_transfer_table(path: str | Path, *, lower_is_better: bool | None = None
     Args:
         path: `.csv` or `.tsv`.
         lower_is_better: Whether a low score is a good one; None decides by the heading (perplexity, loss, ...).
+        keep_distances: Keep the table's own URIEL distances too, as features `table_genetic` and so on.
 
     Raises:
         BadInput: If a column cannot be found, a language is unknown, a score is no number, a pair is there
@@ -110,7 +114,7 @@ def read_transfer_table(path: str | Path, *, lower_is_better: bool | None = None
     targets, sources = (_codes(file, rows, header.index(name)) for name in (target, source))
     features = {}
     for name in header:
-        canonical = None if name in (target, source, score) else _feature_name(name, words[name])
+        canonical = None if name in (target, source, score) else _feature_name(name, words[name], keep_distances)
         column = None if canonical is None else _numbers_or_none(rows, header.index(name))
         if canonical is None or column is None or canonical in features:
             continue
@@ -189,8 +193,10 @@ def _pick_score(
     return None, False
 
 
-def _feature_name(name: str, words: tuple[str, ...]) -> str | None:
+def _feature_name(name: str, words: tuple[str, ...], keep_distances: bool) -> str | None:
     text = " ".join(words)
+    if keep_distances and text in BASE_KINDS:
+        return f"table_{text}"
     if _STANDING.search(text) or _TYPOLOGY.match(text):
         log.info("column %r left out: %s", name, "a rank" if _STANDING.search(text) else "measured anew")
         return None

@@ -1,0 +1,165 @@
+"""Profiles of corpora: words in any script, merging, the file, and the cache that reads no text twice."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clustering.errors import BadInput
+from clustering.profile_cache import profile_file
+from clustering.profiles import EMPTY, Profile, Tokenizer, merge_profiles, overlap, profile_texts
+from clustering.texts import find_corpora, iter_documents
+from clustering.words import script_shares, split_words
+
+LETTERS = Tokenizer(name="letters", tokenize=lambda texts: [[c for c in text if c != " "] for text in texts])
+documents = st.lists(st.text(alphabet="abcде漢字ไทย ि\n1.", max_size=12), max_size=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Hello, World 2024!", ["hello", "world"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("東京都", ["東京", "京都"]),
+        ("我", ["我"]),
+        ("Python語で", ["python", "語で"]),
+        ("نمی‌خواهم", ["نمی‌خواهم"]),
+        ("l'été d’or", ["l", "été", "d", "or"]),
+        ("12 34 ...", []),
+    ],
+)
+def test_words_follow_the_script(text: str, words: list[str]) -> None:
+    assert split_words(text) == words
+
+
+def test_thai_pairs_keep_marks_on_their_letters() -> None:
+    assert split_words("กำลังที่") == ["กำ", "ำลั", "ลัง", "งที่"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(documents, documents, documents)
+def test_profiles_merge_in_any_order_and_grouping(a: list[str], b: list[str], c: list[str]) -> None:
+    first, second, third = (profile_texts(texts, LETTERS) for texts in (a, b, c))
+    left = first.merge(second).merge(third)
+    assert left == first.merge(second.merge(third)) == third.merge(first).merge(second)
+    assert left == profile_texts([*a, *b, *c], LETTERS)
+    assert merge_profiles([first, second]) == first.merge(second)
+    assert EMPTY.merge(first) == first
+
+
+@settings(max_examples=30, deadline=None)
+@given(documents)
+def test_a_profile_survives_its_file(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+    path = tmp_path_factory.mktemp("profile") / "p.npz"
+    profile = profile_texts(texts, LETTERS)
+    profile.save(path)
+    assert Profile.load(path) == profile
+
+
+def test_sizes_and_ratios_are_counted() -> None:
+    tokenizer = Tokenizer(
+        name="t",
+        tokenize=lambda texts: [["ab", "<0xE4>", "<unk>", "c"] for _ in texts],
+        unknown_tokens=frozenset({"<unk>"}),
+    )
+    profile = profile_texts(["ab ab cd é"], tokenizer)
+    assert (profile.documents, profile.num_bytes, profile.word_tokens) == (1, 11, 4)
+    assert profile.type_token_ratio == 3 / 4
+    assert profile.fertility == 1.0
+    assert profile.fallback_share == 0.5
+    assert overlap(profile.words, {"ab": 1, "zz": 1}) == 1 / 5
+
+
+def test_profiles_of_different_tokenizers_do_not_add_up() -> None:
+    other = Tokenizer(name="other", tokenize=LETTERS.tokenize)
+    with pytest.raises(BadInput, match="letters and other"):
+        profile_texts(["a"], LETTERS).merge(profile_texts(["a"], other))
+
+
+def test_a_tokenizer_that_loses_a_text_is_named() -> None:
+    with pytest.raises(BadInput, match="gave 1 lists for 2 texts"):
+        profile_texts(["a", "b"], Tokenizer(name="bad", tokenize=lambda texts: [["a"]]))
+
+
+def test_a_second_profile_reads_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = tmp_path / "swa.txt"
+    corpus.write_text("habari ya asubuhi\n", encoding="utf-8")
+    first = profile_file(corpus, LETTERS, cache=tmp_path / "cache")
+
+    def fail(*args: object) -> None:
+        raise AssertionError("the corpus was read again")
+
+    monkeypatch.setattr("clustering.profile_cache.iter_documents", fail)
+    monkeypatch.setattr("clustering.profile_cache.sha256_of", fail)
+    assert profile_file(corpus, LETTERS, cache=tmp_path / "cache") == first
+    with pytest.raises(AssertionError, match="read again"):
+        profile_file(corpus, None, cache=tmp_path / "cache")
+
+
+def test_a_changed_file_is_profiled_anew(tmp_path: Path) -> None:
+    corpus = tmp_path / "swa.txt"
+    corpus.write_text("moja\n", encoding="utf-8")
+    profile_file(corpus, cache=tmp_path / "cache")
+    corpus.write_text("moja mbili\n", encoding="utf-8")
+    assert profile_file(corpus, cache=tmp_path / "cache").words == {"moja": 1, "mbili": 1}
+
+
+def test_a_damaged_cache_file_is_made_again(tmp_path: Path) -> None:
+    corpus = tmp_path / "swa.txt"
+    corpus.write_text("moja\n", encoding="utf-8")
+    first = profile_file(corpus, cache=tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").glob("*.npz")
+    kept.write_bytes(b"PK broken")
+    assert profile_file(corpus, cache=tmp_path / "cache") == first
+
+
+def test_every_kind_of_corpus_file_gives_the_same_documents(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    texts = ["habari", "यह हिन्दी है"]
+    lines = "".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate(texts))
+    (tmp_path / "a.txt").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
+    (tmp_path / "a.jsonl").write_text(lines, encoding="utf-8")
+    with gzip.open(tmp_path / "a.jsonl.gz", "wt", encoding="utf-8") as handle:
+        handle.write(lines)
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+    for path in tmp_path.iterdir():
+        assert [text.strip() for text in iter_documents(path)] == texts, path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b'{"text": "a"}\n{broken\n', r"line 2: not valid JSON"),
+        ("a.jsonl", b'{"txt": "a"}\n', r'line 1: no field "text" with text \(found: txt\)'),
+        ("a.txt", b"\xff\xfe", "not valid UTF-8"),
+        ("a.jsonl.gz", b"no gzip", "broken gzip"),
+        ("a.parquet", b"no parquet", "not a parquet file"),
+        ("a.csv", b"text\n", "not a corpus file"),
+    ],
+)
+def test_broken_corpora_are_named_with_the_place(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=message):
+        list(iter_documents(tmp_path / name))
+
+
+def test_corpora_are_found_by_language_and_strangers_are_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("swh_Latn.jsonl.gz", "deu.txt", "readme.txt", "notes.md"):
+        (tmp_path / name).write_bytes(b"")
+    assert list(find_corpora(tmp_path)) == ["deu", "swh"]
+    assert "readme.txt skipped" in caplog.text
+    (tmp_path / "de.jsonl").write_bytes(b"")
+    with pytest.raises(BadInput, match="both of deu"):
+        find_corpora(tmp_path)
+
+
+def test_scripts_are_shares_of_letters() -> None:
+    assert script_shares(["ab", "где"]) == {"CYRILLIC": 0.6, "LATIN": 0.4}
+    assert next(iter(script_shares(["漢字", "か"]))) == "HAN"
