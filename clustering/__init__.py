@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from clustering.own_distances import distances_from_vectors, load_distances
     from clustering.pairs import xelm_distances
     from clustering.plan import ClusterPlan, Quality
+    from clustering.profile_cache import profile_file
+    from clustering.profiles import Profile, Tokenizer, profile_texts
+    from clustering.ranker import Ranker, fit_ranker
+    from clustering.source_report import SourceReport, SourceScore
+    from clustering.sources import rank_sources
+    from clustering.transfer_table import read_transfer_table
     from clustering.tree import plot_tree, tree_svg
     from clustering.typology import coordinates, family_of, typology_code
 
@@ -27,8 +33,13 @@ _MODULE_OF = {
     "DistancesFrom": "distances",
     "DocumentClusters": "documents",
     "Language": "codes",
+    "Profile": "profiles",
     "Quality": "plan",
+    "Ranker": "ranker",
+    "SourceReport": "source_report",
+    "SourceScore": "source_report",
     "SuggestedK": "cluster",
+    "Tokenizer": "profiles",
     "UnknownLanguageError": "codes",
     "cluster_languages": "cluster",
     "coordinates": "typology",
@@ -36,10 +47,15 @@ _MODULE_OF = {
     "distances_from": "distances",
     "distances_from_vectors": "own_distances",
     "family_of": "typology",
+    "fit_ranker": "ranker",
     "load_distances": "own_distances",
     "match": "codes",
     "name_of": "codes",
     "plot_tree": "tree",
+    "profile_file": "profile_cache",
+    "profile_texts": "profiles",
+    "rank_sources": "sources",
+    "read_transfer_table": "transfer_table",
     "resolve": "codes",
     "suggest_k": "cluster",
     "to_code": "codes",
@@ -66,8 +82,13 @@ __all__ = [
     "DistancesFrom",
     "DocumentClusters",
     "Language",
+    "Profile",
     "Quality",
+    "Ranker",
+    "SourceReport",
+    "SourceScore",
     "SuggestedK",
+    "Tokenizer",
     "UnknownLanguageError",
     "cluster_languages",
     "coordinates",
@@ -75,10 +96,15 @@ __all__ = [
     "distances_from",
     "distances_from_vectors",
     "family_of",
+    "fit_ranker",
     "load_distances",
     "match",
     "name_of",
     "plot_tree",
+    "profile_file",
+    "profile_texts",
+    "rank_sources",
+    "read_transfer_table",
     "resolve",
     "suggest_k",
     "to_code",

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from clustering import typology
-from clustering.codes import match, name_of, same_language_codes, same_language_key, to_code
+from clustering.codes import name_of, same_language_codes, same_language_key, to_code
 from clustering.errors import BadInput
 from clustering.profile_cache import profile_file
 from clustering.profiles import Profile, Tokenizer, profile_texts
@@ -152,9 +152,11 @@ def _profiles(
 ) -> dict[str, Profile]:
     """Profiles of the languages that matter, under the codes of target and candidates."""
     profiles: dict[str, Profile] = {}
-    for language in sorted(wanted):
-        name = match(language, paths) if paths else None
-        if name is None:
+    language_of = {same_language_key(language): language for language in wanted}
+    for name in sorted(paths):
+        language = language_of.get(same_language_key(name))
+        if language is None:
+            log.info("text of %s is not used: it is neither target nor candidate", name)
             continue
         corpus = paths[name]
         if isinstance(corpus, Profile):
