@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from clustering.errors import BadInput
 from clustering.files import read_json
 from xelm.manifest import Manifest, ModelEntry, verify
+from xelm.transaction import unfinished
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -39,14 +40,19 @@ class ExpertSet:
 
     @classmethod
     def load(cls, path: str | Path) -> ExpertSet:
-        """Open a run directory; no weights are read.
+        """Open a run directory; no weights are read. A change that a killed process had decided is completed first.
 
         Raises:
-            BadInput: If there is no run, or its manifest or plan is broken.
+            BadInput: If there is no run, its manifest or plan is broken, or another process is changing it.
         """
         from clustering import ClusterPlan
 
         run = local_run(path)
+        if unfinished(run):
+            from xelm.workspace import locked  # which imports this module
+
+            with locked(run):  # completes the change
+                pass
         return cls(run, Manifest.read(run), ClusterPlan.load(run / "plan.json"))
 
     @property

@@ -42,17 +42,24 @@ def edited(run: Path) -> Iterator[Path]:
         yield shadow
         _write_journal(run, shadow)
     except BaseException:
-        shutil.rmtree(shadow, ignore_errors=True)
+        # With its journal written the change is decided, and the shadow is needed to complete it.
+        if not unfinished(run):
+            shutil.rmtree(shadow, ignore_errors=True)
         raise
     recover(run)
 
 
+def unfinished(run: Path) -> bool:
+    """Whether a change is decided but not complete, so that the run's files are a mix until `recover`."""
+    return (run / _JOURNAL).is_file()
+
+
 def recover(run: Path) -> None:
     """Complete a change whose journal is there; does nothing otherwise. Safe to repeat after any interruption."""
-    journal = run / _JOURNAL
-    if not journal.is_file():
+    if not unfinished(run):
         return
-    change, shadow = read_json(journal), run / _SHADOW
+    journal, shadow = run / _JOURNAL, run / _SHADOW
+    change = read_json(journal)
     for name in change["replace"]:
         if (shadow / name).exists():
             (run / name).parent.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ from xelm.models.tokenizers import new_tokenizer
 from xelm.recipe import Recipe, Train
 from xelm.stages import Making
 from xelm.training.loop import Stage
+from xelm.transaction import recover
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Hold the run for this process, and clear away what a killed one left half written.
+    """Hold the run for this process, clear away what a killed one left half written, complete what it had decided.
 
     Raises:
         BadInput: If another process trains in it, or it cannot be written to.
@@ -55,9 +56,23 @@ def locked(run: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BadInput(f"{run}: another xelm process is working in it. Wait for it, or stop it.") from None
-        for partial in run.rglob(f"{PARTIAL_PREFIX}*"):
-            shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+        # A half-written folder may hold half-written files: they go with it.
+        for partial in sorted(run.rglob(f"{PARTIAL_PREFIX}*")):
+            shutil.rmtree(partial, ignore_errors=True) if partial.is_dir() else partial.unlink(missing_ok=True)
+        recover(run)
         yield
+
+
+def _clear_half_written(run: Path) -> None:
+    # A folder may hold half-written files, which go with it. Workers that outlived their parent still write.
+    for lock in (run / "work").glob("*.lock"):
+        with lock.open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+    for partial in sorted(run.rglob(f"{PARTIAL_PREFIX}*")):
+        shutil.rmtree(partial, ignore_errors=True) if partial.is_dir() else partial.unlink(missing_ok=True)
 
 
 @dataclass
@@ -99,6 +114,17 @@ class Workspace:
         num_blocks = {code: len(b) for code, b in blocks.items()}
         budget = make_budget(recipe, plan, num_blocks, length, config)
         return cls(run, recipe, sources, fingerprints, tokenizer, config, stores, blocks, plan, budget)
+
+    def makings(self) -> dict[str, Making]:
+        """How every model of the run is made, the base first."""
+        base = self.base_making()
+        names = [*self.plan.clusters, *([DENSE] if self.budget.dense else [])]
+        return {BASE: base, **{name: self.trained_making(name, base.entry) for name in names}}
+
+    def making(self, name: str) -> Making:
+        """How one model of the run is made: `base`, `dense` or an expert."""
+        base = self.base_making()
+        return base if name == BASE else self.trained_making(name, base.entry)
 
     def base_making(self) -> Making:
         """How the base is made: trained anew, or copied from hub or path."""
