@@ -109,7 +109,7 @@ class LangidIdentifier:
     def _states(self, encoded: list[bytes], lengths_B: np.ndarray) -> np.ndarray:
         """The automaton's state after each byte of each text, shape (N,), texts one after the other."""
         bytes_N = np.frombuffer(b"".join(encoded), dtype=np.uint8).astype(np.int64)
-        starts_B = np.concatenate([[0], np.cumsum(lengths_B)[:-1]])
+        starts_B = np.cumsum(lengths_B) - lengths_B
         offset_N = np.arange(len(bytes_N)) - np.repeat(starts_B, lengths_B)
         states_N = np.zeros(len(bytes_N), dtype=np.int64)
         for back in range(_MAX_GRAM - 1, -1, -1):
