@@ -92,6 +92,15 @@ class Manifest:
         """Write it to the run, whole."""
         write_json(run / FILE_NAME, asdict(self))
 
+    def put(self, name: str, entry: ModelEntry) -> None:
+        """Enter a model: `base`, `dense` or an expert."""
+        if name == "base":
+            self.base = entry
+        elif name == "dense":
+            self.dense = entry
+        else:
+            self.experts[name] = entry
+
     def refresh_files(self, run: Path) -> None:
         """Take the SHA-256 of every file of the run."""
         self.files = {name: sha256_of(run / name) for name in kept_files(run)}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,16 @@ from clustering.errors import BadInput
 from clustering.files import atomic_write, sha256_of
 from xelm.budget import Budget
 from xelm.corpus.store import training_texts
-from xelm.experts import BASE, DENSE, ExpertSet
-from xelm.manifest import FILE_NAME, Manifest, ModelEntry, package_versions
+from xelm.experts import BASE, ExpertSet
+from xelm.failures import Failure, disk_trouble_told, raise_failures
+from xelm.launch.attempt import attempt
+from xelm.launch.local import num_workers, run_workers
+from xelm.launch.options import Launch
+from xelm.launch.slurm import run_jobs
+from xelm.launch.worker import FINISH, Work
+from xelm.manifest import FILE_NAME, Manifest, package_versions
 from xelm.recipe import Recipe
-from xelm.stages import finished_entry, make_model
+from xelm.stages import Making, finished_entry, is_made
 from xelm.workspace import Workspace, locked, portable_recipe
 
 if TYPE_CHECKING:
@@ -32,6 +38,7 @@ def train(
     overrides: tuple[str, ...] = (),
     redo: bool = False,
     report: bool = True,
+    launch: Launch | None = None,
 ) -> ExpertSet:
     """Train a run: base, experts, dense baseline, router; evaluate it; write its report.
 
@@ -44,23 +51,28 @@ def train(
         overrides: `section.key=value`, for a recipe file.
         redo: Make models anew whose recipe, data or parent changed, instead of refusing.
         report: Evaluate and write `report.html` at the end.
+        launch: Machines to train on; None: this one.
 
     Returns:
         The finished run.
 
     Raises:
         BadInput: For a recipe, text or run directory that cannot be used.
+        TrainingFailedError: If some models could not be made; the others are finished and kept.
+        OSError: If the disk is full or read-only.
     """
+    launch = launch or Launch()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     run, started_s = Path(out), time.monotonic()
     _refuse_other_folder(run)
-    with locked(run):
+    with disk_trouble_told(run), locked(run):
         _refuse_grown_run(run)
         workspace = Workspace.prepare(recipe, run)
         logger.info("%s\n%s", clusters_text(workspace.plan), workspace.budget.to_text())
         manifest = _begin(workspace)
-        _make_models(workspace, manifest, redo)
-        _finish(workspace, manifest, report)
+        work = Work(run, recipe, redo, report)
+        _make_models(workspace, manifest, work, launch)
+        _finish(workspace, work, launch)
     logger.info("run complete in %.0f s: %s", time.monotonic() - started_s, run)
     return ExpertSet.load(run)
 
@@ -74,7 +86,7 @@ def dry_run(
         BadInput: As `train` would.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
-    with locked(Path(out)):
+    with disk_trouble_told(Path(out)), locked(Path(out)):
         workspace = Workspace.prepare(recipe, Path(out))
     return workspace.plan, workspace.budget
 
@@ -105,7 +117,7 @@ def clusters_text(plan: ClusterPlan) -> str:
 def _begin(workspace: Workspace) -> Manifest:
     data = {
         code: {
-            **asdict(store.counts),
+            **dataclasses.asdict(store.counts),
             "sha256": workspace.fingerprints[code],
             "cache": store.heldout_file.parent.name,
         }
@@ -121,51 +133,79 @@ def _begin(workspace: Workspace) -> Manifest:
     return manifest
 
 
-def _make_models(workspace: Workspace, manifest: Manifest, redo: bool) -> None:
+def _make_models(workspace: Workspace, manifest: Manifest, work: Work, launch: Launch) -> None:
     """Make every model; one that fails does not stop the others, and all failures are told at the end."""
-    run, failures = workspace.run, dict[str, Exception]()
-    manifest.base = make_model(workspace.base_making(), run / "logs" / f"{BASE}.jsonl", redo=redo)
-    names = [*workspace.plan.clusters, *([DENSE] if workspace.budget.dense else [])]
-    makings = {name: workspace.trained_making(name, manifest.base) for name in names}
-    for name, making in makings.items():
-        _record(manifest, name, finished_entry(making.folder) or making.entry)
-    manifest.write(run)
-    for name, making in makings.items():
-        try:
-            _record(manifest, name, make_model(making, run / "logs" / f"{name}.jsonl", redo=redo))
-        except (BadInput, FloatingPointError) as error:
-            logger.error("%s failed: %s", name, error)
-            failures[name] = error
-        manifest.write(run)
+    run, makings = workspace.run, workspace.makings()
+    _refuse_other_inputs(makings, work.redo)
+    _record(run, manifest, makings)
+    failures = _make(workspace, makings, [BASE], work, launch)
+    if not failures:
+        failures = _make(workspace, makings, [name for name in makings if name != BASE], work, launch)
+    _record(run, manifest, makings)
     if failures:
-        told = "; ".join(f"{name}: {error}" for name, error in failures.items())
-        raise BadInput(f"{len(failures)} of {len(names)} models failed, the others are kept. {told}")
+        raise_failures(failures, len(makings))
 
 
-def _record(manifest: Manifest, name: str, entry: ModelEntry) -> None:
-    if name == DENSE:
-        manifest.dense = entry
+def _make(
+    workspace: Workspace, makings: dict[str, Making], names: list[str], work: Work, launch: Launch
+) -> dict[str, Failure]:
+    missing = [name for name in names if not is_made(makings[name])]
+    apart = [name for name in missing if makings[name].stage]
+    if launch.launcher == "slurm" and apart:
+        failures = run_jobs(work.write(), apart, launch)
+    elif apart and (launch.processes > 1 or num_workers(launch) > 1):
+        failures = run_workers(work.write(), apart, launch)
     else:
-        manifest.experts[name] = entry
+        apart, failures = [], {}
+    for name in missing:
+        if name not in apart and (failure := attempt(workspace.run, name, makings[name], redo=work.redo)):
+            failures[name] = failure
+    return failures
 
 
-def _finish(workspace: Workspace, manifest: Manifest, report: bool) -> None:
-    """Router, evaluation, report, checksums."""
+def _refuse_other_inputs(makings: dict[str, Making], redo: bool) -> None:
+    changed = [name for name, making in makings.items() if finished_entry(making.folder) and not is_made(making)]
+    if changed and not redo:
+        folder = makings[changed[0]].folder
+        raise BadInput(
+            f"{folder}: made with another recipe, data or parent. Train into another --out, "
+            "or give --redo to make it anew."
+        )
+
+
+def _record(run: Path, manifest: Manifest, makings: dict[str, Making]) -> None:
+    for name, making in makings.items():
+        entry = finished_entry(making.folder) if is_made(making) else None
+        manifest.put(name, entry or making.entry)
+    manifest.write(run)
+
+
+def _finish(workspace: Workspace, work: Work, launch: Launch) -> None:
+    if launch.launcher == "slurm":
+        # Evaluation wants a GPU as much as training does.
+        failures = run_jobs(work.write(), [FINISH], dataclasses.replace(launch, processes=1))
+        if failures:
+            raise_failures(failures, 1)
+    else:
+        finish(workspace, report=work.report)
+    shutil.rmtree(workspace.run / "work", ignore_errors=True)
+
+
+def finish(workspace: Workspace, *, report: bool) -> None:
+    """Router, evaluation, report and checksums of a run whose models are made."""
     from router.combined_identifier import CombinedIdentifier
     from xelm.evaluate import evaluate
     from xelm.report import write_report
 
-    run = workspace.run
+    run, manifest = workspace.run, Manifest.read(workspace.run)
     texts = {source.code: training_texts(source, workspace.recipe.data) for source in workspace.sources}
     CombinedIdentifier.train(texts, seed=workspace.recipe.train.seed).save(run / "router")
-    manifest.write(run)
     if report:
         manifest.metrics = evaluate(ExpertSet.load(run))
         manifest.write(run)
         write_report(ExpertSet.load(run))
     manifest.refresh_files(run)
     manifest.write(run)
-    shutil.rmtree(run / "work", ignore_errors=True)
 
 
 def rewrite_report(run: str | Path) -> Path:

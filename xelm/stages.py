@@ -37,29 +37,45 @@ class Making:
 def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEntry:
     """Make a model of the run; its folder appears whole, so that a killed process leaves nothing half done.
 
-    A folder made from the same inputs (by fingerprint) is kept as it is.
+    A folder made from the same inputs (by fingerprint) is kept as it is. Several processes may train it together
+    (DDP): all of them call this, and the first of them writes.
 
     Raises:
         BadInput: If the folder holds a model made from other inputs and `redo` is false.
     """
     there = finished_entry(making.folder)
-    if there and there.fingerprint == making.entry.fingerprint:
+    if there and is_made(making):
         return there
     if there and not redo:
         raise BadInput(
             f"{making.folder}: made with another recipe, data or parent. Train into another --out, "
             "or give --redo to make it anew."
         )
+    import torch
+    from accelerate import PartialState
+
+    if making.stage:
+        # Low-rank adapters begin at random: the same, whatever this process trained before.
+        torch.manual_seed(making.stage.settings.seed)
     model = making.parent()
     entry, history = making.entry, list[dict[str, float]]()
     if making.stage:
         trained = train_stage(model, making.stage, _logger_to(log_file))
         entry.tokens, entry.isolation, history = trained.tokens, trained.isolation, trained.history
     entry.state = "done"
-    _save(making, model, entry, history)
-    if making.stage:
-        shutil.rmtree(making.stage.checkpoints, ignore_errors=True)
+    processes = PartialState()
+    if processes.is_main_process:
+        _save(making, model, entry, history)
+        if making.stage:
+            shutil.rmtree(making.stage.checkpoints, ignore_errors=True)
+    processes.wait_for_everyone()
     return entry
+
+
+def is_made(making: Making) -> bool:
+    """Whether the model is finished, from these very inputs."""
+    there = finished_entry(making.folder)
+    return there is not None and there.fingerprint == making.entry.fingerprint
 
 
 def finished_entry(folder: Path) -> ModelEntry | None:

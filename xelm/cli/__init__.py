@@ -11,6 +11,7 @@ import click
 
 from clustering.errors import BadInput
 from xelm import __version__
+from xelm.failures import TrainingFailedError
 
 COMMANDS = {
     "demo": "The whole story on the bundled starter corpus, in a few minutes on CPU.",
@@ -81,6 +82,6 @@ def main() -> None:
     except OSError as error:
         click.echo(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
         sys.exit(1)
-    except (FloatingPointError, MemoryError) as error:
+    except (TrainingFailedError, FloatingPointError, MemoryError) as error:
         click.echo(f"error: {error or 'out of memory'}", err=True)
         sys.exit(1)

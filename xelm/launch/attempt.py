@@ -1,0 +1,82 @@
+"""One attempt at one model of a run: made, or the reason kept where whoever waits for it can read it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from clustering.errors import BadInput
+from clustering.files import read_json, write_json
+from xelm.failures import Failure, disk_trouble, in_a_sentence
+from xelm.stages import Making, make_model
+
+logger = logging.getLogger(__name__)
+
+
+def attempt(run: Path, name: str, making: Making, *, redo: bool = False) -> Failure | None:
+    """Make a model; what goes wrong with it is returned and kept under `work/`, not raised.
+
+    Two attempts at one model never run at a time: the second waits, and then finds it finished.
+
+    Raises:
+        OSError: If the disk is full or read-only, which the next model would meet too.
+    """
+    _record(run, name).unlink(missing_ok=True)
+    try:
+        with _model_lock(run, name):
+            make_model(making, run / "logs" / f"{name}.jsonl", redo=redo)
+    except Exception as error:  # whatever befell one model, the others are none the worse
+        if disk_trouble(error):
+            raise
+        failure = Failure(in_a_sentence(error), isinstance(error, BadInput))
+        logger.error("%s failed: %s", name, failure.reason)
+        note_failure(run, name, failure)
+        _note_traceback(run, name)
+        return failure
+    return None
+
+
+def note_failure(run: Path, name: str, failure: Failure) -> None:
+    """Keep why a model was not made, unless a reason is known already: what followed from it says less."""
+    if not _record(run, name).is_file():
+        write_json(_record(run, name), asdict(failure))
+
+
+def known_failure(run: Path, name: str) -> Failure | None:
+    """Why the last attempt at a model failed; None if there was none or it did not."""
+    file = _record(run, name)
+    return Failure(**read_json(file)) if file.is_file() else None
+
+
+def forget_failure(run: Path, name: str) -> None:
+    """Begin anew."""
+    _record(run, name).unlink(missing_ok=True)
+
+
+def _record(run: Path, name: str) -> Path:
+    return run / "work" / f"{name}.failed.json"
+
+
+def _note_traceback(run: Path, name: str) -> None:
+    folder = run / "logs"
+    folder.mkdir(exist_ok=True)
+    with (folder / f"{name}.traceback.txt").open("a", encoding="utf-8") as handle:
+        handle.write(traceback.format_exc())
+
+
+@contextmanager
+def _model_lock(run: Path, name: str) -> Iterator[None]:
+    from accelerate import PartialState
+
+    if not PartialState().is_main_process:  # the processes of one training hold it together
+        yield
+        return
+    (run / "work").mkdir(exist_ok=True)
+    with (run / "work" / f"{name}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
