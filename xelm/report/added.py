@@ -1,0 +1,68 @@
+"""Languages that came after the run was trained: where they branched from, why, and what that brought."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clustering import name_of
+from xelm.experts import BASE, DENSE
+from xelm.report.facts import Facts, Language
+from xelm.report.text import language_tag
+
+
+def additions(facts: Facts) -> list[dict[str, Any]]:
+    """A card for each language of the ledger.
+
+    Returns:
+        `line` (of the ledger), `language`, `candidates` (least loss first), `results` (see `_results`).
+    """
+    return [
+        {
+            "line": line,
+            "language": _language(facts, line),
+            "candidates": [_candidate(facts, row, line) for row in sorted(line["candidates"], key=_loss)],
+            "results": _results(facts, line),
+        }
+        for line in facts.experts.manifest.ledger
+    ]
+
+
+def _language(facts: Facts, line: dict[str, Any]) -> Language:
+    code = line["language"]
+    known = facts.languages.get(code)
+    return known or Language(code, name_of(code), language_tag(code), line["expert"], "currentcolor", True)
+
+
+def _loss(row: dict[str, Any]) -> tuple[float, str]:
+    return row["bits_per_byte"], row["name"]
+
+
+def _candidate(facts: Facts, row: dict[str, Any], line: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **row,
+        "colour": facts.colours.get(row["name"]),
+        "nearest_name": name_of(row["nearest"]) if row["nearest"] else None,
+        "is_donor": row["name"] == line["donor"],
+    }
+
+
+def _results(facts: Facts, line: dict[str, Any]) -> list[dict[str, Any]]:
+    """Bits per byte on the language's test text before (donor, base, dense) and after (its expert).
+
+    The donor of a new expert is still there to be measured. An expert that was joined, or has been joined since, is no
+    longer what it was: then only base and dense tell of before.
+    """
+    code, expert, donor = line["language"], line["expert"], line["donor"]
+    changed = {other["expert"] for other in facts.experts.manifest.ledger if other["as"] == "join"}
+    names = {name: f"before: {name}" for name in (BASE, DENSE)}
+    if donor not in changed and donor not in names:
+        names[donor] = f"before: {donor}, the donor"
+    names[expert] = f"after: {expert}"
+    rows = []
+    after = facts.bits(facts.models.get(expert, {}), code)
+    for name, label in names.items():
+        bits = facts.bits(facts.models.get(name, {}), code)
+        if bits is not None and after is not None:
+            change = None if name == expert else 100 * (after / bits - 1)
+            rows.append({"label": label, "bits": bits, "change": change, "colour": facts.colours.get(name)})
+    return rows

@@ -1,0 +1,72 @@
+"""Who was trained on how much, and how often each text was read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xelm.corpus.draw import sampling_shares
+from xelm.experts import BASE, DENSE
+from xelm.manifest import ModelEntry
+from xelm.report.facts import Facts, expert_tokens
+
+
+def budget(facts: Facts) -> dict[str, Any]:
+    """Stages with their tokens and epochs, and the text there is of each language.
+
+    Returns:
+        `stages` (base, experts, dense), `texts` (a row per language), `experts_total`, `dense_total`.
+    """
+    manifest = facts.experts.manifest
+    entries = {BASE: manifest.base, **{n: manifest.experts[n] for n in facts.experts.names}, DENSE: manifest.dense}
+    there = {name: entry for name, entry in entries.items() if entry}
+    most = max((entry.tokens for entry in there.values()), default=0) or 1
+    epochs = {name: _epochs(facts, name, entry) for name, entry in there.items()}
+    return {
+        "stages": [_stage(facts, name, entry, most, epochs[name]) for name, entry in there.items()],
+        "texts": [_text(facts, code, epochs) for code in facts.languages if code in manifest.data],
+        "experts_total": expert_tokens(facts),
+        "dense_total": manifest.dense.tokens if manifest.dense else None,
+    }
+
+
+def _stage(facts: Facts, name: str, entry: ModelEntry, most: int, epochs: dict[str, float]) -> dict[str, Any]:
+    known = sorted(epochs.values())
+    return {
+        "name": name,
+        "colour": facts.colours.get(name),
+        "parent": entry.parent,
+        "kind": entry.kind,
+        "languages": [facts.languages[code].name for code in entry.languages if code in facts.languages],
+        "tokens": entry.tokens,
+        "width": f"{100 * entry.tokens / most:.2f}",
+        "epochs": _range(known[0], known[-1]) if known else None,
+    }
+
+
+def _epochs(facts: Facts, name: str, entry: ModelEntry) -> dict[str, float]:
+    """How often a stage read the text of each language, from the recipe's sampling; nearly the planner's figures."""
+    manifest = facts.experts.manifest
+    later = [line for line in manifest.ledger if line["expert"] == name]
+    if later:
+        code, seen = later[-1]["language"], later[-1]["tokens"] * (1 - later[-1]["replay"])
+        size = manifest.data.get(code, {}).get("tokens")
+        return {code: seen / size} if size else {}
+    sizes = {code: manifest.data[code]["tokens"] for code in entry.languages if code in manifest.data}
+    if not entry.tokens or not sizes or min(sizes.values()) < 1:
+        return {}
+    shares = sampling_shares(sizes, manifest.recipe["train"]["sampling_temperature"])
+    return {code: entry.tokens * shares[code] / sizes[code] for code in sizes}
+
+
+def _text(facts: Facts, code: str, epochs: dict[str, dict[str, float]]) -> dict[str, Any]:
+    language, counts = facts.languages[code], facts.experts.manifest.data[code]
+    columns = {"base": BASE, "expert": language.expert, "dense": DENSE}
+    return {
+        "language": language,
+        "counts": counts,
+        "epochs": {title: epochs.get(name, {}).get(code) for title, name in columns.items()},
+    }
+
+
+def _range(low: float, high: float) -> str:
+    return f"{high:.1f}" if high - low < 0.05 else f"{low:.1f}–{high:.1f}"

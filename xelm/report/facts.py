@@ -1,0 +1,141 @@
+"""What every section of the report needs, read from the run once."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clustering import name_of
+from clustering.files import read_json
+from clustering.tree import cluster_colours
+from xelm.experts import BASE, DENSE, ExpertSet
+from xelm.report.text import language_tag
+
+Cell = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language as the page names it."""
+
+    code: str
+    name: str
+    tag: str
+    """For HTML's `lang`."""
+    expert: str
+    """The expert (cluster) that owns it."""
+    colour: str
+    """Of that expert."""
+    added: bool
+    """Whether it came after the run was trained."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run, with the evaluation on its test text if there is one."""
+
+    experts: ExpertSet
+    languages: dict[str, Language]
+    """By code, in the plan's order: the languages of an expert stand together."""
+    colours: dict[str, str]
+    """Of experts."""
+    models: dict[str, dict[str, Cell]]
+    """Model -> language -> figures on test text; empty if there is none."""
+    routed: dict[str, dict[str, Cell]]
+    """Policy -> language -> figures."""
+    right_expert: dict[str, float] = field(default_factory=dict)
+    """Language -> share of its test documents that went to its own expert."""
+    num_parameters: int | None = None
+    """Of the base model."""
+
+    @classmethod
+    def of(cls, experts: ExpertSet) -> Facts:
+        """Read them."""
+        plan, colours = experts.plan, cluster_colours(experts.plan)
+        added = {line["language"] for line in experts.manifest.ledger}
+        languages = {
+            code: Language(code, name_of(code), language_tag(code), name, colours[name], code in added)
+            for name, codes in plan.clusters.items()
+            for code in codes
+        }
+        result = experts.result("test") or {}
+        return cls(
+            experts,
+            languages,
+            colours,
+            result.get("models", {}),
+            result.get("routed", {}),
+            result.get("right_expert", {}),
+            num_parameters(experts.folder(BASE)),
+        )
+
+    @property
+    def baseline(self) -> str | None:
+        """What experts are compared with: dense, or else base, on test text; None without test text."""
+        return next((name for name in (DENSE, BASE) if name in self.models), None)
+
+    def bits(self, figures: dict[str, Cell], code: str) -> float | None:
+        """Bits per byte of a model or policy on a language; None if it was not measured."""
+        cell = figures.get(code)
+        return cell["bits_per_byte"] if cell and cell["bytes"] else None
+
+    def change(self, figures: dict[str, Cell], code: str) -> float | None:
+        """Bits per byte against the baseline in percent, negative is better; None if one is not known."""
+        if self.baseline is None:
+            return None
+        mine, theirs = self.bits(figures, code), self.bits(self.models[self.baseline], code)
+        return None if mine is None or not theirs else 100 * (mine / theirs - 1)
+
+    def answer(self) -> dict[str, Cell]:
+        """Figures of what a user gets: the routed answer of one expert, or else each language's own expert."""
+        if "top1" in self.routed:
+            return self.routed["top1"]
+        owners = {code: self.models.get(language.expert, {}) for code, language in self.languages.items()}
+        return {code: figures[code] for code, figures in owners.items() if code in figures}
+
+    def compared(self) -> list[str]:
+        """Languages that can be compared fairly: measured, and trained on by baseline and experts alike."""
+        answer = self.answer()
+        return [
+            c for c, language in self.languages.items() if not language.added and self.change(answer, c) is not None
+        ]
+
+
+def expert_tokens(facts: Facts) -> int:
+    """Tokens the experts were trained on together when the run was made, without what later languages brought."""
+    manifest, ledger = facts.experts.manifest, facts.experts.manifest.ledger
+    new = {line["expert"] for line in ledger if line["as"] == "new"}
+    joined = {line["expert"] for line in ledger if line["as"] == "join"} - new
+    total = 0
+    for name, entry in manifest.experts.items():
+        # An expert that took a language in is kept as it was before, too.
+        first = facts.experts.path / "previous" / f"{name}.v1" / "xelm_model.json"
+        if name in joined and first.is_file():
+            total += read_json(first)["tokens"]
+        elif name not in new:
+            total += entry.tokens
+    return total
+
+
+def num_parameters(folder: Path) -> int | None:
+    """Parameters in a folder's safetensors files, from their headers alone; None if there are no such files."""
+    files = sorted(folder.glob("*.safetensors"))
+    return sum(_size(shape) for file in files for shape in _shapes(file)) if files else None
+
+
+def _shapes(file: Path) -> list[list[int]]:
+    # The format: 8 bytes of header length (little-endian), then a JSON header.
+    with file.open("rb") as handle:
+        (length,) = struct.unpack("<Q", handle.read(8))
+        header: dict[str, Any] = json.loads(handle.read(length))
+    return [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
+
+
+def _size(shape: list[int]) -> int:
+    size = 1
+    for side in shape:
+        size *= side
+    return size

@@ -1,0 +1,117 @@
+"""A short greedy continuation in each language, made once and kept in `eval/samples.json`."""
+
+from __future__ import annotations
+
+import logging
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+from clustering.files import read_json, write_json
+from xelm.experts import BASE, ExpertSet
+from xelm.manifest import fingerprint
+from xelm.report.facts import Facts
+from xelm.report.routing import heldout_texts
+from xelm.report.text import REPLACEMENT, clean, cut
+
+if TYPE_CHECKING:
+    from xelm.routed import RoutedLM
+
+MAX_LANGUAGES = 24
+MAX_NEW_TOKENS = 48
+_PROMPT_CHARACTERS = 36
+_DEFAULT_CONTEXT = 2048
+_TINY, _SMALL = 20_000_000, 500_000_000
+logger = logging.getLogger(__name__)
+
+
+def samples(facts: Facts, lm: RoutedLM | None) -> dict[str, Any]:
+    """Continuations by the expert that owns the language, read from the run or made now.
+
+    Args:
+        facts: The run.
+        lm: Answers; without it only samples made before are shown.
+
+    Returns:
+        `rows` [{language, prompt, glue, text}], `max_new_tokens`, `num_left_out` (languages without a sample),
+        `caution` (what to expect of a model of this size; None if it is large).
+    """
+    prompts = _prompts(facts, lm) if lm else {}
+    kept = facts.experts.path / "eval" / "samples.json"
+    key = _key(facts.experts, prompts)
+    made = read_json(kept) if kept.is_file() else {}
+    if lm and prompts and made.get("fingerprint") != key:
+        made = {"fingerprint": key, "max_new_tokens": MAX_NEW_TOKENS, "samples": _generated(facts, lm, prompts)}
+        write_json(kept, made)
+    rows = [_row(facts, row) for row in made.get("samples", []) if row["language"] in facts.languages]
+    return {
+        "rows": rows,
+        "max_new_tokens": MAX_NEW_TOKENS,
+        "caution": _caution(facts.num_parameters),
+        "num_left_out": len(facts.languages) - len(rows),
+    }
+
+
+def _row(facts: Facts, row: dict[str, str]) -> dict[str, Any]:
+    # The page drops white space at the ends; between prompt and answer it matters.
+    glue = " " if row["text"][:1].isspace() else ""
+    # Where the tokens ran out, the last character may be there in part only.
+    text = row["text"].rstrip(REPLACEMENT)
+    return {"language": facts.languages[row["language"]], "prompt": row["prompt"], "glue": glue, "text": text}
+
+
+def _chosen(facts: Facts) -> list[str]:
+    """At most `MAX_LANGUAGES`, every expert's first ones before any expert's later ones, in the order of the plan."""
+    in_turn = [code for codes in zip_longest(*facts.experts.plan.clusters.values()) for code in codes if code]
+    taken = set(in_turn[:MAX_LANGUAGES])
+    return [code for code in facts.languages if code in taken]
+
+
+def _prompts(facts: Facts, lm: RoutedLM) -> dict[str, str]:
+    room = _context(facts.experts) - MAX_NEW_TOKENS
+    prompts = {}
+    for code in _chosen(facts):
+        text = next(iter(heldout_texts(facts.experts, code)), "")
+        prompt = cut(clean(text), _PROMPT_CHARACTERS)
+        # A context so short that prompt and answer do not fit gets half a prompt; the answer ends where it does.
+        while len(prompt) > 1 and len(lm.tokenizer(prompt)["input_ids"]) > max(room, 8) - 1:
+            prompt = prompt[: len(prompt) // 2]
+        if prompt.strip():
+            prompts[code] = prompt
+    return prompts
+
+
+def _context(experts: ExpertSet) -> int:
+    config = read_json(experts.folder(BASE) / "config.json")
+    config = config.get("text_config", config)
+    return next((config[key] for key in ("max_position_embeddings", "n_positions") if key in config), _DEFAULT_CONTEXT)
+
+
+def _key(experts: ExpertSet, prompts: dict[str, str]) -> str:
+    owners = {code: experts.plan.cluster_of(code) for code in prompts}
+    entries = experts.manifest.experts
+    models = {name: entries[name].fingerprint for name in sorted(set(owners.values())) if name in entries}
+    return fingerprint(models, owners, prompts, MAX_NEW_TOKENS)
+
+
+def _generated(facts: Facts, lm: RoutedLM, prompts: dict[str, str]) -> list[dict[str, str]]:
+    logger.info("samples: %d languages, %d tokens each", len(prompts), MAX_NEW_TOKENS)
+    answers: dict[str, str] = {}
+    for name in facts.experts.names:
+        codes = [code for code in prompts if facts.languages[code].expert == name]
+        texts = lm.generate(
+            [prompts[code] for code in codes], name, max_new_tokens=MAX_NEW_TOKENS, do_sample=False, num_beams=1
+        )
+        answers.update(zip(codes, texts, strict=True))
+    return [
+        {"language": code, "expert": facts.languages[code].expert, "prompt": prompts[code], "text": answers[code]}
+        for code in prompts
+        if code in answers
+    ]
+
+
+def _caution(num_parameters: int | None) -> str | None:
+    if num_parameters is None or num_parameters >= _SMALL:
+        return None
+    if num_parameters < _TINY:
+        return "This base is tiny: expect the letters and word shapes of a language, not sense."
+    return "This base is small: expect fluent pieces, not facts or a train of thought."
