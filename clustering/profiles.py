@@ -18,7 +18,7 @@ import numpy as np
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write
-from clustering.words import script_shares, split_words
+from clustering.words import count_words, script_shares
 
 FORMAT_VERSION = 1
 _BATCH_CHARS = 1 << 20
@@ -139,7 +139,7 @@ class Profile:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the profile as one compressed npz file that appears whole (arrays and JSON, no pickle)."""
+        """Write the profile as one npz file that appears whole (arrays and JSON, no pickle)."""
         header = {
             "format": FORMAT_VERSION,
             "documents": self.documents,
@@ -152,7 +152,8 @@ class Profile:
         for name, counts in (("words", self.words), ("subwords", self.subwords)):
             arrays |= {f"{name}_{part}": array for part, array in _pack(counts).items()}
         with atomic_write(path) as partial, partial.open("wb") as handle:
-            np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
+            # Compressing would take as long as reading the text.
+            np.savez(handle, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | Path) -> Profile:
@@ -193,9 +194,8 @@ def profile_texts(texts: Iterable[str], tokenizer: Tokenizer | None = None) -> P
     documents = num_bytes = 0
     for batch in _batches(texts):
         documents += len(batch)
-        for text in batch:
-            num_bytes += len(text.encode("utf-8", "surrogatepass"))
-            words.update(split_words(text))
+        num_bytes += sum(len(text.encode("utf-8", "surrogatepass")) for text in batch)
+        count_words(batch, words)
         if tokenizer is not None:
             pieces = tokenizer.tokenize(batch)
             if len(pieces) != len(batch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,12 @@ documents = st.lists(st.text(alphabet="abcде漢字ไทย ि\n1.", max_size
 )
 def test_words_follow_the_script(text: str, words: list[str]) -> None:
     assert split_words(text) == words
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.text(alphabet="abΣς漢字 ไทยที่\n\u2028\u200c1.'", max_size=40))
+def test_counting_words_is_splitting_them(text: str) -> None:
+    assert profile_texts([text]).words == dict(Counter(split_words(text)))
 
 
 def test_thai_pairs_keep_marks_on_their_letters() -> None:

@@ -1,0 +1,82 @@
+"""Where the time goes when corpora are profiled, and that a second ranking reads no text.
+
+    python -m experiments.sources.profile_speed ../shared/data/bible
+
+Trains a byte-fallback BPE of 16,000 tokens on the corpora, profiles them, and ranks sources for the first.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from clustering.profile_cache import profile_file
+from clustering.profiles import Tokenizer, profile_texts
+from clustering.sources import rank_sources
+from clustering.texts import find_corpora, iter_documents
+
+_BYTES = 1_000_000
+_VOCABULARY = 16_000
+
+
+@click.command()
+@click.argument("corpora", type=click.Path(exists=True, path_type=Path))
+@click.option("--languages", default=16, show_default=True)
+def main(corpora: Path, languages: int) -> None:
+    """Profile up to 1 MB of each of the largest corpora in CORPORA."""
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+    found = sorted(find_corpora(corpora).items(), key=lambda item: -item[1].stat().st_size)[:languages]
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = {code: _cut(path, Path(folder) / f"{code}.jsonl") for code, path in found}
+        files = {code: Path(folder) / f"{code}.jsonl" for code in sizes}
+        backend = Backend(models.BPE(byte_fallback=True, unk_token="<unk>"))
+        backend.normalizer = normalizers.Prepend("▁")
+        backend.pre_tokenizer = pre_tokenizers.Metaspace()
+        backend.decoder = decoders.ByteFallback()
+        trainer = trainers.BpeTrainer(vocab_size=_VOCABULARY, special_tokens=["<unk>"], limit_alphabet=2000)
+        backend.train_from_iterator((text for file in files.values() for text in iter_documents(file)), trainer)
+        spent = [0.0]
+
+        def tokenize(texts: list[str]) -> list[list[str]]:
+            started = time.perf_counter()
+            tokens = [encoding.tokens for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+            spent[0] += time.perf_counter() - started
+            return tokens
+
+        tokenizer = Tokenizer(name="bpe", tokenize=tokenize)
+        target, *candidates = files
+        rank_sources(target, candidates)  # loads typology, which is not what is timed
+        profile_texts(["warm up"], tokenizer)
+        spent[0] = 0.0
+        started = time.perf_counter()
+        for file in files.values():
+            profile_file(file, tokenizer, cache=Path(folder) / "cache")
+        profiling = time.perf_counter() - started
+        started = time.perf_counter()
+        rank_sources(target, candidates, files, tokenizer, cache=Path(folder) / "cache")
+        ranking = time.perf_counter() - started
+    click.echo(f"{len(sizes)} languages, {sum(sizes.values()) / 1e6:.1f} MB")
+    click.echo(f"profiling {profiling:.2f} s, of which the tokenizer {spent[0]:.2f} s ({spent[0] / profiling:.0%})")
+    click.echo(f"ranking from kept profiles {ranking:.2f} s")
+
+
+def _cut(source: Path, target: Path) -> int:
+    """Copy documents until there is 1 MB of them; the bytes copied."""
+    total = 0
+    with target.open("w", encoding="utf-8") as handle:
+        for text in iter_documents(source):
+            total += len(text.encode())
+            handle.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
+            if total >= _BYTES:
+                break
+    return total
+
+
+if __name__ == "__main__":
+    main()
