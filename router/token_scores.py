@@ -23,14 +23,15 @@ class ScoringOptions:
         context: Tokens in one window; the model's own limit if None (2048 if it has none).
         stride: Tokens by which windows move on, so that every scored token but the first ones has at least
             context - stride tokens before it; half the context if None.
-        max_logits: Most numbers (rows x positions x vocabulary) that one pass may produce.
+        max_logits: Most numbers (rows x positions x vocabulary) that one pass may produce; by the device if None: a GPU
+            wants large batches, a CPU what fits its caches.
         add_prefix: Whether a text starts after the tokenizer's BOS (or else EOS) token, so that its first token is
             scored too. Without such a token the first token of each text is not scored.
     """
 
     context: int | None = None
     stride: int | None = None
-    max_logits: int = 2**27
+    max_logits: int | None = None
     add_prefix: bool = True
 
 
@@ -62,7 +63,8 @@ def token_log_probs(
     results = [np.zeros(max(0, len(sequence) - 1)) for sequence in sequences]
     lengths = [len(sequence) for sequence in sequences]
     windows = [w for row, length in enumerate(lengths) for w in windows_of(row, length, context, options.stride)]
-    for batch in batches(windows, max_tokens=max(1, options.max_logits // vocabulary)):
+    max_logits = options.max_logits or (2**27 if model.device.type == "cuda" else 2**21)
+    for batch in batches(windows, max_tokens=max(1, max_logits // vocabulary)):
         for window, log_probs_T in zip(batch, _run_batch(model, batch, sequences), strict=True):
             num_scored = window.stop - window.first_scored
             results[window.row][window.first_scored - 1 : window.stop - 1] = log_probs_T[-num_scored:]
