@@ -75,8 +75,11 @@ def _batch_tokenizer(loaded: Any, backend: Any) -> Callable[[list[str]], list[li
     if backend is None:
         return lambda texts: [loaded.tokenize(text) for text in texts]
 
+    # The fast way leaves the encodings' token strings empty; their ids are whole.
+    token_of = {index: token for token, index in backend.get_vocab(with_added_tokens=True).items()}
+
     def tokenize(texts: list[str]) -> list[list[str]]:
-        return [encoding.tokens for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+        return [[token_of[i] for i in e.ids] for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
     return tokenize
 
