@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,40 +23,18 @@ import click
     show_default=True,
     help="An expert of its own, or the donor's expert takes it in.",
 )
-@click.option("--tokens", type=click.IntRange(min=1), help="Budget; default: a language's mean in this run.")
+@click.option(
+    "--tokens",
+    type=click.IntRange(min=1),
+    help="Budget; default: a language's mean in this run, at most 40 times the text.",
+)
 @click.option("--believe-label", is_flag=True, help="Go on where the text looks like another language.")
 @click.option("--json", "as_json", is_flag=True, help="Print the ledger's line as JSON.")
-def command(
-    language: str,
-    data: Path,
-    run: Path,
-    donor: str,
-    replay: float,
-    as_: str,
-    tokens: int | None,
-    believe_label: bool,
-    as_json: bool,
-) -> None:
+def command(run: Path, language: str, data: Path, as_json: bool, **options: Any) -> None:
     """Add LANGUAGE to a finished run: a new expert from the best donor; no other expert changes."""
-    from tabulate import tabulate
-
     from xelm.add import add_language
+    from xelm.addition_text import addition_text
 
-    experts = add_language(
-        run,
-        language,
-        data,
-        donor=donor,
-        replay=replay,
-        as_=as_,  # type: ignore[arg-type]
-        tokens=tokens,
-        believe_label=believe_label,
-    )
+    experts = add_language(run, language, data, **options)
     entry = experts.manifest.ledger[-1]
-    if as_json:
-        click.echo(json.dumps(entry, ensure_ascii=False))
-        return
-    headers = {"name": "candidate", "distance": "typology", "bits_per_byte": "bits per byte"}
-    rows = [{headers.get(key, key): value for key, value in row.items()} for row in entry["candidates"]]
-    click.echo(tabulate(rows, headers="keys", floatfmt=".3f", missingval="-"))
-    click.echo(f"{entry['language']} is now in {entry['expert']}, from {entry['donor']}: {entry['reason']}")
+    click.echo(json.dumps(entry, ensure_ascii=False) if as_json else addition_text(entry))

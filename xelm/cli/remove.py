@@ -11,7 +11,7 @@ import click
 @click.argument("language")
 @click.option("--run", required=True, type=click.Path(path_type=Path), help="The run it was added to.")
 def command(language: str, run: Path) -> None:
-    """Undo the addition of LANGUAGE: every file is as if it had never been added."""
+    """Undo the addition of LANGUAGE: with the last addition gone, every file is as before the first."""
     from xelm.add import remove_language
 
     experts = remove_language(run, language)
