@@ -58,6 +58,11 @@ def forget_failure(run: Path, name: str) -> None:
     _record(run, name).unlink(missing_ok=True)
 
 
+def model_lock_file(run: Path, name: str) -> Path:
+    """Held by the process that makes a model."""
+    return run / "work" / f"{name}.lock"
+
+
 def _record(run: Path, name: str) -> Path:
     return run / "work" / f"{name}.failed.json"
 
@@ -76,7 +81,8 @@ def _model_lock(run: Path, name: str) -> Iterator[None]:
     if not PartialState().is_main_process:  # the processes of one training hold it together
         yield
         return
-    (run / "work").mkdir(exist_ok=True)
-    with (run / "work" / f"{name}.lock").open("w") as handle:
+    file = model_lock_file(run, name)
+    file.parent.mkdir(exist_ok=True)
+    with file.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

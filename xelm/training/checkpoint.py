@@ -46,6 +46,12 @@ def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim
             shutil.rmtree(old)
 
 
+def newest_step(folder: Path) -> int | None:
+    """The step of the newest checkpoint of a folder; None where there is none."""
+    checkpoints = _checkpoints(folder)
+    return int(checkpoints[-1].name.removeprefix("step-")) if checkpoints else None
+
+
 def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
     """Put the newest checkpoint of `folder` into model and optimizer; None where there is none.
 

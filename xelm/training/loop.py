@@ -139,7 +139,8 @@ def _run_steps(
                 rate = (progress.step - started_at) * tokens_per_step / (time.perf_counter() - started_s)
                 point = _point(stage, progress, tokens_per_step)
                 bar.set_postfix(loss=f"{point['loss']:.3f}")
-                on_log({"stage": stage.name, **point, "tokens_per_s": round(rate)})
+                if accelerator.is_main_process:
+                    on_log({"stage": stage.name, "num_steps": stage.num_steps, **point, "tokens_per_s": round(rate)})
             unfinished = progress.step < stage.num_steps
             if unfinished and progress.step % stage.settings.checkpoint_every_steps == 0:
                 if accelerator.is_main_process:
