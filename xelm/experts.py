@@ -120,10 +120,9 @@ class ExpertSet:
         documents = []
         for code in sorted(languages if languages is not None else self.languages):
             file = self.path / "eval" / "heldout" / f"{code}.jsonl"
-            for line in file.read_text(encoding="utf-8").splitlines():
-                row = json.loads(line)
-                if row["split"] == split:
-                    documents.append(Document(code, row["text"], row["id"]))
+            with file.open(encoding="utf-8") as lines:  # str.splitlines would cut at U+2028 inside a text
+                rows = [json.loads(line) for line in lines]
+            documents += [Document(code, row["text"], row["id"]) for row in rows if row["split"] == split]
         return documents
 
     def history(self, name: str) -> list[dict[str, float]]:

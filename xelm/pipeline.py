@@ -13,7 +13,7 @@ from clustering.errors import BadInput
 from clustering.files import atomic_write, sha256_of
 from xelm.budget import Budget
 from xelm.corpus.store import training_texts
-from xelm.experts import BASE, ExpertSet
+from xelm.experts import BASE, DENSE, ExpertSet
 from xelm.failures import Failure, disk_trouble_told, raise_failures
 from xelm.launch.attempt import attempt
 from xelm.launch.local import num_workers, run_workers
@@ -69,6 +69,7 @@ def train(
         _refuse_grown_run(run)
         workspace = Workspace.prepare(recipe, run)
         logger.info("%s\n%s", clusters_text(workspace.plan), workspace.budget.to_text())
+        _clear_other_inputs(workspace, redo)
         manifest = _begin(workspace)
         work = Work(run, recipe, redo, report)
         _make_models(workspace, manifest, work, launch)
@@ -86,6 +87,7 @@ def dry_run(
         BadInput: As `train` would.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
+    _refuse_other_folder(Path(out))
     with disk_trouble_told(Path(out)), locked(Path(out)):
         workspace = Workspace.prepare(recipe, Path(out))
     return workspace.plan, workspace.budget
@@ -136,7 +138,6 @@ def _begin(workspace: Workspace) -> Manifest:
 def _make_models(workspace: Workspace, manifest: Manifest, work: Work, launch: Launch) -> None:
     """Make every model; one that fails does not stop the others, and all failures are told at the end."""
     run, makings = workspace.run, workspace.makings()
-    _refuse_other_inputs(makings, work.redo)
     _record(run, manifest, makings)
     failures = _make(workspace, makings, [BASE], work, launch)
     if not failures:
@@ -163,14 +164,20 @@ def _make(
     return failures
 
 
-def _refuse_other_inputs(makings: dict[str, Making], redo: bool) -> None:
-    changed = [name for name, making in makings.items() if finished_entry(making.folder) and not is_made(making)]
-    if changed and not redo:
-        folder = makings[changed[0]].folder
+def _clear_other_inputs(workspace: Workspace, redo: bool) -> None:
+    """Refuse a run made from other inputs before anything in it is written, or remove what the recipe no longer has."""
+    makings = workspace.makings().values()
+    changed = [making.folder for making in makings if finished_entry(making.folder) and not is_made(making)]
+    ours = {making.folder for making in makings}
+    there = [workspace.run / DENSE, *sorted((workspace.run / "experts").glob("*"))]
+    left_over = [folder for folder in there if folder.is_dir() and folder not in ours]
+    if (changed or left_over) and not redo:
         raise BadInput(
-            f"{folder}: made with another recipe, data or parent. Train into another --out, "
+            f"{(changed + left_over)[0]}: made with another recipe, data or parent. Train into another --out, "
             "or give --redo to make it anew."
         )
+    for folder in left_over:
+        shutil.rmtree(folder)
 
 
 def _record(run: Path, manifest: Manifest, makings: dict[str, Making]) -> None:
