@@ -127,9 +127,10 @@ def _context(report: SourceReport) -> dict[str, Any]:
     shown = f" The best {len(entries)} are shown." if len(entries) < report.num_candidates else ""
     method = "default ranking, no training" if report.method == "default" else report.method
     rows = [_row(entry, parts, columns) for entry in entries]
+    num_signals = len(report.ranking[0].contributions) if entries else 0
     return {
         "report": report,
-        "summary": f"{report.num_candidates} candidates compared by {len(parts)} signals ({method}).{shown}",
+        "summary": f"{report.num_candidates} candidates compared by {num_signals} signals: {method}.{shown}",
         "legend": [{"name": p, "title": describe(p).title, "meaning": describe(p).meaning} for p in parts],
         "bars": _bars(entries[:MAX_BARS], parts),
         "map": _map(report, entries[: max(MAX_BARS, 60)]),

@@ -20,7 +20,7 @@ from clustering.signals import SIGNALS, Query
 FEW_FEATURES = 10
 _FEW_WORDS = 5_000
 _MUCH_FALLBACK = 0.2
-_SHARED_SCRIPT = 0.05
+_SHARED_SCRIPT = 0.2  # text of any script has some Latin letters in it
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+_FIELDS = ("left", "right", "feature", "threshold", "value")
+
 
 @dataclass(frozen=True)
 class Tree:
@@ -93,21 +95,12 @@ def explain(trees: Sequence[Tree], X: np.ndarray) -> np.ndarray:
     return parts
 
 
-def trees_to_json(trees: Sequence[Tree]) -> list[dict[str, list[Any]]]:
-    """Trees as lists of numbers; thresholds keep every bit that decides."""
-    return [
-        {
-            "left": tree.left.tolist(),
-            "right": tree.right.tolist(),
-            "feature": tree.feature.tolist(),
-            "threshold": tree.threshold.tolist(),
-            "value": tree.value.tolist(),
-        }
-        for tree in trees
-    ]
+def trees_to_json(trees: Sequence[Tree]) -> list[dict[str, str]]:
+    """Trees as numbers in text, a line per field; they read back to the same bits."""
+    return [{name: _to_text(getattr(tree, name)) for name in _FIELDS} for tree in trees]
 
 
-def trees_from_json(stored: Sequence[dict[str, list[Any]]]) -> list[Tree]:
+def trees_from_json(stored: Sequence[dict[str, str]]) -> list[Tree]:
     """Inverse of `trees_to_json`.
 
     Raises:
@@ -117,8 +110,8 @@ def trees_from_json(stored: Sequence[dict[str, list[Any]]]) -> list[Tree]:
     trees = []
     for fields in stored:
         tree = Tree(
-            *(np.array(fields[name], dtype=np.int64) for name in ("left", "right", "feature")),
-            *(np.array(fields[name], dtype=np.float64) for name in ("threshold", "value")),
+            *(np.array(fields[name].split(), dtype=np.int64) for name in _FIELDS[:3]),
+            *(np.array(fields[name].split(), dtype=np.float64) for name in _FIELDS[3:]),
         )
         size = len(tree.value)
         numbers = np.arange(size)
@@ -132,10 +125,14 @@ def trees_from_json(stored: Sequence[dict[str, list[Any]]]) -> list[Tree]:
     return trees
 
 
+def _to_text(values: np.ndarray) -> str:
+    return " ".join(repr(value) if value % 1 else str(int(value)) for value in values.tolist())
+
+
 def _from_sklearn(tree: Any, scale: float) -> Tree:
     leaf = tree.children_left < 0
     # Rounded once, when grown, so that a saved ranker gives the very same scores.
-    value = np.array([float(f"{number:.6g}") for number in scale * tree.value[:, 0, 0]])
+    value = np.array([float(f"{number:.6g}") for number in (scale * tree.value[:, 0, 0]).tolist()])
     return Tree(
         left=tree.children_left.astype(np.int64),
         right=tree.children_right.astype(np.int64),

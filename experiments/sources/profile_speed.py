@@ -41,11 +41,13 @@ def main(corpora: Path, languages: int) -> None:
         backend.decoder = decoders.ByteFallback()
         trainer = trainers.BpeTrainer(vocab_size=_VOCABULARY, special_tokens=["<unk>"], limit_alphabet=2000)
         backend.train_from_iterator((text for file in files.values() for text in iter_documents(file)), trainer)
+        token_of = {number: token for token, number in backend.get_vocab().items()}
         spent = [0.0]
 
         def tokenize(texts: list[str]) -> list[list[str]]:
             started = time.perf_counter()
-            tokens = [encoding.tokens for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+            encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+            tokens = [[token_of[number] for number in encoding.ids] for encoding in encodings]
             spent[0] += time.perf_counter() - started
             return tokens
 

@@ -77,8 +77,8 @@ def test_a_damaged_ranker_is_refused(fitted: Ranker, tmp_path: Path, damage: dic
 def test_trees_that_run_in_circles_are_refused(fitted: Ranker, tmp_path: Path) -> None:
     fitted.save(tmp_path / "r.json")
     stored = json.loads((tmp_path / "r.json").read_text())
-    tree = next(tree for tree in stored["models"]["typology"]["model"] if tree["left"][0] > 0)
-    tree["left"][0] = 0
+    tree = next(tree for tree in stored["models"]["typology"]["model"] if " " in tree["left"])
+    tree["left"] = tree["left"].replace("1", "0", 1)
     (tmp_path / "r.json").write_text(json.dumps(stored))
     with pytest.raises(BadInput, match="malformed"):
         Ranker.load(tmp_path / "r.json")
