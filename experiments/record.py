@@ -1,4 +1,4 @@
-"""Keep a result beside its recipe: `python experiments/record.py RUN experiments/NAME` writes NAME/results.{json,md}."""
+"""Keep a result beside its recipe: `experiments/record.py RUN experiments/NAME` writes NAME/results.{json,md}."""
 
 from __future__ import annotations
 
