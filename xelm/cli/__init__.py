@@ -84,5 +84,5 @@ def main() -> None:
         click.echo(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
         sys.exit(1)
     except (TrainingFailedError, FloatingPointError, MemoryError) as error:
-        click.echo(f"error: {error or 'out of memory'}", err=True)
+        click.echo(f"error: {str(error) or 'out of memory'}", err=True)
         sys.exit(1)
