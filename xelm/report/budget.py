@@ -9,6 +9,8 @@ from xelm.experts import BASE, DENSE
 from xelm.manifest import ModelEntry
 from xelm.report.facts import Facts, expert_tokens
 
+_MANY_LANGUAGES = 12
+
 
 def budget(facts: Facts) -> dict[str, Any]:
     """Stages with their tokens and epochs, and the text there is of each language.
@@ -36,7 +38,7 @@ def _stage(facts: Facts, name: str, entry: ModelEntry, most: int, epochs: dict[s
         "colour": facts.colours.get(name),
         "parent": entry.parent,
         "kind": entry.kind,
-        "languages": [facts.languages[code].name for code in entry.languages if code in facts.languages],
+        "languages": _names(facts, entry.languages),
         "tokens": entry.tokens,
         "width": f"{100 * entry.tokens / most:.2f}",
         "epochs": _range(known[0], known[-1]) if known else None,
@@ -66,6 +68,12 @@ def _text(facts: Facts, code: str, epochs: dict[str, dict[str, float]]) -> dict[
         "counts": counts,
         "epochs": {title: epochs.get(name, {}).get(code) for title, name in columns.items()},
     }
+
+
+def _names(facts: Facts, codes: list[str]) -> str:
+    if len(codes) > _MANY_LANGUAGES:
+        return f"{len(codes)} languages"
+    return ", ".join(facts.languages[code].name for code in codes if code in facts.languages)
 
 
 def _range(low: float, high: float) -> str:

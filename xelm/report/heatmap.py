@@ -24,7 +24,10 @@ def heat_map(facts: Facts) -> dict[str, Any] | None:
     if not facts.models:
         return None
     names = order_models([name for name in facts.experts.models if name in facts.models])
-    columns = [{"name": n, "colour": facts.colours.get(n), "kind": "model", "figures": facts.models[n]} for n in names]
+    columns: list[dict[str, Any]] = [
+        {"name": name, "colour": facts.colours.get(name), "kind": "model", "figures": facts.models[name]}
+        for name in names
+    ]
     columns += [{"name": p, "colour": None, "kind": "policy", "figures": f} for p, f in facts.routed.items()]
     measured = [code for code in facts.languages if any(code in column["figures"] for column in columns)]
     rows = [_row(facts, facts.languages[code], columns) for code in measured]

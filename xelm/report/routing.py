@@ -20,9 +20,11 @@ _LEAST_WEIGHT = 0.005
 
 def router_of(experts: ExpertSet) -> RoutedLM | None:
     """The run's router, with at most one expert in memory; None if the run has none."""
+    if not (experts.path / "router").is_dir():
+        return None
     from xelm.routed import RoutedLM
 
-    return RoutedLM(experts, max_loaded=1) if (experts.path / "router").is_dir() else None
+    return RoutedLM(experts, max_loaded=1)
 
 
 def heldout_texts(experts: ExpertSet, code: str) -> list[str]:

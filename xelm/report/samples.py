@@ -32,7 +32,7 @@ def samples(facts: Facts, lm: RoutedLM | None) -> dict[str, Any]:
         lm: Answers; without it only samples made before are shown.
 
     Returns:
-        `rows` [{language, prompt, glue, text}], `max_new_tokens`, `num_left_out` (languages without a sample),
+        `rows` [{language, prompt, glue, text}], `max_new_tokens`, `max_languages`, `num_left_out` (languages without a sample),
         `caution` (what to expect of a model of this size; None if it is large).
     """
     prompts = _prompts(facts, lm) if lm else {}
@@ -46,6 +46,7 @@ def samples(facts: Facts, lm: RoutedLM | None) -> dict[str, Any]:
     return {
         "rows": rows,
         "max_new_tokens": MAX_NEW_TOKENS,
+        "max_languages": MAX_LANGUAGES,
         "caution": _caution(facts.num_parameters),
         "num_left_out": len(facts.languages) - len(rows),
     }

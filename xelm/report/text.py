@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 _SENTENCE_END = re.compile(r"[.!?…।۔؟。！？｡]+[\"'»”’)」』]*(?=\s|$)|[。！？｡]+[」』”’)]*")
-_SHORTEST_SENTENCE = 16
+_SHORTEST_SENTENCE_BYTES = 16
 _CUT_BACK = 0.6
 REPLACEMENT = "\ufffd"
 
@@ -29,7 +29,7 @@ def first_sentence(text: str, longest: int) -> str:
     """
     text = clean(text)
     for end in _SENTENCE_END.finditer(text):
-        if end.end() >= _SHORTEST_SENTENCE:
+        if len(text[: end.end()].encode()) >= _SHORTEST_SENTENCE_BYTES:
             text = text[: end.end()]
             break
     return cut(text, longest)
