@@ -122,5 +122,14 @@ def _distances_between(rows: Sequence[str], columns: Sequence[str], distances: D
     """Distances, shape (rows, columns); an unknown one counts as the farthest known; all 0 without distances."""
     if distances is None:
         return np.zeros((len(rows), len(columns)))
-    block = np.asarray(distances([*rows, *columns]), dtype=np.float64)[: len(rows), len(rows) :]
+    asked: list[str] = []
+    place_of = {}
+    for code in (*rows, *columns):
+        # Two codes of one language (nor, nob) are one point; distances are asked for once.
+        found = match(code, asked)
+        if found is None:
+            asked.append(code)
+        place_of[code] = asked.index(code if found is None else found)
+    matrix = np.asarray(distances(asked), dtype=np.float64)
+    block = matrix[np.ix_([place_of[code] for code in rows], [place_of[code] for code in columns])]
     return np.where(np.isnan(block), np.nanmax(block, initial=0.0), block)

@@ -114,20 +114,34 @@ class CombinedIdentifier:
         evidence = self.ngram.evidence(texts)
         langid_BC = self._langid_log_posterior(texts)
         posterior_BL = softmax(self._logits(texts, evidence, langid_BC) * np.exp(-self.softening))
-        best_B = posterior_BL.argmax(axis=1)
-        rows_B = np.arange(len(texts))
+        features_B2, known_B = self._features(posterior_BL.argmax(axis=1), evidence, langid_BC)
+        coefficients_B3 = np.where(known_B[:, None], FAMILIAR_KNOWN, FAMILIAR_UNKNOWN)
+        log_odds_B = (coefficients_B3[:, :2] * features_B2).sum(axis=1) + coefficients_B3[:, 2] + PRIOR_LOG_ODDS
+        return posterior_BL, np.where(evidence[1] > 0, 1 / (1 + np.exp(-log_odds_B)), 0.0)
+
+    def familiarity_features(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """What familiarity is judged by.
+
+        Returns:
+            Shape (B, 2): evidence for the best language per letter over its usual evidence (about 1 for its own text),
+            and langid's log-odds of the run's languages against all others; shape (B,): whether langid knows the best.
+        """
+        evidence, langid_BC = self.ngram.evidence(texts), self._langid_log_posterior(texts)
+        return self._features(self._logits(texts, evidence, langid_BC).argmax(axis=1), evidence, langid_BC)
+
+    def _features(
+        self, best_B: np.ndarray, evidence: tuple[np.ndarray, np.ndarray], langid_BC: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        evidence_BL, lengths_B = evidence
         usual_L = np.array([table.usual_evidence for table in self.ngram.tables.values()])
-        typical_B = evidence[0][rows_B, best_B] / np.maximum(evidence[1], 1) / usual_L[best_B]
-        known_B = self._columns_L[best_B] >= 0
-        odds_B = np.zeros(len(texts))
+        best_evidence_B = evidence_BL[np.arange(len(best_B)), best_B]
+        typical_B = best_evidence_B / np.maximum(lengths_B, 1) / usual_L[best_B]
+        odds_B = np.zeros(len(best_B))
         if langid_BC is not None:
             ours = np.unique(self._columns_L[self._columns_L >= 0])
             share_B = np.exp(langid_BC[:, ours]).sum(axis=1).clip(1e-6, 1 - 1e-6)
             odds_B = np.log(share_B / (1 - share_B))
-        coefficients_B3 = np.where(known_B[:, None], FAMILIAR_KNOWN, FAMILIAR_UNKNOWN)
-        log_odds_B = (coefficients_B3 * np.stack([typical_B, odds_B, np.ones_like(odds_B)], 1)).sum(1)
-        familiarity_B = 1 / (1 + np.exp(-(log_odds_B + PRIOR_LOG_ODDS)))
-        return posterior_BL, np.where(evidence[1] > 0, familiarity_B, 0.0)
+        return np.stack([typical_B, odds_B], axis=1), self._columns_L[best_B] >= 0
 
     def save(self, folder: str | Path) -> None:
         """Write JSON and safetensors, about 100 kB a language."""

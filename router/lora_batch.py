@@ -118,6 +118,12 @@ class LoraView(nn.Module):
         return self.base.config
 
     @property
+    def device(self) -> torch.device:
+        """Where the base is."""
+        device: torch.device = self.base.device
+        return device
+
+    @property
     def generation_config(self) -> Any:
         """The base's defaults for `generate`."""
         return self.base.generation_config

@@ -138,12 +138,6 @@ class NgramIdentifier:
         temperature_B = TEMPERATURE_SCALE * np.maximum(lengths_B, 1) ** TEMPERATURE_POWER
         return softmax(evidence_BL / temperature_B[:, None])
 
-    def typicality(self, texts: Sequence[str]) -> np.ndarray:
-        """How much the text looks like each language's usual text, shape (B, L): about 1 if it is, 0 if not at all."""
-        evidence_BL, lengths_B = self.evidence(texts)
-        usual_L = np.array([table.usual_evidence for table in self.tables.values()])
-        return evidence_BL / np.maximum(lengths_B, 1)[:, None] / usual_L
-
     def save(self, folder: str | Path) -> None:
         """Write two files, about 100 kB a language; each appears whole."""
         from safetensors.numpy import save

@@ -37,6 +37,18 @@ def test_a_language_no_expert_owns_goes_to_its_nearest():
     assert "no expert was trained on it, germanic is nearest by typology" in route.reason
 
 
+def test_two_codes_of_one_language_are_asked_for_once():
+    asked = []
+
+    def record(codes):
+        asked.extend(codes)
+        return distances(codes)
+
+    weights = ExpertWeigher(PLAN, ["swa", "swh", "dan"], distances=record).weights(np.eye(3))
+    assert asked == ["swa", "dan", "deu", "nld", "rus", "pol"]
+    assert np.allclose(weights[0], weights[1])
+
+
 def test_unknown_distances_and_none_spread_evenly():
     for given_distances in (None, distances):
         weights = ExpertWeigher(PLAN, ["quy"], distances=given_distances).weights(np.ones((1, 1)))

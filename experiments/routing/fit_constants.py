@@ -1,0 +1,156 @@
+"""Fit the constants of router's identifiers on text that no measurement uses; prints them beside those in use.
+
+    python experiments/routing/fit_constants.py --data ../shared/data
+
+N-gram tables are trained on the train splits of `progit` and `bible`; constants are fitted on SIB-200's train sentences
+(other text than the tables have seen) and on the two books' valid splits. Test splits are never read.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from samples import cut, flat, lines, read
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+
+from clustering import match
+from router import combined_identifier as combined
+from router import langid_identifier as langid
+from router import ngram_identifier as ngrams
+from router.combined_identifier import CombinedIdentifier
+from router.langid_identifier import LangidIdentifier
+from router.spans import SWITCH_COST, segment
+
+LENGTHS = (20, 50, 150)
+
+
+def some(texts: dict[str, list[str]], limit: int = 60) -> dict[str, list[str]]:
+    return {code: rows[:limit] for code, rows in texts.items()}
+
+
+def minimum(loss: Callable[[np.ndarray], float], start: list[float]) -> list[float]:
+    return [round(float(x), 3) for x in minimize(loss, start, method="Nelder-Mead").x]
+
+
+def nll(logits: np.ndarray, truth: np.ndarray) -> float:
+    return float(-np.maximum(log_softmax(logits, axis=1)[np.arange(len(truth)), truth], -30).mean())
+
+
+def langid_temperature(sib: dict[str, list[str]]) -> list[float]:
+    identifier = LangidIdentifier()
+    classes = list(identifier.languages)
+    own = {code: rows for code, rows in sib.items() if match(code, classes) is not None}
+    texts, codes = flat({c: [t[:n] for n in LENGTHS for t in rows] for c, rows in some(own).items()})
+    truth = np.array([classes.index(str(match(code, classes))) for code in codes])
+    scores, lengths = identifier.log_likelihoods(texts)
+    return minimum(lambda x: nll(scores / (x[0] * lengths ** x[1])[:, None], truth), [1.0, 0.5])
+
+
+def run_texts(run: CombinedIdentifier, sib: dict[str, list[str]]) -> tuple[list[str], np.ndarray]:
+    own = {code: rows for code, rows in some(sib).items() if code in run.languages}
+    texts, codes = flat({code: [t[:n] for n in LENGTHS for t in rows] for code, rows in own.items()})
+    return texts, np.array([list(run.languages).index(code) for code in codes])
+
+
+def ngram_temperature(runs: list[CombinedIdentifier], sib: dict[str, list[str]]) -> list[float]:
+    sets = []
+    for run in runs:
+        texts, truth = run_texts(run, sib)
+        sets.append((*run.ngram.evidence(texts), truth))
+    return minimum(
+        lambda x: sum(nll(e / (x[0] * np.maximum(n, 1) ** x[1])[:, None], t) for e, n, t in sets), [4.0, 0.5]
+    )
+
+
+def combination(runs: list[CombinedIdentifier], sib: dict[str, list[str]]) -> list[float]:
+    """Scale and power of the n-grams' temperature, share of langid, and what it says of languages unknown to it."""
+    classes = list(LangidIdentifier().languages)
+    sets = []
+    for run in runs:
+        texts, truth = run_texts(run, sib)
+        opinion = np.log(LangidIdentifier().posterior(texts).clip(1e-300))
+        columns = np.array([classes.index(m) if (m := match(c, classes)) else -1 for c in run.languages])
+        sets.append((*run.ngram.evidence(texts), opinion[:, columns], columns < 0, truth))
+
+    def loss(x: np.ndarray) -> float:
+        return sum(
+            nll(e / (x[0] * np.maximum(n, 1) ** x[1])[:, None] + x[2] * np.where(unknown, x[3], q), t)
+            for e, n, q, unknown, t in sets
+        )
+
+    return minimum(loss, [5.0, 0.55, 0.5, -5.0])
+
+
+def familiarity(runs: list[CombinedIdentifier], texts_of: list[dict[str, list[str]]]) -> dict[str, list[float]]:
+    """Weights of typicality and langid's odds, and the constant, where langid knows the best language and where not.
+
+    Foreign are the texts of other languages, and those of a run's own after the language was taken out of it.
+    """
+    features, foreign, known = [], [], []
+    for run, own_texts in zip(runs, texts_of, strict=True):
+        for code, rows in own_texts.items():
+            texts = [t[:n] for n in LENGTHS for t in rows]
+            for seen_by in (run, run.without_language(code)) if code in run.languages else (run,):
+                x, knows = seen_by.familiarity_features(texts)
+                features.append(x)
+                known.append(knows)
+                foreign.append(np.full(len(x), code not in seen_by.languages))
+    x, own, knows = np.concatenate(features), ~np.concatenate(foreign), np.concatenate(known)
+    found = {}
+    for name, rows in (("known", knows), ("unknown", ~knows)):
+        columns = x[rows] if name == "known" else x[rows, :1]
+        model = LogisticRegression(class_weight="balanced", C=100).fit(columns, own[rows])
+        found[name] = [round(float(v), 2) for v in (*model.coef_[0], model.intercept_[0])]
+    return found
+
+
+def switch_costs(run: CombinedIdentifier, sib: dict[str, list[str]]) -> dict[float, float]:
+    """Share of characters in the right language, by cost, in texts of one to three languages."""
+    generator = np.random.default_rng(0)
+    codes = [code for code in sib if code in run.languages]
+    cases = []
+    for _ in range(100):
+        parts = []
+        for code in generator.choice(codes, generator.integers(1, 4), replace=False):
+            sentence = sib[code][generator.integers(len(sib[code]))]
+            parts.append((code, sentence[: generator.choice([30, 60, 120])].rsplit(" ", 1)[0] + " "))
+        cases.append(parts)
+    shares = {}
+    for cost in (2.0, 4.0, 6.0, 8.0, 10.0, 15.0):
+        right = total = 0
+        for parts in cases:
+            truth = [code for code, text in parts for _ in text]
+            for span in segment("".join(text for _, text in parts), run, switch_cost=cost):
+                right += sum(code == span.language for code in truth[span.start : span.stop])
+            total += len(truth)
+        shares[cost] = round(right / total, 4)
+    return shares
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with bible/, progit/ and sib200/")
+    data = parser.parse_args().data
+    sib = read(data, "sib200", "train")
+    books = ("progit", "bible")
+    runs = [CombinedIdentifier.train(read(data, book, "train")) for book in books]
+    held_out = [{**some(sib, 40), **some(lines(read(data, book, "valid"), 150, 20))} for book in books]
+    print("langid temperature", langid_temperature(sib), (langid.TEMPERATURE_SCALE, langid.TEMPERATURE_POWER))
+    print("n-gram temperature", ngram_temperature(runs, sib), (ngrams.TEMPERATURE_SCALE, ngrams.TEMPERATURE_POWER))
+    used = (combined.NGRAM_SCALE, combined.NGRAM_POWER, combined.LANGID_SHARE, combined.LANGID_UNKNOWN)
+    print("combination", combination(runs, sib), used)
+    print("familiarity", familiarity(runs, held_out), (combined.FAMILIAR_KNOWN, combined.FAMILIAR_UNKNOWN))
+    print(
+        "characters right by switch cost",
+        switch_costs(runs[0], {c: cut({c: r}, 40)[c] for c, r in sib.items()}),
+        SWITCH_COST,
+    )
+
+
+if __name__ == "__main__":
+    main()
