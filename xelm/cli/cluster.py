@@ -11,6 +11,9 @@ import click
 
 from clustering.errors import BadInput
 
+_MOST_DOCUMENTS = 1000
+"""Documents read of each language for clusters by text."""
+
 
 @click.command(
     "cluster",
@@ -24,6 +27,8 @@ from clustering.errors import BadInput
 @click.option("--tokens", multiple=True, metavar="LANG=N", help="Training tokens of a language, for --balance tokens.")
 @click.option("--distance", help="What to measure: combined (default), typological, syntactic+genetic, ...")
 @click.option("--distances", type=click.Path(path_type=Path), help="Your own matrix or vectors (.csv, .npz) instead.")
+@click.option("--corpus", help="Text of the languages (as [data] path): group by it, with --method tfidf or --model.")
+@click.option("--model", help="Group as this base model sees the languages (hub id or path); needs --corpus.")
 @click.option("--stability", is_flag=True, help="Also say how far clusters hold under resampled features.")
 @click.option("--suggest-k", is_flag=True, help="Show quality for K = 1 to the number of languages.")
 @click.option("--out", type=click.Path(path_type=Path), help="Save the plan (JSON).")
@@ -37,6 +42,8 @@ def command(
     tokens: tuple[str, ...],
     distance: str | None,
     distances: Path | None,
+    corpus: str | None,
+    model: str | None,
     stability: bool,
     suggest_k: bool,
     out: Path | None,
@@ -46,13 +53,21 @@ def command(
     """Group languages (any codes or English names) into K clusters: the plan for K experts."""
     from clustering.cluster import DEFAULT_METHOD, cluster_languages
 
-    if distance and distances:
-        raise BadInput("--distance measures, --distances reads a file: give one of them.")
+    if sum(map(bool, (distance, distances, corpus))) > 1:
+        raise BadInput("--distance measures typology, --distances reads a file, --corpus reads text: give one of them.")
+    if model and not corpus:
+        raise BadInput("--model reads text of each language: give --corpus too.")
     options: dict[str, Any] = {"balance": balance, "tokens": _tokens(tokens), "distances": distance}
     if distances:
         from clustering.own_distances import load_distances
 
         options["distances"] = load_distances(distances)
+    if model and corpus:
+        from xelm.model_view import model_distances
+
+        options["distances"] = model_distances(model, corpus, languages)
+    elif corpus:
+        options["texts"] = _texts(corpus, languages)
     method = method or DEFAULT_METHOD
     if suggest_k:
         if k is not None or out or plot:
@@ -77,6 +92,15 @@ def command(
     for what, path in (("plan", out), ("tree", plot)):
         if path:
             click.echo(f"{what}: {path}")
+
+
+def _texts(corpus: str, languages: tuple[str, ...]) -> dict[str, list[str]]:
+    from itertools import islice
+
+    from xelm.corpus.sources import find_sources
+
+    sources = find_sources(corpus, languages)
+    return {source.code: [row.text for row in islice(source.rows("text"), _MOST_DOCUMENTS)] for source in sources}
 
 
 def _tokens(pairs: tuple[str, ...]) -> dict[str, int] | None:
