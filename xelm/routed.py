@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from clustering.errors import BadInput
 from router.combined_identifier import CombinedIdentifier
-from router.expert_pool import ExpertPool
-from router.generation import generate_texts
-from router.mixture import MixtureForCausalLM
-from router.policy import apply_policy, parse_policy
-from router.scoring import Score, ScoringOptions, score_texts
-from router.text import plain_letters
+from router.policy import Policy, apply_policy, parse_policy
+from router.route import route_texts, weights_of
+from router.scoring import Score, score_texts
+from router.spans import Span, segment
+from router.token_scores import ScoringOptions
 from router.weights import ExpertWeigher, Route, RoutingRule
 from xelm.experts import BASE, ExpertSet
+from xelm.serving.completions import Completion, complete_ids, decoder, prompt_ids
+from xelm.serving.files import check_opening
+from xelm.serving.models import Placement, open_models
+from xelm.serving.stream import stream_text
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedTokenizerBase
+
+    from xelm.serving.causal_lm import RoutedForCausalLM
+
+
+@dataclass(frozen=True)
+class RoutedSpan:
+    """Part of a text in one language, and where it goes.
+
+    Attributes:
+        start: First character.
+        stop: One past the last.
+        route: Of `text[start:stop]`.
+    """
+
+    start: int
+    stop: int
+    route: Route
 
 
 class RoutedLM:
     """Routed inference over the experts of a run.
+
+    Text may be anything that a Python string holds. Without letters (empty, digits, emoji) no language is claimed
+    (`Route.language` is None, confidence 0); lone surrogates are read as U+FFFD; text longer than the context is
+    scored in overlapping windows, a prompt that leaves no room for an answer is refused.
 
     Example:
         >>> lm = RoutedLM.from_pretrained("runs/a")
@@ -34,22 +60,15 @@ class RoutedLM:
         >>> lm.generate(["Guten Morgen"], max_new_tokens=20)
     """
 
-    def __init__(
-        self,
-        experts: ExpertSet,
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        max_loaded: int | None = None,
-        rule: RoutingRule | None = None,
-    ):
+    def __init__(self, experts: ExpertSet, *, rule: RoutingRule | None = None, **placement: Any):
+        """Answer from an open run, whose files are trusted unless `check_files=True` (fields of `Placement`)."""
         self.experts = experts
         self.names = [*experts.names, BASE]
-        self.tokenizer = experts.tokenizer()
         self.identifier = CombinedIdentifier.load(experts.path / "router")
-        self._weigher = self._make_weigher(rule)
-        self._device, self._dtype = device, dtype
-        self._pool = ExpertPool({name: partial(self._load, name) for name in self.names}, max_loaded=max_loaded)
+        self._weigher = _weigher(experts, self.names, self.identifier, rule)
+        self._placement = Placement(**{"check_files": False, **placement})
+        self._opening = threading.Lock()
+        self._opened: Any = None
 
     @classmethod
     def from_pretrained(
@@ -57,8 +76,11 @@ class RoutedLM:
         run: str | Path,
         *,
         device: str = "auto",
-        dtype: str = "auto",
+        device_map: Any = None,
+        dtype: Any = "auto",
         max_loaded: int | None = None,
+        max_bytes: int | None = None,
+        check_files: bool = True,
         rule: RoutingRule | None = None,
     ) -> RoutedLM:
         """Open a run; experts are loaded when they are first needed.
@@ -66,118 +88,250 @@ class RoutedLM:
         Args:
             run: Run directory, or hub id of one.
             device: As for torch (`cpu`, `cuda:0`); `auto` takes a GPU where there is one.
+            device_map: As for transformers' `from_pretrained`, instead of `device`.
             dtype: Of the weights (`bfloat16`, …); `auto` keeps the checkpoint's.
-            max_loaded: Most experts in memory at a time; the least recently used one leaves. None: no limit.
+            max_loaded: Most experts in memory at a time; the least recently used one leaves. None: no limit. LoRA
+                experts share one base and are not counted.
+            max_bytes: The same in bytes; one expert is always allowed.
+            check_files: Compare files with their checksums before they are used.
             rule: Temperatures, threshold and fallback of the routing.
 
         Raises:
-            BadInput: If it is no run, or a file of it is damaged.
+            BadInput: If it is no run, or a file of it is missing or changed.
         """
-        return cls(ExpertSet.load(run), device=device, dtype=dtype, max_loaded=max_loaded, rule=rule)
+        if check_files:
+            check_opening(run)
+        return cls(
+            ExpertSet.load(run),
+            rule=rule,
+            device=device,
+            device_map=device_map,
+            dtype=dtype,
+            max_loaded=max_loaded,
+            max_bytes=max_bytes,
+            check_files=check_files,
+        )
 
-    def route(self, texts: Sequence[str]) -> list[Route]:
-        """Where each text goes: language, confidence, weights over experts, and why in a sentence."""
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer that all experts share."""
+        return self.experts.tokenizer()
+
+    @property
+    def models(self) -> Any:
+        """Models by name, loaded as they are asked for: an `ExpertPool`, or a `LoraSource` on one shared base."""
+        with self._opening:
+            if self._opened is None:
+                self._opened = open_models(self.experts, self.names, self._placement)
+            return self._opened
+
+    @overload
+    def route(self, texts: Sequence[str], *, spans: Literal[False] = False) -> list[Route]: ...
+    @overload
+    def route(self, texts: Sequence[str], *, spans: Literal[True]) -> list[list[RoutedSpan]]: ...
+    def route(self, texts: Sequence[str], *, spans: bool = False) -> list[Route] | list[list[RoutedSpan]]:
+        """Where each text goes: language, confidence, weights over experts, and why in a sentence.
+
+        Args:
+            texts: Any texts.
+            spans: Cut each text where its language changes, and route the parts.
+
+        Returns:
+            A `Route` for each text; with `spans` a list of `RoutedSpan` that cover the text (none if it is empty).
+
+        Raises:
+            BadInput: If `texts` is no list of strings.
+        """
         texts = _texts(texts)
-        if not texts:
-            return []
-        posterior_BL, familiarity_B = self.identifier.identify(texts)
-        silent_B = np.array([not plain_letters(text) for text in texts])
-        return self._weigher.route(posterior_BL, familiarity_B=familiarity_B, silent_B=silent_B)
+        if not spans:
+            return route_texts(texts, self.identifier, self._weigher)
+        cuts = [segment(text, self.identifier) for text in texts]
+        return [
+            [RoutedSpan(span.start, span.stop, route) for span, route in zip(its_cuts, its_routes, strict=True)]
+            for its_cuts, its_routes in zip(cuts, self._span_routes(texts, cuts), strict=True)
+        ]
 
-    def weights(self, texts: Sequence[str], policy: str) -> np.ndarray:
-        """Weights of `names` that answer under a policy, shape (texts, names), rows summing to 1."""
-        routes = self.route(texts)
-        weights_BK = np.array([[route.weights.get(name, 0.0) for name in self.names] for route in routes])
-        abstained_B = np.array([route.abstained for route in routes], dtype=bool)
-        return apply_policy(weights_BK.reshape(-1, len(self.names)), policy, self.names, abstained_B=abstained_B)
+    def weights(self, texts: Sequence[str], policy: str = "top1", *, m: int | None = None) -> np.ndarray:
+        """Weights of `names` that answer under a policy, shape (texts, names), rows summing to 1.
+
+        Raises:
+            BadInput: If the policy is unknown.
+        """
+        return self._apply(self.route(texts), self._parse(policy, m))
 
     def score(
-        self, texts: Sequence[str], policy: str = "ensemble", *, options: ScoringOptions | None = None
+        self,
+        texts: Sequence[str],
+        policy: str = "ensemble",
+        *,
+        m: int | None = None,
+        spans: bool = False,
+        options: ScoringOptions | None = None,
     ) -> list[Score]:
-        """How probable texts are: nats, tokens, bytes, bits per byte.
+        """How probable texts are: nats, tokens, bytes, bits per byte. An empty text costs nothing.
 
         Args:
             texts: Any length; longer ones than the context are scored in overlapping windows.
             policy: `top1`, `topm`, `ensemble`, `bayes`, or an expert's name.
+            m: How many experts `topm` keeps.
+            spans: Cut each text where its language changes; each part is scored by its own experts, with all the
+                text before it as context.
             options: Context, stride and size of a batch.
 
         Raises:
-            BadInput: If the policy is unknown.
+            BadInput: If the policy is unknown, or `texts` is no list of strings.
         """
-        texts, dynamic = _texts(texts), parse_policy(policy, self.names).dynamic
+        texts, parsed = _texts(texts), self._parse(policy, m)
         if not texts:
             return []
-        weights_BK = self.weights(texts, policy)
-        return score_texts(
-            texts, self.tokenizer, weights_BK, self.names, self._pool.get, dynamic=dynamic, options=options
-        )
+        common: dict[str, Any] = {"dynamic": parsed.dynamic, "options": options}
+        if not spans:
+            weights_BK = self._apply(self.route(texts), parsed)
+            return score_texts(texts, self.tokenizer, weights_BK, self.names, self._model, **common)
+        from router.span_scoring import score_spans
 
-    def generate(self, prompts: Sequence[str], policy: str = "top1", **options: Any) -> list[str]:
+        cuts = [segment(text, self.identifier) for text in texts]
+        weights = [self._apply(routes, parsed) for routes in self._span_routes(texts, cuts)]
+        return score_spans(texts, cuts, weights, self.tokenizer, self.names, self._model, **common)
+
+    def generate(
+        self, prompts: Sequence[str], policy: str = "top1", *, m: int | None = None, **options: Any
+    ) -> list[str]:
         """Continue prompts in any languages; answers come in the order asked, without the prompt.
 
         Args:
-            prompts: Texts.
+            prompts: Texts. An empty one starts from the tokenizer's start token.
             policy: As for `score`.
-            options: Any option of transformers' `generate` (`max_new_tokens`, `do_sample`, `num_beams`, …).
+            m: As for `score`.
+            options: Any option of transformers' `generate` (`max_new_tokens`, `do_sample`, `num_beams`, …), and
+                `batch_size`: the most prompts in one pass.
 
         Raises:
             BadInput: If the policy is unknown, or a prompt leaves no room in the context.
         """
-        prompts, dynamic = _texts(prompts), parse_policy(policy, self.names).dynamic
+        return [completion.text for completion in self.complete(prompts, policy, m=m, **options)]
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        policy: str = "top1",
+        *,
+        m: int | None = None,
+        stops: Sequence[str] = (),
+        **options: Any,
+    ) -> list[Completion]:
+        """As `generate`, with the tokens, the route and the end of each answer.
+
+        Args:
+            prompts: As for `generate`.
+            policy: As for `score`.
+            m: As for `score`.
+            stops: Texts at which an answer ends; they are not part of it.
+            options: As for `generate`.
+        """
+        prompts, parsed = _texts(prompts), self._parse(policy, m)
         if not prompts:
             return []
-        weights_BK = self.weights(prompts, policy)
-        return generate_texts(
-            prompts, self.tokenizer, weights_BK, self.names, self._pool, dynamic=dynamic, **options
-        )
+        routes, ids = self.route(prompts), prompt_ids(prompts, self.tokenizer)
+        answer: dict[str, Any] = {"dynamic": parsed.dynamic, "stops": stops, **options}
+        weights_BK = self._apply(routes, parsed)
+        return complete_ids(ids, routes, weights_BK, self.names, self.models, self.tokenizer, **answer)
 
-    def as_causal_lm(self, policy: str = "ensemble") -> PreTrainedModel:
+    def stream(
+        self,
+        prompt: str,
+        policy: str = "top1",
+        *,
+        m: int | None = None,
+        stops: Sequence[str] = (),
+        **options: Any,
+    ) -> Iterator[str]:
+        """Continue one prompt, the text given out as it comes; leaving the loop ends the generation.
+
+        Args:
+            prompt: Text.
+            policy: As for `score`.
+            m: As for `score`.
+            stops: As for `complete`.
+            options: As for `generate`, but for beams, which have no text until they end.
+
+        Yields:
+            Pieces of text, together what `complete` would answer.
+
+        Raises:
+            BadInput: If the policy is unknown, or an option does not fit.
+        """
+        taken = {"streamer", "stopping_criteria", "num_return_sequences"} & options.keys()
+        if taken or options.get("num_beams", 1) > 1:
+            raise BadInput(f"{', '.join(sorted(taken)) or 'num_beams'}: not while streaming. Use generate.")
+        (prompt,), parsed = _texts([prompt]), self._parse(policy, m)
+        routes, ids = self.route([prompt]), prompt_ids([prompt], self.tokenizer)
+        weights_BK, models = self._apply(routes, parsed), self.models
+
+        def run(**hooks: Any) -> None:
+            answer = {"dynamic": parsed.dynamic, **options, **hooks}
+            complete_ids(ids, routes, weights_BK, self.names, models, self.tokenizer, **answer)
+
+        return stream_text(run, decoder(self.tokenizer), stops=stops)
+
+    def as_causal_lm(self, policy: str = "ensemble", *, m: int | None = None) -> RoutedForCausalLM:
         """A transformers model whose logits are the routed mixture's log-probabilities, for `generate`, pipelines and
         evaluation harnesses. Each row of a batch is routed by its own text.
 
         Raises:
-            BadInput: If the policy is unknown.
+            BadInput: If the policy is unknown, or the experts do not all fit under `max_loaded`.
         """
-        dynamic = parse_policy(policy, self.names).dynamic
-        model = MixtureForCausalLM.from_experts([self._pool.get(name) for name in self.names], dynamic=dynamic)
-        model.weigher = lambda ids, mask: self._token_weights(ids, mask, policy)
-        return model
+        from xelm.serving.causal_lm import RoutedForCausalLM
 
-    def _token_weights(self, input_ids: Any, attention_mask: Any, policy: str) -> Any:
-        import torch
+        return RoutedForCausalLM.from_routed(self, policy, m=m)
 
-        rows = [ids[mask.bool()] for ids, mask in zip(input_ids, attention_mask, strict=True)]
-        texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
-        return torch.tensor(self.weights(texts, policy), device=input_ids.device)
+    def _parse(self, policy: str, m: int | None) -> Policy:
+        if not isinstance(policy, str):
+            raise BadInput(f"policy={policy!r}: a name is expected, such as top1.")
+        parsed = parse_policy(policy, self.names, m=m)
+        if m is not None and parsed.name != "topm":
+            raise BadInput(f"m={m} is for the policy topm, not {policy}.")
+        return parsed
 
-    def _make_weigher(self, rule: RoutingRule | None) -> ExpertWeigher:
-        from clustering import distance_matrix
+    def _apply(self, routes: Sequence[Route], policy: Policy) -> np.ndarray:
+        weights_BK, abstained_B = weights_of(routes, self.names)
+        return apply_policy(weights_BK, policy, self.names, abstained_B=abstained_B)
 
-        measured = self.experts.result("valid")
-        losses = None
-        if measured and set(self.names) <= set(measured["models"]):
-            losses = {
-                name: {code: cell["bits_per_byte"] for code, cell in measured["models"][name].items()}
-                for name in self.names
-            }
-        return ExpertWeigher(
-            self.experts.plan.clusters,
-            self.identifier.languages,
-            self.names,
-            distances=lambda codes: distance_matrix(codes).values,
-            losses=losses,
-            rule=rule,
-        )
+    def _span_routes(self, texts: Sequence[str], cuts: Sequence[Sequence[Span]]) -> list[list[Route]]:
+        """Routes of all parts of all texts, identified in one go."""
+        parts = [text[span.start : span.stop] for text, spans in zip(texts, cuts, strict=True) for span in spans]
+        routes = iter(route_texts(parts, self.identifier, self._weigher))
+        return [[next(routes) for _ in spans] for spans in cuts]
 
-    def _load(self, name: str) -> PreTrainedModel:
-        import torch
+    def _model(self, name: str) -> Any:
+        return self.models.get(name)
 
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if self._device == "auto" else self._device
-        dtype = "auto" if self._dtype == "auto" else getattr(torch, self._dtype)
-        return self.experts.load_model(name, dtype=dtype, device_map=device)
+
+def _weigher(
+    experts: ExpertSet, names: Sequence[str], identifier: CombinedIdentifier, rule: RoutingRule | None
+) -> ExpertWeigher:
+    from clustering import distance_matrix
+
+    measured = experts.result("valid")
+    losses = None
+    if measured and set(names) <= set(measured["models"]):
+        losses = {
+            name: {code: cell["bits_per_byte"] for code, cell in measured["models"][name].items()} for name in names
+        }
+    return ExpertWeigher(
+        experts.plan.clusters,
+        identifier.languages,
+        names,
+        distances=lambda codes: distance_matrix(codes).values,
+        losses=losses,
+        rule=rule,
+    )
 
 
 def _texts(texts: Sequence[str]) -> list[str]:
     if isinstance(texts, str):
         raise BadInput("one text was given where a list of texts is expected: write [text].")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise BadInput(f"text {index} is a {type(text).__name__}, a string is expected.")
     return list(texts)
