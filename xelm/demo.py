@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
 
 from xelm.experts import ExpertSet
+from xelm.manifest import FILE_NAME
 from xelm.recipe import Recipe
+from xelm.tables import result_table
 
 NEW_LANGUAGE = "por"
 PROMPTS = {
@@ -21,7 +22,6 @@ PROMPTS = {
     "kor": "할머니는 매일 아침",
     "ind": "Setiap pagi nenek saya",
 }
-logger = logging.getLogger(__name__)
 
 
 def run_demo(out: Path, say: Callable[[str], None]) -> Path:
@@ -35,10 +35,7 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Path:
         The report's path.
     """
     with as_file(files("xelm") / "starter") as corpus:
-        experts = _trained(out, corpus)
-        say(_clusters(experts))
-        from xelm.tables import result_table
-
+        experts = _trained(out, corpus, say)
         say(result_table(experts))
         say(_answers(experts))
         say(_new_language(experts, corpus))
@@ -46,20 +43,16 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Path:
     return out / "report.html"
 
 
-def _trained(out: Path, corpus: Path) -> ExpertSet:
-    from xelm.manifest import FILE_NAME
-    from xelm.pipeline import train
+def _trained(out: Path, corpus: Path, say: Callable[[str], None]) -> ExpertSet:
+    from xelm.pipeline import clusters_text, dry_run, train
 
     if (out / FILE_NAME).is_file() and (done := ExpertSet.load(out)).manifest.ledger:
-        logger.info("%s holds a finished demo", out)
+        say(f"{out} holds a finished demo: nothing to train\n\n{clusters_text(done.plan)}")
         return done
-    return train(Recipe.load(corpus / "recipe.toml"), out)
-
-
-def _clusters(experts: ExpertSet) -> str:
-    from xelm.pipeline import clusters_text
-
-    return clusters_text(experts.plan)
+    recipe = Recipe.load(corpus / "recipe.toml")
+    plan, budget = dry_run(recipe, out)
+    say(f"{clusters_text(plan)}\n\n{budget.to_text()}")
+    return train(recipe, out)
 
 
 def _answers(experts: ExpertSet) -> str:

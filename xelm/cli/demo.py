@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import click
@@ -13,5 +14,8 @@ def command(out: Path) -> None:
     """Cluster, train, route, extend and report on the bundled starter corpus: a few minutes on a CPU."""
     from xelm.demo import run_demo
 
+    # The demo prints clusters and budget itself, and reading the corpus again for the ranking is no news.
+    for name in ("xelm.pipeline", "clustering"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     report = run_demo(out, lambda text: click.echo(f"{text}\n"))
     click.echo(f"report: {report}")
