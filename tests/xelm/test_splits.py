@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter
 
@@ -39,6 +40,15 @@ def test_shares_of_a_large_corpus_come_out_about_right() -> None:
     counts = Counter(_split([f"document {i}" for i in range(20_000)], valid=0.05, test=0.1).values())
     assert counts["valid"] / 20_000 == pytest.approx(0.05, abs=0.01)
     assert counts["test"] / 20_000 == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("number", [60, SMALL_CORPUS, 1000])
+def test_the_lowest_hashes_are_held_out_so_that_other_programs_can_tell_which(number: int) -> None:
+    texts = sentences("deu", number)
+    shares = {text: int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32 for text in texts}
+    split = _split(texts)
+    for lower, upper in (("valid", "test"), ("test", "train")):
+        assert max(shares[t] for t in texts if split[t] == lower) < min(shares[t] for t in texts if split[t] == upper)
 
 
 def test_documents_of_a_large_corpus_stay_where_they_are_when_others_come_or_the_order_changes() -> None:

@@ -33,6 +33,6 @@ class Blocks:
         places_BT = (indices_B[:, None] * self.sequence_length + offsets_T) % len(self.store.tokens)
         document_BT = np.searchsorted(self.store.starts, places_BT, side="right") - 1
         begins_BT = self.store.starts[document_BT] == places_BT
-        begins_BT[:, 0] = True
+        # A block that begins inside a document counts from its own first token: there the maximum starts at 0.
         first_BT = np.maximum.accumulate(np.where(begins_BT, offsets_T, 0), axis=1)
         return self.store.tokens[places_BT].astype(np.int64), offsets_T - first_BT
