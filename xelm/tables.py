@@ -25,7 +25,8 @@ def model_table(result: dict[str, Any]) -> str:
         ]
         cells += [f"{routed[policy][code]['bits_per_byte']:.3f}" for policy in routed]
         if DENSE in models:
-            cells.append(f"{result['summary']['gain_percent'][code]:+.1f}")
+            gain = result["summary"].get("gain_percent", {}).get(code)
+            cells.append("-" if gain is None else f"{gain:+.1f}")
         rows.append([code, *cells])
     text = tabulate(rows, headers=headers, disable_numparse=True, stralign="right")
     return f"bits per byte on {result['split']} text (* the language's own expert)\n{text}\n{summary_line(result)}"
