@@ -16,6 +16,7 @@ from xelm.report.text import REPLACEMENT, clean, cut
 if TYPE_CHECKING:
     from xelm.routed import RoutedLM
 
+FILE_NAME = "eval/samples.json"
 MAX_LANGUAGES = 24
 MAX_NEW_TOKENS = 48
 _PROMPT_CHARACTERS = 36
@@ -32,17 +33,15 @@ def samples(facts: Facts, lm: RoutedLM | None) -> dict[str, Any]:
         lm: Answers; without it only samples made before are shown.
 
     Returns:
-        `rows` [{language, prompt, glue, text}], `max_new_tokens`, `max_languages`, `num_left_out` (languages without a sample),
-        `caution` (what to expect of a model of this size; None if it is large).
+        `rows` [{language, prompt, glue, text}], `max_new_tokens`, `max_languages`, `num_left_out` (languages that have
+        no sample), `caution` (what to expect of a model of this size; None if it is large).
     """
-    prompts = _prompts(facts, lm) if lm else {}
-    kept = facts.experts.path / "eval" / "samples.json"
-    key = _key(facts.experts, prompts)
-    made = read_json(kept) if kept.is_file() else {}
-    if lm and prompts and made.get("fingerprint") != key:
-        made = {"fingerprint": key, "max_new_tokens": MAX_NEW_TOKENS, "samples": _generated(facts, lm, prompts)}
-        write_json(kept, made)
-    rows = [_row(facts, row) for row in made.get("samples", []) if row["language"] in facts.languages]
+    kept = _kept(facts.experts)
+    made = _made(facts, lm, kept) if lm else kept
+    if lm and made != kept:
+        content = {"max_new_tokens": MAX_NEW_TOKENS, "samples": made}
+        write_json(facts.experts.path / FILE_NAME, content)
+    rows = [_row(facts, row) for row in made if row["language"] in facts.languages]
     return {
         "rows": rows,
         "max_new_tokens": MAX_NEW_TOKENS,
@@ -50,6 +49,34 @@ def samples(facts: Facts, lm: RoutedLM | None) -> dict[str, Any]:
         "caution": _caution(facts.num_parameters),
         "num_left_out": len(facts.languages) - len(rows),
     }
+
+
+def _kept(experts: ExpertSet) -> list[dict[str, str]]:
+    file = experts.path / FILE_NAME
+    return read_json(file)["samples"] if file.is_file() else []
+
+
+def _made(facts: Facts, lm: RoutedLM, kept: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Every sample, those kept where neither the expert nor the prompt changed since."""
+    known = {row["fingerprint"]: row for row in kept}
+    rows = [_unanswered(facts, code, prompt) for code, prompt in _prompts(facts, lm).items()]
+    missing = [row for row in rows if row["fingerprint"] not in known]
+    if missing:
+        logger.info("samples: %d languages, %d tokens each", len(missing), MAX_NEW_TOKENS)
+    options = {"max_new_tokens": MAX_NEW_TOKENS, "do_sample": False, "num_beams": 1}
+    for name in facts.experts.names:
+        mine = [row for row in missing if row["expert"] == name]
+        if mine:
+            texts = lm.generate([row["prompt"] for row in mine], name, **options)
+            known.update({row["fingerprint"]: {**row, "text": text} for row, text in zip(mine, texts, strict=True)})
+    return [known[row["fingerprint"]] for row in rows if row["fingerprint"] in known]
+
+
+def _unanswered(facts: Facts, code: str, prompt: str) -> dict[str, str]:
+    name = facts.languages[code].expert
+    entry = facts.experts.manifest.experts.get(name)
+    key = fingerprint(code, name, entry.fingerprint if entry else None, prompt, MAX_NEW_TOKENS)
+    return {"language": code, "expert": name, "fingerprint": key, "prompt": prompt}
 
 
 def _row(facts: Facts, row: dict[str, str]) -> dict[str, Any]:
@@ -85,29 +112,6 @@ def _context(experts: ExpertSet) -> int:
     config = read_json(experts.folder(BASE) / "config.json")
     config = config.get("text_config", config)
     return next((config[key] for key in ("max_position_embeddings", "n_positions") if key in config), _DEFAULT_CONTEXT)
-
-
-def _key(experts: ExpertSet, prompts: dict[str, str]) -> str:
-    owners = {code: experts.plan.cluster_of(code) for code in prompts}
-    entries = experts.manifest.experts
-    models = {name: entries[name].fingerprint for name in sorted(set(owners.values())) if name in entries}
-    return fingerprint(models, owners, prompts, MAX_NEW_TOKENS)
-
-
-def _generated(facts: Facts, lm: RoutedLM, prompts: dict[str, str]) -> list[dict[str, str]]:
-    logger.info("samples: %d languages, %d tokens each", len(prompts), MAX_NEW_TOKENS)
-    answers: dict[str, str] = {}
-    for name in facts.experts.names:
-        codes = [code for code in prompts if facts.languages[code].expert == name]
-        texts = lm.generate(
-            [prompts[code] for code in codes], name, max_new_tokens=MAX_NEW_TOKENS, do_sample=False, num_beams=1
-        )
-        answers.update(zip(codes, texts, strict=True))
-    return [
-        {"language": code, "expert": facts.languages[code].expert, "prompt": prompts[code], "text": answers[code]}
-        for code in prompts
-        if code in answers
-    ]
 
 
 def _caution(num_parameters: int | None) -> str | None:
