@@ -16,6 +16,8 @@ import pytest
 from clustering import ClusterPlan, name_of
 from clustering.files import write_json
 from router.weights import Route
+from tests.xelm import made_runs
+from tests.xelm.conftest import write_jsonl
 from xelm.experts import ExpertSet
 from xelm.manifest import Manifest, ModelEntry
 from xelm.recipe import Recipe
@@ -274,7 +276,7 @@ def test_verdict_follows_the_numbers(tmp_path: Path, factor: float, verdict: str
 
 
 def test_unequal_budgets_are_told(tmp_path: Path) -> None:
-    dense = ModelEntry(["deu"], "base", tokens=1234, state="done")
+    dense = ModelEntry(list(TEXTS), "base", tokens=1234, state="done")
     sentence = headline(Facts.of(make_run(tmp_path, dense=dense)))["sentence"]
     assert "3,000 training tokens against 1,234 for dense" in sentence
 
@@ -282,7 +284,7 @@ def test_unequal_budgets_are_told(tmp_path: Path) -> None:
 def test_added_languages_are_shown_but_not_counted(tmp_path: Path) -> None:
     clusters = {**CLUSTERS, "c4-afr": ["afr"]}
     line = ledger_line("afr", "c4-afr", "c1-deu-nld")
-    dense = ModelEntry(TEXTS and list(TEXTS), "base", tokens=3000, state="done")
+    dense = ModelEntry(list(TEXTS), "base", tokens=3000, state="done")
     experts = make_run(tmp_path, clusters, ledger=[line], dense=dense)
     values = headline(Facts.of(experts))
     assert "afr" not in [row["language"].code for row in values["bars"]["rows"]]
@@ -397,3 +399,18 @@ def test_a_failed_write_leaves_the_page_that_was_there(tmp_path: Path, monkeypat
         write_report(experts)
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
     assert not list(tmp_path.glob(".partial-*"))
+
+
+def test_real_models_are_routed_and_continued(tmp_path: Path) -> None:
+    folder = made_runs.make_run(tmp_path, "full")
+    for code, texts in made_runs.TEXTS.items():
+        rows = [{"id": i, "split": "test", "text": sentence} for i, sentence in enumerate(texts)]
+        write_jsonl(folder / "eval" / "heldout" / f"{code}.jsonl", rows)
+    experts = ExpertSet.load(folder)
+    html = read(experts)
+    assert html.count("✓ ") == 3
+    kept = (folder / "eval" / "samples.json").read_bytes()
+    assert all(row["text"] for row in json.loads(kept)["samples"])
+    (folder / "eval" / "samples.json").unlink()
+    assert read(experts) == html
+    assert (folder / "eval" / "samples.json").read_bytes() == kept

@@ -98,10 +98,10 @@ class Facts:
 
     def compared(self) -> list[str]:
         """Languages that can be compared fairly: measured, and trained on by baseline and experts alike."""
-        answer = self.answer()
-        return [
-            c for c, language in self.languages.items() if not language.added and self.change(answer, c) is not None
-        ]
+        answer, dense = self.answer(), self.experts.manifest.dense
+        trained = [code for code, language in self.languages.items() if not language.added]
+        seen = dense.languages if dense and self.baseline == DENSE else trained
+        return [code for code in self.languages if code in seen and self.change(answer, code) is not None]
 
 
 def expert_tokens(facts: Facts) -> int:
