@@ -27,15 +27,15 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 INDEX_FILE = "identifier.json"
-NGRAM_SCALE = 5.5
-NGRAM_POWER = 0.57
-LANGID_SHARE = 0.43
+NGRAM_SCALE = 9.0
+NGRAM_POWER = 0.436
+LANGID_SHARE = 0.31
 # What langid is taken to say of a language it does not know, in nats.
-LANGID_UNKNOWN = -5.6
+LANGID_UNKNOWN = -6.2
 # Log-odds that a text is in one of the languages, from how typical it is of the best one, and (where langid knows
 # that one) from langid's odds of the run's languages against all others. Fitted with as many foreign texts as own.
-FAMILIAR_KNOWN = (15.1, 0.57, -11.7)
-FAMILIAR_UNKNOWN = (18.4, 0.0, -13.8)
+FAMILIAR_KNOWN = (15.1, 0.56, -11.5)
+FAMILIAR_UNKNOWN = (18.0, 0.0, -13.5)
 # Users mostly give texts in the run's languages: nine in ten.
 PRIOR_LOG_ODDS = float(np.log(9.0))
 NUM_SPANS = 40

@@ -5,7 +5,7 @@ Shape letters: `B` prompts, `K` experts, `M` experts of a group, `T` tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -76,6 +76,7 @@ def generate_ids(
     dynamic: bool = False,
     pad_token_id: int = 0,
     batch_size: int = DEFAULT_BATCH_SIZE,
+    for_batch: Callable[[Sequence[int]], dict[str, Any]] | None = None,
     **options: Any,
 ) -> list[list[list[int]]]:
     """Continue prompts given as token ids.
@@ -92,6 +93,8 @@ def generate_ids(
         dynamic: Weights follow the text (`bayes`).
         pad_token_id: Fills short prompts on the left.
         batch_size: Most prompts in one pass.
+        for_batch: From the indices of a batch's prompts to options for that batch alone, such as stopping criteria that
+            must know whose row is which.
         **options: For transformers' `generate`: max_new_tokens (default 64), do_sample, num_beams, streamer ...
 
     Returns:
@@ -109,7 +112,8 @@ def generate_ids(
     answers: list[list[list[int]]] = [[] for _ in prompts]
     lengths = [len(prompt) for prompt in prompts]
     for job in _jobs(lengths, np.asarray(weights_BK), experts, models, dynamic, batch_size, num_new):
-        limited = {**options, "max_new_tokens": job.num_new}
+        own = for_batch(job.rows) if for_batch else {}
+        limited = {**options, **own, "max_new_tokens": job.num_new}
         batch = _run(job.model, [prompts[row] for row in job.rows], job.weights, pad_token_id, limited)
         for row, sequences in zip(job.rows, batch, strict=True):
             answers[row] = sequences

@@ -36,8 +36,8 @@ RARE = 1e-7
 _STEPS_PER_NAT = 16  # weights reach log(1 / RARE) = 16.1 nats and fit one byte
 # temperature = scale * letters ** power, fitted on SIB-200's train sentences for models trained on other books
 # (experiments/routing/fit_constants.py).
-TEMPERATURE_SCALE = 4.5
-TEMPERATURE_POWER = 0.55
+TEMPERATURE_SCALE = 7.8
+TEMPERATURE_POWER = 0.416
 
 
 @dataclass(frozen=True)

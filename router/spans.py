@@ -19,7 +19,7 @@ from router.text import plain_letters
 
 # Cost of a change of language in nats, chosen on parts of SIB-200's train sentences joined in twos and threes
 # (experiments/routing/fit_constants.py). Windows of neighbouring words blur the edges and did worse.
-SWITCH_COST = 8.0
+SWITCH_COST = 6.0
 _LONGEST_UNIT = 12
 _UNITS = re.compile(r"\s*\S+\s*|\s+", re.DOTALL)
 

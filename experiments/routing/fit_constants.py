@@ -139,7 +139,8 @@ def main() -> None:
     sib = read(data, "sib200", "train")
     books = ("progit", "bible")
     runs = [CombinedIdentifier.train(read(data, book, "train")) for book in books]
-    held_out = [{**some(sib, 40), **some(lines(read(data, book, "valid"), 150, 20))} for book in books]
+    valid = [lines(read(data, book, "valid"), 150, 20) for book in books]
+    held_out = [{c: [*some(sib, 40).get(c, []), *own.get(c, [])] for c in {**sib, **own}} for own in valid]
     print("langid temperature", langid_temperature(sib), (langid.TEMPERATURE_SCALE, langid.TEMPERATURE_POWER))
     print("n-gram temperature", ngram_temperature(runs, sib), (ngrams.TEMPERATURE_SCALE, ngrams.TEMPERATURE_POWER))
     used = (combined.NGRAM_SCALE, combined.NGRAM_POWER, combined.LANGID_SHARE, combined.LANGID_UNKNOWN)

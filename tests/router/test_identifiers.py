@@ -13,6 +13,7 @@ from router.extra_identifiers import LabelledIdentifier
 from router.identify import LanguageIdentifier, OpenSetIdentifier, make_identifier
 from router.langid_identifier import LangidIdentifier
 from router.ngram_identifier import NgramIdentifier
+from router.open_identifier import OpenIdentifier
 from tests.router.corpora import GREETINGS, texts
 
 # Of these langid knows only Swahili.
@@ -221,3 +222,18 @@ def _load_mismatched(path):
     index = path / "ngrams.json"
     index.write_text(index.read_text().replace('"deu"', '"nld"'))
     return NgramIdentifier.load(path)
+
+
+def test_n_grams_alone_give_distributions_too(small):
+    assert small.ngram.posterior(["Guten Morgen", "asubuhi", "ήλιος", "😀"]).argmax(1).tolist() == [0, 1, 2, 0]
+    assert np.allclose(small.ngram.posterior(SILENT), 1 / 3)
+
+
+def test_open_identifier_hands_foreign_text_to_langids_languages(combined, shared):
+    opened = OpenIdentifier(combined)
+    assert opened.languages[: len(BIBLE)] == tuple(BIBLE) and "swa" not in opened.languages
+    foreign = texts(shared, "sib200", "tha_Thai", "train", 5) + texts(shared, "sib200", "ita_Latn", "train", 5)
+    posterior = opened.posterior([*foreign, texts(shared, "bible", "acu", "test")[0], "😀"])
+    found = [opened.languages[i] for i in posterior.argmax(1)]
+    assert found[:5] == ["tha"] * 5 and found[5:10].count("ita") >= 4 and found[10] == "acu"
+    assert np.allclose(posterior.sum(1), 1) and np.allclose(posterior[-1], 1 / len(opened.languages))
