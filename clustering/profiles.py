@@ -8,7 +8,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -35,12 +35,14 @@ class Tokenizer:
         tokenize: Texts in, one list of token strings per text out.
         unknown_tokens: Token strings that stand for text the tokenizer cannot write, as `<unk>`.
         is_fallback: Tells whether a token is a piece of a character (a byte) rather than text.
+        count: Texts in, how often each token comes out; where a tokenizer can tell faster than by listing tokens.
     """
 
     name: str
     tokenize: Callable[[list[str]], list[list[str]]]
     unknown_tokens: frozenset[str] = frozenset({"<unk>", "[UNK]"})
     is_fallback: Callable[[str], bool] = field(default=lambda token: _BYTE_TOKEN.fullmatch(token) is not None)
+    count: Callable[[list[str]], Mapping[str, int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -197,14 +199,7 @@ def profile_texts(texts: Iterable[str], tokenizer: Tokenizer | None = None) -> P
         num_bytes += sum(len(text.encode("utf-8", "surrogatepass")) for text in batch)
         count_words(batch, words)
         if tokenizer is not None:
-            pieces = tokenizer.tokenize(batch)
-            if len(pieces) != len(batch):
-                raise BadInput(
-                    f"The tokenizer {tokenizer.name} gave {len(pieces)} lists for {len(batch)} texts; "
-                    "it must return one list of tokens per text."
-                )
-            for tokens in pieces:
-                subwords.update(tokens)
+            subwords.update(_count_tokens(tokenizer, batch))
     # Counting these on types leaves nothing to do per token.
     unknown = fallback = 0
     if tokenizer is not None:
@@ -219,6 +214,18 @@ def profile_texts(texts: Iterable[str], tokenizer: Tokenizer | None = None) -> P
         fallback_tokens=fallback,
         tokenizer=None if tokenizer is None else tokenizer.name,
     )
+
+
+def _count_tokens(tokenizer: Tokenizer, batch: list[str]) -> Mapping[str, int]:
+    if tokenizer.count is not None:
+        return tokenizer.count(batch)
+    pieces = tokenizer.tokenize(batch)
+    if len(pieces) != len(batch):
+        raise BadInput(
+            f"The tokenizer {tokenizer.name} gave {len(pieces)} lists for {len(batch)} texts; "
+            "it must return one list of tokens per text."
+        )
+    return Counter(token for tokens in pieces for token in tokens)
 
 
 def merge_profiles(profiles: Sequence[Profile]) -> Profile:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from clustering.errors import BadInput
 from clustering.profiles import Tokenizer
@@ -68,20 +71,33 @@ def load_tokenizer(name: str) -> Tokenizer:
     if backend is not None:
         backend.no_truncation()
         backend.no_padding()
-    return Tokenizer(f"{name}@{digest}", _batch_tokenizer(loaded, backend), **options)
+        return fast_tokenizer(f"{name}@{digest}", backend, **options)
+    return Tokenizer(f"{name}@{digest}", lambda texts: [loaded.tokenize(text) for text in texts], **options)
 
 
-def _batch_tokenizer(loaded: Any, backend: Any) -> Callable[[list[str]], list[list[str]]]:
-    if backend is None:
-        return lambda texts: [loaded.tokenize(text) for text in texts]
+def fast_tokenizer(name: str, backend: Any, **options: Any) -> Tokenizer:
+    """A tokenizer of the `tokenizers` library for profiles, which counts ids and looks up each token once.
 
+    Args:
+        name: What it is called in caches.
+        backend: A `tokenizers.Tokenizer`.
+        options: `unknown_tokens`, `is_fallback` of `clustering.profiles.Tokenizer`.
+    """
     # The fast way leaves the encodings' token strings empty; their ids are whole.
     token_of = {index: token for token, index in backend.get_vocab(with_added_tokens=True).items()}
 
-    def tokenize(texts: list[str]) -> list[list[str]]:
-        return [[token_of[i] for i in e.ids] for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
+    def encode(texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
-    return tokenize
+    def count(texts: list[str]) -> dict[str, int]:
+        ids = np.fromiter(chain.from_iterable(encode(texts)), dtype=np.int64)
+        counts = np.bincount(ids)
+        return {token_of[index]: int(counts[index]) for index in np.flatnonzero(counts).tolist()}
+
+    def tokenize(texts: list[str]) -> list[list[str]]:
+        return [[token_of[index] for index in ids] for ids in encode(texts)]
+
+    return Tokenizer(name, tokenize, count=count, **options)
 
 
 def _is_piece_of_character(token: str) -> bool:
