@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -17,10 +18,10 @@ from router.policy import Policy, apply_policy, parse_policy
 from router.route import route_texts, weights_of
 from router.scoring import Score, score_texts
 from router.spans import Span, segment
-from router.token_scores import ScoringOptions
+from router.token_scores import ScoringOptions, context_of
 from router.weights import ExpertWeigher, Route, RoutingRule
 from xelm.experts import BASE, ExpertSet
-from xelm.serving.completions import Completion, complete_ids, decoder, prompt_ids
+from xelm.serving.completions import Completion, as_set, complete_ids, decoder, prompt_ids
 from xelm.serving.files import check_opening
 from xelm.serving.models import Placement, open_models
 from xelm.serving.stream import stream_text
@@ -117,9 +118,35 @@ class RoutedLM:
         """The tokenizer that all experts share."""
         return self.experts.tokenizer()
 
+    @cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """Tokens at which answers end: the tokenizer's, and those of the experts' generation settings."""
+        from transformers import GenerationConfig
+
+        folder = self.experts.folder(BASE)
+        configured = (folder / "generation_config.json").is_file()
+        more = GenerationConfig.from_pretrained(folder).eos_token_id if configured else None
+        return frozenset(as_set(self.tokenizer.eos_token_id) | as_set(more))
+
+    @cached_property
+    def context(self) -> int:
+        """Most tokens that an expert reads, prompt and answer together."""
+        from transformers import AutoConfig
+
+        return context_of(SimpleNamespace(config=AutoConfig.from_pretrained(self.experts.folder(BASE))))
+
     @property
     def models(self) -> Any:
-        """Models by name, loaded as they are asked for: an `ExpertPool`, or a `LoraSource` on one shared base."""
+        """Models by name, loaded as they are asked for: an `ExpertPool`, or a `LoraSource` on one shared base.
+
+        Raises:
+            BadInput: If the experts are masked models.
+        """
+        if self.experts.objective == "masked":
+            raise BadInput(
+                f"{self.experts.path}: its experts are masked models. They fill gaps in text, so this run can be routed "
+                "and evaluated but neither generates nor scores; load an expert for transformers' fill-mask pipeline."
+            )
         with self._opening:
             if self._opened is None:
                 self._opened = open_models(self.experts, self.names, self._placement)
@@ -157,7 +184,20 @@ class RoutedLM:
         Raises:
             BadInput: If the policy is unknown.
         """
-        return self._apply(self.route(texts), self._parse(policy, m))
+        return self._apply(self.route(texts), self.policy(policy, m))
+
+    def policy(self, policy: str, m: int | None = None) -> Policy:
+        """Read a policy's or expert's name.
+
+        Raises:
+            BadInput: If there is none of that name, or `m` is given for another than `topm`.
+        """
+        if not isinstance(policy, str):
+            raise BadInput(f"policy={policy!r}: a name is expected, such as top1.")
+        parsed = parse_policy(policy, self.names, m=m)
+        if m is not None and parsed.name != "topm":
+            raise BadInput(f"m={m} is for the policy topm, not {policy}.")
+        return parsed
 
     def score(
         self,
@@ -181,7 +221,7 @@ class RoutedLM:
         Raises:
             BadInput: If the policy is unknown, or `texts` is no list of strings.
         """
-        texts, parsed = _texts(texts), self._parse(policy, m)
+        texts, parsed = _texts(texts), self.policy(policy, m)
         if not texts:
             return []
         common: dict[str, Any] = {"dynamic": parsed.dynamic, "options": options}
@@ -229,13 +269,29 @@ class RoutedLM:
             stops: Texts at which an answer ends; they are not part of it.
             options: As for `generate`.
         """
-        prompts, parsed = _texts(prompts), self._parse(policy, m)
+        prompts, _ = _texts(prompts), self.policy(policy, m)
         if not prompts:
             return []
-        routes, ids = self.route(prompts), prompt_ids(prompts, self.tokenizer)
-        answer: dict[str, Any] = {"dynamic": parsed.dynamic, "stops": stops, **options}
+        ids = prompt_ids(prompts, self.tokenizer)
+        return self.complete_ids(ids, self.route(prompts), policy, m=m, stops=stops, **options)
+
+    def complete_ids(
+        self,
+        ids: Sequence[Sequence[int]],
+        routes: Sequence[Route],
+        policy: str = "top1",
+        *,
+        m: int | None = None,
+        stops: Sequence[str] = (),
+        **options: Any,
+    ) -> list[Completion]:
+        """As `complete`, of prompts that are tokens already, with their routes."""
+        parsed = self.policy(policy, m)
+        answer: dict[str, Any] = {"stops": stops, "end_tokens": self.end_tokens, **options}
         weights_BK = self._apply(routes, parsed)
-        return complete_ids(ids, routes, weights_BK, self.names, self.models, self.tokenizer, **answer)
+        return complete_ids(
+            ids, routes, weights_BK, self.names, self.models, self.tokenizer, dynamic=parsed.dynamic, **answer
+        )
 
     def stream(
         self,
@@ -264,13 +320,11 @@ class RoutedLM:
         taken = {"streamer", "stopping_criteria", "num_return_sequences"} & options.keys()
         if taken or options.get("num_beams", 1) > 1:
             raise BadInput(f"{', '.join(sorted(taken)) or 'num_beams'}: not while streaming. Use generate.")
-        (prompt,), parsed = _texts([prompt]), self._parse(policy, m)
+        self.policy(policy, m)
         routes, ids = self.route([prompt]), prompt_ids([prompt], self.tokenizer)
-        weights_BK, models = self._apply(routes, parsed), self.models
 
         def run(**hooks: Any) -> None:
-            answer = {"dynamic": parsed.dynamic, **options, **hooks}
-            complete_ids(ids, routes, weights_BK, self.names, models, self.tokenizer, **answer)
+            self.complete_ids(ids, routes, policy, m=m, **options, **hooks)
 
         return stream_text(run, decoder(self.tokenizer), stops=stops)
 
@@ -284,14 +338,6 @@ class RoutedLM:
         from xelm.serving.causal_lm import RoutedForCausalLM
 
         return RoutedForCausalLM.from_routed(self, policy, m=m)
-
-    def _parse(self, policy: str, m: int | None) -> Policy:
-        if not isinstance(policy, str):
-            raise BadInput(f"policy={policy!r}: a name is expected, such as top1.")
-        parsed = parse_policy(policy, self.names, m=m)
-        if m is not None and parsed.name != "topm":
-            raise BadInput(f"m={m} is for the policy topm, not {policy}.")
-        return parsed
 
     def _apply(self, routes: Sequence[Route], policy: Policy) -> np.ndarray:
         weights_BK, abstained_B = weights_of(routes, self.names)

@@ -23,6 +23,8 @@ COMMANDS = {
     "eval": "Expert × language table: perplexity and bits per byte.",
     "route": "Which experts a text goes to, and why.",
     "generate": "Continue prompts with the right experts.",
+    "score": "How probable texts are: bits per byte, perplexity.",
+    "serve": "Answer over HTTP, in the form of OpenAI's completions.",
     "status": "Who of a run is where, while it trains.",
     "info": "What is in a run.",
     "verify": "Check every file of a run against its checksum.",

@@ -5,22 +5,42 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from router.weights import Route
 
-@click.command("route", epilog='\b\nExample:\n  xelm route runs/a "Guten Morgen" "Buenos días"')
+
+@click.command(
+    "route",
+    epilog='\b\nExample:\n  xelm route runs/a "Guten Morgen" "Buenos días"\n'
+    '  xelm route runs/a --spans "Guten Morgen. Buenos días."',
+)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a text.")
-def command(run: Path, texts: tuple[str, ...], as_json: bool) -> None:
+@click.option("--spans", is_flag=True, help="Cut each text where its language changes, and route the parts.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list: a route a text, with --spans a list a text.")
+def command(run: Path, texts: tuple[str, ...], spans: bool, as_json: bool) -> None:
     """Say which experts of RUN each TEXT goes to, and why."""
     from xelm.routed import RoutedLM
 
-    routes = RoutedLM.from_pretrained(run).route(list(texts))
-    if as_json:
-        click.echo(json.dumps([asdict(route) for route in routes], ensure_ascii=False))
-        return
-    for text, route in zip(texts, routes, strict=True):
-        weights = ", ".join(f"{name} {weight:.2f}" for name, weight in route.weights.items() if weight >= 0.005)
-        click.echo(f"{text}\n  {route.language} ({route.confidence:.2f}) -> {weights}\n  {route.reason}")
+    lm = RoutedLM.from_pretrained(run)
+    if spans:
+        parts = lm.route(list(texts), spans=True)
+        rows: list[Any] = [[asdict(part) for part in its_parts] for its_parts in parts]
+        shown = [
+            (text[part.start : part.stop], part.route)
+            for text, its_parts in zip(texts, parts, strict=True)
+            for part in its_parts
+        ]
+    else:
+        routes = lm.route(list(texts))
+        rows, shown = [asdict(route) for route in routes], list(zip(texts, routes, strict=True))
+    click.echo(json.dumps(rows, ensure_ascii=False) if as_json else "\n".join(_lines(*pair) for pair in shown))
+
+
+def _lines(text: str, route: Route) -> str:
+    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in route.weights.items() if weight >= 0.005)
+    return f"{text}\n  {route.language} ({route.confidence:.2f}) -> {weights}\n  {route.reason}"

@@ -14,7 +14,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 from clustering.errors import BadInput
 from router.mixture import MixtureForCausalLM
 from router.mixture_config import MixtureConfig
-from router.policy import parse_policy
 from xelm.experts import BASE, ExpertSet
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
         Raises:
             BadInput: If the policy is unknown, or the experts do not all fit under `max_loaded`.
         """
-        parsed = parse_policy(policy, lm.names, m=m)
+        parsed = lm.policy(policy, m)
         chosen = f"topm:{parsed.num_kept}" if parsed.name == "topm" else policy
         members = lm.models.get_many(lm.names)
         config = RoutedConfig(

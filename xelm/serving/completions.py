@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,7 @@ def complete_ids(
     *,
     dynamic: bool = False,
     stops: Sequence[str] = (),
+    end_tokens: Collection[int] = (),
     **options: Any,
 ) -> list[Completion]:
     """Continue prompts given as token ids.
@@ -67,6 +68,7 @@ def complete_ids(
         tokenizer: Theirs.
         dynamic: Weights follow the text.
         stops: Texts at which an answer ends; they are not part of it.
+        end_tokens: The experts' end tokens, to tell how an answer ended.
         **options: As for `router.generation.generate_ids`.
 
     Returns:
@@ -79,7 +81,7 @@ def complete_ids(
     pad = next((t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0)
     answers = generate_ids(ids, weights_BK, names, models, dynamic=dynamic, pad_token_id=pad, **options)  # type: ignore[arg-type]
     decode, completions = decoder(tokenizer), []
-    ends = _as_set(options.get("eos_token_id", tokenizer.eos_token_id))
+    ends = as_set(options["eos_token_id"]) if "eos_token_id" in options else set(end_tokens)
     for prompt, route, sequences in zip(ids, routes, answers, strict=True):
         for tokens in sequences:
             text = decode(tokens)
@@ -89,5 +91,8 @@ def complete_ids(
     return completions
 
 
-def _as_set(tokens: Any) -> set[int]:
-    return set(tokens) if isinstance(tokens, list | tuple) else {tokens}
+def as_set(tokens: int | Sequence[int] | None) -> set[int]:
+    """End tokens as transformers writes them: one, several, or none."""
+    if tokens is None:
+        return set()
+    return set(tokens) if not isinstance(tokens, int) else {tokens}

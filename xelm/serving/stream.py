@@ -91,7 +91,7 @@ def stream_text(
 
     def work() -> None:
         try:
-            run(streamer=_TokenQueue(arrived), stopping_criteria=StoppingCriteriaList([stop]))
+            run(streamer=TokenListener(arrived.put), stopping_criteria=StoppingCriteriaList([stop]))
             arrived.put(_DONE)
         except BaseException as error:  # handed to the reader, who raises it
             arrived.put(error)
@@ -114,17 +114,22 @@ def stream_text(
         thread.join()
 
 
-class _TokenQueue:
-    """The streamer that `generate` feeds: first with the prompt, then with one token at a time."""
+class TokenListener:
+    """The streamer that `generate` feeds, first with the prompt, then with one token at a time.
 
-    def __init__(self, arrived: queue.SimpleQueue[Any]):
-        self._arrived = arrived
+    Args:
+        hear: Called with each new token, in a list.
+    """
+
+    def __init__(self, hear: Callable[[list[int]], None]):
+        self._hear = hear
         self._prompt_seen = False
 
     def put(self, value: Any) -> None:
+        """Take what `generate` hands over."""
         if self._prompt_seen:
-            self._arrived.put(value.flatten().tolist())
+            self._hear(value.flatten().tolist())
         self._prompt_seen = True
 
     def end(self) -> None:
-        """`generate` is done; the thread says so itself, when an error can no longer come."""
+        """`generate` is done; its caller says so itself, when an error can no longer come."""

@@ -1,0 +1,85 @@
+"""`xelm serve`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clustering.errors import BadInput
+from xelm.cli.placement import placement_options
+
+logger = logging.getLogger(__name__)
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_GRACE_S = 5
+
+
+@click.command(
+    "serve",
+    epilog="\b\nExample:\n  xelm serve runs/a --port 8000\n"
+    "  curl http://127.0.0.1:8000/v1/completions -H 'Content-Type: application/json' \\\n"
+    '    -d \'{"model": "top1", "prompt": "Guten Morgen", "max_tokens": 20}\'',
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; there is no password.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option("--max-batch", default=32, show_default=True, type=click.IntRange(min=1), help="Answers in one pass.")
+@click.option("--max-queued", default=1024, show_default=True, type=click.IntRange(min=1), help="Answers that wait.")
+@click.option("--max-body-bytes", default=1 << 20, show_default=True, type=click.IntRange(min=1))
+@click.option("--max-tokens", default=1024, show_default=True, type=click.IntRange(min=1), help="Of each answer.")
+@click.option("--timeout-s", default=120.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@click.option("--max-connections", default=512, show_default=True, type=click.IntRange(min=1))
+@placement_options
+def command(
+    run: Path,
+    host: str,
+    port: int,
+    max_batch: int,
+    max_queued: int,
+    max_body_bytes: int,
+    max_tokens: int,
+    timeout_s: float,
+    max_connections: int,
+    **placement: Any,
+) -> None:
+    """Serve RUN over HTTP in the form of OpenAI's completions, until SIGTERM or Ctrl-C.
+
+    `model` is a policy (top1, topm, ensemble, bayes) or an expert's name. POST /v1/completions, GET /v1/models,
+    GET /health.
+    """
+    try:
+        import uvicorn
+
+        from xelm.serving.app import Limits, make_app
+    except ModuleNotFoundError as error:
+        raise BadInput(f"serving needs {error.name}: pip install 'xelm[serve]'.") from None
+    from xelm.routed import RoutedLM
+    from xelm.serving.engine import Engine
+
+    limits = Limits(max_body_bytes=max_body_bytes, max_tokens=max_tokens, timeout_s=timeout_s)
+    lm = RoutedLM.from_pretrained(run, **placement)
+    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    if host not in _LOOPBACK:
+        logger.warning("%s can be reached from other machines, and asks for no password", host)
+    app = make_app(Engine(lm, max_batch=max_batch, max_queued=max_queued), limits)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            lifespan="on",
+            limit_concurrency=max_connections,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+    )
+    # The server raises the signal that ended it once more when all is closed; being asked to end is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+    shown = f"[{host}]" if ":" in host else host
+    click.echo(f"serving {run} on http://{shown}:{listening.getsockname()[1]}")
+    sys.stdout.flush()
+    server.run(sockets=[listening])
