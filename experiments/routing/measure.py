@@ -171,8 +171,8 @@ def markdown(results: dict[str, Any]) -> str:
         parts += [f"## Languages of `{run}` ({result['num_languages']}), 4 experts", ""]
         parts += [f"- {name}: {', '.join(codes)}" for name, codes in result["plan"].items()] + [""]
         parts += [
-            "| test | identifier | texts | right language | right expert | calibration error | CPU µs a text in a batch "
-            "| CPU µs alone |"
+            "| test | identifier | texts | right language | right expert | calibration error "
+            "| CPU µs a text in a batch | CPU µs alone |"
         ]
         parts += ["| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
         for row in sorted((r for r in result["identifiers"] if "test" in r), key=lambda r: r["test"]):
