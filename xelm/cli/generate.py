@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from xelm.cli.placement import placement_options
+from xelm.cli._placement import placement_options
 
 
 @click.command(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from xelm.cli.placement import placement_options
+from xelm.cli._placement import placement_options
 
 _LONGEST_SHOWN = 60
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from clustering.errors import BadInput
-from xelm.cli.placement import placement_options
+from xelm.cli._placement import placement_options
 
 logger = logging.getLogger(__name__)
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
