@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
-from xelm.corpus.draw import apportion, sampling_shares
+from xelm.corpus.draw import apportion
+from xelm.corpus.mixture import Phase, mean_shares, mixture, phase_counts
 from xelm.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class StageBudget:
     """Per language: how often its training text is read."""
     shares: dict[str, float]
     """Per language: share of the stage's blocks; sums to 1."""
+    counts: list[dict[str, int]]
+    """For each phase of the mixture: blocks of each language."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,11 @@ def make_budget(
         BadInput: If the budget is less than a step for some expert.
     """
     step_tokens = recipe.train.batch_size * sequence_length
-    shares = sampling_shares(num_blocks, recipe.train.sampling_temperature)
     total_steps = max(1, round(recipe.train.tokens / step_tokens))
+    everyone = {code: num_blocks[code] for code in sorted(num_blocks)}
+    total_draws = total_steps * recipe.train.batch_size
+    whole = mixture(everyone, recipe.train, total_draws)
+    shares = mean_shares(whole)
     weight = {
         name: sum(shares[code] for code in codes) if recipe.train.share == "languages" else 1.0
         for name, codes in plan.clusters.items()
@@ -101,19 +107,22 @@ def make_budget(
             f"Raise tokens, or lower batch_size or sequence_length."
         )
 
-    def stage(name: str, count: int, codes: list[str]) -> StageBudget:
-        mine = sampling_shares({code: num_blocks[code] for code in codes}, recipe.train.sampling_temperature)
-        draws = apportion(count * recipe.train.batch_size, mine)
-        epochs = {code: draws[code] / num_blocks[code] for code in codes}
-        return StageBudget(name, count, count * step_tokens, epochs, mine)
+    def stage(name: str, count: int, phases: list[Phase]) -> StageBudget:
+        counts = phase_counts(phases, count * recipe.train.batch_size)
+        drawn = {code: sum(phase.get(code, 0) for phase in counts) for code in mean_shares(phases)}
+        epochs = {code: number / num_blocks[code] for code, number in drawn.items()}
+        return StageBudget(name, count, count * step_tokens, epochs, mean_shares(phases), counts)
 
-    everyone = sorted(num_blocks)
     base = None
     if recipe.base.new:
-        base = stage("base", max(1, round(recipe.base.new.tokens / step_tokens)), everyone)
-    experts = {name: stage(name, steps[name], codes) for name, codes in plan.clusters.items()}
-    dense = stage("dense", total_steps, everyone) if recipe.train.dense else None
-    parameters = count_parameters(config)
+        base_steps = max(1, round(recipe.base.new.tokens / step_tokens))
+        base = stage("base", base_steps, mixture(everyone, recipe.train, base_steps * recipe.train.batch_size))
+    experts = {
+        name: stage(name, steps[name], mixture(num_blocks, recipe.train, total_draws, codes=codes))
+        for name, codes in plan.clusters.items()
+    }
+    dense = stage("dense", total_steps, whole) if recipe.train.dense else None
+    parameters = count_parameters(config, recipe.train.objective)
     return Budget(
         base=base,
         experts=experts,
@@ -125,14 +134,11 @@ def make_budget(
     )
 
 
-def count_parameters(config: Any) -> int:
-    """Parameters of a causal model of this configuration, without allocating them."""
-    import torch
-    from transformers import AutoModelForCausalLM
+def count_parameters(config: Any, objective: str = "causal") -> int:
+    """Parameters of a model of this configuration, without allocating them."""
+    from xelm.models.base import empty_model
 
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    return sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for p in empty_model(config, objective).parameters())
 
 
 def _memory_gib(recipe: Recipe, parameters: int, sequence_length: int, config: Any) -> float:

@@ -70,6 +70,11 @@ class ExpertSet:
         """ISO 639-3 codes of all languages of the run, sorted."""
         return sorted(code for codes in self.plan.clusters.values() for code in codes)
 
+    @property
+    def objective(self) -> str:
+        """What its models were trained to do: `causal` (the next token) or `masked` (tokens taken out)."""
+        return str(self.manifest.recipe.get("train", {}).get("objective", "causal"))
+
     def folder(self, name: str) -> Path:
         """Where a model of the run is kept.
 
@@ -98,10 +103,10 @@ class ExpertSet:
 
         folder = self.folder(name)
         if not (folder / "adapter_config.json").is_file():
-            return load_model(str(folder), **options).eval()
+            return load_model(str(folder), self.objective, **options).eval()
         from peft import PeftModel
 
-        base = load_model(str(self.folder(BASE)), **options)
+        base = load_model(str(self.folder(BASE)), self.objective, **options)
         return PeftModel.from_pretrained(base, str(folder), is_trainable=trainable).eval()  # type: ignore[return-value]
 
     def tokenizer(self) -> PreTrainedTokenizerBase:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from clustering.errors import BadInput
+from xelm.recipe_parsing import build, check, override
 
 _SHORTEST_BLOCK = 8
-
-
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise BadInput(message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,22 +35,22 @@ class NewBase:
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "num_layers", "num_heads", "tokens"):
-            _check(getattr(self, name) >= 1, f"[base.new] {name}={getattr(self, name)} must be at least 1.")
+            check(getattr(self, name) >= 1, f"[base.new] {name}={getattr(self, name)} must be at least 1.")
         # Rotary positions turn the channels of a head in pairs.
-        _check(
+        check(
             self.hidden_size % (2 * self.num_heads) == 0,
             f"[base.new] hidden_size={self.hidden_size} must be an even multiple of num_heads={self.num_heads}.",
         )
-        _check(
+        check(
             self.intermediate_size is None or self.intermediate_size >= 1,
             f"[base.new] intermediate_size={self.intermediate_size} must be at least 1.",
         )
-        _check(
+        check(
             self.context_length >= _SHORTEST_BLOCK,
             f"[base.new] context_length={self.context_length} must be at least {_SHORTEST_BLOCK} tokens.",
         )
-        _check(self.learning_rate > 0, f"[base.new] learning_rate={self.learning_rate} must be > 0.")
-        _check(
+        check(self.learning_rate > 0, f"[base.new] learning_rate={self.learning_rate} must be > 0.")
+        check(
             self.vocab_size >= 260,
             f"[base.new] vocab_size={self.vocab_size} must be at least 260 (all bytes).",
         )
@@ -72,7 +67,7 @@ class Base:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             (self.model is None) != (self.new is None),
             '[base] needs either model = "hub id or path" or a [base.new] table, not both and not neither.',
         )
@@ -96,11 +91,11 @@ class Data:
     """Most held-out text kept per language and split, in UTF-8 bytes."""
 
     def __post_init__(self) -> None:
-        _check(bool(self.path), "[data] path is empty: name a folder or a hub dataset.")
-        _check(self.languages != (), "[data] languages is empty: name some, or leave the key out to take all.")
-        _check(self.heldout_bytes >= 0, f"[data] heldout_bytes={self.heldout_bytes} must be at least 0.")
+        check(bool(self.path), "[data] path is empty: name a folder or a hub dataset.")
+        check(self.languages != (), "[data] languages is empty: name some, or leave the key out to take all.")
+        check(self.heldout_bytes >= 0, f"[data] heldout_bytes={self.heldout_bytes} must be at least 0.")
         held = self.valid_fraction + self.test_fraction
-        _check(
+        check(
             min(self.valid_fraction, self.test_fraction) >= 0 and held < 1,
             f"[data] valid_fraction + test_fraction = {held} must lie in [0, 1).",
         )
@@ -119,11 +114,11 @@ class Clusters:
     balance: Literal["languages", "tokens"] | None = None
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             (self.k is None) != (self.plan is None),
             '[clusters] needs either k = N or plan = "plan.json", not both.',
         )
-        _check(self.k is None or self.k >= 1, f"[clusters] k={self.k} must be at least 1.")
+        check(self.k is None or self.k >= 1, f"[clusters] k={self.k} must be at least 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,30 +144,65 @@ class Train:
     min_learning_rate_ratio: float = 0.1
     weight_decay: float = 0.1
     clip_norm: float = 1.0
+    objective: Literal["causal", "masked"] = "causal"
+    """`masked`: fill in masked tokens, for models such as XLM-R and ModernBERT; `[base] model` must be one."""
+    mask_rates: tuple[float, ...] = (0.30, 0.15, 0.05)
+    """For `masked`: share of tokens to fill in, over equal parts of a training (mmBERT: Marone et al. 2025)."""
+    sampling: Literal["temperature", "unimax"] = "temperature"
+    """How languages share the blocks. `unimax`: evenly, but none read more than `max_epochs` times (Chung et al.
+    2023)."""
     sampling_temperature: float = 1.0
     """Languages are drawn with p ∝ (their blocks)^(1/temperature): 1 by size, large uniform."""
+    final_sampling_temperature: float | None = None
+    """Where the temperature ends: 1/temperature moves there evenly over a training (mmBERT: 1.43 to 3.33). None: it
+    stays."""
+    max_epochs: float = 4.0
+    """For `unimax`."""
+    enters: dict[str, float] = field(default_factory=dict)
+    """Languages that come later: the share of a training over all languages after which each is first drawn (mmBERT
+    brings most languages in at the end)."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the forward and backward pass (autocast)."""
     gradient_checkpointing: bool = False
     compile: bool = False
     checkpoint_every_steps: int = 200
+    evaluate_every_steps: int | None = None
+    """Loss on the held-out valid text of the model's languages, so often. None: never while training."""
+    log: Literal["files", "tensorboard", "wandb"] = "files"
+    """Where training curves go besides `logs/`."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch_size", "checkpoint_every_steps"):
-            _check(getattr(self, name) >= 1, f"[train] {name}={getattr(self, name)} must be at least 1.")
-        for name in ("learning_rate", "sampling_temperature", "clip_norm"):
-            _check(getattr(self, name) > 0, f"[train] {name}={getattr(self, name)} must be > 0.")
+            check(getattr(self, name) >= 1, f"[train] {name}={getattr(self, name)} must be at least 1.")
+        for name in ("learning_rate", "sampling_temperature", "final_sampling_temperature", "max_epochs", "clip_norm"):
+            value = getattr(self, name)
+            check(value is None or value > 0, f"[train] {name}={getattr(self, name)} must be > 0.")
         for name in ("weight_decay", "seed"):
-            _check(getattr(self, name) >= 0, f"[train] {name}={getattr(self, name)} must be at least 0.")
+            check(getattr(self, name) >= 0, f"[train] {name}={getattr(self, name)} must be at least 0.")
         for name in ("warmup_fraction", "min_learning_rate_ratio"):
-            _check(0 <= getattr(self, name) <= 1, f"[train] {name}={getattr(self, name)} must lie in [0, 1].")
-        _check(
+            check(0 <= getattr(self, name) <= 1, f"[train] {name}={getattr(self, name)} must lie in [0, 1].")
+        check(
             self.sequence_length is None or self.sequence_length >= _SHORTEST_BLOCK,
             f"[train] sequence_length={self.sequence_length} must be at least {_SHORTEST_BLOCK} tokens.",
         )
+        check(
+            bool(self.mask_rates) and all(0 < rate < 1 for rate in self.mask_rates),
+            f"[train] mask_rates={list(self.mask_rates)} must be shares between 0 and 1, at least one.",
+        )
+        check(
+            all(0 <= share < 1 for share in self.enters.values()),
+            f"[train] enters={self.enters}: languages enter after a share of the training, at least 0 and below 1.",
+        )
+        other = "enters" if self.enters else "final_sampling_temperature" if self.final_sampling_temperature else None
+        check(
+            self.sampling != "unimax" or other is None,
+            f'[train] sampling = "unimax" settles how often each language comes, so {other} has no place beside it.',
+        )
+        every = self.evaluate_every_steps
+        check(every is None or every >= 1, f"[train] evaluate_every_steps={every} must be at least 1.")
         micro = self.micro_batch_size
-        _check(
+        check(
             micro is None or (micro >= 1 and self.batch_size % micro == 0),
             f"[train] micro_batch_size={micro} must divide batch_size={self.batch_size}.",
         )
@@ -191,9 +221,9 @@ class Expert:
     """For `last_n_layers`: decoder layers that train, the final norm and head with them."""
 
     def __post_init__(self) -> None:
-        _check(self.rank >= 1, f"[expert] rank={self.rank} must be at least 1.")
-        _check(self.targets != (), "[expert] targets is empty: name modules, or leave the key out to adapt all.")
-        _check(self.num_last_layers >= 1, f"[expert] num_last_layers={self.num_last_layers} must be at least 1.")
+        check(self.rank >= 1, f"[expert] rank={self.rank} must be at least 1.")
+        check(self.targets != (), "[expert] targets is empty: name modules, or leave the key out to adapt all.")
+        check(self.num_last_layers >= 1, f"[expert] num_last_layers={self.num_last_layers} must be at least 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +235,12 @@ class Recipe:
     clusters: Clusters
     train: Train
     expert: Expert = field(default_factory=Expert)
+
+    def __post_init__(self) -> None:
+        check(
+            self.train.objective == "causal" or self.base.new is None,
+            '[train] objective = "masked" needs a masked model as [base] model; [base.new] makes causal ones.',
+        )
 
     @classmethod
     def load(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -225,8 +261,8 @@ class Recipe:
             raise BadInput(f"{file}: no such recipe file.") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BadInput(f"{file}: not a valid TOML recipe: {error}") from None
-        for override in overrides:
-            _override(table, override)
+        for text in overrides:
+            override(table, text)
         try:
             recipe = cls.from_dict(table)
         except BadInput as error:
@@ -236,7 +272,7 @@ class Recipe:
     @classmethod
     def from_dict(cls, table: dict[str, Any]) -> Recipe:
         """Build from nested dictionaries (the shape of `to_dict`)."""
-        return _build(cls, table, "")
+        return build(cls, table)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested dictionaries of every field, defaults included."""
@@ -258,59 +294,3 @@ def _anchor(name: str, folder: Path) -> str:
     if candidate.exists() or name.startswith((".", "/", "~")) or name.endswith("/"):
         return str(candidate if not name.startswith("~") else Path(name).expanduser())
     return name
-
-
-def _override(table: dict[str, Any], text: str) -> None:
-    key, sign, value = text.partition("=")
-    _check(bool(sign and key.strip()), f"--set {text}: write section.key=value, for example --set train.seed=1.")
-    *sections, last = key.strip().split(".")
-    for section in sections:
-        table = table.setdefault(section, {})
-        _check(isinstance(table, dict), f"--set {text}: '{section}' is a value, not a section.")
-    try:
-        table[last] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        table[last] = value
-
-
-def _build(kind: Any, table: Any, where: str) -> Any:
-    _check(isinstance(table, dict), f"[{where}] must be a table of keys, found {table!r}.")
-    hints = get_type_hints(kind)
-    known = [item.name for item in dataclasses.fields(kind)]
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}."
-            raise BadInput(f"unknown key '{key}' in {f'[{where}]' if where else 'the recipe'}: {hint}")
-    values = {key: _value(hints[key], value, f"{where}.{key}".lstrip(".")) for key, value in table.items()}
-    for item in dataclasses.fields(kind):
-        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-        if required and item.name not in values:
-            raise BadInput(
-                f"[{where}] lacks the key '{item.name}'." if where else f"the section [{item.name}] is missing."
-            )
-    return kind(**values)
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    options = get_args(hint)
-    if get_origin(hint) is Literal:
-        if value not in options:
-            near = difflib.get_close_matches(str(value), options, n=1)
-            raise BadInput(f"{where} = {value!r}: choose {' or '.join(options)}{f' ({near[0]}?)' if near else ''}.")
-        return value
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, where)
-    if get_origin(hint) is tuple:
-        _check(
-            isinstance(value, list | tuple) and all(isinstance(v, str) for v in value),
-            f"{where} = {value!r}: a list of strings is expected.",
-        )
-        return tuple(value)
-    if options:  # X | None
-        return None if value is None else _value(next(o for o in options if o is not type(None)), value, where)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    wrong_bool = isinstance(value, bool) and hint is not bool
-    _check(isinstance(value, hint) and not wrong_bool, f"{where} = {value!r}: expected {hint.__name__}.")
-    return value

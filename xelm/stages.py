@@ -58,14 +58,16 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
         # Low-rank adapters begin at random: the same, whatever this process trained before.
         torch.manual_seed(making.stage.settings.seed)
     model = making.parent()
-    entry, history = making.entry, list[dict[str, float]]()
+    entry, curve = making.entry, dict[str, Any]()
     if making.stage:
         trained = train_stage(model, making.stage, _logger_to(log_file))
-        entry.tokens, entry.isolation, history = trained.tokens, trained.isolation, trained.history
+        entry.tokens, entry.isolation, curve = trained.tokens, trained.isolation, {"history": trained.history}
+        if trained.evaluations:
+            curve["evaluations"] = trained.evaluations
     entry.state = "done"
     processes = PartialState()
     if processes.is_main_process:
-        _save(making, model, entry, history)
+        _save(making, model, entry, curve)
         if making.stage:
             shutil.rmtree(making.stage.checkpoints, ignore_errors=True)
     processes.wait_for_everyone()
@@ -84,14 +86,14 @@ def finished_entry(folder: Path) -> ModelEntry | None:
     return ModelEntry(**read_json(file)) if file.is_file() else None
 
 
-def _save(making: Making, model: PreTrainedModel, entry: ModelEntry, history: list[dict[str, float]]) -> None:
+def _save(making: Making, model: PreTrainedModel, entry: ModelEntry, curve: dict[str, Any]) -> None:
     with atomic_write(making.folder) as partial:
         with quiet_transformers():
             model.save_pretrained(partial)
         making.tokenizer.save_pretrained(partial)
         write_json(partial / ENTRY_FILE, asdict(entry))
-        if history:
-            write_json(partial / CURVE_FILE, {"history": history})
+        if curve:
+            write_json(partial / CURVE_FILE, curve)
 
 
 def _logger_to(file: Path) -> Callable[[dict[str, Any]], None]:

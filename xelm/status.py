@@ -102,8 +102,8 @@ def _last_point(log: Path) -> dict[str, Any]:
     with log.open("rb") as handle:
         handle.seek(max(0, log.stat().st_size - _LAST_BYTES))
         lines = handle.read().decode("utf-8", errors="ignore").splitlines(keepends=True)
-    # The last line may be half written.
-    whole = [line for line in lines[1 if len(lines) > 1 else 0 :] if line.endswith("\n")]
+    # The first line may be cut off, the last one half written; evaluations carry no training loss.
+    whole = [line for line in lines if line.startswith("{") and line.endswith("\n") and '"loss"' in line]
     return json.loads(whole[-1]) if whole else {}
 
 

@@ -16,9 +16,9 @@ from clustering.errors import BadInput
 from clustering.files import PARTIAL_PREFIX, atomic_write
 from xelm.budget import Budget, StageBudget, make_budget
 from xelm.corpus.blocks import Blocks
-from xelm.corpus.draw import draw_order
+from xelm.corpus.draw import draw_phases
 from xelm.corpus.sources import Source, find_sources
-from xelm.corpus.store import TokenStore, build_store, training_texts
+from xelm.corpus.store import TokenStore, build_store, heldout_store, training_texts
 from xelm.experts import BASE, DENSE
 from xelm.manifest import ModelEntry, fingerprint
 from xelm.models import base as base_models
@@ -27,6 +27,7 @@ from xelm.models.tokenizers import new_tokenizer
 from xelm.recipe import Recipe, Train
 from xelm.stages import Making
 from xelm.training.loop import Stage
+from xelm.training.objectives import Causal, Masked, Objective
 from xelm.transaction import recover
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from clustering import ClusterPlan
 
-_NOT_IN_WEIGHTS = ("tokens", "share", "dense", "checkpoint_every_steps")
+_NOT_IN_WEIGHTS = ("tokens", "share", "dense", "checkpoint_every_steps", "evaluate_every_steps", "log")
 """[train] keys that do not change how a model of a given number of steps comes out."""
 logger = logging.getLogger(__name__)
 
@@ -150,7 +151,9 @@ class Workspace:
         expert = self.recipe.expert if name != DENSE else dataclasses.replace(self.recipe.expert, kind="full")
         codes = list(budget.epochs)
         texts = {code: self.fingerprints[code] for code in codes}
-        parts = [base.fingerprint, dataclasses.asdict(expert), self._weights_settings(), texts, budget.steps]
+        parts: list[Any] = [base.fingerprint, dataclasses.asdict(expert), self._weights_settings(), texts, budget.steps]
+        if len(budget.counts) > 1:  # who comes when hangs on the other languages too
+            parts.append(budget.counts)
         entry = ModelEntry(codes, BASE, kind=expert.kind, fingerprint=fingerprint(name, *parts))
         stage = self._stage(name, budget, self.recipe.train, entry)
         folder = self.run / DENSE if name == DENSE else self.run / "experts" / name
@@ -167,12 +170,28 @@ class Workspace:
 
     def _stage(self, name: str, budget: StageBudget, settings: Train, entry: ModelEntry) -> Stage:
         blocks = {code: self.blocks[code] for code in budget.shares}
-        num_draws = budget.steps * settings.batch_size
-        order = draw_order(
-            {code: len(b) for code, b in blocks.items()}, budget.shares, num_draws, seed=settings.seed, name=name
-        )
+        num_blocks = {code: len(b) for code, b in blocks.items()}
+        order = draw_phases(num_blocks, budget.counts, seed=settings.seed, name=name)
         checkpoints = self.run / "work" / f"{name}-{str(entry.fingerprint)[:12]}"
-        return Stage(name, order, blocks, settings.learning_rate, settings, checkpoints)
+        objective: Objective = Causal()
+        if settings.objective == "masked":
+            objective = Masked.of(self.tokenizer, settings.mask_rates, seed=settings.seed, name=name)
+        return Stage(
+            name,
+            order,
+            blocks,
+            settings.learning_rate,
+            settings,
+            checkpoints,
+            objective=objective,
+            valid=self._valid(blocks) if settings.evaluate_every_steps else {},
+            log_folder=self.run / "logs",
+        )
+
+    def _valid(self, blocks: dict[str, Blocks]) -> dict[str, Blocks]:
+        stores = {code: heldout_store(b.store, "valid", self.tokenizer) for code, b in blocks.items()}
+        length = next(iter(blocks.values())).sequence_length
+        return {code: Blocks(store, length) for code, store in stores.items() if len(store.tokens)}
 
     def _new_base(self) -> PreTrainedModel:
         new = self.recipe.base.new
@@ -183,12 +202,18 @@ class Workspace:
     def _hub_base(self) -> PreTrainedModel:
         base = self.recipe.base
         return base_models.load_model(
-            str(base.model), dtype=_dtype(base.dtype), trust_remote_code=base.trust_remote_code
+            str(base.model),
+            self.recipe.train.objective,
+            dtype=_dtype(base.dtype),
+            trust_remote_code=base.trust_remote_code,
         )
 
     def _own_base(self) -> PreTrainedModel:
         return base_models.load_model(
-            str(self.run / BASE), dtype="auto", trust_remote_code=self.recipe.base.trust_remote_code
+            str(self.run / BASE),
+            self.recipe.train.objective,
+            dtype="auto",
+            trust_remote_code=self.recipe.base.trust_remote_code,
         )
 
 

@@ -12,6 +12,7 @@ import torch
 
 from tests.xelm.training_parts import blocks_of, random_documents, same_bits, stage_of, tiny_llama, weights_of
 from xelm.training.loop import _summed_loss, train_stage
+from xelm.training.objectives import Causal
 from xelm.training.schedule import Schedule
 
 
@@ -31,8 +32,9 @@ def _largest_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Ten
 def test_packed_documents_have_the_loss_and_gradients_of_each_document_alone() -> None:
     documents = [[1, 5, 9, 2], [1, 7, 2], [1, 30, 31, 32, 33, 34, 2], [1, 9, 9, 2]]
     packed = tiny_llama()
-    ids, positions = blocks_of(documents, 9).take(np.arange(2))
-    loss = _summed_loss(packed, ids, positions, True, torch.device("cpu"))
+    draws = np.arange(2)
+    batch = Causal().batch(*blocks_of(documents, 9).take(draws), draws, 0.0)
+    loss = _summed_loss(packed, batch, True, torch.device("cpu"))
     loss.backward()
 
     alone, expected = tiny_llama(), torch.zeros(())
@@ -48,10 +50,10 @@ def test_packed_documents_have_the_loss_and_gradients_of_each_document_alone() -
 
 def test_the_first_token_of_a_document_is_never_a_target() -> None:
     model = tiny_llama()
-    ids, positions = np.array([[3, 4, 3, 4]]), np.array([[0, 1, 0, 1]])
+    ids, positions, draws = np.array([[3, 4, 3, 4]]), np.array([[0, 1, 0, 1]]), np.array([0])
     with torch.no_grad():
-        both = _summed_loss(model, ids, positions, True, torch.device("cpu"))
-        one = _summed_loss(model, ids[:, :2], positions[:, :2], True, torch.device("cpu"))
+        both = _summed_loss(model, Causal().batch(ids, positions, draws, 0.0), True, torch.device("cpu"))
+        one = _summed_loss(model, Causal().batch(ids[:, :2], positions[:, :2], draws, 0.0), True, torch.device("cpu"))
     torch.testing.assert_close(both, 2 * one)
 
 

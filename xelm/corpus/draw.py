@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,15 +58,35 @@ def draw_order(
         seed: Of the run.
         name: Of the stage (`base`, an expert's name), so that stages differ.
     """
+    counts = apportion(num_draws, {code: shares[code] for code in sorted(num_blocks)})
+    return draw_phases(num_blocks, [counts], seed=seed, name=name)
+
+
+def draw_phases(
+    num_blocks: Mapping[str, int], counts: Sequence[Mapping[str, int]], *, seed: int, name: str
+) -> DrawOrder:
+    """Draw blocks in phases, each with its own number of blocks a language, spread evenly at random within the phase.
+
+    Every block of a language comes once before any comes twice, over all phases.
+
+    Args:
+        num_blocks: Blocks there are of each language.
+        counts: For each phase, how many blocks of each language (left out: none).
+        seed: Of the run.
+        name: Of the stage.
+    """
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     languages = tuple(sorted(num_blocks))
-    counts = apportion(num_draws, {code: shares[code] for code in languages})
-    language = np.repeat(np.arange(len(languages)), [counts[code] for code in languages])
-    rng.shuffle(language)
-    block = np.empty(num_draws, dtype=np.int64)
+    pieces = []
+    for phase in counts:
+        piece = np.repeat(np.arange(len(languages)), [phase.get(code, 0) for code in languages])
+        rng.shuffle(piece)
+        pieces.append(piece)
+    language = np.concatenate(pieces)
+    block = np.empty(len(language), dtype=np.int64)
     for index, code in enumerate(languages):
-        rounds = -(-counts[code] // num_blocks[code])
-        order = [rng.permutation(num_blocks[code]) for _ in range(rounds)]
+        drawn = int((language == index).sum())
+        order = [rng.permutation(num_blocks[code]) for _ in range(-(-drawn // num_blocks[code]))]
         if order:
-            block[language == index] = np.concatenate(order)[: counts[code]]
+            block[language == index] = np.concatenate(order)[:drawn]
     return DrawOrder(languages, language, block)

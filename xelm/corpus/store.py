@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -55,9 +56,10 @@ class TokenStore:
 
 
 def boundary_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """The tokens put before and after each document: ([BOS or EOS], [EOS]), empty where there is none."""
-    bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    eos = tokenizer.eos_token_id
+    """The tokens put before and after each document: [BOS, EOS or CLS] and [EOS or SEP], empty where there is none."""
+    ids = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.cls_token_id)
+    bos = next((i for i in ids if i is not None), None)
+    eos = next((i for i in (tokenizer.eos_token_id, tokenizer.sep_token_id) if i is not None), None)
     return ([] if bos is None else [bos]), ([] if eos is None else [eos])
 
 
@@ -74,6 +76,16 @@ def open_store(folder: Path, code: str) -> TokenStore:
     info = read_json(folder / "counts.json")
     tokens = np.memmap(folder / "tokens.bin", dtype=info["dtype"], mode="r")
     return TokenStore(code, tokens, np.load(folder / "starts.npy"), LanguageCounts(**info["counts"]), folder / _HELDOUT)
+
+
+def heldout_store(store: TokenStore, split: str, tokenizer: PreTrainedTokenizerBase) -> TokenStore:
+    """The held-out documents of a language as a store in memory."""
+    # Not `splitlines`: a document may hold other line separators.
+    rows = [json.loads(line) for line in store.heldout_file.read_text(encoding="utf-8").split("\n") if line]
+    documents = list(_tokenise([row["text"] for row in rows if row["split"] == split], tokenizer)) if rows else []
+    starts = np.cumsum([0, *map(len, documents)])[:-1]
+    tokens = np.array([token for document in documents for token in document], dtype=store.tokens.dtype)
+    return TokenStore(store.code, tokens, starts, LanguageCounts(documents=len(documents)), store.heldout_file)
 
 
 def build_store(

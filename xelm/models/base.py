@@ -33,24 +33,49 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     return tokenizer
 
 
-def load_model(name: str, **options: Any) -> PreTrainedModel:
-    """A causal language model by hub id or path, weights from safetensors.
+def auto_class(objective: str) -> Any:
+    """The class of transformers that loads models of an objective, `causal` or `masked`."""
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    return AutoModelForMaskedLM if objective == "masked" else AutoModelForCausalLM
+
+
+def empty_model(config: Any, objective: str) -> PreTrainedModel:
+    """A model of a configuration with no memory behind its weights.
+
+    Raises:
+        BadInput: If the architecture has no head for the objective.
+    """
+    import torch
+
+    try:
+        with torch.device("meta"):
+            return auto_class(objective).from_config(config)
+    except ValueError:
+        raise BadInput(
+            f'[train] objective = "{objective}" does not fit the base model ({type(config).__name__}): transformers '
+            f"has no {objective} language model of that kind. Choose another [base] model or objective."
+        ) from None
+
+
+def load_model(name: str, objective: str = "causal", **options: Any) -> PreTrainedModel:
+    """A language model by hub id or path, weights from safetensors.
 
     Args:
         name: Hub id or path.
+        objective: `causal` or `masked`.
         options: Passed to `from_pretrained` (`dtype`, `device_map`, `trust_remote_code`).
 
     Raises:
         BadInput: If there is no model, or its weights are damaged.
     """
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
 
     try:
         with quiet_transformers():
-            return AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, **options)
+            return auto_class(objective).from_pretrained(name, use_safetensors=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise BadInput(f"no usable causal language model in '{name}': {_first_line(error)}") from None
+        raise BadInput(f"no usable {objective} language model in '{name}': {_first_line(error)}") from None
 
 
 def model_config(base: Base) -> Any:
@@ -73,7 +98,10 @@ def context_length(base: Base) -> int | None:
         return base.new.context_length
     config = model_config(base)
     names = ("max_position_embeddings", "n_positions", "seq_length")
-    return next((int(value) for name in names if (value := getattr(config, name, None))), None)
+    limit = next((int(value) for name in names if (value := getattr(config, name, None))), None)
+    # RoBERTa and its kin count positions from behind the padding's.
+    taken = config.pad_token_id + 1 if "roberta" in config.model_type else 0
+    return limit and limit - taken
 
 
 def sequence_length(base: Base, wanted: int | None) -> int:

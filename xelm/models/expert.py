@@ -32,7 +32,7 @@ def _with_lora(model: PreTrainedModel, expert: Expert) -> Any:
         r=expert.rank,
         lora_alpha=expert.alpha,
         target_modules=list(expert.targets) if expert.targets else "all-linear",
-        task_type="CAUSAL_LM",
+        task_type="CAUSAL_LM" if model.can_generate() else None,
     )
     try:
         return get_peft_model(model, config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json, write_json
@@ -26,6 +26,8 @@ class Progress:
     """Points of the training curve: `step`, `tokens`, `loss` (nats per token, mean since the last point)."""
     loss_sum: float = 0.0
     loss_steps: int = 0
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    """Losses on held-out text: `step`, `tokens`, `valid_loss` {language: nats per token}."""
 
 
 def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:

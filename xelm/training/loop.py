@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clustering.errors import BadInput
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import DrawOrder
 from xelm.recipe import Train
+from xelm.training.batches import draws_of_step, gather, sequence_length
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from xelm.training.isolation import isolates_documents
+from xelm.training.objectives import Batch, Causal, Objective
 from xelm.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _CURVE_POINTS = 100
+_VALID_BLOCKS = 16
 logger = logging.getLogger(__name__)
 
 
@@ -43,10 +47,19 @@ class Stage:
     settings: Train
     checkpoints: Path
     """Folder of its checkpoints while it runs."""
+    objective: Objective = field(default_factory=Causal)
+    valid: Mapping[str, Blocks] = field(default_factory=dict)
+    """Held-out text of its languages, for `evaluate_every_steps`."""
+    log_folder: Path | None = None
+    """Where `[train] log` writes; None: nowhere."""
 
     @property
     def num_steps(self) -> int:
         return len(self.order) // self.settings.batch_size
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.settings.batch_size * sequence_length(self.blocks)
 
     def schedule(self) -> Schedule:
         s = self.settings
@@ -67,6 +80,8 @@ class Trained:
     tokens: int
     isolation: str
     """`attention`: documents of a block did not see each other; `loss`: only their boundaries carry no loss."""
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    """`step`, `tokens`, `valid_loss` {language: nats per token}, where the recipe asks for it."""
 
 
 def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any]], None]) -> Trained:
@@ -83,8 +98,14 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
     """
     import torch
 
-    accelerator = _accelerator()
-    torch.manual_seed(stage.settings.seed)
+    accelerator = _accelerator(stage)
+    if stage.settings.batch_size % accelerator.num_processes:
+        raise BadInput(
+            f"[train] batch_size={stage.settings.batch_size} cannot be shared by {accelerator.num_processes} processes."
+        )
+    # Processes that train together must not drop the same units out.
+    torch.manual_seed(stage.settings.seed + accelerator.process_index)
+    model.to(accelerator.device)
     isolated = isolates_documents(model)
     if not isolated:
         logger.warning("%s attends across packed documents; only their boundaries carry no loss.", stage.name)
@@ -95,57 +116,110 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
     inner = accelerator.unwrap_model(prepared, keep_torch_compile=False)
     progress = load_checkpoint(stage.checkpoints, inner, optimizer) or Progress()
     prepared.train()
-    _run_steps(accelerator, prepared, inner, optimizer, stage, progress, isolated, on_log)
+    training = _Training(accelerator, prepared, inner, optimizer, stage, progress, isolated, on_log)
+    training.run()
     inner.eval()
-    tokens = stage.num_steps * stage.settings.batch_size * _sequence_length(stage)
-    return Trained(progress.history, tokens, "attention" if isolated else "loss")
-
-
-def _run_steps(
-    accelerator: Accelerator,
-    model: torch.nn.Module,
-    inner: torch.nn.Module,
-    optimizer: Any,
-    stage: Stage,
-    progress: Progress,
-    isolated: bool,
-    on_log: Callable[[dict[str, Any]], None],
-) -> None:
-    from tqdm import tqdm
-
-    schedule, tokens_per_step = stage.schedule(), stage.settings.batch_size * _sequence_length(stage)
-    point_every = max(1, stage.num_steps // _CURVE_POINTS)
-    started_s, started_at = time.perf_counter(), progress.step
-    bar = tqdm(
-        total=stage.num_steps * tokens_per_step,
-        initial=progress.step * tokens_per_step,
-        desc=stage.name,
-        unit="tok",
-        unit_scale=True,
-        disable=not accelerator.is_local_main_process,
+    for tracker in accelerator.trackers:
+        tracker.finish()
+    return Trained(
+        progress.history,
+        stage.num_steps * stage.tokens_per_step,
+        "attention" if isolated else "loss",
+        progress.evaluations,
     )
-    with bar:
-        while progress.step < stage.num_steps:
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.rate(progress.step)
-            loss = _step(accelerator, model, optimizer, stage, progress.step, isolated)
-            progress.step += 1
-            # At once, so that no checkpoint ever holds what came of it.
-            _refuse_no_number(loss, stage, progress.step)
-            progress.loss_sum += loss
-            progress.loss_steps += 1
-            bar.update(tokens_per_step)
-            if progress.step % point_every == 0 or progress.step == stage.num_steps:
-                rate = (progress.step - started_at) * tokens_per_step / (time.perf_counter() - started_s)
-                point = _point(stage, progress, tokens_per_step)
-                bar.set_postfix(loss=f"{point['loss']:.3f}")
-                if accelerator.is_main_process:
-                    on_log({"stage": stage.name, "num_steps": stage.num_steps, **point, "tokens_per_s": round(rate)})
-            unfinished = progress.step < stage.num_steps
-            if unfinished and progress.step % stage.settings.checkpoint_every_steps == 0:
-                if accelerator.is_main_process:
-                    save_checkpoint(stage.checkpoints, inner, optimizer, progress)
-                accelerator.wait_for_everyone()
+
+
+@dataclass
+class _Training:
+    """A training under way."""
+
+    accelerator: Accelerator
+    model: torch.nn.Module
+    """As accelerate wraps it."""
+    inner: torch.nn.Module
+    optimizer: Any
+    stage: Stage
+    progress: Progress
+    isolated: bool
+    on_log: Callable[[dict[str, Any]], None]
+
+    def run(self) -> None:
+        """Take all steps that are left."""
+        from tqdm import tqdm
+
+        stage, progress, schedule = self.stage, self.progress, self.stage.schedule()
+        point_every = max(1, stage.num_steps // _CURVE_POINTS)
+        started_s, started_at = time.perf_counter(), progress.step
+        bar = tqdm(
+            total=stage.num_steps * stage.tokens_per_step,
+            initial=progress.step * stage.tokens_per_step,
+            desc=stage.name,
+            unit="tok",
+            unit_scale=True,
+            disable=not self.accelerator.is_local_main_process,
+        )
+        with bar:
+            while progress.step < stage.num_steps:
+                for group in self.optimizer.param_groups:
+                    group["lr"] = schedule.rate(progress.step)
+                loss = _step(self.accelerator, self.model, self.optimizer, stage, progress.step, self.isolated)
+                progress.step += 1
+                # At once, so that no checkpoint ever holds what came of it.
+                _refuse_no_number(loss, stage, progress.step)
+                progress.loss_sum += loss
+                progress.loss_steps += 1
+                bar.update(stage.tokens_per_step)
+                if progress.step % point_every == 0 or progress.step == stage.num_steps:
+                    rate = (progress.step - started_at) * stage.tokens_per_step / (time.perf_counter() - started_s)
+                    point = _point(progress, stage.tokens_per_step)
+                    bar.set_postfix(loss=f"{point['loss']:.3f}")
+                    self._log({**point, "tokens_per_s": round(rate)})
+                self._evaluate()
+                self._checkpoint()
+
+    def _evaluate(self) -> None:
+        every, step = self.stage.settings.evaluate_every_steps, self.progress.step
+        if not (every and self.stage.valid and (step % every == 0 or step == self.stage.num_steps)):
+            return
+        if self.accelerator.is_main_process:
+            losses = valid_losses(self.inner, self.stage, self.isolated, self.accelerator.device)
+            point = {"step": step, "tokens": step * self.stage.tokens_per_step, "valid_loss": losses}
+            self.progress.evaluations.append(point)
+            self._log(point)
+        self.accelerator.wait_for_everyone()
+
+    def _checkpoint(self) -> None:
+        step = self.progress.step
+        if step < self.stage.num_steps and step % self.stage.settings.checkpoint_every_steps == 0:
+            if self.accelerator.is_main_process:
+                save_checkpoint(self.stage.checkpoints, self.inner, self.optimizer, self.progress)
+            self.accelerator.wait_for_everyone()
+
+    def _log(self, point: dict[str, Any]) -> None:
+        if self.accelerator.is_main_process:
+            self.on_log({"stage": self.stage.name, "num_steps": self.stage.num_steps, **point})
+        values: dict[str, float] = {key: point[key] for key in ("loss", "tokens_per_s") if key in point}
+        values |= {f"valid_loss/{code}": loss for code, loss in point.get("valid_loss", {}).items()}
+        self.accelerator.log(values, step=self.progress.step)
+
+
+def valid_losses(model: torch.nn.Module, stage: Stage, isolated: bool, device: torch.device) -> dict[str, float]:
+    """Mean loss on the first held-out blocks of each language, in nats per target; always the same targets."""
+    import torch
+
+    was_training, losses = model.training, {}
+    model.eval()
+    for code, blocks in stage.valid.items():
+        total, targets = 0.0, 0
+        for index in range(min(len(blocks), _VALID_BLOCKS)):
+            draws = np.array([index])
+            batch = stage.objective.batch(*blocks.take(draws), draws, 0.0)
+            with torch.no_grad(), _autocast(stage, device):
+                total += float(_summed_loss(model, batch, isolated, device))
+            targets += batch.num_targets
+        losses[code] = total / max(1, targets)
+    model.train(was_training)
+    return losses
 
 
 def _refuse_no_number(loss: float, stage: Stage, step: int) -> None:
@@ -156,7 +230,7 @@ def _refuse_no_number(loss: float, stage: Stage, step: int) -> None:
         )
 
 
-def _point(stage: Stage, progress: Progress, tokens_per_step: int) -> dict[str, float]:
+def _point(progress: Progress, tokens_per_step: int) -> dict[str, float]:
     loss = progress.loss_sum / progress.loss_steps
     point = {"step": progress.step, "tokens": progress.step * tokens_per_step, "loss": loss}
     progress.history.append(point)
@@ -167,22 +241,20 @@ def _point(stage: Stage, progress: Progress, tokens_per_step: int) -> dict[str, 
 def _step(
     accelerator: Accelerator, model: torch.nn.Module, optimizer: Any, stage: Stage, step: int, isolated: bool
 ) -> float:
-    """One optimizer step; the mean loss over its tokens, in nats."""
+    """One optimizer step; the mean loss over its targets, in nats."""
     import torch
 
-    batches = list(_micro_batches(stage, step, accelerator.process_index, accelerator.num_processes))
-    # Every token of the step weighs the same, however the step is cut into micro-batches and processes.
-    num_targets = torch.tensor(float(sum((b[1][:, 1:] != 0).sum() for b in batches)), device=accelerator.device)
+    batches = _batches(stage, step, accelerator.process_index, accelerator.num_processes)
+    # Every target of the step weighs the same, however the step is cut into micro-batches and processes.
+    num_targets = torch.tensor(float(sum(batch.num_targets for batch in batches)), device=accelerator.device)
     # Documents of a single token leave nothing to predict: no loss, rather than 0 / 0.
     num_targets = accelerator.reduce(num_targets, "sum").clamp(min=1)
     total = torch.zeros((), device=accelerator.device)
-    bf16 = stage.settings.precision == "bf16"
-    autocast = torch.autocast(accelerator.device.type, dtype=torch.bfloat16, enabled=bf16)
-    for index, (input_ids, position_ids) in enumerate(batches):
+    for index, batch in enumerate(batches):
         last = index == len(batches) - 1
         with nullcontext() if last else accelerator.no_sync(model):
-            with autocast:
-                loss = _summed_loss(model, input_ids, position_ids, isolated, accelerator.device)
+            with _autocast(stage, accelerator.device):
+                loss = _summed_loss(model, batch, isolated, accelerator.device)
             # DDP averages over processes, hence the factor.
             accelerator.backward(loss * accelerator.num_processes / num_targets)
         total += loss.detach()
@@ -192,53 +264,43 @@ def _step(
     return float(accelerator.reduce(total, "sum") / num_targets)
 
 
-def _summed_loss(
-    model: torch.nn.Module,
-    input_ids: np.ndarray,
-    position_ids: np.ndarray,
-    isolated: bool,
-    device: torch.device,
-) -> torch.Tensor:
+def _batches(stage: Stage, step: int, process: int, num_processes: int) -> list[Batch]:
+    settings, done = stage.settings, step / stage.num_steps
+    draws = draws_of_step(step, settings.batch_size, settings.micro_batch_size, process, num_processes)
+    return [stage.objective.batch(*gather(stage.order, stage.blocks, mine), mine, done) for mine in draws]
+
+
+def _summed_loss(model: torch.nn.Module, batch: Batch, isolated: bool, device: torch.device) -> torch.Tensor:
     import torch
 
-    ids, positions = torch.from_numpy(input_ids).to(device), torch.from_numpy(position_ids).to(device)
-    extra = {"position_ids": positions} if isolated else {}
-    logits = model(input_ids=ids, use_cache=False, **extra).logits
-    labels = ids[:, 1:].masked_fill(positions[:, 1:] == 0, -100)
+    ids, labels = torch.from_numpy(batch.input_ids).to(device), torch.from_numpy(batch.labels).to(device)
+    extra: dict[str, Any] = {"position_ids": torch.from_numpy(batch.position_ids).to(device)} if isolated else {}
+    if labels.shape[1] < ids.shape[1]:  # a causal model would keep its keys and values
+        extra["use_cache"] = False
+    logits = model(input_ids=ids, **extra).logits[:, : labels.shape[1]]
     return torch.nn.functional.cross_entropy(
-        logits[:, :-1].reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="sum"
+        logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="sum"
     )
 
 
-def _micro_batches(
-    stage: Stage, step: int, process: int, num_processes: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    size = stage.settings.batch_size
-    mine = np.arange(step * size, (step + 1) * size)[process::num_processes]
-    micro = stage.settings.micro_batch_size or len(mine)
-    for begin in range(0, len(mine), micro):
-        yield _gather(stage, mine[begin : begin + micro])
+def _autocast(stage: Stage, device: torch.device) -> Any:
+    import torch
+
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=stage.settings.precision == "bf16")
 
 
-def _gather(stage: Stage, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    shape = (len(draws), _sequence_length(stage))
-    input_ids, position_ids = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
-    language, block = stage.order.language[draws], stage.order.block[draws]
-    for index in np.unique(language):
-        rows = language == index
-        input_ids[rows], position_ids[rows] = stage.blocks[stage.order.languages[index]].take(block[rows])
-    return input_ids, position_ids
-
-
-def _sequence_length(stage: Stage) -> int:
-    return next(iter(stage.blocks.values())).sequence_length
-
-
-def _accelerator() -> Accelerator:
+def _accelerator(stage: Stage) -> Accelerator:
     from accelerate import Accelerator
 
-    # Its own mixed precision is fixed once for a whole process; ours may differ from one training to the next.
-    return Accelerator(mixed_precision="no")
+    log = None if stage.settings.log == "files" or stage.log_folder is None else stage.settings.log
+    try:
+        # Its own mixed precision is fixed once for a whole process; ours may differ from one training to the next.
+        accelerator = Accelerator(mixed_precision="no", log_with=log, project_dir=stage.log_folder)
+        if log:
+            accelerator.init_trackers(stage.name)
+    except (ImportError, ValueError) as error:
+        raise BadInput(f'[train] log = "{log}" cannot be used ({error}). Install it with: pip install {log}.') from None
+    return accelerator
 
 
 def _optimizer(model: torch.nn.Module, stage: Stage) -> torch.optim.Optimizer:

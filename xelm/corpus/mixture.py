@@ -1,0 +1,116 @@
+"""How languages share the blocks of a training, and how that changes while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from clustering.codes import match
+from clustering.errors import BadInput
+from xelm.corpus.draw import apportion, sampling_shares
+from xelm.recipe import Train
+
+_ANNEALING_PIECES = 10
+"""An annealed temperature is held for this share of the training at a time."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A piece of a training with one mixture of languages."""
+
+    fraction: float
+    """Of the training's blocks; the fractions of its phases sum to 1."""
+    shares: dict[str, float]
+    """Of the languages drawn in it; they sum to 1."""
+
+
+def mixture(
+    num_blocks: Mapping[str, int], settings: Train, num_draws: int, *, codes: Sequence[str] | None = None
+) -> list[Phase]:
+    """The phases of a training.
+
+    Args:
+        num_blocks: Blocks there are of each language of the run.
+        settings: Sampling, temperatures and who enters when.
+        num_draws: Blocks drawn in a training over all languages; `unimax` caps epochs by it.
+        codes: Languages of this training; None: all. Each comes as often as in the whole, in proportion.
+
+    Raises:
+        BadInput: If `enters` names a language that is not there, or leaves none for the beginning.
+    """
+    mine = list(num_blocks) if codes is None else list(codes)
+    if settings.sampling == "unimax":
+        shares = unimax_shares(num_blocks, num_draws, settings.max_epochs)
+        mass = sum(shares[code] for code in mine)
+        return [Phase(1.0, {code: shares[code] / mass for code in mine})]
+    enters = _entries(num_blocks, settings)
+    borders = sorted({0.0, 1.0, *enters.values(), *_annealing_borders(settings)})
+    phases = []
+    for begin, end in pairwise(borders):
+        present = [code for code in num_blocks if enters.get(code, 0.0) <= begin]
+        temperature = _temperature(settings, (begin + end) / 2)
+        whole = sampling_shares({code: num_blocks[code] for code in present}, temperature)
+        own = {code: num_blocks[code] for code in mine if code in present}
+        if own:
+            mass = sum(whole[code] for code in own)
+            phases.append(Phase((end - begin) * mass, sampling_shares(own, temperature)))
+    total = sum(phase.fraction for phase in phases)
+    return [Phase(phase.fraction / total, phase.shares) for phase in phases]
+
+
+def mean_shares(phases: list[Phase]) -> dict[str, float]:
+    """Share of each language over all phases."""
+    means: dict[str, float] = {}
+    for phase in phases:
+        for code, share in phase.shares.items():
+            means[code] = means.get(code, 0.0) + phase.fraction * share
+    return means
+
+
+def phase_counts(phases: list[Phase], num_draws: int) -> list[dict[str, int]]:
+    """Blocks of each language in each phase; together `num_draws`."""
+    lengths = apportion(num_draws, {str(index): phase.fraction for index, phase in enumerate(phases)})
+    return [apportion(lengths[str(index)], phase.shares) for index, phase in enumerate(phases)]
+
+
+def unimax_shares(num_blocks: Mapping[str, int], num_draws: int, max_epochs: float) -> dict[str, float]:
+    """Even shares, but no language read more than `max_epochs` times (UniMax: Chung et al. 2023, algorithm 1).
+
+    From the smallest language on, each takes an equal part of what is left, or all it may; the rest goes to the larger
+    ones. Where all of them together hold too little, the shares are by size.
+    """
+    shares, left = dict[str, float](), float(num_draws)
+    by_size = sorted(num_blocks, key=lambda code: (num_blocks[code], code))
+    for index, code in enumerate(by_size):
+        shares[code] = min(left / (len(by_size) - index), max_epochs * num_blocks[code])
+        left -= shares[code]
+    total = sum(shares.values())
+    return {code: shares[code] / total for code in num_blocks}
+
+
+def _entries(num_blocks: Mapping[str, int], settings: Train) -> dict[str, float]:
+    entries = {}
+    for language, share in settings.enters.items():
+        code = match(language, num_blocks)
+        if code is None:
+            raise BadInput(f"[train] enters: no text for '{language}'. There is: {', '.join(sorted(num_blocks))}.")
+        entries[code] = share
+    if num_blocks and all(entries.get(code, 0.0) > 0 for code in num_blocks):
+        raise BadInput("[train] enters: every language comes later, so none is there at the beginning.")
+    return entries
+
+
+def _annealing_borders(settings: Train) -> list[float]:
+    if settings.final_sampling_temperature is None:
+        return []
+    return np.linspace(0, 1, _ANNEALING_PIECES + 1).tolist()
+
+
+def _temperature(settings: Train, done: float) -> float:
+    begin, end = settings.sampling_temperature, settings.final_sampling_temperature
+    if end is None:
+        return begin
+    return 1 / ((1 - done) / begin + done / end)

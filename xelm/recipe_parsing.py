@@ -1,0 +1,91 @@
+"""Reading nested tables into frozen dataclasses: unknown keys and wrong values are named, near ones suggested."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from clustering.errors import BadInput
+
+
+def check(condition: bool, message: str) -> None:
+    """Stop with a message unless a condition holds.
+
+    Raises:
+        BadInput: With that message.
+    """
+    if not condition:
+        raise BadInput(message)
+
+
+def override(table: dict[str, Any], text: str) -> None:
+    """Put `section.key=value` into a nested table, in place; the value is TOML, or else a bare string."""
+    key, sign, value = text.partition("=")
+    check(bool(sign and key.strip()), f"--set {text}: write section.key=value, for example --set train.seed=1.")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        table = table.setdefault(section, {})
+        check(isinstance(table, dict), f"--set {text}: '{section}' is a value, not a section.")
+    try:
+        table[last] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        table[last] = value
+
+
+def build(kind: Any, table: Any, where: str = "") -> Any:
+    """Make a dataclass of a table, its sections too.
+
+    Args:
+        kind: The dataclass.
+        table: Its keys.
+        where: The section's name, for messages.
+
+    Raises:
+        BadInput: For unknown or missing keys and values of the wrong type or range.
+    """
+    check(isinstance(table, dict), f"[{where}] must be a table of keys, found {table!r}.")
+    hints = get_type_hints(kind)
+    known = [item.name for item in dataclasses.fields(kind)]
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}."
+            raise BadInput(f"unknown key '{key}' in {f'[{where}]' if where else 'the recipe'}: {hint}")
+    values = {key: _value(hints[key], value, f"{where}.{key}".lstrip(".")) for key, value in table.items()}
+    for item in dataclasses.fields(kind):
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if required and item.name not in values:
+            raise BadInput(
+                f"[{where}] lacks the key '{item.name}'." if where else f"the section [{item.name}] is missing."
+            )
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    options = get_args(hint)
+    if get_origin(hint) is Literal:
+        if value not in options:
+            near = difflib.get_close_matches(str(value), options, n=1)
+            raise BadInput(f"{where} = {value!r}: choose {' or '.join(options)}{f' ({near[0]}?)' if near else ''}.")
+        return value
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, where)
+    if get_origin(hint) is tuple:
+        of = {str: "strings", float: "numbers"}[options[0]]
+        try:
+            check(isinstance(value, list | tuple), "")
+            return tuple(_value(options[0], item, where) for item in value)
+        except BadInput:
+            raise BadInput(f"{where} = {value!r}: a list of {of} is expected.") from None
+    if get_origin(hint) is dict:
+        check(isinstance(value, dict), f"{where} = {value!r}: a table of keys is expected.")
+        return {key: _value(options[1], item, f"{where}.{key}") for key, item in value.items()}
+    if options:  # X | None
+        return None if value is None else _value(next(o for o in options if o is not type(None)), value, where)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    wrong_bool = isinstance(value, bool) and hint is not bool
+    check(isinstance(value, hint) and not wrong_bool, f"{where} = {value!r}: expected {hint.__name__}.")
+    return value

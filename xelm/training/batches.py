@@ -1,0 +1,36 @@
+"""The blocks of one optimizer step, cut over processes and into passes that fit the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from xelm.corpus.blocks import Blocks
+from xelm.corpus.draw import DrawOrder
+
+
+def draws_of_step(
+    step: int, batch_size: int, micro_batch_size: int | None, process: int, num_processes: int
+) -> Iterator[np.ndarray]:
+    """Indices into the draw order, a micro-batch at a time, that one process reads in a step."""
+    mine = np.arange(step * batch_size, (step + 1) * batch_size)[process::num_processes]
+    micro = micro_batch_size or len(mine)
+    for begin in range(0, len(mine), micro):
+        yield mine[begin : begin + micro]
+
+
+def gather(order: DrawOrder, blocks: Mapping[str, Blocks], draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The blocks of some draws: token and position ids, each (draws, tokens of a block)."""
+    shape = (len(draws), sequence_length(blocks))
+    input_ids, position_ids = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
+    language, block = order.language[draws], order.block[draws]
+    for index in np.unique(language):
+        rows = language == index
+        input_ids[rows], position_ids[rows] = blocks[order.languages[index]].take(block[rows])
+    return input_ids, position_ids
+
+
+def sequence_length(blocks: Mapping[str, Blocks]) -> int:
+    """Tokens of a block; all languages have the same."""
+    return next(iter(blocks.values())).sequence_length
