@@ -144,8 +144,8 @@ class RoutedLM:
         """
         if self.experts.objective == "masked":
             raise BadInput(
-                f"{self.experts.path}: its experts are masked models. They fill gaps in text, so this run can be routed "
-                "and evaluated but neither generates nor scores; load an expert for transformers' fill-mask pipeline."
+                f"{self.experts.path}: its experts are masked models. They fill gaps in text, so this run can be "
+                "routed and evaluated but neither generates nor scores; load an expert as transformers' fill-mask."
             )
         with self._opening:
             if self._opened is None:
