@@ -29,6 +29,7 @@ from xelm.donor import DonorChoice, choose_donor
 from xelm.experts import ExpertSet
 from xelm.growing import heldout_lines, keep_first, put_language, put_model, seal, take_language, take_model
 from xelm.ledger import Snapshot, changes
+from xelm.log_probs import forget_stale
 from xelm.manifest import Manifest, ModelEntry, verify
 from xelm.recipe import Recipe
 from xelm.stages import make_model
@@ -90,7 +91,7 @@ def add_language(
         )
         with _traceless(folder, code):
             _add(experts, addition)
-    return ExpertSet.load(folder)
+    return _loaded(folder)
 
 
 def remove_language(run: str | Path, language: str) -> ExpertSet:
@@ -115,7 +116,7 @@ def remove_language(run: str | Path, language: str) -> ExpertSet:
             take_model(shadow, ledger[position]["expert"])
             take_language(shadow, code)
         _forget(folder, code)
-    return ExpertSet.load(folder)
+    return _loaded(folder)
 
 
 def _local(run: str | Path) -> Path:
@@ -123,6 +124,12 @@ def _local(run: str | Path) -> Path:
     if not folder.is_dir():
         raise BadInput(f"{run}: no such run directory. A run on the hub cannot be changed in place: download it first.")
     return ExpertSet.load(folder).path
+
+
+def _loaded(folder: Path) -> ExpertSet:
+    experts = ExpertSet.load(folder)
+    forget_stale(experts)
+    return experts
 
 
 def _whole_run(folder: Path) -> ExpertSet:
@@ -149,7 +156,8 @@ def _traceless(run: Path, code: str) -> Iterator[None]:
 def _forget(run: Path, code: str) -> None:
     _clear_work(run, code)
     for folder in (run / "cache").glob(f"{code}-*"):
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder)
+    forget_stale(ExpertSet.load(run))
     _log_file(run, code).unlink(missing_ok=True)
 
 

@@ -15,6 +15,7 @@ from clustering.errors import BadInput
 from clustering.files import read_json, write_json
 from xelm.corpus.sources import find_sources
 from xelm.experts import DENSE, Document, ExpertSet
+from xelm.log_probs import SPLITS, heldout_log_probs, measure
 from xelm.manifest import fingerprint
 from xelm.tables import order_models
 
@@ -78,13 +79,15 @@ def _documents(experts: ExpertSet, data: str) -> Iterable[Document]:
 def _table(experts: ExpertSet, documents: list[Document], split: str, policies: Sequence[str]) -> dict[str, Any]:
     from tqdm import tqdm
 
-    from router.scoring import encode
-    from router.token_scores import token_log_probs
-
-    sequences = encode([document.text for document in documents], experts.tokenizer())
+    if experts.objective == "masked":  # which has no text before a token to follow
+        policies = [policy for policy in policies if policy != "bayes"]
     log_probs: dict[str, list[np.ndarray]] = {}
     for name in tqdm(order_models(experts.models), desc=f"evaluate ({split})", unit="model"):
-        log_probs[name] = token_log_probs(experts.load_model(name), sequences)
+        log_probs[name] = (
+            heldout_log_probs(experts, name, split)
+            if split in SPLITS
+            else measure(experts, experts.load_model(name), documents)
+        )
     result: dict[str, Any] = {
         "split": split,
         "owners": {code: experts.plan.cluster_of(code) for code in experts.languages},
@@ -93,7 +96,7 @@ def _table(experts: ExpertSet, documents: list[Document], split: str, policies: 
     }
     if policies:
         _add_routed(result, experts, documents, policies, log_probs)
-    result["summary"] = _summary(result)
+    result["summary"] = _summary(result, experts.manifest.dense.languages if experts.manifest.dense else [])
     return result
 
 
@@ -130,7 +133,7 @@ def _cells(documents: list[Document], log_probs: Sequence[np.ndarray]) -> dict[s
     sums: dict[str, dict[str, float]] = {}
     for document, log_probs_T in zip(documents, log_probs, strict=True):
         cell = sums.setdefault(document.language, {"nats": 0.0, "tokens": 0, "bytes": 0, "documents": 0})
-        cell["nats"] -= float(log_probs_T.sum())
+        cell["nats"] -= float(log_probs_T.sum(dtype=np.float64))
         cell["tokens"] += len(log_probs_T)
         cell["bytes"] += len(document.text.encode())
         cell["documents"] += 1
@@ -141,11 +144,13 @@ def _cells(documents: list[Document], log_probs: Sequence[np.ndarray]) -> dict[s
     return sums
 
 
-def _summary(result: dict[str, Any]) -> dict[str, Any]:
+def _summary(result: dict[str, Any], dense_languages: Sequence[str]) -> dict[str, Any]:
+    """Wins and gains over dense, for the languages that it was trained on too (one added later is no fair win)."""
     dense, routed = result["models"].get(DENSE), result["routed"].get("top1")
-    if dense is None or routed is None:
+    compared = [code for code in routed or {} if code in dense_languages]
+    if dense is None or routed is None or not compared:
         return {"languages": len(result["owners"])}
-    gain = {code: 100 * (1 - routed[code]["bits_per_byte"] / dense[code]["bits_per_byte"]) for code in routed}
+    gain = {code: 100 * (1 - routed[code]["bits_per_byte"] / dense[code]["bits_per_byte"]) for code in compared}
     return {
         "languages": len(gain),
         "wins": sum(value > 0 for value in gain.values()),

@@ -38,6 +38,9 @@ def edited(run: Path) -> Iterator[Path]:
     for name in (*kept_files(run), FILE_NAME):
         (shadow / name).parent.mkdir(parents=True, exist_ok=True)
         _link(run / name, shadow / name)
+    # What is measured while the change is made may be kept: the cache is no part of the run.
+    (run / "cache").mkdir(exist_ok=True)
+    (shadow / "cache").symlink_to(Path("..") / ".." / "cache")
     try:
         yield shadow
         _write_journal(run, shadow)
