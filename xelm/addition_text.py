@@ -69,9 +69,9 @@ def _losses(line: dict[str, Any]) -> str:
 
 def _routes(line: dict[str, Any]) -> str:
     code, right = line["language"], line["routes"]["right"]
+    parts = [f"{100 * right[code]['after']:.1f} % of the new language"] if code in right else []
     others = [cell for other, cell in right.items() if other != code]
-    if not right or not others:
-        return ""
-    before, after = (100 * sum(cell[when] for cell in others) / len(others) for when in ("before", "after"))
-    own = f"{100 * right[code]['after']:.1f} % of the new language" if code in right else "none of the new language"
-    return f"held-out sentences read as their language: {own}; of the others {before:.2f} % before, {after:.2f} % after"
+    if others:
+        before, after = (100 * sum(cell[when] for cell in others) / len(others) for when in ("before", "after"))
+        parts.append(f"{after:.2f} % of the others ({before:.2f} % before)")
+    return f"held-out sentences read as their language: {', '.join(parts)}" if parts else ""

@@ -15,6 +15,8 @@ from xelm.experts import ExpertSet
 
 _SAMPLE_BYTES = 20_000
 _LONGEST_CHARACTER_BYTES = 4
+_BLIND_BITS = 8.0
+"""Bits per byte of a model that knows nothing: from there on a greater loss is no greater distance."""
 logger = logging.getLogger(__name__)
 
 
@@ -33,6 +35,11 @@ class DonorCandidate:
     """The same of the tokenizer's subwords; None for a tokenizer of single bytes."""
     bits_per_byte: float
     """Its loss on a sample of the new text, before any training."""
+
+    @property
+    def types_shared(self) -> float | None:
+        """The overlap that counts: of subwords, or of words where the tokenizer has no subwords to compare."""
+        return self.overlap if self.subword_overlap is None else self.subword_overlap
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,9 @@ def choose_donor(
     """Choose the model to branch from.
 
     `auto` takes the expert of least loss on the new text: loss is measured on the text itself, where typology and
-    overlap guess (experiments/new_language compares the three). Where these point elsewhere, the reason says so.
+    overlap guess (experiments/new_language compares the three). Only where every expert does worse than guessing bytes
+    blindly, as with a script that none has seen, loss tells how sure they are of other languages and not who is near:
+    then typology decides, then overlap. Where the signals disagree, the reason says so.
 
     Args:
         experts: A finished run.
@@ -73,14 +82,60 @@ def choose_donor(
     """
     candidates = weigh_candidates(experts, language, texts, profiles)
     own = [c for c in candidates if c.name in experts.names]
-    best = min(own, key=lambda c: (c.bits_per_byte, c.name))
-    chosen = best if wanted == "auto" else next(c for c in candidates if c.name == wanted)
-    reason = [f"{chosen.name} was asked for."] if wanted != "auto" else []
-    verb = "has" if chosen is best else "would be chosen by loss: it has"
-    reason.append(f"{best.name} {verb} the least loss of all experts on the new text ({best.bits_per_byte:.3f} bits).")
-    reason.append(_word_of_typology(own, best, language))
-    reason.append(_word_of_overlap(own, best))
-    return DonorChoice(chosen.name, " ".join(reason), candidates)
+    signals = _Signals.of(own)
+    name, why = signals.decide() if wanted == "auto" else (wanted, f"{wanted} was asked for.")
+    reason = [why, *signals.told_apart(name, language)]
+    shared = min((c for c in candidates if c not in own), key=lambda c: c.bits_per_byte)
+    if wanted == "auto" and shared.bits_per_byte < signals.by_loss.bits_per_byte:
+        reason.append(f"Of all models {shared.name} has less loss still ({shared.bits_per_byte:.3f}).")
+    return DonorChoice(name, " ".join(reason), candidates)
+
+
+@dataclass(frozen=True)
+class _Signals:
+    """The expert that each signal points to; None where a signal says nothing."""
+
+    by_loss: DonorCandidate
+    by_typology: DonorCandidate | None
+    by_overlap: DonorCandidate | None
+
+    @classmethod
+    def of(cls, own: Sequence[DonorCandidate]) -> _Signals:
+        known = [c for c in own if c.distance is not None]
+        sharing = [c for c in own if c.types_shared]
+        return cls(
+            by_loss=min(own, key=lambda c: (c.bits_per_byte, c.name)),
+            by_typology=min(known, key=lambda c: (c.distance, c.name), default=None),
+            by_overlap=max(sharing, key=lambda c: (c.types_shared or 0.0, c.name), default=None),
+        )
+
+    def decide(self) -> tuple[str, str]:
+        """The donor, and why in a sentence."""
+        loss = self.by_loss.bits_per_byte
+        if loss < _BLIND_BITS:
+            name = self.by_loss.name
+            return name, f"{name} has the least loss of all experts on the new text ({loss:.3f} bits per byte)."
+        blind = f"no expert reads the text better than blind guessing would ({loss:.1f} bits per byte at best)"
+        for other, signal in ((self.by_typology, "typology"), (self.by_overlap, "overlap")):
+            if other is not None:
+                return other.name, f"{other.name} is nearest by {signal}; {blind}, so loss does not decide."
+        return self.by_loss.name, f"{self.by_loss.name} has the least loss, though {blind}: nothing else is known."
+
+    def told_apart(self, chosen: str, language: str) -> list[str]:
+        """What each signal says of the choice."""
+        told = [] if self.by_loss.name == chosen else [f"Loss points to {self.by_loss.name}."]
+        if self.by_typology is None:
+            told.append(f"Typology says nothing: URIEL does not know {name_of(language)}.")
+        else:
+            near = f"nearest: {name_of(self.by_typology.nearest or '')}"
+            agrees = self.by_typology.name == chosen
+            told.append(f"Typology {'agrees' if agrees else f'points to {self.by_typology.name}'} ({near}).")
+        if self.by_overlap is None:
+            told.append("It shares no words with any expert's languages.")
+        else:
+            agrees = self.by_overlap.name == chosen
+            told.append(f"Overlap {'agrees' if agrees else f'points to {self.by_overlap.name}'}.")
+        return told
 
 
 def weigh_candidates(
@@ -103,25 +158,6 @@ def weigh_candidates(
             )
         )
     return candidates
-
-
-def _word_of_typology(own: list[DonorCandidate], best: DonorCandidate, language: str) -> str:
-    known = [c for c in own if c.distance is not None]
-    if not known:
-        return f"Typology says nothing: URIEL does not know {name_of(language)}."
-    nearest = min(known, key=lambda c: (c.distance, c.name))
-    if nearest.name == best.name:
-        return f"Typology agrees (nearest: {name_of(nearest.nearest or '')})."
-    return f"Typology points to {nearest.name} instead (nearest: {name_of(nearest.nearest or '')})."
-
-
-def _word_of_overlap(own: list[DonorCandidate], best: DonorCandidate) -> str:
-    # Words decide where the tokenizer has no subwords to compare.
-    shared = {c.name: c.overlap if c.subword_overlap is None else c.subword_overlap for c in own}
-    if not any(shared.values()):
-        return "It shares no words with any expert's languages."
-    most = max(own, key=lambda c: (shared[c.name] or 0.0, c.name)).name
-    return "So does overlap." if most == best.name else f"Overlap points to {most}."
 
 
 def _best_overlap(language: str, codes: Sequence[str], types: Mapping[str, Mapping[str, int]]) -> float | None:

@@ -72,8 +72,8 @@ def _warnings(name: str, own: TokenizerFit, others: list[TokenizerFit]) -> list[
     usual = statistics.median(fit.tokens_per_byte for fit in others) if others else own.tokens_per_byte
     if own.tokens_per_byte > _MANY_TOKENS * usual:
         warnings.append(
-            f"{name} takes {own.tokens_per_byte:.2f} tokens a byte where the run's languages take {usual:.2f}: the same "
-            f"budget reads {own.tokens_per_byte / usual:.1f} times less text, and a prompt holds less of it."
+            f"{name} takes {own.tokens_per_byte:.2f} tokens a byte where the run's languages take {usual:.2f}: the "
+            f"same budget reads {own.tokens_per_byte / usual:.1f} times less text, and a prompt holds less of it."
         )
     worst = max((fit.fallback_share for fit in others), default=own.fallback_share)
     if own.fallback_share > worst + _MANY_PIECES:
