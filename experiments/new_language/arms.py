@@ -1,0 +1,137 @@
+"""One arm of the experiment: a start, a text, the same number of tokens for all, and the curve on held-out text."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from router.scoring import encode
+from router.token_scores import token_log_probs
+from xelm import ExpertSet, Recipe
+from xelm.corpus.blocks import Blocks
+from xelm.corpus.draw import draw_order
+from xelm.corpus.sources import Source
+from xelm.corpus.store import TokenStore, build_store
+from xelm.growing import heldout_lines
+from xelm.models.base import new_model
+from xelm.training.loop import Stage, train_stage
+
+SCRATCH = "scratch"
+CURVE_POINTS = 8
+CURVE_BYTES = 12_000
+
+
+@dataclass(frozen=True)
+class Text:
+    """A new language's text at one size."""
+
+    code: str
+    size: str
+    """`50 KB`, `200 KB` or `all`."""
+    store: TokenStore
+    valid: list[str]
+    test: list[str]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one training came to."""
+
+    language: str
+    start: str
+    size: str
+    tokens: int
+    bytes: int
+    """Of training text, read once or many times."""
+    bits_per_byte: float
+    """On the test split, after training."""
+    curve: list[tuple[int, float]]
+    """(tokens, bits per byte on a part of the valid split); the first point is before any training."""
+    seconds: float
+
+
+def read_text(file: Path, code: str, num_bytes: int | None, work: Path, experts: ExpertSet) -> Text:
+    """A language's text with at most `num_bytes` of its training split, tokenised under `work`."""
+    recipe, tokenizer = Recipe.from_dict(experts.manifest.recipe), experts.tokenizer()
+    size = f"{num_bytes // 1000} KB" if num_bytes else "all"
+    part = work / f"{code}-{size.replace(' ', '')}.jsonl"
+    if not part.exists():
+        _write_part(Source(code, (file,)), num_bytes or 10**12, part)
+    store = build_store(part.with_suffix(""), Source(code, (part,)), recipe.data, tokenizer, vocab_size=len(tokenizer))
+    rows = heldout_lines(store.heldout_file)
+    valid, test = ([row["text"] for row in rows if row["split"] == split] for split in ("valid", "test"))
+    return Text(code, size, store, valid, test)
+
+
+def _write_part(source: Source, num_bytes: int, part: Path) -> None:
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("w", encoding="utf-8") as out:
+        for row in source.rows("text"):
+            text = row.text
+            if row.split == "train":
+                if num_bytes <= 0:
+                    continue
+                text = text.encode()[:num_bytes].decode("utf-8", errors="ignore")
+                num_bytes -= len(text.encode())
+            out.write(json.dumps({"text": text, "split": row.split, "id": row.id}, ensure_ascii=False) + "\n")
+
+
+def run_arm(experts: ExpertSet, text: Text, start: str, tokens: int, work: Path) -> Arm:
+    """Train from one start on one text: the run's own settings, the same blocks in the same order for every start."""
+    recipe = Recipe.from_dict(experts.manifest.recipe)
+    settings, length = recipe.train, recipe.train.sequence_length or 256
+    if start == SCRATCH:
+        # A new model needs the rate that the run's base was trained at.
+        settings = dataclasses.replace(settings, learning_rate=recipe.base.new.learning_rate)
+        model = new_model(recipe.base.new, experts.tokenizer(), settings.seed)
+    else:
+        model = experts.load_model(start)
+    steps = round(tokens / (settings.batch_size * length))
+    blocks = {text.code: Blocks(text.store, length)}
+    order = draw_order(
+        {text.code: len(blocks[text.code])},
+        {text.code: 1.0},
+        steps * settings.batch_size,
+        seed=settings.seed,
+        name=f"add-{text.code}",
+    )
+    stage = Stage(start, order, blocks, settings.learning_rate, settings, work / "checkpoints")
+    measure = _measure(model, text.valid, experts)
+    curve = [(0, measure())]
+    started_s = time.perf_counter()
+    train_stage(model, stage, _curve_logger(curve, measure, model, steps))
+    elapsed_s = time.perf_counter() - started_s
+    bits = bits_per_byte(model, text.test, experts)
+    total = steps * settings.batch_size * length
+    return Arm(text.code, start, text.size, total, text.store.counts.bytes, bits, curve, round(elapsed_s, 1))
+
+
+def bits_per_byte(model: Any, texts: list[str], experts: ExpertSet) -> float:
+    """Of a model on texts."""
+    nats = -sum(float(rows.sum()) for rows in token_log_probs(model, encode(texts, experts.tokenizer())))
+    return nats / math.log(2) / sum(len(text.encode()) for text in texts)
+
+
+def _measure(model: Any, valid: list[str], experts: ExpertSet) -> Callable[[], float]:
+    part = "\n".join(valid).encode()[:CURVE_BYTES].decode("utf-8", errors="ignore")
+    return lambda: bits_per_byte(model, [part], experts)
+
+
+def _curve_logger(
+    curve: list[tuple[int, float]], measure: Callable[[], float], model: Any, steps: int
+) -> Callable[[dict[str, Any]], None]:
+    every = max(1, steps // CURVE_POINTS)
+
+    def log(point: dict[str, Any]) -> None:
+        if point["step"] % every == 0 or point["step"] == steps:
+            model.eval()
+            curve.append((int(point["tokens"]), measure()))
+            model.train()
+
+    return log

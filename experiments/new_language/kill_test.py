@@ -1,0 +1,99 @@
+"""SIGKILL at random moments during `xelm add`: afterwards the run has the language whole or not at all.
+
+    OMP_NUM_THREADS=1 python -m experiments.new_language.kill_test
+
+Trains a tiny run of three starter-corpus languages, then kills one addition after another. Each time the run must
+verify, hold the language with its expert or be what it was to the byte, and take the same addition again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+import xelm
+from clustering.files import sha256_of
+from xelm.manifest import kept_files
+
+STARTER = Path(xelm.__file__).parent / "starter"
+NEW = "por"
+RECIPE = {
+    "base": {
+        "new": {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "context_length": 64, "tokens": 20_000},
+    },
+    "data": {"path": str(STARTER), "languages": ["spa", "deu", "rus"], "heldout_bytes": 2_000},
+    "clusters": {"k": 2},
+    "train": {"tokens": 20_000, "batch_size": 4, "checkpoint_every_steps": 5},
+}
+
+
+def main() -> None:
+    """Kill, check, and print how often the run was right."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0, help="Of the moments.")
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        first = xelm.train(xelm.Recipe.from_dict(RECIPE), out=Path(folder) / "first").path
+        undisturbed = Path(shutil.copytree(first, Path(folder) / "undisturbed"))
+        working_s = _add(undisturbed, lambda: False)
+        click.echo(f"an addition works for {working_s:.1f} s once it has begun")
+        whole = [_one(first, undisturbed, Path(folder), rng.uniform(0, working_s)) for _ in range(options.kills)]
+    click.echo(f"{sum(whole)} of {len(whole)} whole")
+    sys.exit(0 if all(whole) else 1)
+
+
+def _one(first: Path, undisturbed: Path, folder: Path, moment_s: float) -> bool:
+    """Kill one addition `moment_s` after it began; whether the run is whole, and completes."""
+    run = Path(shutil.copytree(first, folder / "killed"))
+    started_s: list[float] = []
+
+    def due() -> bool:
+        started_s[:] = started_s or [time.monotonic()]
+        return time.monotonic() - started_s[0] > moment_s
+
+    _add(run, due)
+    there = sorted(p.name for p in (run / "work").glob("*")) if (run / "work").is_dir() else []
+    experts = xelm.ExpertSet.load(run)
+    has_it = NEW in experts.languages
+    right = experts.verify() == [] and _kept(run) == _kept(undisturbed if has_it else first)
+    if not has_it:
+        _add(run, lambda: False)
+        right &= _kept(run) == _kept(undisturbed)
+    state = "has the language" if has_it else "is as before"
+    click.echo(f"killed after {moment_s:.2f} s (at work: {', '.join(there) or 'nothing'}): the run {state}: {right}")
+    shutil.rmtree(run)
+    return right
+
+
+def _add(run: Path, due: Callable[[], bool]) -> float:
+    """`xelm add` in a process of its own, killed when `due` says so; the seconds from its first sign of work on."""
+    command = [sys.executable, "-m", "xelm", "add", NEW, "--data", str(STARTER / f"{NEW}.jsonl"), "--run", str(run)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list((run / "cache").glob(f"*{NEW}-*")):
+        time.sleep(0.01)
+    began_s = time.monotonic()
+    while process.poll() is None:
+        if due():
+            process.send_signal(signal.SIGKILL)
+        time.sleep(0.005)
+    return time.monotonic() - began_s
+
+
+def _kept(run: Path) -> dict[str, str]:
+    return {name: sha256_of(run / name) for name in (*kept_files(run), "xelm.json")}
+
+
+if __name__ == "__main__":
+    main()
