@@ -139,6 +139,7 @@ def test_boundaries_fall_back_to_what_a_tokenizer_has() -> None:
     class Tokens:
         bos_token_id: int | None
         eos_token_id: int | None
+        cls_token_id = sep_token_id = None
 
         def __init__(self, bos: int | None, eos: int | None):
             self.bos_token_id, self.eos_token_id = bos, eos
