@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.codes import name_of
@@ -17,7 +18,7 @@ from xelm.experts import BASE, ExpertSet
 from xelm.manifest import ModelEntry, fingerprint
 from xelm.models import base as base_models
 from xelm.models.expert import as_expert
-from xelm.recipe import Base, Expert, Recipe
+from xelm.recipe import Base, Expert, Recipe, Train
 from xelm.stages import Making
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
         fingerprint=fingerprint(name, *inputs),
     )
     work = experts.path / "work" / f"{addition.name}-{str(entry.fingerprint)[:12]}"
-    stage = _stage(addition.name, {c: Blocks(s, length) for c, s in stores.items()}, shares, steps, settings, work)
+    stage = _stage(addition, {c: Blocks(s, length) for c, s in stores.items()}, shares, steps, settings, work)
+    if settings.objective == "masked":
+        stage = dataclasses.replace(stage, objective=_masked(experts, settings, addition.name))
     epochs = stage.num_steps * settings.batch_size * shares[addition.language] / len(stage.blocks[addition.language])
     if epochs > _MOST_EPOCHS:
         logger.warning("%s: its text is read %.0f times; expect overfitting.", addition.language, epochs)
@@ -69,13 +72,19 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
 
 
 def _stage(
-    name: str, blocks: dict[str, Blocks], shares: dict[str, float], steps: int, settings: Any, work: Any
+    addition: Addition, blocks: dict[str, Blocks], shares: dict[str, float], steps: int, settings: Train, work: Path
 ) -> Stage:
     from xelm.training.loop import Stage
 
     num_blocks = {code: len(b) for code, b in blocks.items()}
-    order = draw_order(num_blocks, shares, steps * settings.batch_size, seed=settings.seed, name=name)
-    return Stage(name, order, blocks, settings.learning_rate, settings, work / "checkpoints")
+    order = draw_order(num_blocks, shares, steps * settings.batch_size, seed=settings.seed, name=addition.name)
+    return Stage(addition.name, order, blocks, settings.learning_rate, settings, work / "checkpoints")
+
+
+def _masked(experts: ExpertSet, settings: Train, name: str) -> Any:
+    from xelm.training.objectives import Masked
+
+    return Masked.of(experts.tokenizer(), settings.mask_rates, seed=settings.seed, name=name)
 
 
 def _kind_of(experts: ExpertSet, donor: str) -> Expert:

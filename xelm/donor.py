@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from clustering.codes import name_of
 from clustering.errors import BadInput
 from clustering.profiles import Profile, overlap
-from xelm.experts import ExpertSet
+from xelm.experts import Document, ExpertSet
+from xelm.log_probs import measure
 
 _SAMPLE_BYTES = 20_000
 _LONGEST_CHARACTER_BYTES = 4
@@ -142,7 +145,7 @@ def weigh_candidates(
     experts: ExpertSet, language: str, texts: Sequence[str], profiles: Mapping[str, Profile]
 ) -> list[DonorCandidate]:
     """The three signals of every model of the run; arguments as for `choose_donor`."""
-    distances, losses = _distances(language, experts.languages), _losses(experts, texts)
+    distances, losses = _distances(language, experts.languages), _losses(experts, language, texts)
     candidates = []
     for name in experts.models:
         codes = experts.plan.clusters.get(name, [])
@@ -173,16 +176,14 @@ def _subwords(profiles: Mapping[str, Profile]) -> dict[str, dict[str, int]]:
     return {code: profile.subwords for code, profile in profiles.items()}
 
 
-def _losses(experts: ExpertSet, texts: Sequence[str]) -> dict[str, float]:
+def _losses(experts: ExpertSet, language: str, texts: Sequence[str]) -> dict[str, float]:
     """Bits per byte of every model on a sample of the texts."""
-    from router.scoring import encode
-    from router.token_scores import token_log_probs
-
-    sample = _sample(texts)
-    sequences, num_bytes = encode(sample, experts.tokenizer()), sum(len(text.encode()) for text in sample)
+    sample = [Document(language, text) for text in _sample(texts)]
+    num_bytes = sum(len(document.text.encode()) for document in sample)
     losses = {}
     for name in experts.models:
-        nats = -sum(float(log_probs_T.sum()) for log_probs_T in token_log_probs(experts.load_model(name), sequences))
+        log_probs = measure(experts, experts.load_model(name), sample)
+        nats = -sum(float(log_probs_T.sum(dtype=np.float64)) for log_probs_T in log_probs)
         losses[name] = nats / math.log(2) / num_bytes
     return losses
 

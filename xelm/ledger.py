@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from xelm.experts import ExpertSet
+import numpy as np
+
+from xelm.experts import Document, ExpertSet
+from xelm.log_probs import measure
 
 if TYPE_CHECKING:
     from xelm.routed import RoutedLM
@@ -87,8 +90,7 @@ class Snapshot:
         routed = (experts.result("test") or {}).get("routed", {}).get("top1", {})
         bits = {code: cell["bits_per_byte"] for code, cell in sorted(routed.items())}
         if new not in bits:
-            scores = lm.score(new_texts, policy="top1")
-            bits[new] = sum(s.nats for s in scores) / math.log(2) / max(1, sum(s.bytes for s in scores))
+            bits[new] = _routed_bits(experts, lm, new, new_texts)
         texts: dict[str, list[str]] = {code: [] for code in experts.languages}
         for document in experts.heldout("test"):
             texts[document.language].append(document.text)
@@ -117,6 +119,17 @@ def changes(before: Snapshot, after: Snapshot) -> dict[str, Any]:
             },
         },
     }
+
+
+def _routed_bits(experts: ExpertSet, lm: RoutedLM, code: str, texts: Sequence[str]) -> float:
+    """Bits per byte of texts, each read by the model of most weight."""
+    best_B = lm.weights(texts, "top1").argmax(axis=1)
+    nats = 0.0
+    for column in sorted(set(best_B.tolist())):
+        documents = [Document(code, text) for text, best in zip(texts, best_B, strict=True) if best == column]
+        log_probs = measure(experts, experts.load_model(lm.names[column]), documents)
+        nats -= sum(float(log_probs_T.sum(dtype=np.float64)) for log_probs_T in log_probs)
+    return nats / math.log(2) / max(1, sum(len(text.encode()) for text in texts))
 
 
 def _counted(names: Sequence[str]) -> dict[str, int]:
