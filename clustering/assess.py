@@ -15,12 +15,15 @@ from clustering.measures import Missing, measure, rows_for
 from clustering.pairs import XELM_KIND, xelm_distances
 from clustering.plan import ClusterPlan, Quality
 from clustering.typology import FEATURE_PREFIXES, CoveredCode, typology_code
+from clustering.uriel_plus import kind_within, uriel_plus_coverage, uriel_plus_distances
 
 logger = logging.getLogger(__name__)
 
 
 def measure_kind(languages: Sequence[str], kind: Kind, missing: Missing = "knn") -> Distances:
-    """Distances of any kind that can be measured: those of `distance_matrix`, and the X-ELM authors' own."""
+    """Distances of any kind that can be measured: of `distance_matrix`, URIEL+ (`uriel+`), the X-ELM authors' own."""
+    if features := kind_within(kind):
+        return uriel_plus_distances(languages, features)
     return xelm_distances(languages) if kind == XELM_KIND else distance_matrix(languages, kind, missing)
 
 
@@ -73,6 +76,8 @@ def groups_of(plan: ClusterPlan) -> list[list[int]]:
 
 def coverage_of(languages: Sequence[str], kind: str) -> dict[str, CoveredCode]:
     """Per language the row behind its typology and how many features it really has; {} for other distances."""
+    if features := kind_within(kind):
+        return uriel_plus_coverage(languages, features)
     try:
         kinds = ["syntactic"] if kind == XELM_KIND else [name for name in weights_of(kind) if name in FEATURE_PREFIXES]
     except BadInput:
@@ -97,6 +102,8 @@ def resampler(
     """
     if kind == XELM_KIND:
         return lambda generator: xelm_distances(languages, generator=generator).values
+    if features := kind_within(kind):
+        return lambda generator: uriel_plus_distances(languages, features, generator=generator).values
     try:
         weights = weights_of(kind)
     except BadInput:

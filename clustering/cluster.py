@@ -60,8 +60,9 @@ def cluster_languages(
             clusters), `average`, `complete`, `single`, `pairs` (X-ELM), or `tfidf` (even groups by `texts`).
         balance: `languages`: cluster sizes differ by at most one; `tokens`: near equal training tokens.
         tokens: Training tokens per language, for `balance="tokens"`.
-        distances: A kind to measure (`combined`, `typological`, `syntactic+genetic`, …), weights per kind, or
-            distances that hold at least these languages. None is `combined`, since what helps transfer most is
+        distances: A kind to measure (`combined`, `typological`, `syntactic+genetic`, …; `uriel+` or, say,
+            `uriel+:syntactic` with the extra `urielplus`), weights per kind, or distances that hold at least
+            these languages. None is `combined`, since what helps transfer most is
             family and place beside syntax; for `pairs` it is the authors' own distance.
         missing: What unknown features count as (`clustering.distances`).
         texts: Documents per language to take distances from (`documents.text_distances`) instead of typology.

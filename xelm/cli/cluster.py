@@ -25,7 +25,7 @@ _MOST_DOCUMENTS = 1000
 @click.option("--method", default=None, help="ward (default), average, complete, single, or pairs (X-ELM).")
 @click.option("--balance", type=click.Choice(["languages", "tokens"]), help="Make clusters near equal in size.")
 @click.option("--tokens", multiple=True, metavar="LANG=N", help="Training tokens of a language, for --balance tokens.")
-@click.option("--distance", help="What to measure: combined (default), typological, syntactic+genetic, ...")
+@click.option("--distance", help="What to measure: combined (default), typological, syntactic+genetic, uriel+, ...")
 @click.option("--distances", type=click.Path(path_type=Path), help="Your own matrix or vectors (.csv, .npz) instead.")
 @click.option("--corpus", help="Text of the languages (as [data] path): group by it, with --method tfidf or --model.")
 @click.option("--model", help="Group as this base model sees the languages (hub id or path); needs --corpus.")
