@@ -13,6 +13,7 @@ from xelm.recipe import Recipe
 
 if TYPE_CHECKING:
     from clustering import ClusterPlan
+    from xelm.probe import Speed
 
 _MANY_EPOCHS = 40
 _GIB = 2**30
@@ -45,6 +46,8 @@ class Budget:
     """Weights, gradients, optimizer and a rough figure for activations of one training process."""
     disk_gib: float
     warnings: list[str]
+    speed: Speed | None = None
+    """Measured by a dry run."""
 
     def stages(self) -> list[StageBudget]:
         """Every stage in the order it runs."""
@@ -71,6 +74,8 @@ class Budget:
             f"{self.num_parameters:,} parameters; about {self.memory_gib:.2f} GiB of memory while training, "
             f"{self.disk_gib:.2f} GiB of disk for the run",
         ]
+        if self.speed:
+            lines.append(self.speed.to_text())
         return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])
 
 

@@ -79,9 +79,15 @@ def train(
 
 
 def dry_run(
-    recipe: str | Path | Recipe, out: str | Path, *, overrides: tuple[str, ...] = ()
+    recipe: str | Path | Recipe, out: str | Path, *, overrides: tuple[str, ...] = (), probe: bool = False
 ) -> tuple[ClusterPlan, Budget]:
-    """Read and tokenise everything, share out the budget, train nothing.
+    """Read and tokenise everything, share out the budget, look how the tokenizer serves each language, train nothing.
+
+    Args:
+        recipe: As for `train`.
+        out: As for `train`; the tokenised text stays there.
+        overrides: As for `train`.
+        probe: Also measure a few steps, for the hours that the training will take on a device like this one.
 
     Raises:
         BadInput: As `train` would.
@@ -90,7 +96,14 @@ def dry_run(
     _refuse_other_folder(Path(out))
     with disk_trouble_told(Path(out)), locked(Path(out)):
         workspace = Workspace.prepare(recipe, Path(out))
-    return workspace.plan, workspace.budget
+        budget = dataclasses.replace(
+            workspace.budget, warnings=[*workspace.budget.warnings, *workspace.tokenizer_warnings()]
+        )
+        if probe:
+            from xelm.probe import measure_speed
+
+            budget = dataclasses.replace(budget, speed=measure_speed(workspace))
+    return workspace.plan, budget
 
 
 def _refuse_other_folder(run: Path) -> None:

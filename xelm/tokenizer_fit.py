@@ -12,6 +12,8 @@ from clustering.profiles import Profile
 
 _MANY_TOKENS = 1.5
 """Tokens a byte, against the median of the run's languages, from which text costs noticeably more."""
+_MANY_TOKENS_A_WORD = 2.0
+"""Times the median of the run's languages; their words differ in length, hence the room."""
 _MANY_PIECES = 0.2
 """Share of byte pieces by which a language may exceed the worst of the run before it is told."""
 _MANY_UNKNOWN = 0.001
@@ -65,6 +67,29 @@ def check_tokenizer(language: str, profiles: Mapping[str, Profile]) -> Tokenizer
     fits = {code: TokenizerFit.of(profile) for code, profile in sorted(profiles.items())}
     own = fits.pop(language)
     return TokenizerCheck(own, fits, _warnings(name_of(language), own, list(fits.values())))
+
+
+def badly_served(profiles: Mapping[str, Profile]) -> list[str]:
+    """Say which of a run's languages the tokenizer serves badly, before anything is spent on them.
+
+    Args:
+        profiles: By code, made with the run's tokenizer.
+    """
+    fits = {code: TokenizerFit.of(profile) for code, profile in sorted(profiles.items())}
+    words = {code: fit.tokens_per_word for code, fit in fits.items() if fit.tokens_per_word}
+    usual = statistics.median(words.values()) if words else 0.0
+    warnings = []
+    for code, fit in fits.items():
+        faults = []
+        if words.get(code, 0.0) > _MANY_TOKENS_A_WORD * usual:
+            faults.append(f"{words[code]:.1f} tokens a word (the run's median is {usual:.1f})")
+        if fit.fallback_share > _MANY_PIECES:
+            faults.append(f"{fit.fallback_share:.0%} of its tokens are pieces of a character")
+        if fit.unknown_share > _MANY_UNKNOWN:
+            faults.append(f"{fit.unknown_share:.1%} of its tokens stand for text that cannot be written")
+        if faults:
+            warnings.append(f"the tokenizer serves {name_of(code)} ({code}) badly: {'; '.join(faults)}.")
+    return warnings
 
 
 def _warnings(name: str, own: TokenizerFit, others: list[TokenizerFit]) -> list[str]:

@@ -18,7 +18,7 @@ from xelm.budget import Budget, StageBudget, make_budget
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_phases
 from xelm.corpus.sources import Source, find_sources
-from xelm.corpus.store import TokenStore, build_store, heldout_store, training_texts
+from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_texts, training_texts
 from xelm.experts import BASE, DENSE
 from xelm.manifest import ModelEntry, fingerprint
 from xelm.models import base as base_models
@@ -26,6 +26,7 @@ from xelm.models.expert import as_expert
 from xelm.models.tokenizers import new_tokenizer
 from xelm.recipe import Recipe, Train
 from xelm.stages import Making
+from xelm.tokenizer_fit import badly_served
 from xelm.training.loop import Stage
 from xelm.training.objectives import Causal, Masked, Objective
 from xelm.transaction import recover
@@ -127,6 +128,18 @@ class Workspace:
         base = self.base_making()
         return base if name == BASE else self.trained_making(name, base.entry)
 
+    def tokenizer_warnings(self) -> list[str]:
+        """Which languages the tokenizer serves badly, by their held-out text; single bytes serve all alike."""
+        new = self.recipe.base.new
+        if new and new.tokenizer == "byte":
+            return []
+        from clustering.profiles import profile_texts
+        from xelm.source_profiles import load_tokenizer
+
+        tokenizer = load_tokenizer(self.tokenizer.name_or_path)
+        texts = {code: heldout_texts(store) for code, store in self.stores.items()}
+        return badly_served({code: profile_texts(found, tokenizer) for code, found in texts.items()})
+
     def base_making(self) -> Making:
         """How the base is made: trained anew, or copied from hub or path."""
         recipe, new = self.recipe, self.recipe.base.new
@@ -134,6 +147,8 @@ class Workspace:
         if new is None or self.budget.base is None:
             source = str(recipe.base.model)
             parts = [dataclasses.asdict(recipe.base) | {"model": _portable(source)}, self.config.to_dict()]
+            if recipe.train.objective != "causal":  # another head on the same body
+                parts.append({"objective": recipe.train.objective})
             entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts))
             return Making(self.run / BASE, entry, self._hub_base, None, self.tokenizer)
         parts = [dataclasses.asdict(new), self._weights_settings(), self.fingerprints, self.budget.base.steps]
@@ -152,7 +167,8 @@ class Workspace:
         codes = list(budget.epochs)
         texts = {code: self.fingerprints[code] for code in codes}
         parts: list[Any] = [base.fingerprint, dataclasses.asdict(expert), self._weights_settings(), texts, budget.steps]
-        if len(budget.counts) > 1:  # who comes when hangs on the other languages too
+        if len(budget.counts) > 1 or self.recipe.train.sampling != "temperature":
+            # Who comes how often, and when, hangs on the other languages too.
             parts.append(budget.counts)
         entry = ModelEntry(codes, BASE, kind=expert.kind, fingerprint=fingerprint(name, *parts))
         stage = self._stage(name, budget, self.recipe.train, entry)

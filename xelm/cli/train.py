@@ -20,6 +20,7 @@ import click
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory (default: runs/<name of the recipe>).")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, such as train.seed=1.")
 @click.option("--dry-run", is_flag=True, help="Read everything and print the budget; train nothing.")
+@click.option("--probe/--no-probe", default=True, help="Dry run: measure a few steps, to say how many hours it takes.")
 @click.option("--redo", is_flag=True, help="Make models anew whose recipe, data or parent changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the budget (dry run) or the results as JSON.")
 @click.option("--launcher", type=click.Choice(["local", "slurm"]), default="local", help="This machine, or Slurm jobs.")
@@ -37,6 +38,7 @@ def command(
     out: Path | None,
     overrides: tuple[str, ...],
     dry_run: bool,
+    probe: bool,
     redo: bool,
     as_json: bool,
     **machines: Any,
@@ -48,7 +50,8 @@ def command(
     launch = Launch(**machines)
     if dry_run:
         with tempfile.TemporaryDirectory() as scratch:
-            plan, budget = pipeline.dry_run(recipe, out or Path(scratch) / "run", overrides=overrides)
+            place = out or Path(scratch) / "run"
+            plan, budget = pipeline.dry_run(recipe, place, overrides=overrides, probe=probe)
         click.echo(json.dumps(budget.to_dict()) if as_json else f"{pipeline.clusters_text(plan)}\n{budget.to_text()}")
         return
     run = out or Path("runs") / recipe.stem

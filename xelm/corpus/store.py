@@ -78,11 +78,17 @@ def open_store(folder: Path, code: str) -> TokenStore:
     return TokenStore(code, tokens, np.load(folder / "starts.npy"), LanguageCounts(**info["counts"]), folder / _HELDOUT)
 
 
-def heldout_store(store: TokenStore, split: str, tokenizer: PreTrainedTokenizerBase) -> TokenStore:
-    """The held-out documents of a language as a store in memory."""
+def heldout_texts(store: TokenStore, split: str | None = None) -> list[str]:
+    """The held-out documents of a language, of one split or of both."""
     # Not `splitlines`: a document may hold other line separators.
     rows = [json.loads(line) for line in store.heldout_file.read_text(encoding="utf-8").split("\n") if line]
-    documents = list(_tokenise([row["text"] for row in rows if row["split"] == split], tokenizer)) if rows else []
+    return [row["text"] for row in rows if split in (None, row["split"])]
+
+
+def heldout_store(store: TokenStore, split: str, tokenizer: PreTrainedTokenizerBase) -> TokenStore:
+    """The same of one split as a store in memory."""
+    texts = heldout_texts(store, split)
+    documents = list(_tokenise(texts, tokenizer)) if texts else []
     starts = np.cumsum([0, *map(len, documents)])[:-1]
     tokens = np.array([token for document in documents for token in document], dtype=store.tokens.dtype)
     return TokenStore(store.code, tokens, starts, LanguageCounts(documents=len(documents)), store.heldout_file)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +96,26 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
         BadInput: If the checkpoint there cannot be resumed.
         FloatingPointError: If the loss is no longer a number.
     """
+    training = _begin(model, stage, on_log)
+    for _loss in training.steps():
+        pass
+    training.inner.eval()
+    for tracker in training.accelerator.trackers:
+        tracker.finish()
+    return Trained(
+        training.progress.history,
+        stage.num_steps * stage.tokens_per_step,
+        "attention" if training.isolated else "loss",
+        training.progress.evaluations,
+    )
+
+
+def step_for_step(model: PreTrainedModel, stage: Stage) -> Iterator[float]:
+    """As `train_stage`, yielding the loss after each step; for who wants to look in between."""
+    return _begin(model, stage, lambda point: None).steps()
+
+
+def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any]], None]) -> _Training:
     import torch
 
     accelerator = _accelerator(stage)
@@ -116,17 +136,7 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
     inner = accelerator.unwrap_model(prepared, keep_torch_compile=False)
     progress = load_checkpoint(stage.checkpoints, inner, optimizer) or Progress()
     prepared.train()
-    training = _Training(accelerator, prepared, inner, optimizer, stage, progress, isolated, on_log)
-    training.run()
-    inner.eval()
-    for tracker in accelerator.trackers:
-        tracker.finish()
-    return Trained(
-        progress.history,
-        stage.num_steps * stage.tokens_per_step,
-        "attention" if isolated else "loss",
-        progress.evaluations,
-    )
+    return _Training(accelerator, prepared, inner, optimizer, stage, progress, isolated, on_log)
 
 
 @dataclass
@@ -143,8 +153,8 @@ class _Training:
     isolated: bool
     on_log: Callable[[dict[str, Any]], None]
 
-    def run(self) -> None:
-        """Take all steps that are left."""
+    def steps(self) -> Iterator[float]:
+        """Take all steps that are left, yielding the loss of each."""
         from tqdm import tqdm
 
         stage, progress, schedule = self.stage, self.progress, self.stage.schedule()
@@ -176,6 +186,7 @@ class _Training:
                     self._log({**point, "tokens_per_s": round(rate)})
                 self._evaluate()
                 self._checkpoint()
+                yield loss
 
     def _evaluate(self) -> None:
         every, step = self.stage.settings.evaluate_every_steps, self.progress.step
