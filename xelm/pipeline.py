@@ -229,7 +229,7 @@ def finish(workspace: Workspace, *, report: bool) -> None:
 
 
 def rewrite_report(run: str | Path) -> Path:
-    """Write `report.html` of a run again and its checksum with it.
+    """Write `report.html` of a run again, and its checksum and that of the samples it shows with it.
 
     Returns:
         The report's path.
@@ -241,6 +241,9 @@ def rewrite_report(run: str | Path) -> Path:
     with locked(folder):
         path = write_report(ExpertSet.load(folder))
         manifest = Manifest.read(folder)
-        manifest.files[path.name] = sha256_of(path)
+        for file in (path, folder / "eval" / "samples.json"):
+            if file.is_file():
+                manifest.files[file.relative_to(folder).as_posix()] = sha256_of(file)
+        manifest.files = dict(sorted(manifest.files.items()))
         manifest.write(folder)
     return path

@@ -146,7 +146,8 @@ class Workspace:
         everyone = sorted(self.blocks)
         if new is None or self.budget.base is None:
             source = str(recipe.base.model)
-            parts = [dataclasses.asdict(recipe.base) | {"model": _portable(source)}, self.config.to_dict()]
+            weights = base_models.weights_identity(source, self.config)
+            parts = [dataclasses.asdict(recipe.base) | {"model": _portable(source)}, self.config.to_dict(), weights]
             if recipe.train.objective != "causal":  # another head on the same body
                 parts.append({"objective": recipe.train.objective})
             entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts))

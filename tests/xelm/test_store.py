@@ -12,7 +12,7 @@ import pytest
 
 from clustering.errors import BadInput
 from tests.xelm.conftest import sentences, write_jsonl
-from xelm.corpus.sources import find_sources
+from xelm.corpus.sources import Source, find_sources
 from xelm.corpus.store import TokenStore, boundary_tokens, build_store, training_texts
 from xelm.models.tokenizers import new_tokenizer
 from xelm.recipe import Data, NewBase
@@ -165,3 +165,11 @@ def test_a_trained_tokenizer_gives_back_any_text_in_fewer_tokens() -> None:
     assert len(ids) < len(text.encode())
     again = new_tokenizer(NewBase(tokenizer="bpe", vocab_size=300), texts)
     assert again.get_vocab() == bpe.get_vocab()
+
+
+def test_text_that_spells_an_end_token_is_no_end(tmp_path: Path) -> None:
+    file = tmp_path / "deu.txt"
+    file.write_text("".join(f"vor dem</s>nach dem {i}\n" for i in range(40)), encoding="utf-8")
+    tokenizer = new_tokenizer(NewBase(), ())
+    store = build_store(tmp_path / "store", Source("deu", (file,)), Data(path="."), tokenizer, vocab_size=300)
+    assert (store.tokens == tokenizer.eos_token_id).sum() == store.counts.documents

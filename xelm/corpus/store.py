@@ -162,8 +162,9 @@ def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
 
 def _tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
     before, after = boundary_tokens(tokenizer)
-    # verbose=False: a document longer than the model's context is cut into blocks later, no cause for a warning.
-    for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]:
+    # A document that spells an end token is text, not an end; one longer than the context is cut later, no cause to warn.
+    options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+    for ids in tokenizer(texts, **options)["input_ids"]:
         yield [*before, *ids, *after]
 
 

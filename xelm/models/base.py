@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
+from clustering.files import sha256_of
 from xelm.recipe import Base, NewBase
 
 if TYPE_CHECKING:
@@ -143,6 +145,14 @@ def new_config(settings: NewBase, tokenizer: PreTrainedTokenizerBase) -> Any:
         pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=True,
     )
+
+
+def weights_identity(name: str, config: Any) -> list[str]:
+    """What tells the weights of a base model from others of its name: SHA-256 of local files, or the hub's commit."""
+    folder = Path(name)
+    if folder.is_dir():
+        return [sha256_of(file) for file in sorted(folder.glob("*.safetensors"))]
+    return [str(getattr(config, "_commit_hash", None))]
 
 
 @contextmanager
