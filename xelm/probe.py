@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from xelm.budget import Budget
 from xelm.experts import BASE, DENSE
 from xelm.models.base import auto_class
@@ -14,7 +16,8 @@ from xelm.models.expert import as_expert
 from xelm.training.loop import step_for_step
 from xelm.workspace import Workspace
 
-_SHORTEST_S, _MOST_STEPS = 3.0, 20
+_LONG_ENOUGH_S, _FEWEST_STEPS, _MOST_STEPS = 3.0, 3, 20
+_NEVER = 10**9
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,19 @@ def _rate(workspace: Workspace, kind: Any) -> float:
         model = model.bfloat16()
     making = workspace.making(DENSE if workspace.budget.dense else next(iter(workspace.plan.clusters)))
     assert making.stage is not None  # only a base that is not trained has none
-    stage = dataclasses.replace(
-        making.stage, name="probe", checkpoints=making.stage.checkpoints / "none", log_folder=None
+    settings = dataclasses.replace(
+        making.stage.settings, checkpoint_every_steps=_NEVER, evaluate_every_steps=None, log="files"
     )
-    steps = step_for_step(as_expert(model, dataclasses.replace(workspace.recipe.expert, kind=kind)), stage)
-    next(steps)  # the first one allocates and compiles
-    started_at, taken = time.perf_counter(), 0
-    for taken, _loss in enumerate(steps, 1):
-        if time.perf_counter() - started_at > _SHORTEST_S or taken == _MOST_STEPS:
+    nowhere = making.stage.checkpoints.with_name("none")
+    stage = dataclasses.replace(making.stage, name="probe", settings=settings, checkpoints=nowhere)
+    ends_s = [time.perf_counter()]
+    for _loss in step_for_step(as_expert(model, dataclasses.replace(workspace.recipe.expert, kind=kind)), stage):
+        ends_s.append(time.perf_counter())
+        if len(ends_s) > _MOST_STEPS or (ends_s[-1] - ends_s[0] > _LONG_ENOUGH_S and len(ends_s) > _FEWEST_STEPS):
             break
-    return max(1, taken) * stage.tokens_per_step / (time.perf_counter() - started_at)
+    # The first step allocates and compiles, so it counts only where there is no other.
+    steps_s = np.diff(ends_s)[1:] if len(ends_s) > 2 else np.diff(ends_s)
+    return float(stage.tokens_per_step / np.median(steps_s))
 
 
 def _duration(hours: float) -> str:

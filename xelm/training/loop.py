@@ -304,13 +304,12 @@ def _accelerator(stage: Stage) -> Accelerator:
     from accelerate import Accelerator
 
     log = None if stage.settings.log == "files" or stage.log_folder is None else stage.settings.log
-    try:
-        # Its own mixed precision is fixed once for a whole process; ours may differ from one training to the next.
-        accelerator = Accelerator(mixed_precision="no", log_with=log, project_dir=stage.log_folder)
-        if log:
-            accelerator.init_trackers(stage.name)
-    except (ImportError, ValueError) as error:
-        raise BadInput(f'[train] log = "{log}" cannot be used ({error}). Install it with: pip install {log}.') from None
+    # Its own mixed precision is fixed once for a whole process; ours may differ from one training to the next.
+    accelerator = Accelerator(mixed_precision="no", log_with=log, project_dir=stage.log_folder)
+    if log:
+        accelerator.init_trackers(stage.name)
+        if not accelerator.trackers:  # accelerate leaves out what is not installed
+            raise BadInput(f'[train] log = "{log}" needs a package that is not here. Install it: pip install {log}.')
     return accelerator
 
 
