@@ -162,7 +162,7 @@ def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
 
 def _tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
     before, after = boundary_tokens(tokenizer)
-    # A document that spells an end token is text, not an end; one longer than the context is cut later, no cause to warn.
+    # A document that spells an end token is text; one longer than the context is cut later, no cause for a warning.
     options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
     for ids in tokenizer(texts, **options)["input_ids"]:
         yield [*before, *ids, *after]
