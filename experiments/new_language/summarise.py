@@ -45,21 +45,22 @@ def summary(entry: dict[str, Any]) -> dict[str, Any]:
     bits = {(arm["size"], arm["start"]): arm["bits_per_byte"] for arm in entry["arms"]}
     donors = [row for row in entry["choice"]["candidates"] if row["name"] not in ("base", "dense")]
     after = {row["name"]: bits["all", row["name"]] for row in donors}
-    chosen = entry["choice"]["donor"]
-    best = min(after, key=lambda name: after[name])
-    by_typology = min(donors, key=lambda row: 2.0 if row["distance"] is None else row["distance"])["name"]
-    by_words = max(donors, key=lambda row: row["overlap"] or 0.0)["name"]
-    by_loss = min(donors, key=lambda row: row["bits_per_byte"])["name"]
-    far = max(donors, key=lambda row: -1.0 if row["distance"] is None else row["distance"])["name"]
+    chosen, best = entry["choice"]["donor"], min(after, key=lambda name: after[name])
+    others = [row for row in donors if row["name"] != chosen]
+    words = max(donors, key=lambda row: row["overlap"] or 0.0)
+    signals = {
+        "choice": chosen,
+        "loss": min(donors, key=lambda row: row["bits_per_byte"])["name"],
+        "typology": min(donors, key=lambda row: row["distance"])["name"],
+        "words": words["name"] if words["overlap"] else None,
+    }
+    far = max(others, key=lambda row: row["distance"])["name"]
     return {
         "chosen": chosen,
         "best": best,
         "far": far,
-        "signals": {"loss": by_loss, "typology": by_typology, "words": by_words},
-        "excess": {
-            signal: after[name] / after[best] - 1
-            for signal, name in (("loss", by_loss), ("typology", by_typology), ("words", by_words))
-        },
+        "signals": signals,
+        "excess": {signal: after[name] / after[best] - 1 if name else None for signal, name in signals.items()},
         "after": after,
         "arms": {"chosen": after[chosen], "far": after[far]}
         | {start: bits["all", start] for start in ("base", "dense", "scratch")},
@@ -82,20 +83,24 @@ def _arms_table(rows: dict[str, dict[str, Any]]) -> str:
         arms = row["arms"]
         gain = f"{100 * (arms['chosen'] / arms['base'] - 1):+.1f} %"
         cells = [f"{arms[key]:.3f}" for key in ("chosen", "base", "dense", "far", "scratch")]
-        body.append([f"{name_of(code)} ({code})", row["chosen"], *cells, gain])
+        body.append([f"{name_of(code)} ({code})", _short(row["chosen"]), *cells, gain])
     return tabulate(body, headers, tablefmt="github", disable_numparse=True)
 
 
 def _donor_table(rows: dict[str, dict[str, Any]]) -> str:
-    headers = ["language", "best donor", "by loss", "by typology", "by words"]
+    headers = ["language", "best donor", "chosen", "by loss", "by typology", "by words"]
     body = []
     for code, row in rows.items():
         cells = [
-            f"{row['signals'][signal]} (+{100 * row['excess'][signal]:.1f} %)"
-            for signal in ("loss", "typology", "words")
+            f"{_short(name)} (+{100 * row['excess'][signal]:.1f} %)" if name else "none"
+            for signal, name in row["signals"].items()
         ]
-        body.append([code, f"{row['best']} {row['after'][row['best']]:.3f}", *cells])
+        body.append([code, f"{_short(row['best'])}, {row['after'][row['best']]:.3f}", *cells])
     return tabulate(body, headers, tablefmt="github", disable_numparse=True)
+
+
+def _short(name: str) -> str:
+    return name.partition("-")[0]
 
 
 def _sizes_table(rows: dict[str, dict[str, Any]]) -> str:
@@ -115,8 +120,8 @@ def _verdicts(rows: dict[str, dict[str, Any]]) -> str:
         for key in ("base", "dense", "far", "scratch")
     }
     near = {
-        signal: sum(row["excess"][signal] <= NEAR - 1 for row in rows.values())
-        for signal in ("loss", "typology", "words")
+        signal: sum((row["excess"][signal] or 0.0) <= NEAR - 1 for row in rows.values() if row["signals"][signal])
+        for signal in ("choice", "loss", "typology", "words")
     }
     sizes = {
         size: sum(row["sizes"][size]["chosen"] < row["sizes"][size]["base"] for row in rows.values())
@@ -129,7 +134,7 @@ def _verdicts(rows: dict[str, dict[str, Any]]) -> str:
 
 
 def draw_curves(results: dict[str, Any], rows: dict[str, dict[str, Any]], path: Path) -> None:
-    """Learning curves, a panel a language."""
+    """Learning curves, a panel a language; the steep first part and scratch leave the frame, so that the rest shows."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 6), layout="constrained")
@@ -140,14 +145,15 @@ def draw_curves(results: dict[str, Any], rows: dict[str, dict[str, Any]], path: 
         for role, (label, colour, line) in STYLES.items():
             tokens, bits = zip(*curves[starts[role]], strict=True)
             axis.plot([t / 1000 for t in tokens], bits, line, color=colour, label=label, linewidth=1.6)
-        finite = [bits for role in ("chosen", "base", "dense", "far") for _, bits in curves[starts[role]]]
-        axis.set_ylim(min(finite) - 0.1, max(finite) + 0.1)
+        shown = [bits for role in ("chosen", "base", "dense", "far") for _, bits in curves[starts[role]][2:]]
+        axis.set_ylim(min(shown) - 0.02, max(shown) + 0.02)
+        axis.set_xlim(results["tokens_per_arm"] / 5000, None)
         axis.set_title(f"{name_of(code)}\ndonor {row['chosen']}", fontsize=9)
         axis.grid(alpha=0.3)
     figure.supxlabel("tokens of training (thousands)", fontsize=10)
     figure.supylabel("bits per byte on held-out text", fontsize=10)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(STYLES), frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(STYLES), frameon=False, fontsize=9)
     figure.savefig(path, metadata={"Date": None})
 
 
