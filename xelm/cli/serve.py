@@ -70,7 +70,8 @@ def command(
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            log_level="warning",
+            # Below it stands a line for every malformed request.
+            log_level="error",
             lifespan="on",
             limit_concurrency=max_connections,
             timeout_graceful_shutdown=_GRACE_S,

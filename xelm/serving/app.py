@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from clustering.errors import BadInput
 from router.policy import POLICIES
@@ -26,6 +27,8 @@ from xelm.serving.schema import CompletionRequest, Envelope, error_body
 
 logger = logging.getLogger(__name__)
 _LOOK_FOR_CLIENT_S = 1.0
+# Nobody reads this status; other servers log it for the same case.
+_CLIENT_LEFT = 499
 _MOST_PROBLEMS_TOLD = 3
 
 
@@ -135,6 +138,8 @@ async def _body(request: Request, limits: Limits) -> bytes:
                     raise too_long
     except TimeoutError:
         raise _Refused(408, "the body did not arrive in time.") from None
+    except ClientDisconnect:
+        raise _Refused(_CLIENT_LEFT, "the client left before the body was whole.") from None
     return bytes(body)
 
 
@@ -186,7 +191,7 @@ async def _whole(request: Request, job: Job, news: asyncio.Queue[Event], model: 
             event = await _next(news, job)
             if event is None:
                 if await request.is_disconnected():
-                    raise _Refused(499, "the client left.")
+                    raise _Refused(_CLIENT_LEFT, "the client left.")
                 continue
             if event.error:
                 raise _Refused(event.status, event.error, "server_error")
