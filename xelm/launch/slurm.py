@@ -29,10 +29,12 @@ class Task:
     def __call__(self, work_file: str, name: str) -> bool:
         """Do it, with the other processes of the job if there are any."""
         import submitit
+        import torch
 
         if submitit.JobEnvironment().num_tasks > 1:
-            submitit.helpers.TorchDistributedEnvironment().export()
-            if not os.environ.get("CUDA_VISIBLE_DEVICES"):
+            # accelerate takes the GPU of its local rank out of all that the job has.
+            submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+            if not torch.cuda.is_available():
                 os.environ["ACCELERATE_USE_CPU"] = "true"
         from xelm.launch.worker import do_task
 

@@ -1,0 +1,341 @@
+"""Tokens per second of xelm's training loop, beside transformers' Trainer, in one run on the same model and text.
+
+    python experiments/throughput/measure.py [--repeats 5] [--steps 12]
+    python experiments/throughput/measure.py --device cuda [--layers 16 --width 2048]
+
+On a CPU: a small Llama on the starter corpus. Three ways to train it take turns, so that a busy machine slows all
+alike: our loop on packed blocks; Trainer on the very same blocks (same tokens, positions, labels, batch, optimizer);
+Trainer on padded lines, one document a row, as line-by-line scripts do. All figures are medians over the repeats.
+On a GPU: only our loop, with a model of 0.5 to 2 B parameters in bf16 and random tokens, in full and as LoRA: tokens
+per second, model FLOPs utilisation, peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+STARTER = Path(__file__).resolve().parents[2] / "xelm" / "starter"
+LANGUAGES = ("deu", "eng", "rus", "tur")
+VOCAB_SIZE, LENGTH, BATCH_SIZE = 2000, 256, 8
+_PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L40": 181, "4090": 165}
+"""Dense bf16, by what the device's name holds."""
+_CLOCK = "XELM_THROUGHPUT_STARTED_AT"
+
+
+def main() -> int:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=12, help="Optimizer steps of one repeat, warm-up included.")
+    parser.add_argument("--layers", type=int, default=16)
+    parser.add_argument("--width", type=int, default=2048)
+    parser.add_argument("--micro-batch-size", type=int, default=8)
+    parser.add_argument("--peak-tflops", type=float, help="Of the device in bf16, where it is not known here.")
+    parser.add_argument("--first-step", choices=("ours", "trainer"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if arguments.first_step:
+        return _child(arguments.first_step)
+    if arguments.device == "cuda":
+        return _on_gpu(arguments)
+    return _on_cpu(arguments)
+
+
+def _on_cpu(arguments: argparse.Namespace) -> int:
+    import torch
+
+    text = _Text()
+    ways: dict[str, Callable[[int], list[tuple[float, int]]]] = {
+        "ours": lambda steps: _ours(text, steps),
+        "trainer": lambda steps: _trainer(text, steps, packed=True),
+        "lines": lambda steps: _trainer(text, steps, packed=False),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    outside: dict[str, list[float]] = {"loop": [], "optimizer": []}
+    for _ in range(arguments.repeats):
+        for name, way in ways.items():
+            rates[name].append(_rate(way(arguments.steps)))
+        for part, share in _shares(text, arguments.steps).items():
+            outside[part].append(share)
+    first = {way: median(_first_step(way) for _ in range(3)) for way in ("ours", "trainer")}
+    medians = {name: median(values) for name, values in rates.items()}
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} thread(s)")
+    print(f"{text.num_parameters:,} parameters, batch {BATCH_SIZE} x {LENGTH} tokens, {arguments.repeats} repeats")
+    print("| way | tokens/s (median) | of Trainer's |\n| --- | ---: | ---: |")
+    for name, value in medians.items():
+        print(f"| {name} | {value:,.0f} | {value / medians['trainer']:.2f} |")
+    ratio = median(a / b for a, b in zip(rates["ours"], rates["trainer"], strict=True))
+    print(f"ours / Trainer on the same blocks, median over the repeats' own ratios: {ratio:.2f}")
+    print(f"ours / padded lines, in tokens of text: {medians['ours'] / medians['lines']:.2f}")
+    shares = {part: f"{part} {median(values):.1%}" for part, values in outside.items()}
+    print(f"outside forward and backward: {', '.join(shares.values())}")
+    print(f"process start to the end of the first step: ours {first['ours']:.1f} s, Trainer {first['trainer']:.1f} s")
+    print(json.dumps({"rates": rates, "outside": outside, "first_step_s": first}))
+    return 0
+
+
+class _Text:
+    """The starter corpus as token stores, and the model that reads it."""
+
+    def __init__(self) -> None:
+        from xelm.corpus.blocks import Blocks
+        from xelm.corpus.sources import find_sources
+        from xelm.corpus.store import build_store
+        from xelm.models.tokenizers import new_tokenizer
+        from xelm.recipe import Data, NewBase
+
+        self.new = NewBase(tokenizer="bpe", vocab_size=VOCAB_SIZE, hidden_size=256, num_layers=4, context_length=LENGTH)
+        data = Data(path=str(STARTER))
+        sources = find_sources(data.path, LANGUAGES)
+        self.documents = [row.text for source in sources for row in source.rows("text")]
+        self.tokenizer = new_tokenizer(self.new, self.documents)
+        with tempfile.TemporaryDirectory() as folder:
+            stores = {
+                source.code: build_store(
+                    Path(folder) / source.code, source, data, self.tokenizer, vocab_size=len(self.tokenizer)
+                )
+                for source in sources
+            }
+            for store in stores.values():  # out of the folder, which goes away
+                object.__setattr__(store, "tokens", np.array(store.tokens))
+        self.blocks = {code: Blocks(store, LENGTH) for code, store in stores.items()}
+        self.num_parameters = sum(p.numel() for p in self.model().parameters())
+
+    def model(self) -> Any:
+        from xelm.models.base import new_model
+
+        return new_model(self.new, self.tokenizer, seed=0)
+
+    def stage(self, steps: int) -> Any:
+        from xelm.corpus.draw import draw_order, sampling_shares
+        from xelm.recipe import Train
+        from xelm.training.loop import Stage
+
+        train = Train(tokens=1, batch_size=BATCH_SIZE, checkpoint_every_steps=10**9)
+        sizes = {code: len(blocks) for code, blocks in self.blocks.items()}
+        order = draw_order(sizes, sampling_shares(sizes, 1.0), steps * BATCH_SIZE, seed=0, name="throughput")
+        return Stage("throughput", order, self.blocks, 1e-3, train, Path("nowhere"))
+
+
+def _ours(text: _Text, steps: int) -> list[tuple[float, int]]:
+    """Seconds and tokens of each step."""
+    from xelm.training.loop import step_for_step
+
+    stage, taken, before = text.stage(steps), [], time.perf_counter()
+    for _loss in step_for_step(text.model(), stage):
+        now = time.perf_counter()
+        taken.append((now - before, stage.tokens_per_step))
+        before = now
+    return taken
+
+
+def _trainer(text: _Text, steps: int, *, packed: bool) -> list[tuple[float, int]]:
+    """The same under transformers' Trainer: on our blocks, or a document a row, padded to the longest of the batch."""
+    from transformers import (
+        DataCollatorForLanguageModeling,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+        default_data_collator,
+    )
+
+    rows = _packed_rows(text, steps) if packed else _padded_rows(text, steps)
+    taken: list[tuple[float, int]] = []
+    tokens = [sum(row.pop("num_tokens") for row in rows[i : i + BATCH_SIZE]) for i in range(0, len(rows), BATCH_SIZE)]
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            self.before = time.perf_counter()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            now = time.perf_counter()
+            taken.append((now - self.before, tokens[len(taken)]))
+            self.before = now
+
+    collator = default_data_collator if packed else DataCollatorForLanguageModeling(text.tokenizer, mlm=False)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=BATCH_SIZE,
+            max_steps=steps,
+            learning_rate=1e-3,
+            adam_beta2=0.95,
+            weight_decay=0.1,
+            lr_scheduler_type="cosine",
+            optim="adamw_torch_fused",
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=True,
+            seed=0,
+            train_sampling_strategy="sequential",
+        )
+        Trainer(text.model(), settings, train_dataset=rows, data_collator=collator, callbacks=[Clock()]).train()
+    return taken
+
+
+def _packed_rows(text: _Text, steps: int) -> list[dict[str, Any]]:
+    from xelm.training.batches import gather
+
+    stage = text.stage(steps)
+    ids, positions = gather(stage.order, stage.blocks, np.arange(len(stage.order)))
+    return [
+        {
+            "input_ids": row_ids,
+            "position_ids": row_positions,
+            "labels": np.where(row_positions == 0, -100, row_ids),
+            "num_tokens": LENGTH,
+        }
+        for row_ids, row_positions in zip(ids, positions, strict=True)
+    ]
+
+
+def _padded_rows(text: _Text, steps: int) -> list[dict[str, Any]]:
+    order = np.random.default_rng(0).permutation(len(text.documents))
+    chosen = [text.documents[index] for index in np.resize(order, steps * BATCH_SIZE)]
+    encoded = text.tokenizer(chosen, truncation=True, max_length=LENGTH)["input_ids"]
+    return [{"input_ids": ids, "num_tokens": len(ids)} for ids in encoded]
+
+
+def _rate(taken: list[tuple[float, int]]) -> float:
+    """Tokens per second of the steps after the warm-up."""
+    after = taken[2:]
+    return sum(tokens for _, tokens in after) / sum(seconds for seconds, _ in after)
+
+
+def _shares(text: _Text, steps: int) -> dict[str, float]:
+    """Share of our loop's time outside forward and backward: the optimizer's, with clipping, and the rest."""
+    from accelerate import Accelerator
+    from torch.optim import AdamW
+
+    import xelm.training.loop as loop
+
+    seconds = dict.fromkeys(("passes", "optimizer"), 0.0)
+    with (
+        _timed(loop, "_summed_loss", seconds, "passes"),
+        _timed(Accelerator, "backward", seconds, "passes"),
+        _timed(AdamW, "step", seconds, "optimizer"),
+        _timed(Accelerator, "clip_grad_norm_", seconds, "optimizer"),
+    ):
+        taken = _ours(text, steps)
+    total = sum(part for part, _ in taken)
+    optimizer = seconds["optimizer"] / total
+    return {"optimizer": optimizer, "loop": 1 - seconds["passes"] / total - optimizer}
+
+
+@contextmanager
+def _timed(owner: Any, name: str, seconds: dict[str, float], part: str) -> Iterator[None]:
+    real = getattr(owner, name)
+
+    def timed(*arguments: Any, **options: Any) -> Any:
+        started_at = time.perf_counter()
+        try:
+            return real(*arguments, **options)
+        finally:
+            seconds[part] += time.perf_counter() - started_at
+
+    setattr(owner, name, timed)
+    try:
+        yield
+    finally:
+        setattr(owner, name, real)
+
+
+def _first_step(way: str) -> float:
+    """Seconds from the start of a process to the end of its first step."""
+    environment = os.environ | {_CLOCK: str(time.time())}
+    command = [sys.executable, __file__, "--first-step", way]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def _child(way: str) -> int:
+    text = _Text()
+    _ours(text, 1) if way == "ours" else _trainer(text, 1, packed=True)
+    print(time.time() - float(os.environ[_CLOCK]))
+    return 0
+
+
+def _on_gpu(arguments: argparse.Namespace) -> int:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from xelm.models.expert import as_expert
+    from xelm.recipe import Expert
+    from xelm.training.loop import step_for_step
+
+    length, layers, width = 2048, arguments.layers, arguments.width
+    config = LlamaConfig(
+        vocab_size=32_000,
+        hidden_size=width,
+        intermediate_size=width * 8 // 3 // 256 * 256,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 128,
+        num_key_value_heads=width // 128,
+        max_position_embeddings=length,
+    )
+    name = torch.cuda.get_device_name()
+    peak = arguments.peak_tflops or next((v for key, v in _PEAK_TFLOPS.items() if key in name), None)
+    print(f"{name}, torch {torch.__version__}, {layers} layers of width {width}, {length} tokens a block, bf16")
+    print("| kind | parameters | tokens/s (median) | MFU | peak GiB |\n| --- | ---: | ---: | ---: | ---: |")
+    for kind in ("full", "lora"):
+        torch.cuda.reset_peak_memory_stats()
+        model = LlamaForCausalLM(config).bfloat16()
+        parameters = sum(p.numel() for p in model.parameters())
+        stage = _random_stage(length, arguments.micro_batch_size, arguments.steps)
+        ends_s = [time.perf_counter()]
+        for _loss in step_for_step(as_expert(model, Expert(kind=kind)), stage):  # type: ignore[arg-type]
+            torch.cuda.synchronize()
+            ends_s.append(time.perf_counter())
+        rate = stage.tokens_per_step / median(np.diff(ends_s)[2:].tolist())
+        # 6 FLOPs a parameter and token (4 where weights get no gradient), and attention (PaLM: Chowdhery et al. 2022).
+        inner = parameters - config.vocab_size * width
+        flops = (6 if kind == "full" else 4) * (inner + layers * width * length)
+        share = f"{rate * flops / peak / 1e12:.1%}" if peak else "?"
+        memory = torch.cuda.max_memory_allocated() / 2**30
+        print(f"| {kind} | {parameters:,} | {rate:,.0f} | {share} | {memory:.1f} |")
+        del model
+        torch.cuda.empty_cache()
+    return 0
+
+
+def _random_stage(length: int, micro_batch_size: int, steps: int) -> Any:
+    from xelm.corpus.blocks import Blocks
+    from xelm.corpus.draw import draw_order
+    from xelm.corpus.store import LanguageCounts, TokenStore
+    from xelm.recipe import Train
+    from xelm.training.loop import Stage
+
+    batch_size = 2 * micro_batch_size
+    tokens = np.random.default_rng(0).integers(0, 32_000, length * batch_size * steps).astype(np.uint16)
+    store = TokenStore("und", tokens, np.arange(0, len(tokens), 700), LanguageCounts(), Path())
+    blocks = {"und": Blocks(store, length)}
+    train = Train(
+        tokens=1,
+        batch_size=batch_size,
+        micro_batch_size=micro_batch_size,
+        precision="bf16",
+        checkpoint_every_steps=10**9,
+    )
+    order = draw_order({"und": len(blocks["und"])}, {"und": 1.0}, steps * batch_size, seed=0, name="gpu")
+    return Stage("gpu", order, blocks, 1e-4, train, Path("nowhere"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
