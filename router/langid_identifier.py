@@ -8,32 +8,20 @@ before it. Shape letters: `B` texts, `N` bytes, `S` states, `L` languages.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from clustering.codes import match, to_code
 from clustering.errors import BadInput
+from router.langid_model import load_langid
 from router.text import plain_letters, utf8_bytes
-
-logger = logging.getLogger(__name__)
 
 _MAX_GRAM = 4
 # temperature = scale * bytes ** power, fitted on the train sentences of SIB-200 cut to 20, 50 and 150 characters,
 # among all 97 classes (experiments/routing/fit_constants.py).
 TEMPERATURE_SCALE = 0.785
 TEMPERATURE_POWER = 0.369
-
-
-@dataclass(frozen=True)
-class _LangidModel:
-    classes: tuple[str, ...]
-    next_state: np.ndarray  # (S * 256,), indexed by state * 256 + byte
-    state_scores: np.ndarray  # (S, classes): what one visit of a state adds to each class's log-likelihood
-    log_prior: np.ndarray  # (classes,)
 
 
 class LangidIdentifier:
@@ -130,23 +118,3 @@ def _sum_rows(scores_SL: np.ndarray, states_N: np.ndarray, lengths_B: np.ndarray
     )
     visits_BS.sum_duplicates()  # exact counts, so that long texts add in few terms
     return np.asarray(visits_BS.astype(np.float64) @ scores_SL)
-
-
-@lru_cache(maxsize=1)
-def load_langid() -> _LangidModel:
-    """Read the arrays of the installed langid, once per process (about a second)."""
-    from langid import langid
-
-    source = langid.LanguageIdentifier.from_modelstring(langid.model)
-    next_state = np.asarray(source.tk_nextmove, dtype=np.int32)
-    num_states = len(next_state) // 256
-    state_scores = np.zeros((num_states, len(source.nb_classes)), dtype=np.float64)
-    for state, features in source.tk_output.items():
-        state_scores[state] = source.nb_ptc[list(features)].sum(axis=0)
-    logger.debug("langid: %d languages, %d states", len(source.nb_classes), num_states)
-    return _LangidModel(
-        classes=tuple(str(c) for c in source.nb_classes),
-        next_state=next_state,
-        state_scores=state_scores,
-        log_prior=np.asarray(source.nb_pc, dtype=np.float64),
-    )
