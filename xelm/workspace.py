@@ -58,9 +58,7 @@ def locked(run: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BadInput(f"{run}: another xelm process is working in it. Wait for it, or stop it.") from None
-        # A half-written folder may hold half-written files: they go with it.
-        for partial in sorted(run.rglob(f"{PARTIAL_PREFIX}*")):
-            shutil.rmtree(partial, ignore_errors=True) if partial.is_dir() else partial.unlink(missing_ok=True)
+        _clear_half_written(run)
         recover(run)
         yield
 
