@@ -15,6 +15,7 @@ from clustering.files import atomic_write, read_json, write_json
 from xelm.manifest import ModelEntry
 from xelm.models.base import quiet_transformers
 from xelm.training.loop import Stage, train_stage
+from xelm.training.processes import processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -52,7 +53,6 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
             "or give --redo to make it anew."
         )
     import torch
-    from accelerate import PartialState
 
     if making.stage:
         # Low-rank adapters begin at random: the same, whatever this process trained before.
@@ -65,12 +65,12 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
         if trained.evaluations:
             curve["evaluations"] = trained.evaluations
     entry.state = "done"
-    processes = PartialState()
-    if processes.is_main_process:
+    together = processes()
+    if together.is_main_process:
         _save(making, model, entry, curve)
         if making.stage:
             shutil.rmtree(making.stage.checkpoints, ignore_errors=True)
-    processes.wait_for_everyone()
+    together.wait_for_everyone()
     return entry
 
 

@@ -14,6 +14,7 @@ from clustering.errors import BadInput
 from clustering.files import read_json, write_json
 from xelm.failures import Failure, disk_trouble, in_a_sentence
 from xelm.stages import Making, make_model
+from xelm.training.processes import processes
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +77,7 @@ def _note_traceback(run: Path, name: str) -> None:
 
 @contextmanager
 def _model_lock(run: Path, name: str) -> Iterator[None]:
-    from accelerate import PartialState
-
-    if not PartialState().is_main_process:  # the processes of one training hold it together
+    if not processes().is_main_process:  # the processes of one training hold it together
         yield
         return
     file = model_lock_file(run, name)

@@ -18,6 +18,7 @@ from clustering.files import read_json, write_json
 from xelm.failures import Failure, in_a_sentence
 from xelm.launch.attempt import attempt, note_failure
 from xelm.recipe import Recipe
+from xelm.training.processes import processes
 
 FINISH = "finish"
 """Task of the router, the evaluation and the report."""
@@ -31,11 +32,18 @@ class Work:
     recipe: Recipe
     redo: bool
     report: bool
+    processes: int = 1
+    """That train one model together."""
 
     def write(self) -> Path:
         """Write it beside the unfinished work of the run, where it goes away with it."""
         file = self.run / "work" / "launch.json"
-        value: dict[str, Any] = {"recipe": self.recipe.to_dict(), "redo": self.redo, "report": self.report}
+        value: dict[str, Any] = {
+            "recipe": self.recipe.to_dict(),
+            "redo": self.redo,
+            "report": self.report,
+            "processes": self.processes,
+        }
         write_json(file, value)
         return file
 
@@ -43,7 +51,7 @@ class Work:
     def read(cls, file: Path) -> Work:
         """Read it; the run is where the file is."""
         value = read_json(file)
-        return cls(file.resolve().parents[1], Recipe.from_dict(value["recipe"]), value["redo"], value["report"])
+        return cls(file.resolve().parents[1], **{**value, "recipe": Recipe.from_dict(value["recipe"])})
 
 
 def do_task(file: Path, name: str) -> bool:
@@ -61,6 +69,9 @@ def do_task(file: Path, name: str) -> bool:
         if name == FINISH:
             finish(workspace, report=work.report)
             return True
+        together = processes().num_processes
+        if together != work.processes:
+            raise RuntimeError(f"{together} processes train together where {work.processes} were asked for.")
         return attempt(work.run, name, workspace.making(name), redo=work.redo) is None
     except Exception as error:
         note_failure(work.run, name, Failure(in_a_sentence(error), isinstance(error, BadInput)))
