@@ -196,7 +196,7 @@ def cold(case: str, folder: Path, texts: Sequence[str], new_tokens: int, *more: 
 def start_and_memory(bench: Bench, full: Path, lora: Path, repeats: int) -> None:
     """First answers after the start of a process, and peaks of memory."""
     texts, device = prompts(1), ("--device", bench.device)
-    everyone, one = list(texts.values()), [texts["deu"][0]]
+    everyone, one = [text for [text] in texts.values()], texts["deu"]
     clock = "wall_s" if bench.device.startswith("cuda") else "cpu_s"
 
     def pairs(key: str, ours: Sequence[Any], theirs: Sequence[Any], what: str, limit: str, unit: str, n: int) -> None:
