@@ -148,6 +148,7 @@ def _trainer(text: _Text, steps: int, *, packed: bool) -> list[tuple[float, int]
     """The same under transformers' Trainer: on our blocks, or a document a row, padded to the longest of the batch."""
     from transformers import (
         DataCollatorForLanguageModeling,
+        PrinterCallback,
         Trainer,
         TrainerCallback,
         TrainingArguments,
@@ -186,7 +187,9 @@ def _trainer(text: _Text, steps: int, *, packed: bool) -> list[tuple[float, int]
             seed=0,
             train_sampling_strategy="sequential",
         )
-        Trainer(text.model(), settings, train_dataset=rows, data_collator=collator, callbacks=[Clock()]).train()
+        trainer = Trainer(text.model(), settings, train_dataset=rows, data_collator=collator, callbacks=[Clock()])
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
     return taken
 
 

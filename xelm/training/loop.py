@@ -123,6 +123,11 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
         raise BadInput(
             f"[train] batch_size={stage.settings.batch_size} cannot be shared by {accelerator.num_processes} processes."
         )
+    if accelerator.distributed_type in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        raise BadInput(
+            f"accelerate is set up for {accelerator.distributed_type.value}, but checkpoints here are of whole models: "
+            "use plain DDP (--processes N), with gradient_checkpointing, bfloat16 weights or lora if memory is short."
+        )
     # Processes that train together must not drop the same units out.
     torch.manual_seed(stage.settings.seed + accelerator.process_index)
     model.to(accelerator.device)
