@@ -14,8 +14,9 @@ from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json, write_json
 from xelm.manifest import ModelEntry
 from xelm.models.base import quiet_transformers
-from xelm.training.loop import Stage, train_stage
+from xelm.training.loop import train_stage
 from xelm.training.processes import processes
+from xelm.training.stage import Stage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -27,8 +27,8 @@ from xelm.models.tokenizers import new_tokenizer
 from xelm.recipe import Recipe, Train
 from xelm.stages import Making
 from xelm.tokenizer_fit import badly_served
-from xelm.training.loop import Stage
 from xelm.training.objectives import Causal, Masked, Objective
+from xelm.training.stage import Stage
 from xelm.transaction import recover
 
 if TYPE_CHECKING:

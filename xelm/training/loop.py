@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clustering.errors import BadInput
-from xelm.corpus.blocks import Blocks
-from xelm.corpus.draw import DrawOrder
-from xelm.recipe import Train
-from xelm.training.batches import draws_of_step, gather, sequence_length
+from xelm.training.batches import draws_of_step, gather
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from xelm.training.isolation import isolates_documents
-from xelm.training.objectives import Batch, Causal, Objective
-from xelm.training.schedule import Schedule
+from xelm.training.objectives import Batch
+from xelm.training.stage import Stage, Trained
 
 if TYPE_CHECKING:
     import torch
@@ -34,54 +30,6 @@ if TYPE_CHECKING:
 _CURVE_POINTS = 100
 _VALID_BLOCKS = 16
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One training to be done: the base, an expert or the dense baseline."""
-
-    name: str
-    order: DrawOrder
-    blocks: Mapping[str, Blocks]
-    learning_rate: float
-    settings: Train
-    checkpoints: Path
-    """Folder of its checkpoints while it runs."""
-    objective: Objective = field(default_factory=Causal)
-    valid: Mapping[str, Blocks] = field(default_factory=dict)
-    """Held-out text of its languages, for `evaluate_every_steps`."""
-    log_folder: Path | None = None
-    """Where `[train] log` writes; None: nowhere."""
-
-    @property
-    def num_steps(self) -> int:
-        return len(self.order) // self.settings.batch_size
-
-    @property
-    def tokens_per_step(self) -> int:
-        return self.settings.batch_size * sequence_length(self.blocks)
-
-    def schedule(self) -> Schedule:
-        s = self.settings
-        return Schedule(
-            kind=s.schedule,
-            peak=self.learning_rate,
-            num_steps=self.num_steps,
-            warmup_fraction=s.warmup_fraction,
-            min_ratio=s.min_learning_rate_ratio,
-        )
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training leaves beside the weights."""
-
-    history: list[dict[str, float]]
-    tokens: int
-    isolation: str
-    """`attention`: documents of a block did not see each other; `loss`: only their boundaries carry no loss."""
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-    """`step`, `tokens`, `valid_loss` {language: nats per token}, where the recipe asks for it."""
 
 
 def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any]], None]) -> Trained:

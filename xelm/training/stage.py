@@ -1,0 +1,63 @@
+"""One training to be done, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xelm.corpus.blocks import Blocks
+from xelm.corpus.draw import DrawOrder
+from xelm.recipe import Train
+from xelm.training.batches import sequence_length
+from xelm.training.objectives import Causal, Objective
+from xelm.training.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training to be done: the base, an expert or the dense baseline."""
+
+    name: str
+    order: DrawOrder
+    blocks: Mapping[str, Blocks]
+    learning_rate: float
+    settings: Train
+    checkpoints: Path
+    """Folder of its checkpoints while it runs."""
+    objective: Objective = field(default_factory=Causal)
+    valid: Mapping[str, Blocks] = field(default_factory=dict)
+    """Held-out text of its languages, for `evaluate_every_steps`."""
+    log_folder: Path | None = None
+    """Where `[train] log` writes; None: nowhere."""
+
+    @property
+    def num_steps(self) -> int:
+        return len(self.order) // self.settings.batch_size
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.settings.batch_size * sequence_length(self.blocks)
+
+    def schedule(self) -> Schedule:
+        s = self.settings
+        return Schedule(
+            kind=s.schedule,
+            peak=self.learning_rate,
+            num_steps=self.num_steps,
+            warmup_fraction=s.warmup_fraction,
+            min_ratio=s.min_learning_rate_ratio,
+        )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves beside the weights."""
+
+    history: list[dict[str, float]]
+    tokens: int
+    isolation: str
+    """`attention`: documents of a block did not see each other; `loss`: only their boundaries carry no loss."""
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    """`step`, `tokens`, `valid_loss` {language: nats per token}, where the recipe asks for it."""
