@@ -29,6 +29,7 @@ from xelm import RoutedLM
 from xelm.serving.completions import prompt_ids
 
 Case = Callable[[], Any]
+PARTS = ("full", "lora", "start", "memory")
 COLD = Path(__file__).with_name("cold.py")
 
 
@@ -193,40 +194,42 @@ def cold(case: str, folder: Path, texts: Sequence[str], new_tokens: int, *more: 
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def start_and_memory(bench: Bench, full: Path, lora: Path, repeats: int) -> None:
-    """First answers after the start of a process, and peaks of memory."""
-    texts, device = prompts(1), ("--device", bench.device)
-    everyone, one = [text for [text] in texts.values()], texts["deu"]
-    clock = "wall_s" if bench.device.startswith("cuda") else "cpu_s"
+class Pair:
+    """Two cases of `cold.py` that take turns."""
 
-    def pairs(key: str, ours: Sequence[Any], theirs: Sequence[Any], what: str, limit: str, unit: str, n: int) -> None:
-        found = [(cold(*ours)[key], cold(*theirs)[key]) for _ in range(n)]
-        a, b = (statistics.median(side) for side in zip(*found, strict=True))
-        bench.add(what, limit, a, b, [x / y for x, y in found], unit)
+    def __init__(self, bench: Bench, ours: Sequence[Any], theirs: Sequence[Any]):
+        self.bench = bench
+        self.found = [(cold(*ours), cold(*theirs)) for _ in range(bench.repeats)]
 
-    expert = full / "experts" / "germanic"
-    answer, load = ("routed", full, one, 1, *device), ("bare", expert, one, 0, *device)
-    pairs(clock, answer, load, "first answer, process start / loading one expert", "<= 1.3", "s", repeats)
-    answered = ("bare", expert, one, 1, *device)
-    pairs(clock, answer, answered, "first answer, process start / bare first answer", "", "s", repeats)
-    warm = (*device, "--warm-imports")
-    pairs(
-        "peak_mib",
-        ("routed", lora, everyone, 8, *warm),
-        ("bare", lora / "base", everyone, 8, *warm),
-        "peak memory, 4 LoRA experts / base",
-        "<= 1.15",
-        "MiB",
-        2,
+    def add(self, key: str, what: str, limit: str, unit: str) -> None:
+        """Add a row about one of the figures."""
+        pairs = [(ours[key], theirs[key]) for ours, theirs in self.found]
+        a, b = (statistics.median(side) for side in zip(*pairs, strict=True))
+        self.bench.add(what, limit, a, b, [x / y for x, y in pairs], unit)
+
+
+def start(bench: Bench, full: Path) -> None:
+    """First answers after the start of a process."""
+    text, device = prompts(1)["deu"], ("--device", bench.device)
+    expert, clock = full / "experts" / "germanic", "wall_s" if bench.device.startswith("cuda") else "cpu_s"
+    answer = ("routed", full, text, 1, *device)
+    Pair(bench, answer, ("bare", expert, text, 0, *device)).add(
+        clock, "first answer, process start / loading one expert", "<= 1.3", "s"
     )
-    pairs(
-        "peak_mib",
-        ("routed", full, everyone, 8, *warm, "--max-loaded", "1"),
-        ("bare", expert, everyone, 8, *warm),
-        "peak memory, 4 experts with max_loaded=1 / one expert",
-        "<= 1.2",
-        "MiB",
-        2,
+    Pair(bench, answer, ("bare", expert, text, 1, *device)).add(
+        clock, "first answer, process start / bare first answer", "", "s"
+    )
+
+
+def memory(bench: Bench, full: Path, lora: Path) -> None:
+    """Peaks of memory above what the imports take."""
+    everyone, warm = [text for [text] in prompts(1).values()], ("--device", bench.device, "--warm-imports")
+    Pair(bench, ("routed", lora, everyone, 8, *warm), ("bare", lora / "base", everyone, 8, *warm)).add(
+        "peak_mib", "peak memory, 4 LoRA experts / base", "<= 1.15", "MiB"
+    )
+    capped = ("routed", full, everyone, 8, *warm, "--max-loaded", "1")
+    Pair(bench, capped, ("bare", full / "experts" / "germanic", everyone, 8, *warm)).add(
+        "peak_mib", "peak memory, 4 experts with max_loaded=1 / one expert", "<= 1.2", "MiB"
     )
 
 
@@ -239,7 +242,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--new-tokens", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--parts", nargs="+", default=["full", "lora", "cold"], choices=["full", "lora", "cold"])
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--runs", type=Path, help="Where the runs are made and kept; default: a temporary folder.")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -253,8 +256,10 @@ def main() -> None:
             full_speed(bench, full, placement, arguments.new_tokens)
         if "lora" in arguments.parts:
             lora_speed(bench, lora, placement, arguments.new_tokens)
-        if "cold" in arguments.parts:
-            start_and_memory(bench, full, lora, arguments.repeats)
+        if "start" in arguments.parts:
+            start(bench, full)
+        if "memory" in arguments.parts:
+            memory(bench, full, lora)
     if arguments.out:
         setting = {name: str(value) for name, value in vars(arguments).items() if name not in ("runs", "out")}
         device = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else "cpu"
