@@ -11,7 +11,17 @@ from transformers import AutoModelForCausalLM, TextIteratorStreamer, pipeline
 
 from clustering.errors import BadInput
 from router.mixture import MixtureForCausalLM
-from tests.router.tiny import VOCABULARY, byte_tokenizer, gpt2, llama, naive_log_probs, random_weights
+from router.policy import apply_policy, parse_policy
+from tests.router.tiny import (
+    VOCABULARY,
+    byte_tokenizer,
+    gpt2,
+    llama,
+    naive_log_probs,
+    naive_mixture,
+    naive_probs,
+    random_weights,
+)
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
@@ -37,25 +47,48 @@ def texts(generator, count, longest=24):
     return [generator.integers(3, VOCABULARY, size=generator.integers(1, longest)).tolist() for _ in range(count)]
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
-def test_logits_equal_naive_float64_reference_over_texts_shapes_and_paddings(experts, dynamic):
-    generator = np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def references(experts):
+    """200 random texts and, of each, every expert's probabilities in float64 without cache."""
+    return [(tokens, naive_probs(experts, tokens)) for tokens in texts(np.random.default_rng(0), 200)]
+
+
+@pytest.mark.parametrize("in_steps", [False, True], ids=["one pass", "cached steps"])
+@pytest.mark.parametrize("policy", ["top1", "topm:2", "ensemble", "bayes", "b"])
+def test_every_policy_equals_a_naive_float64_reference(experts, references, policy, in_steps):
+    generator, left = np.random.default_rng(1), list(references)
+    dynamic = parse_policy(policy, "abc").dynamic
     model = MixtureForCausalLM.from_experts(experts, dynamic=dynamic)
-    worst, seen = 0.0, 0
-    for size, side in itertools.cycle(itertools.product((1, 2, 5, 8), ("left", "right"))):
-        sequences = texts(generator, size)
-        weights = random_weights(generator, size, 3)
-        ids, mask = padded(sequences, side)
-        with torch.no_grad():
-            logits = model(ids, attention_mask=mask, expert_weights=torch.tensor(weights)).logits
-        assert torch.allclose(logits.exp().sum(-1)[mask.bool()], torch.tensor(1.0, dtype=logits.dtype), atol=1e-4)
-        for row, tokens in enumerate(sequences):
-            want = naive_log_probs(experts, weights[row], tokens, dynamic)
-            worst = max(worst, np.abs(logits[row][mask[row].bool()].numpy() - want).max())
-        seen += size
-        if seen >= 200:
-            break
+    shapes, worst, off_one = itertools.cycle(itertools.product((1, 3, 8, 16), ("left", "right"))), 0.0, 0.0
+    while left:
+        size, side = next(shapes)
+        rows, left = left[:size], left[size:]
+        weights = apply_policy(random_weights(generator, len(rows), 3), policy, "abc")
+        ids, mask = padded([tokens for tokens, _ in rows], side)
+        logits = _logits(model, ids, mask, torch.tensor(weights), generator if in_steps else None)
+        for row, (tokens, probs) in enumerate(rows):
+            found = logits[row][mask[row].bool()].double().numpy()
+            worst = max(worst, np.abs(found - naive_mixture(probs, weights[row], tokens, dynamic)).max())
+            off_one = max(off_one, np.abs(np.exp(found).sum(-1) - 1).max())
     assert worst < 1e-4
+    assert off_one < 1e-5
+
+
+def _logits(model, ids, mask, weights, generator):
+    """Of one pass, or (with a generator) of steps of random lengths that share a cache."""
+    length = ids.shape[1]
+    inner = (
+        [] if generator is None else sorted(set(generator.integers(1, length, size=3).tolist()) if length > 1 else [])
+    )
+    cache, parts, start = (model.new_cache() if inner else None), [], 0
+    for stop in [*inner, length]:
+        with torch.no_grad():
+            output = model(
+                ids[:, start:stop], attention_mask=mask[:, :stop], past_key_values=cache, expert_weights=weights
+            )
+        parts.append(output.logits)
+        start = stop
+    return torch.cat(parts, 1)
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

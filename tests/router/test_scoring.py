@@ -12,7 +12,17 @@ from router.policy import apply_policy, parse_policy
 from router.scoring import Score, encode, score_sequences, score_texts
 from router.token_scores import ScoringOptions, context_of, token_log_probs
 from router.windows import Window, batches, windows_of
-from tests.router.tiny import BYTE_VOCABULARY, VOCABULARY, byte_tokenizer, gpt2, llama, naive_log_probs, random_weights
+from tests.router.tiny import (
+    BYTE_VOCABULARY,
+    VOCABULARY,
+    byte_tokenizer,
+    gpt2,
+    llama,
+    naive_log_probs,
+    naive_mixture,
+    naive_probs,
+    random_weights,
+)
 
 NAMES = ["a", "b", "c"]
 
@@ -27,16 +37,23 @@ def byte_experts():
     return {name: llama(seed, BYTE_VOCABULARY, 256) for seed, name in enumerate(NAMES)}
 
 
-@pytest.mark.parametrize("policy", ["top1", "topm:2", "ensemble", "bayes", "b"])
-def test_scores_equal_naive_reference_for_every_policy(experts, policy):
+@pytest.fixture(scope="module")
+def references(experts):
+    """200 random texts and, of each, every expert's probabilities in float64 without cache."""
     generator = np.random.default_rng(0)
-    sequences = [generator.integers(3, VOCABULARY, size=generator.integers(1, 50)).tolist() for _ in range(40)]
-    weights = apply_policy(random_weights(generator, 40, 3), policy, NAMES)
+    lengths = generator.integers(1, 50, size=200)
+    sequences = [generator.integers(3, VOCABULARY, size=length).tolist() for length in lengths]
+    return [(tokens, naive_probs(list(experts.values()), tokens)) for tokens in sequences]
+
+
+@pytest.mark.parametrize("policy", ["top1", "topm:2", "ensemble", "bayes", "b"])
+def test_scores_equal_naive_reference_for_every_policy(experts, references, policy):
+    weights = apply_policy(random_weights(np.random.default_rng(1), len(references), 3), policy, NAMES)
     dynamic = parse_policy(policy, NAMES).dynamic
+    sequences = [tokens for tokens, _ in references]
     found = score_sequences(sequences, weights, NAMES, experts.get, dynamic=dynamic)
-    for tokens, weights_K, log_probs in zip(sequences, weights, found, strict=True):
-        table = naive_log_probs(list(experts.values()), weights_K, tokens, dynamic)
-        want = table[np.arange(len(tokens) - 1), tokens[1:]]
+    for (tokens, probs), weights_K, log_probs in zip(references, weights, found, strict=True):
+        want = naive_mixture(probs, weights_K, tokens, dynamic)[np.arange(len(tokens) - 1), tokens[1:]]
         assert log_probs.shape == want.shape
         assert np.abs(log_probs - want).max(initial=0) < 1e-4
 

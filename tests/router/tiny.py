@@ -64,23 +64,30 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 BYTE_VOCABULARY = 259
 
 
+def naive_probs(experts: Sequence[Any], tokens: Sequence[int]) -> np.ndarray:
+    """p of every next token at every position under each expert, shape (M, T, V), float64: one row, no cache."""
+    ids = torch.tensor([list(tokens)])
+    with torch.no_grad():
+        return np.stack([torch.softmax(_double(m)(input_ids=ids).logits[0], -1).numpy() for m in experts])
+
+
+def naive_mixture(probs: np.ndarray, weights: Sequence[float], tokens: Sequence[int], dynamic: bool) -> np.ndarray:
+    """log p of every next token at every position under the mixture, shape (T, V), from `naive_probs`."""
+    mixed = np.zeros(probs.shape[1:])
+    w = np.array(weights, dtype=np.float64)
+    for position in range(len(tokens)):
+        if dynamic and position:
+            w = w * probs[:, position - 1, tokens[position]]
+            w = w / w.sum()
+        mixed[position] = (w[:, None] * probs[:, position]).sum(0)
+    return np.log(mixed)
+
+
 def naive_log_probs(
     experts: Sequence[Any], weights: Sequence[float], tokens: Sequence[int], dynamic: bool
 ) -> np.ndarray:
     """log p of every next token at every position, shape (T, V), float64: whole prefix, one row, no cache."""
-    doubles = [_double(expert) for expert in experts]
-    ids = torch.tensor([list(tokens)])
-    with torch.no_grad():
-        probs = np.stack([torch.softmax(m(input_ids=ids).logits[0], -1).numpy() for m in doubles])  # (M, T, V)
-    mixed = np.zeros(probs.shape[1:])
-    for position in range(len(tokens)):
-        w = np.array(weights, dtype=np.float64)
-        if dynamic:
-            for before in range(1, position + 1):
-                w = w * probs[:, before - 1, tokens[before]]
-                w = w / w.sum()
-        mixed[position] = (w[:, None] * probs[:, position]).sum(0)
-    return np.log(mixed)
+    return naive_mixture(naive_probs(experts, tokens), weights, tokens, dynamic)
 
 
 _DOUBLES: dict[int, tuple[Any, Any]] = {}
