@@ -174,7 +174,8 @@ def _make(
     for name in missing:
         if name not in apart and (failure := attempt(workspace.run, name, makings[name], redo=work.redo)):
             failures[name] = failure
-    return failures
+    # A cancelled job may train on until Slurm kills it, and be finished by then.
+    return {name: failure for name, failure in failures.items() if not is_made(makings[name])}
 
 
 def _clear_other_inputs(workspace: Workspace, redo: bool) -> None:

@@ -21,9 +21,12 @@ import pytest
 from clustering.errors import BadInput
 from clustering.files import read_json
 from tests.xelm.conftest import WORDS, sentences, write_jsonl
+from xelm import pipeline
 from xelm.experts import ExpertSet
+from xelm.failures import Failure
 from xelm.launch import local
 from xelm.launch.options import Launch
+from xelm.launch.worker import do_task
 from xelm.manifest import kept_files
 from xelm.pipeline import dry_run, train
 from xelm.recipe import Recipe
@@ -85,6 +88,17 @@ def test_a_batch_that_processes_cannot_share_is_told(
     monkeypatch.setattr(Accelerator, "num_processes", property(lambda self: 3))
     with pytest.raises(BadInput, match=r"batch_size=4 cannot be shared by 3 processes"):
         train(tiny_recipe(), tmp_path / "run", report=False)
+
+
+def test_a_model_that_was_finished_before_its_process_was_ended_has_not_failed(
+    tmp_path: Path, tiny_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended_late(work_file: Path, names: list[str], _launch: Launch) -> dict[str, Failure]:
+        return {name: Failure("ended by signal 9.") for name in names if do_task(work_file, name)}
+
+    monkeypatch.setattr(pipeline, "run_workers", ended_late)
+    experts = train(tiny_recipe(), tmp_path / "run", launch=Launch(workers=2), report=False)
+    assert {model.state for model in run_status(experts.path).models} == {"done"}
 
 
 @pytest.fixture(scope="module")
@@ -189,8 +203,8 @@ def _four_experts(folder: Path, tiny_recipe: MakeRecipe) -> Recipe:
         base={"new": None, "model": str(base.folder("base"))},
         data={"path": str(folder / "corpus")},
         clusters={"k": 4},
-        # Long enough that one can be cancelled on its way.
-        train={"tokens": 160_000, "dense": False, "checkpoint_every_steps": 20},
+        # Long enough that one can be cancelled on its way: it trains on until Slurm's KillWait (here 5 s) is over.
+        train={"tokens": 800_000, "dense": False, "checkpoint_every_steps": 20},
     )
 
 
