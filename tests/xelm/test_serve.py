@@ -22,7 +22,8 @@ pytest.importorskip("httpx")
 from fastapi.testclient import TestClient
 
 from xelm.serving.app import Limits, make_app
-from xelm.serving.engine import Engine
+from xelm.serving.engine import Busy, Engine
+from xelm.serving.jobs import Job, Sampling
 
 PROMPTS = [text for texts in TEXTS.values() for text in texts]
 URL = "/v1/completions"
@@ -72,6 +73,14 @@ def test_streamed_chunks_are_the_answer(client, lm):
     assert reasons == ["length", "length"]
 
 
+def test_a_stream_counts_its_tokens_when_asked(client):
+    asked = {"prompt": PROMPTS[:2], "max_tokens": 5}
+    whole = client.post(URL, json=asked).json()
+    response = client.post(URL, json={**asked, "stream": True, "stream_options": {"include_usage": True}})
+    *_, last = events(response)
+    assert last["choices"] == [] and last["usage"] == whole["usage"]
+
+
 def test_stop_text_n_and_seed_are_obeyed(client, lm):
     [whole] = lm.generate(PROMPTS[:1], max_new_tokens=20)
     body = client.post(URL, json={"prompt": PROMPTS[0], "max_tokens": 20, "stop": whole[3:5]}).json()
@@ -101,6 +110,9 @@ def test_concurrent_requests_share_batches_and_get_their_own_answers(client, lm)
 def test_models_and_health(client):
     names = [row["id"] for row in client.get("/v1/models").json()["data"]]
     assert names == [*POLICIES, *OWNERS, "base"]
+    assert client.get("/v1/models/dutch").json()["id"] == "dutch"
+    unknown = client.get("/v1/models/gpt-9")
+    assert unknown.status_code == 404 and unknown.json()["error"]["code"] == "model_not_found"
     assert client.get("/health").json() == {"status": "ok", "waiting": 0}
 
 
@@ -120,6 +132,7 @@ def test_models_and_health(client):
         (b'{"prompt": "a", "logprobs": 3}', 400, "logprobs"),
         (b'{"prompt": "a", "stop": [""]}', 400, "none of them empty"),
         (b'{"prompt": "a", "colour": 1}', 400, "colour"),
+        (b'{"prompt": "a", "stream_options": {"colour": 1}}', 400, "colour"),
         (b'{"prompt": "a", "model": "gpt-9"}', 404, "Unknown policy 'gpt-9'"),
         (json.dumps({"prompt": "a" * CONTEXT}).encode(), 400, f"prompt 0 has {CONTEXT + 1} tokens"),
         (b'{"prompt": "' + b"a" * 30_000 + b'"}', 413, "longer than 20000 bytes"),
@@ -183,6 +196,33 @@ def test_one_failing_job_does_not_take_its_neighbours_along(lm, monkeypatch):
     assert answers == lm.generate(PROMPTS[:5], max_new_tokens=4)
 
 
+@pytest.mark.parametrize("grace_s", [0.0, 30.0])
+def test_closing_lets_running_answers_end_in_the_grace_and_tells_the_others(lm, grace_s):
+    engine, running, waiting, first = Engine(lm, max_batch=1), [], [], threading.Event()
+
+    def job(news):
+        answers = engine.answers([PROMPTS[0]], Sampling("top1"), max_tokens=100)
+
+        def tell(event):
+            time.sleep(0.002)  # so that the answer is not over before the engine is closed
+            news.append(event)
+            first.set()
+
+        return Job(answers, Sampling("top1"), time.monotonic() + 60, tell)
+
+    jobs = [job(news) for news in (running, waiting)]
+    for one in jobs:
+        engine.submit(one)
+    assert first.wait(20)
+    engine.close(grace_s)
+    assert waiting[-1].status == 503 and "shutting down" in waiting[-1].error
+    assert running[-1].is_end and (running[-1].error is None) == jobs[0].is_done == (grace_s > 0)
+    if not grace_s:
+        assert "shutting down" in running[-1].error
+    with pytest.raises(Busy, match="shutting down"):
+        engine.submit(jobs[1])
+
+
 def test_command_serves_until_sigterm_and_exits_clean(run):
     import httpx
 
@@ -196,7 +236,14 @@ def test_command_serves_until_sigterm_and_exits_clean(run):
             assert url.startswith("http://127.0.0.1:")
             answer = httpx.post(url + URL, json={"prompt": PROMPTS[0], "max_tokens": 3}, timeout=60)
             assert answer.status_code == 200
-            server.send_signal(signal.SIGTERM)
+            # Refused only once it has been read: closed while the client still sends, it would see a reset.
+            assert httpx.post(url + URL, json={"prompt": "a" * 4_000_000}, timeout=60).status_code == 413
+            asked = {"prompt": PROMPTS, "max_tokens": 60, "stream": True}
+            with httpx.stream("POST", url + URL, json=asked, timeout=60) as stream:
+                lines = stream.iter_lines()
+                next(lines)
+                server.send_signal(signal.SIGTERM)
+                assert [line for line in lines if line][-1] == "data: [DONE]"
             assert server.wait(20) == 0
             assert server.stderr.read() == ""
         finally:

@@ -16,7 +16,6 @@ from xelm.cli._placement import placement_options
 
 logger = logging.getLogger(__name__)
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_GRACE_S = 5
 
 
 @click.command(
@@ -53,9 +52,8 @@ def command(
     GET /health.
     """
     try:
-        import uvicorn
-
         from xelm.serving.app import Limits, make_app
+        from xelm.serving.server import serve
     except ModuleNotFoundError as error:
         raise BadInput(f"serving needs {error.name}: pip install 'xelm[serve]'.") from None
     from xelm.routed import RoutedLM
@@ -66,21 +64,11 @@ def command(
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     if host not in _LOOPBACK:
         logger.warning("%s can be reached from other machines, and asks for no password", host)
-    app = make_app(Engine(lm, max_batch=max_batch, max_queued=max_queued), limits)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            # Below it stands a line for every malformed request.
-            log_level="error",
-            lifespan="on",
-            limit_concurrency=max_connections,
-            timeout_graceful_shutdown=_GRACE_S,
-        )
-    )
+    engine = Engine(lm, max_batch=max_batch, max_queued=max_queued)
     # The server raises the signal that ended it once more when all is closed; being asked to end is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"serving {run} on http://{shown}:{listening.getsockname()[1]}")
     sys.stdout.flush()
-    server.run(sockets=[listening])
+    serve(make_app(engine, limits), engine, listening, max_connections=max_connections)

@@ -30,6 +30,8 @@ _LOOK_FOR_CLIENT_S = 1.0
 # Nobody reads this status; other servers log it for the same case.
 _CLIENT_LEFT = 499
 _MOST_PROBLEMS_TOLD = 3
+# A client that is still sending when its connection is closed sees a reset, not the answer: so much more is read first.
+_READ_AND_DROPPED = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +57,9 @@ class Limits:
 class _Refused(Exception):
     """A request that gets an error as its answer."""
 
-    def __init__(self, status: int, message: str, kind: str = "invalid_request_error"):
+    def __init__(self, status: int, message: str, kind: str = "invalid_request_error", code: str | None = None):
         super().__init__(message)
-        self.status, self.kind = status, kind
+        self.status, self.kind, self.code = status, kind, code
 
 
 def make_app(engine: Engine, limits: Limits | None = None) -> FastAPI:
@@ -78,6 +80,9 @@ def make_app(engine: Engine, limits: Limits | None = None) -> FastAPI:
     names = [*POLICIES, *engine.lm.names]
     started = int(time.time())
 
+    def model_row(name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": started, "owned_by": "xelm"}
+
     @app.get("/health")
     async def health() -> JSONResponse:
         state = {"status": "ok" if engine.is_alive else "closed", "waiting": engine.num_waiting}
@@ -85,8 +90,12 @@ def make_app(engine: Engine, limits: Limits | None = None) -> FastAPI:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        rows = [{"id": name, "object": "model", "created": started, "owned_by": "xelm"} for name in names]
-        return {"object": "list", "data": rows}
+        return {"object": "list", "data": [model_row(name) for name in names]}
+
+    @app.get("/v1/models/{name}")
+    async def model(name: str) -> dict[str, Any]:
+        _check_model(engine, name)
+        return model_row(name)
 
     @app.post("/v1/completions")
     async def completions(request: Request) -> Response:
@@ -94,7 +103,7 @@ def make_app(engine: Engine, limits: Limits | None = None) -> FastAPI:
         asked = _parse(await _body(request, limits))
         job, news = await _submit(engine, asked, limits, deadline_s)
         if asked.stream:
-            return StreamingResponse(_stream(job, news, asked.model), media_type="text/event-stream")
+            return StreamingResponse(_stream(job, news, asked), media_type="text/event-stream")
         return JSONResponse(await _whole(request, job, news, asked.model))
 
     _handle_errors(app)
@@ -104,7 +113,7 @@ def make_app(engine: Engine, limits: Limits | None = None) -> FastAPI:
 def _handle_errors(app: FastAPI) -> None:
     def refused(_request: Request, error: Any) -> JSONResponse:
         headers = {"Retry-After": "1"} if error.status == 503 else None
-        return JSONResponse(error_body(str(error), error.kind), error.status, headers=headers)
+        return JSONResponse(error_body(str(error), error.kind, error.code), error.status, headers=headers)
 
     def http(_request: Request, error: Any) -> JSONResponse:
         return JSONResponse(error_body(str(error.detail)), error.status_code, headers=error.headers)
@@ -123,23 +132,23 @@ def _handle_errors(app: FastAPI) -> None:
 
 async def _body(request: Request, limits: Limits) -> bytes:
     """The body, no longer than allowed, and not slower than the time limit."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise _Refused(415, "send JSON, with the header Content-Type: application/json.")
-    too_long = _Refused(413, f"the body is longer than {limits.max_body_bytes} bytes.")
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > limits.max_body_bytes:
-        raise too_long
-    body = bytearray()
+    body, num_bytes, most = bytearray(), 0, limits.max_body_bytes
     try:
         async with asyncio.timeout(limits.timeout_s):
             async for chunk in request.stream():
-                body += chunk
-                if len(body) > limits.max_body_bytes:
-                    raise too_long
+                num_bytes += len(chunk)
+                if num_bytes <= most:
+                    body += chunk
+                elif num_bytes > _READ_AND_DROPPED * most:
+                    break
     except TimeoutError:
         raise _Refused(408, "the body did not arrive in time.") from None
     except ClientDisconnect:
         raise _Refused(_CLIENT_LEFT, "the client left before the body was whole.") from None
+    if num_bytes > most:
+        raise _Refused(413, f"the body is longer than {most} bytes.")
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise _Refused(415, "send JSON, with the header Content-Type: application/json.")
     return bytes(body)
 
 
@@ -154,6 +163,13 @@ def _parse(body: bytes) -> CompletionRequest:
         raise _Refused(400, "; ".join([*places[:_MOST_PROBLEMS_TOLD], *more])) from None
 
 
+def _check_model(engine: Engine, name: str) -> None:
+    try:
+        engine.lm.policy(name)
+    except BadInput as error:
+        raise _Refused(404, str(error), code="model_not_found") from None
+
+
 async def _submit(
     engine: Engine, asked: CompletionRequest, limits: Limits, deadline_s: float
 ) -> tuple[Job, asyncio.Queue[Event]]:
@@ -165,10 +181,7 @@ async def _submit(
         if not loop.is_closed():
             loop.call_soon_threadsafe(news.put_nowait, event)
 
-    try:
-        engine.lm.policy(asked.model)
-    except BadInput as error:
-        raise _Refused(404, str(error)) from None
+    _check_model(engine, asked.model)
     max_tokens = min(asked.max_tokens, limits.max_tokens)
     try:
         answers = await asyncio.to_thread(
@@ -203,8 +216,8 @@ async def _whole(request: Request, job: Job, news: asyncio.Queue[Event], model: 
         job.cancelled.set()
 
 
-async def _stream(job: Job, news: asyncio.Queue[Event], model: str) -> AsyncIterator[str]:
-    envelope = Envelope(model)
+async def _stream(job: Job, news: asyncio.Queue[Event], asked: CompletionRequest) -> AsyncIterator[str]:
+    envelope = Envelope(asked.model)
     try:
         while True:
             event = await _next(news, job)
@@ -214,6 +227,8 @@ async def _stream(job: Job, news: asyncio.Queue[Event], model: str) -> AsyncIter
                 yield _sse(error_body(event.error, "server_error"))
                 return
             if event.is_end:
+                if asked.wants_usage:
+                    yield _sse(envelope.usage_piece(job.answers))
                 yield "data: [DONE]\n\n"
                 return
             yield _sse(envelope.piece(event.index, event.text, event.finish_reason, event.route))

@@ -20,6 +20,7 @@ from xelm.serving.stream import TextGrowth
 
 logger = logging.getLogger(__name__)
 _LATE = Event(error="the time limit passed.", status=504, is_end=True)
+_CLOSING = Event(error="the server is shutting down.", status=503, is_end=True)
 
 
 class Busy(Exception):
@@ -97,17 +98,23 @@ class Engine:
             self._waiting.append(job)
             self._changed.notify()
 
-    def close(self, timeout_s: float = 10.0) -> None:
-        """Give up what waits and what runs (after the token at hand), and end the thread."""
+    def close(self, grace_s: float = 0.0, timeout_s: float = 10.0) -> None:
+        """End the thread: what waits is refused, what runs may go on for a while and is then given up.
+
+        Args:
+            grace_s: How long running answers may still take.
+            timeout_s: How long to wait for the token at hand after that.
+        """
         with self._changed:
             self._closed = True
             dropped = list(self._waiting)
             self._waiting.clear()
-            for job in [*dropped, *self._running]:
-                job.cancelled.set()
             self._changed.notify()
         for job in dropped:
-            job.tell(Event(error="the server is shutting down.", status=503, is_end=True))
+            job.tell(_CLOSING)
+        self._thread.join(grace_s)
+        for job in self._running:
+            job.cancelled.set()
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
@@ -156,7 +163,8 @@ class Engine:
                 self._answer([job])
             jobs = [job for job in jobs if job.is_done and job not in untouched]
         for job in jobs:
-            job.tell(Event(is_end=True) if job.is_done else _LATE)
+            given_up = _CLOSING if self._closed else _LATE
+            job.tell(Event(is_end=True) if job.is_done else given_up)
 
     def _generate(self, jobs: list[Job]) -> None:
         import torch

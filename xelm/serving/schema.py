@@ -17,6 +17,14 @@ MAX_PROMPTS = 64
 MAX_STOPS = 4
 
 
+class StreamOptions(BaseModel):
+    """What a stream carries besides text."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    include_usage: bool = False
+
+
 class CompletionRequest(BaseModel):
     """The body of POST /v1/completions. What OpenAI has and this has not is taken at its neutral value only."""
 
@@ -39,7 +47,7 @@ class CompletionRequest(BaseModel):
     suffix: None = None
     presence_penalty: Literal[0] | None = None
     frequency_penalty: Literal[0] | None = None
-    stream_options: None = None
+    stream_options: StreamOptions | None = None
 
     @field_validator("temperature", "top_p", mode="before")
     @classmethod
@@ -68,6 +76,11 @@ class CompletionRequest(BaseModel):
         return [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
     @property
+    def wants_usage(self) -> bool:
+        """Whether a stream ends with a chunk that counts tokens."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
     def stops(self) -> list[str]:
         """As a list."""
         return [self.stop] if isinstance(self.stop, str) else self.stop or []
@@ -93,23 +106,28 @@ class Envelope:
             _choice(index, text, answer.finish_reason, route)
             for index, (text, route, answer) in enumerate(zip(texts, routes, answers, strict=True))
         ]
-        prompt_tokens = sum(len(ids) for ids in {id(a.ids): a.ids for a in answers}.values())
-        completion_tokens = sum(answer.num_tokens for answer in answers)
-        usage = {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
-        }
-        return {**self._head, "model": self._model, "choices": choices, "usage": usage}
+        return {**self._head, "model": self._model, "choices": choices, "usage": _usage(answers)}
 
     def piece(self, index: int, text: str, finish_reason: str | None, route: Route | None) -> dict[str, Any]:
         """One chunk of a streamed answer."""
         return {**self._head, "model": self._model, "choices": [_choice(index, text, finish_reason, route)]}
 
+    def usage_piece(self, answers: Sequence[Answer]) -> dict[str, Any]:
+        """The last chunk of a streamed answer whose client wants its tokens counted."""
+        return {**self._head, "model": self._model, "choices": [], "usage": _usage(answers)}
 
-def error_body(message: str, kind: str = "invalid_request_error") -> dict[str, Any]:
+
+def error_body(message: str, kind: str = "invalid_request_error", code: str | None = None) -> dict[str, Any]:
     """An error as OpenAI's clients expect it."""
-    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def _usage(answers: Sequence[Answer]) -> dict[str, int]:
+    """Tokens of prompts (each counted once, however many answers it has) and of answers."""
+    prompt_tokens = sum(len(ids) for ids in {id(a.ids): a.ids for a in answers}.values())
+    completion_tokens = sum(answer.num_tokens for answer in answers)
+    total = prompt_tokens + completion_tokens
+    return {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "total_tokens": total}
 
 
 def _choice(index: int, text: str, finish_reason: str | None, route: Route | None) -> dict[str, Any]:
