@@ -76,6 +76,6 @@ def disk_trouble(error: BaseException) -> int | None:
 def in_a_sentence(error: BaseException) -> str:
     """The first line of an exception, with its type where that says what the text does not."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    plain = isinstance(error, ValueError | FloatingPointError) and text
+    plain = isinstance(error, ValueError | FloatingPointError | MemoryError) and text
     text = text if plain else f"{type(error).__name__}: {text}" if text else type(error).__name__
     return text if text.endswith((".", "!", "?")) else f"{text}."

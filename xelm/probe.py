@@ -70,9 +70,10 @@ def _hours(budget: Budget, kinds: dict[str, str], rates: dict[str, float]) -> di
 
 
 def _rate(workspace: Workspace, kind: Any) -> float:
-    model = auto_class(workspace.recipe.train.objective).from_config(workspace.config)
-    if workspace.recipe.base.dtype == "bfloat16":
-        model = model.bfloat16()
+    import torch
+
+    weights = torch.bfloat16 if workspace.recipe.base.dtype == "bfloat16" else torch.float32
+    model = auto_class(workspace.recipe.train.objective).from_config(workspace.config, dtype=weights)
     making = workspace.making(DENSE if workspace.budget.dense else next(iter(workspace.plan.clusters)))
     assert making.stage is not None  # only a base that is not trained has none
     settings = dataclasses.replace(

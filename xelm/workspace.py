@@ -151,6 +151,8 @@ class Workspace:
             entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts))
             return Making(self.run / BASE, entry, self._hub_base, None, self.tokenizer)
         parts = [dataclasses.asdict(new), self._weights_settings(), self.fingerprints, self.budget.base.steps]
+        if recipe.base.dtype == "bfloat16":
+            parts.append({"dtype": recipe.base.dtype})
         entry = ModelEntry(everyone, None, fingerprint=fingerprint(*parts))
         settings = dataclasses.replace(recipe.train, learning_rate=new.learning_rate)
         stage = self._stage(BASE, self.budget.base, settings, entry)
@@ -212,7 +214,7 @@ class Workspace:
         new = self.recipe.base.new
         if new is None:
             raise BadInput("this recipe has no [base.new].")
-        return base_models.new_model(new, self.tokenizer, self.recipe.train.seed)
+        return base_models.new_model(new, self.tokenizer, self.recipe.train.seed, dtype=self.recipe.base.dtype)
 
     def _hub_base(self) -> PreTrainedModel:
         base = self.recipe.base

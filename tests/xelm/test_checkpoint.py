@@ -15,6 +15,7 @@ from tests.xelm.training_parts import same_bits, stage_of, tiny_llama, weights_o
 from xelm.models.expert import as_expert
 from xelm.recipe import Expert
 from xelm.training.loop import train_stage
+from xelm.training.random_state import random_states, set_random_state
 
 KINDS = {
     "full": Expert(),
@@ -61,6 +62,46 @@ def test_a_resumed_training_equals_the_undisturbed_one_to_the_bit(tmp_path: Path
     assert steps == [11, 12], "it goes on from the checkpoint of step 10"
     assert trained.history == expected.history
     assert same_bits(weights_of(resumed), weights_of(undisturbed))
+
+
+def test_a_checkpoint_of_before_random_states_were_kept_for_each_process_still_resumes(tmp_path: Path) -> None:
+    undisturbed = _model("dropout")
+    train_stage(undisturbed, stage_of(tmp_path / "a"), lambda _: None)
+    stage = stage_of(tmp_path / "b")
+    _interrupt(_model("dropout"), stage, 6)
+    file = stage.checkpoints / "step-00000005" / "state.json"
+    state = json.loads(file.read_text(encoding="utf-8"))
+    [random] = state.pop("random")
+    file.write_text(json.dumps(state | {"torch_rng": random["cpu"]}), encoding="utf-8")
+    resumed = _model("dropout")
+    train_stage(resumed, stage, lambda _: None)
+    assert same_bits(weights_of(resumed), weights_of(undisturbed))
+
+
+def test_each_process_goes_on_from_its_own_random_numbers() -> None:
+    cpu = torch.device("cpu")
+    torch.manual_seed(1)
+    [first] = random_states(cpu)
+    torch.manual_seed(2)
+    [second] = random_states(cpu)
+    expected = torch.rand(3)
+    set_random_state([first, second], 1, cpu)
+    assert torch.equal(torch.rand(3), expected)
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    set_random_state([first, second], 2, cpu)
+    assert torch.equal(torch.rand(3), expected), "a process that was not there before keeps its seed"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_dropout_on_a_gpu_goes_on_where_it_was() -> None:
+    gpu = torch.device("cuda", torch.cuda.current_device())
+    torch.rand(5, device=gpu)
+    states = random_states(gpu)
+    expected = torch.rand(5, device=gpu)
+    set_random_state(states, 0, gpu)
+    assert torch.equal(torch.rand(5, device=gpu), expected)
 
 
 def test_points_of_the_curve_between_checkpoints_are_the_same_after_resuming(tmp_path: Path) -> None:

@@ -105,6 +105,17 @@ def test_a_new_model_has_the_size_asked_for_and_weights_from_its_seed() -> None:
     assert not torch.equal(one["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
 
 
+def test_a_new_model_of_half_the_precision_loads_as_it_was(tmp_path: Path) -> None:
+    settings = NewBase(hidden_size=16, num_layers=2, num_heads=2, context_length=32)
+    model = new_model(settings, new_tokenizer(settings, ()), 0, dtype="bfloat16")
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    model.save_pretrained(tmp_path)
+    ids = torch.arange(30)[None]
+    with torch.no_grad():
+        # Positions too: rounded, they would be others than those of the model as it is loaded.
+        assert torch.equal(model.eval()(ids).logits, load_model(str(tmp_path), dtype="auto").eval()(ids).logits)
+
+
 def test_a_folder_without_a_model_or_tokenizer_is_refused_in_one_line(tmp_path: Path) -> None:
     for load, message in ((load_model, "no usable causal language model in"), (load_tokenizer, "no tokenizer in")):
         with pytest.raises(BadInput, match=message) as caught:

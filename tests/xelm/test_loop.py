@@ -11,6 +11,9 @@ import pytest
 import torch
 
 from tests.xelm.training_parts import blocks_of, random_documents, same_bits, stage_of, tiny_llama, weights_of
+from xelm.failures import in_a_sentence
+from xelm.models.expert import as_expert
+from xelm.recipe import Expert
 from xelm.training.loop import _summed_loss, train_stage
 from xelm.training.objectives import Causal
 from xelm.training.schedule import Schedule
@@ -135,6 +138,51 @@ def test_a_loss_that_is_no_number_stops_with_the_remedy_and_leaves_no_checkpoint
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+@pytest.mark.parametrize(
+    ("error", "settings", "lora", "told"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+            {},
+            False,
+            "test: the memory of the GPU (cpu) is too small for this training. Set, in this order: [train] "
+            'micro_batch_size = 2 (now 4), gradient_checkpointing = true, precision = "bf16"; '
+            'or [expert] kind = "lora".',
+        ),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried"),
+            {"micro_batch_size": 1, "gradient_checkpointing": True, "precision": "bf16"},
+            True,
+            "test: the memory of this machine is too small for this training. Set, in this order: [train] "
+            "a smaller sequence_length.",
+        ),
+    ],
+    ids=["gpu", "cpu"],
+)
+def test_too_little_memory_is_told_with_what_needs_less(
+    tmp_path: Path, error: Exception, settings: dict[str, Any], lora: bool, told: str
+) -> None:
+    model = tiny_llama()
+    if lora:
+        model = as_expert(model, Expert(kind="lora", rank=2))
+
+    def run_out(*_: Any) -> None:
+        raise error
+
+    # Only once it trains: before, its masks are looked at.
+    model.get_input_embeddings().register_forward_hook(lambda module, *_: run_out() if module.training else None)
+    with pytest.raises(MemoryError) as caught:
+        train_stage(model, stage_of(tmp_path, **settings), _quiet)
+    assert in_a_sentence(caught.value) == str(caught.value) == told
+
+
+def test_other_errors_of_a_training_stay_what_they_are(tmp_path: Path) -> None:
+    model = tiny_llama()
+    model.get_input_embeddings().register_forward_hook(lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        train_stage(model, stage_of(tmp_path), _quiet)
+
+
 def test_documents_of_one_token_have_no_target_and_do_no_harm(tmp_path: Path) -> None:
     blocks = blocks_of([[5]] * 16 + random_documents(40), 16)
     weights = _train(tiny_llama(), tmp_path, blocks=blocks, batch_size=1, num_steps=len(blocks))
@@ -156,7 +204,7 @@ def test_a_schedule_warms_up_to_the_peak_and_never_passes_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["cosine", "linear", "wsd"])
-@pytest.mark.parametrize("num_steps", [3, 10, 97])
+@pytest.mark.parametrize("num_steps", [2, 3, 10, 97])
 def test_a_schedule_ends_at_its_lowest_rate(kind: str, num_steps: int) -> None:
     assert _rates(kind, num_steps)[-1] == pytest.approx(0.2)
 

@@ -12,9 +12,10 @@ import pytest
 
 import xelm
 from clustering.errors import BadInput
-from tests.xelm.conftest import WORDS, make_corpus, sentences, write_jsonl
+from tests.xelm.conftest import WORDS, make_corpus, sentences, tiny_table, write_jsonl
 from xelm import ExpertSet, Recipe
 from xelm.manifest import Manifest
+from xelm.workspace import Workspace
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -36,8 +37,6 @@ def _stamps(run: Path) -> dict[str, int]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
     """A run that no test changes."""
-    from tests.xelm.conftest import tiny_table
-
     recipe = Recipe.from_dict(tiny_table(data={"path": str(corpus)}))
     return xelm.train(recipe, out=tmp_path_factory.mktemp("runs") / "finished").path
 
@@ -217,6 +216,15 @@ def test_a_failing_expert_does_not_stop_the_others_and_comes_later(
     assert _files(tmp_path / "run") == _files(finished)
 
 
+def test_a_new_base_has_the_precision_that_the_recipe_says(tmp_path: Path, tiny_recipe: MakeRecipe) -> None:
+    import torch
+
+    half = tiny_recipe(base={**tiny_table()["base"], "dtype": "bfloat16"})
+    makings = [Workspace.prepare(recipe, tmp_path / "run").base_making() for recipe in (tiny_recipe(), half)]
+    assert [making.parent().dtype for making in makings] == [torch.float32, torch.bfloat16]
+    assert makings[0].entry.fingerprint != makings[1].entry.fingerprint
+
+
 def test_a_lora_run_keeps_the_base_once(tmp_path: Path, tiny_recipe: MakeRecipe) -> None:
     experts = xelm.train(tiny_recipe(expert={"kind": "lora", "rank": 2}), out=tmp_path / "run", report=False)
     base_bytes = (experts.folder("base") / "model.safetensors").stat().st_size
@@ -228,8 +236,6 @@ def test_a_lora_run_keeps_the_base_once(tmp_path: Path, tiny_recipe: MakeRecipe)
 
 
 def test_a_model_from_a_path_is_a_base_too(tmp_path: Path, finished: Path, corpus: Path) -> None:
-    from tests.xelm.conftest import tiny_table
-
     model = shutil.copytree(finished / "base", tmp_path / "model")
     table = tiny_table(data={"path": str(corpus)}, train={"dense": False}) | {"base": {"model": str(model)}}
     experts = xelm.train(Recipe.from_dict(table), out=tmp_path / "run", report=False)

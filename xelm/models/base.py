@@ -120,13 +120,23 @@ def sequence_length(base: Base, wanted: int | None) -> int:
     return wanted or min(limit or _DEFAULT_SEQUENCE_LENGTH, _DEFAULT_SEQUENCE_LENGTH)
 
 
-def new_model(settings: NewBase, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
-    """A Llama-type model of the given size, its weights drawn from `seed`."""
+def new_model(
+    settings: NewBase, tokenizer: PreTrainedTokenizerBase, seed: int, *, dtype: str = "float32"
+) -> PreTrainedModel:
+    """A Llama-type model of the given size, its weights drawn from `seed`.
+
+    Args:
+        settings: Its size.
+        tokenizer: Its vocabulary.
+        seed: Of its weights.
+        dtype: Of its weights: `float32` or `bfloat16`; `auto` is float32, as there is no checkpoint to go by.
+    """
     import torch
-    from transformers import LlamaForCausalLM
 
     torch.manual_seed(seed)
-    return LlamaForCausalLM(new_config(settings, tokenizer))
+    weights = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    # Not cast afterwards: the frequencies of the rotary positions must stay float32, as they are when it is loaded.
+    return auto_class("causal").from_config(new_config(settings, tokenizer), dtype=weights)
 
 
 def new_config(settings: NewBase, tokenizer: PreTrainedTokenizerBase) -> Any:

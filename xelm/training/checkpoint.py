@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json, write_json
+from xelm.training.processes import processes
+from xelm.training.random_state import RandomState, set_random_state
 
 if TYPE_CHECKING:
     import torch
@@ -28,11 +30,12 @@ class Progress:
     loss_steps: int = 0
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     """Losses on held-out text: `step`, `tokens`, `valid_loss` {language: nats per token}."""
+    random: list[RandomState] = field(default_factory=list)
+    """Of each process, when the checkpoint was written."""
 
 
 def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Write `folder/step-N` whole, then remove older ones, so that there is a good one at every moment."""
-    import torch
     from safetensors.torch import save_file
 
     target = folder / f"step-{progress.step:08d}"
@@ -41,8 +44,7 @@ def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim
         trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
         save_file({name: p.contiguous() for name, p in trained.items()}, partial / _WEIGHTS)
         save_file(_moments(model, optimizer), partial / _MOMENTS)
-        rng = torch.get_rng_state().numpy().tobytes().hex()
-        write_json(partial / _STATE, asdict(progress) | {"torch_rng": rng})
+        write_json(partial / _STATE, asdict(progress))
     for old in _checkpoints(folder):
         if old != target:
             shutil.rmtree(old)
@@ -55,7 +57,7 @@ def newest_step(folder: Path) -> int | None:
 
 
 def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
-    """Put the newest checkpoint of `folder` into model and optimizer; None where there is none.
+    """Put the newest checkpoint of `folder` into model, optimizer and random numbers; None where there is none.
 
     Raises:
         BadInput: If the checkpoint cannot be read, or belongs to another model.
@@ -76,8 +78,11 @@ def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim
             for name, p in parameters.items():
                 p.copy_(weights[name])
                 optimizer.state[p] = {key: moments[f"{name}/{key}"].to(_home(key, p)) for key in _KEYS}
-        torch.set_rng_state(torch.frombuffer(bytearray.fromhex(state.pop("torch_rng")), dtype=torch.uint8))
-        return Progress(**state)
+        # As it was written when only the first process kept its own.
+        state["random"] = [{"cpu": state.pop("torch_rng")}] if "torch_rng" in state else state["random"]
+        progress = Progress(**state)
+        set_random_state(progress.random, processes().process_index, next(model.parameters()).device)
+        return progress
     except (SafetensorError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise BadInput(
             f"{newest}: this checkpoint cannot be resumed ({error}). Remove {folder} to begin this part again."

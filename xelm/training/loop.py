@@ -19,7 +19,9 @@ from clustering.errors import BadInput
 from xelm.training.batches import draws_of_step, gather
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from xelm.training.isolation import isolates_documents
+from xelm.training.memory import memory_trouble_told
 from xelm.training.objectives import Batch
+from xelm.training.random_state import random_states
 from xelm.training.stage import Stage, Trained
 
 if TYPE_CHECKING:
@@ -43,10 +45,12 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
     Raises:
         BadInput: If the checkpoint there cannot be resumed.
         FloatingPointError: If the loss is no longer a number.
+        MemoryError: If the device's memory is too small, with what would make it enough.
     """
-    training = _begin(model, stage, on_log)
-    for _loss in training.steps():
-        pass
+    with memory_trouble_told(model, stage):
+        training = _begin(model, stage, on_log)
+        for _loss in training.steps():
+            pass
     training.inner.eval()
     for tracker in training.accelerator.trackers:
         tracker.finish()
@@ -60,7 +64,8 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
 
 def step_for_step(model: PreTrainedModel, stage: Stage) -> Iterator[float]:
     """As `train_stage`, yielding the loss after each step; for who wants to look in between."""
-    return _begin(model, stage, lambda point: None).steps()
+    with memory_trouble_told(model, stage):
+        yield from _begin(model, stage, lambda point: None).steps()
 
 
 def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any]], None]) -> _Training:
@@ -155,6 +160,7 @@ class _Training:
     def _checkpoint(self) -> None:
         step = self.progress.step
         if step < self.stage.num_steps and step % self.stage.settings.checkpoint_every_steps == 0:
+            self.progress.random = random_states(self.accelerator.device)
             if self.accelerator.is_main_process:
                 save_checkpoint(self.stage.checkpoints, self.inner, self.optimizer, self.progress)
             self.accelerator.wait_for_everyone()

@@ -24,7 +24,8 @@ class Schedule:
         warmup = max(1, round(self.num_steps * self.warmup_fraction))
         if step < warmup:
             return self.peak * (step + 1) / warmup
-        done = (step - warmup) / max(1, self.num_steps - 1 - warmup)
+        descent = self.num_steps - 1 - warmup
+        done = (step - warmup) / descent if descent else 1.0
         return self.peak * (self.min_ratio + (1 - self.min_ratio) * self._height(done))
 
     def _height(self, done: float) -> float:

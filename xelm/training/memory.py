@@ -1,0 +1,50 @@
+"""A device whose memory is too small for a training, told with what would make it enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from xelm.experts import BASE, DENSE
+from xelm.training.processes import processes
+from xelm.training.stage import Stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@contextmanager
+def memory_trouble_told(model: PreTrainedModel, stage: Stage) -> Iterator[None]:
+    """Turn torch's account of a full memory into one sentence.
+
+    Raises:
+        MemoryError: Which model, on what, and which settings need less.
+    """
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        place = f"the GPU ({model.device})" if isinstance(error, torch.OutOfMemoryError) else "this machine"
+        raise MemoryError(
+            f"{stage.name}: the memory of {place} is too small for this training. {_remedy(model, stage)}"
+        ) from error
+
+
+def _remedy(model: PreTrainedModel, stage: Stage) -> str:
+    settings = stage.settings
+    micro = settings.micro_batch_size or settings.batch_size // processes().num_processes
+    ways = [f"micro_batch_size = {micro // 2} (now {micro})"] if micro > 1 else []
+    if not settings.gradient_checkpointing:
+        ways.append("gradient_checkpointing = true")
+    if settings.precision != "bf16":
+        ways.append('precision = "bf16"')
+    if not ways:
+        ways.append("a smaller sequence_length")
+    remedy = f"Set, in this order: [train] {', '.join(ways)}"
+    whole = all(p.requires_grad for p in model.parameters())
+    # The base and the dense baseline are always trained in full.
+    return f'{remedy}; or [expert] kind = "lora".' if whole and stage.name not in (BASE, DENSE) else f"{remedy}."
