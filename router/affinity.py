@@ -5,15 +5,37 @@ Shape letters: `L` languages, `K` experts.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from clustering.codes import match
+from clustering.codes import match, to_code
 from clustering.errors import BadInput
+
+logger = logging.getLogger(__name__)
 
 Distances = Callable[[Sequence[str]], np.ndarray]
 """From L codes to their distances (L, L) in [0, 1]; NaN where unknown."""
+
+
+def typological_distances(codes: Sequence[str]) -> np.ndarray:
+    """Distances as plans and donors use them (`combined`: syntax, family, place); NaN for a language not in URIEL."""
+    from clustering.distances import distance_matrix
+    from clustering.typology import typology_code
+
+    known = []
+    for row, code in enumerate(codes):
+        try:
+            typology_code(to_code(code))
+        except BadInput as error:
+            logger.debug("%s: %s", code, error)
+        else:
+            known.append(row)
+    distances_LL = np.full((len(codes), len(codes)), np.nan)
+    if known:
+        distances_LL[np.ix_(known, known)] = distance_matrix([codes[row] for row in known], "combined").values
+    return distances_LL
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ For each language the n-gram evidence, divided by a temperature that grows with 
 log-probability of that language among all its 97 (a constant for languages it does not know). The constants were
 fitted once on SIB-200's train sentences with models trained on other books (experiments/routing/fit_constants.py);
 training on a run may soften them if its languages are harder to tell apart, never sharpen them, since held-out text of
-the same book flatters. Shape letters: `B` texts, `L` languages, `C` classes of langid.
+the same book flatters. Shape letters: `B` texts, `L` languages, `C` classes
+of langid, `F` features of familiarity.
 """
 
 from __future__ import annotations
@@ -32,10 +33,14 @@ NGRAM_POWER = 0.436
 LANGID_SHARE = 0.31
 # What langid is taken to say of a language it does not know, in nats.
 LANGID_UNKNOWN = -6.2
-# Log-odds that a text is in one of the languages, from how typical it is of the best one, and (where langid knows
-# that one) from langid's odds of the run's languages against all others. Fitted with as many foreign texts as own.
-FAMILIAR_KNOWN = (15.1, 0.56, -11.5)
-FAMILIAR_UNKNOWN = (18.0, 0.0, -13.5)
+# Log-odds that a text is in one of the languages, from `familiarity_features` and a constant, where langid knows the
+# best of them and where not. Fitted with as many foreign texts as own, on the two books' runs and small parts of them.
+FAMILIAR_KNOWN = (6.37, 0.6, -6.73, 8.44, 8.6, -4.84)
+FAMILIAR_UNKNOWN = (1.0, 0.0, -1.82, 2.07, 28.75, -3.28)
+# Share of its usual evidence that a language finds in any text of its script: leading by more says something.
+ANY_TEXT = 0.4
+# Beyond these numbers of letters a text's length tells no more about how to read its evidence.
+SHORT, LONG = 20, 150
 # Users mostly give texts in the run's languages: nine in ten.
 PRIOR_LOG_ODDS = float(np.log(9.0))
 NUM_SPANS = 40
@@ -111,20 +116,33 @@ class CombinedIdentifier:
 
     def identify(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Posterior and familiarity together, at the cost of one."""
+        return self.identify_beside_langid(texts)[:2]
+
+    @property
+    def langid_languages(self) -> Sequence[str]:
+        """langid's C classes; none if it is not used."""
+        return self._langid.languages if self._langid is not None else ()
+
+    def identify_beside_langid(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Posterior and familiarity, and what langid said on the way: log-probabilities, shape (B, C)."""
         evidence = self.ngram.evidence(texts)
         langid_BC = self._langid_log_posterior(texts)
         posterior_BL = softmax(self._logits(texts, evidence, langid_BC) * np.exp(-self.softening))
-        features_B2, known_B = self._features(posterior_BL.argmax(axis=1), evidence, langid_BC)
-        coefficients_B3 = np.where(known_B[:, None], FAMILIAR_KNOWN, FAMILIAR_UNKNOWN)
-        log_odds_B = (coefficients_B3[:, :2] * features_B2).sum(axis=1) + coefficients_B3[:, 2] + PRIOR_LOG_ODDS
-        return posterior_BL, np.where(evidence[1] > 0, 1 / (1 + np.exp(-log_odds_B)), 0.0)
+        features_BF, known_B = self._features(posterior_BL.argmax(axis=1), evidence, langid_BC)
+        coefficients_BF = np.where(known_B[:, None], FAMILIAR_KNOWN[:-1], FAMILIAR_UNKNOWN[:-1])
+        constant_B = np.where(known_B, FAMILIAR_KNOWN[-1], FAMILIAR_UNKNOWN[-1]) + PRIOR_LOG_ODDS
+        log_odds_B = (coefficients_BF * features_BF).sum(axis=1) + constant_B
+        familiarity_B = np.where(evidence[1] > 0, 1 / (1 + np.exp(-log_odds_B)), 0.0)
+        return posterior_BL, familiarity_B, np.zeros((len(texts), 0)) if langid_BC is None else langid_BC
 
     def familiarity_features(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """What familiarity is judged by.
 
         Returns:
-            Shape (B, 2): evidence for the best language per letter over its usual evidence (about 1 for its own text),
-            and langid's log-odds of the run's languages against all others; shape (B,): whether langid knows the best.
+            Features, shape (B, F), and whether langid knows the best language, shape (B,). The features: typicality,
+            which is evidence for the best language per letter over its usual evidence (about 1 for its own text);
+            langid's log-odds of the run's languages against all others; log of the length; typicality times that; the
+            lead in typicality over the next language, or over `ANY_TEXT` if that is more.
         """
         evidence, langid_BC = self.ngram.evidence(texts), self._langid_log_posterior(texts)
         return self._features(self._logits(texts, evidence, langid_BC).argmax(axis=1), evidence, langid_BC)
@@ -134,14 +152,19 @@ class CombinedIdentifier:
     ) -> tuple[np.ndarray, np.ndarray]:
         evidence_BL, lengths_B = evidence
         usual_L = np.array([table.usual_evidence for table in self.ngram.tables.values()])
-        best_evidence_B = evidence_BL[np.arange(len(best_B)), best_B]
-        typical_B = best_evidence_B / np.maximum(lengths_B, 1) / usual_L[best_B]
+        rows_B = np.arange(len(best_B))
+        typical_BL = evidence_BL / np.maximum(lengths_B, 1)[:, None] / usual_L[best_B][:, None]
+        typical_B = typical_BL[rows_B, best_B]
+        typical_BL[rows_B, best_B] = 0.0
+        lead_B = typical_B - np.maximum(typical_BL.max(axis=1), ANY_TEXT)
+        length_B = np.log(np.clip(lengths_B, SHORT, LONG) / SHORT)
         odds_B = np.zeros(len(best_B))
         if langid_BC is not None:
             ours = np.unique(self._columns_L[self._columns_L >= 0])
             share_B = np.exp(langid_BC[:, ours]).sum(axis=1).clip(1e-6, 1 - 1e-6)
             odds_B = np.log(share_B / (1 - share_B))
-        return np.stack([typical_B, odds_B], axis=1), self._columns_L[best_B] >= 0
+        features_BF = np.stack([typical_B, odds_B, length_B, typical_B * length_B, lead_B], axis=1)
+        return features_BF, self._columns_L[best_B] >= 0
 
     def save(self, folder: str | Path) -> None:
         """Write JSON and safetensors, about 100 kB a language."""

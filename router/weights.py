@@ -41,7 +41,9 @@ class RoutingRule:
     """How posterior becomes weights.
 
     Attributes:
-        distance_temperature: For a language that no expert owns, weights are softmax(-distance / this), > 0.
+        distance_temperature: For a language that no expert owns, weights are softmax(-distance / this), > 0: of the
+            experts, or where losses were measured, of the languages whose losses it is expected to have. The smaller,
+            the more it is taken for its nearest, whose own expert reads it worse than them (experiments/routing).
         loss_temperature: With measured losses, weights are softmax(-expected loss / this), > 0, in the unit of the
             losses (bits per byte). Small: only the best expert.
         threshold: Under this confidence the fallback answers, 0 (never) to 1.
@@ -49,7 +51,7 @@ class RoutingRule:
             "base".
     """
 
-    distance_temperature: float = 0.05
+    distance_temperature: float = 0.1
     loss_temperature: float = 0.02
     threshold: float = 0.0
     fallback: str = "ensemble"
@@ -176,16 +178,18 @@ class ExpertWeigher:
             return f"{label}, under the threshold of {self.rule.threshold:.0%}: {answers}."
         expert = self.experts[int(weights_K.argmax())]
         owners = self._owners.get(language, ())
+        if not owners:
+            how = "nearest by typology" if self._has_distances else "no typology given, so the first of equals"
+            if self._losses_KL is not None:
+                how = "least loss expected from that of languages near by typology"
+            return f"{label}, which no expert owns; {how}: {expert}."
         if self._losses_KL is not None:
             trained = "trained on it" if expert in owners else "not trained on it"
             return f"{label}: {expert}, {trained}, has the least expected loss."
         if expert in owners:
             return f"{label}: {expert} was trained on it."
-        if owners:
-            second = self.languages[int(order[1])]
-            return f"{label}, but likelier among the languages of {expert} together (then {name_of(second)})."
-        how = "is nearest by typology" if self._has_distances else "is first of equals (no distances given)"
-        return f"{label}: no expert was trained on it, {expert} {how}."
+        second = self.languages[int(order[1])]
+        return f"{label}, but likelier among the languages of {expert} together (then {name_of(second)})."
 
 
 def weights_from_centres(distances_BK: np.ndarray, *, temperature: float = 0.1, power: float = 2.0) -> np.ndarray:

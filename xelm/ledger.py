@@ -86,7 +86,7 @@ class Snapshot:
         """
         from xelm.routed import RoutedLM
 
-        lm = RoutedLM(experts)
+        lm = RoutedLM(experts, languages="run")
         routed = (experts.result("test") or {}).get("routed", {}).get("top1", {})
         bits = {code: cell["bits_per_byte"] for code, cell in sorted(routed.items())}
         if new not in bits:

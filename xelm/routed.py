@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from clustering.errors import BadInput
+from router.affinity import typological_distances
 from router.combined_identifier import CombinedIdentifier
+from router.open_identifier import OpenIdentifier
 from router.policy import Policy, apply_policy, parse_policy
-from router.route import route_texts, weights_of
+from router.route import route_openly, route_texts, weights_of
 from router.scoring import Score, score_texts
 from router.spans import Span, segment
 from router.token_scores import ScoringOptions, context_of
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from xelm.serving.causal_lm import RoutedForCausalLM
+
+LANGUAGES = ("open", "run")
+"""Which languages a text may be found to be in: any that can be told, or the run's."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,19 @@ class RoutedLM:
         >>> lm.generate(["Guten Morgen"], max_new_tokens=20)
     """
 
-    def __init__(self, experts: ExpertSet, *, rule: RoutingRule | None = None, **placement: Any):
+    def __init__(
+        self, experts: ExpertSet, *, rule: RoutingRule | None = None, languages: str = "open", **placement: Any
+    ):
         """Answer from an open run, whose files are trusted unless `check_files=True` (fields of `Placement`)."""
+        if languages not in LANGUAGES:
+            raise BadInput(f"languages={languages!r}: choose {' or '.join(LANGUAGES)}.")
         self.experts = experts
         self.names = [*experts.names, BASE]
         self.identifier = CombinedIdentifier.load(experts.path / "router")
-        self._weigher = _weigher(experts, self.names, self.identifier, rule)
+        self._weigher = _weigher(experts, self.names, self.identifier.languages, rule)
+        self._open_identifier = opened = OpenIdentifier(self.identifier) if languages == "open" else None
+        # Made for the first text that needs it: typology takes longer to read than a small expert.
+        self._open_weigher = cache(lambda: _weigher(experts, self.names, opened.languages if opened else (), rule))
         self._placement = Placement(**{"check_files": False, **placement})
         self._opening = threading.Lock()
         self._opened: Any = None
@@ -83,6 +95,7 @@ class RoutedLM:
         max_bytes: int | None = None,
         check_files: bool = True,
         rule: RoutingRule | None = None,
+        languages: str = "open",
     ) -> RoutedLM:
         """Open a run; experts are loaded when they are first needed.
 
@@ -96,15 +109,18 @@ class RoutedLM:
             max_bytes: The same in bytes; one expert is always allowed.
             check_files: Compare files with their checksums before they are used.
             rule: Temperatures, threshold and fallback of the routing.
+            languages: `open`: a text in a language that no expert owns is named as such and goes by typology; `run`:
+                every text counts as one of the run's languages.
 
         Raises:
-            BadInput: If it is no run, or a file of it is missing or changed.
+            BadInput: If it is no run, a file of it is missing or changed, or `languages` is neither.
         """
         if check_files:
             check_opening(run)
         return cls(
             ExpertSet.load(run),
             rule=rule,
+            languages=languages,
             device=device,
             device_map=device_map,
             dtype=dtype,
@@ -171,7 +187,7 @@ class RoutedLM:
         """
         texts = _texts(texts)
         if not spans:
-            return route_texts(texts, self.identifier, self._weigher)
+            return self._routes(texts)
         cuts = [segment(text, self.identifier) for text in texts]
         return [
             [RoutedSpan(span.start, span.stop, route) for span, route in zip(its_cuts, its_routes, strict=True)]
@@ -343,10 +359,15 @@ class RoutedLM:
         weights_BK, abstained_B = weights_of(routes, self.names)
         return apply_policy(weights_BK, policy, self.names, abstained_B=abstained_B)
 
+    def _routes(self, texts: Sequence[str]) -> list[Route]:
+        if self._open_identifier is None:
+            return route_texts(texts, self.identifier, self._weigher)
+        return route_openly(texts, self._open_identifier, self._weigher, self._open_weigher)
+
     def _span_routes(self, texts: Sequence[str], cuts: Sequence[Sequence[Span]]) -> list[list[Route]]:
         """Routes of all parts of all texts, identified in one go."""
         parts = [text[span.start : span.stop] for text, spans in zip(texts, cuts, strict=True) for span in spans]
-        routes = iter(route_texts(parts, self.identifier, self._weigher))
+        routes = iter(self._routes(parts))
         return [[next(routes) for _ in spans] for spans in cuts]
 
     def _model(self, name: str) -> Any:
@@ -354,10 +375,8 @@ class RoutedLM:
 
 
 def _weigher(
-    experts: ExpertSet, names: Sequence[str], identifier: CombinedIdentifier, rule: RoutingRule | None
+    experts: ExpertSet, names: Sequence[str], languages: Sequence[str], rule: RoutingRule | None
 ) -> ExpertWeigher:
-    from clustering import distance_matrix
-
     measured = experts.result("valid")
     losses = None
     if measured and set(names) <= set(measured["models"]):
@@ -366,9 +385,9 @@ def _weigher(
         }
     return ExpertWeigher(
         experts.plan.clusters,
-        identifier.languages,
+        languages,
         names,
-        distances=lambda codes: distance_matrix(codes).values,
+        distances=typological_distances,
         losses=losses,
         rule=rule,
     )

@@ -24,9 +24,14 @@ from router import langid_identifier as langid
 from router import ngram_identifier as ngrams
 from router.combined_identifier import CombinedIdentifier
 from router.langid_identifier import LangidIdentifier
+from router.ngram_identifier import NgramIdentifier
+from router.open_identifier import OpenIdentifier
+from router.route import FOREIGN_ODDS
 from router.spans import SWITCH_COST, segment
 
 LENGTHS = (20, 50, 150)
+SMALL_SIZES = (1, 2, 3, 4, 6, 10)
+NUM_FOREIGN = 4
 
 
 def some(texts: dict[str, list[str]], limit: int = 60) -> dict[str, list[str]]:
@@ -86,26 +91,73 @@ def combination(runs: list[CombinedIdentifier], sib: dict[str, list[str]]) -> li
     return minimum(loss, [5.0, 0.55, 0.5, -5.0])
 
 
-def familiarity(runs: list[CombinedIdentifier], texts_of: list[dict[str, list[str]]]) -> dict[str, list[float]]:
-    """Weights of typicality and langid's odds, and the constant, where langid knows the best language and where not.
+def small_runs(run: CombinedIdentifier, sib: dict[str, list[str]]) -> list[CombinedIdentifier]:
+    """Runs of few languages, as most are: random ones of this run's that SIB-200 has too, with their tables."""
+    generator = np.random.default_rng(0)
+    codes = [code for code in run.languages if code in sib]
+    found = []
+    for size in SMALL_SIZES * 3:
+        chosen = generator.choice(codes, size, replace=False)
+        tables = {code: run.ngram.tables[code] for code in map(str, chosen)}
+        found.append(CombinedIdentifier(NgramIdentifier(tables), run.use_langid, run.softening))
+    return found
+
+
+def familiarity(
+    runs: list[CombinedIdentifier], texts_of: list[dict[str, list[str]]], sib: dict[str, list[str]]
+) -> dict[str, list[float]]:
+    """Coefficients of `familiarity_features` and the constant, where langid knows the best language and where not.
 
     Foreign are the texts of other languages, and those of a run's own after the language was taken out of it.
     """
     features, foreign, known = [], [], []
+
+    def add(identifier: CombinedIdentifier, code: str, texts: list[str]) -> None:
+        x, knows = identifier.familiarity_features(texts)
+        features.append(x)
+        known.append(knows)
+        foreign.append(np.full(len(x), code not in identifier.languages))
+
     for run, own_texts in zip(runs, texts_of, strict=True):
-        for code, rows in own_texts.items():
-            texts = [t[:n] for n in LENGTHS for t in rows]
+        cuts = {code: [[t[:n] for t in rows] for n in LENGTHS] for code, rows in own_texts.items()}
+        for code, by_length in cuts.items():
             for seen_by in (run, run.without_language(code)) if code in run.languages else (run,):
-                x, knows = seen_by.familiarity_features(texts)
-                features.append(x)
-                known.append(knows)
-                foreign.append(np.full(len(x), code not in seen_by.languages))
+                add(seen_by, code, [t for rows in by_length for t in rows])
+        for small in small_runs(run, sib):
+            for code, by_length in cuts.items():
+                few = len(by_length[0]) if code in small.languages else NUM_FOREIGN
+                add(small, code, [t for rows in by_length for t in rows[:few]])
     x, own, knows = np.concatenate(features), ~np.concatenate(foreign), np.concatenate(known)
     found = {}
     for name, rows in (("known", knows), ("unknown", ~knows)):
-        columns = x[rows] if name == "known" else x[rows, :1]
-        model = LogisticRegression(class_weight="balanced", C=100).fit(columns, own[rows])
-        found[name] = [round(float(v), 2) for v in (*model.coef_[0], model.intercept_[0])]
+        # langid's odds say nothing where it does not know the language.
+        columns = np.arange(x.shape[1]) if name == "known" else np.array([0, *range(2, x.shape[1])])
+        model = LogisticRegression(class_weight="balanced", C=100, max_iter=3000).fit(x[rows][:, columns], own[rows])
+        coefficients = np.zeros(x.shape[1])
+        coefficients[columns] = model.coef_[0]
+        found[name] = [round(float(v), 2) for v in (*coefficients, model.intercept_[0])]
+    return found
+
+
+def sent_away(
+    runs: list[CombinedIdentifier], sib: dict[str, list[str]]
+) -> dict[tuple[float, int], tuple[float, float]]:
+    """By odds and length: share of own texts taken for foreign, and of foreign ones that langid knows found."""
+    found = {}
+    for length in (20, 1000):
+        odds_own, odds_foreign = [], []
+        for run in runs:
+            opened = OpenIdentifier(run)
+            for code, rows in some(sib).items():
+                if match(code, opened.languages) is None:
+                    continue
+                texts = [t[:length] for t in rows if len(t) >= min(length, 50)]
+                posterior, familiarity, others = opened.identify(texts)
+                odds = (1 - familiarity) * others.max(1) / (familiarity * posterior.max(1))
+                (odds_foreign if match(code, run.languages) is None else odds_own).append(odds)
+        own, foreign = np.concatenate(odds_own), np.concatenate(odds_foreign)
+        for least in (1.0, 2.0, 4.0, 9.0, 20.0):
+            found[least, length] = round(float((own > least).mean()), 4), round(float((foreign > least).mean()), 4)
     return found
 
 
@@ -145,7 +197,8 @@ def main() -> None:
     print("n-gram temperature", ngram_temperature(runs, sib), (ngrams.TEMPERATURE_SCALE, ngrams.TEMPERATURE_POWER))
     used = (combined.NGRAM_SCALE, combined.NGRAM_POWER, combined.LANGID_SHARE, combined.LANGID_UNKNOWN)
     print("combination", combination(runs, sib), used)
-    print("familiarity", familiarity(runs, held_out), (combined.FAMILIAR_KNOWN, combined.FAMILIAR_UNKNOWN))
+    print("familiarity", familiarity(runs, held_out, sib), (combined.FAMILIAR_KNOWN, combined.FAMILIAR_UNKNOWN))
+    print("sent away by odds and length", sent_away(runs, sib), FOREIGN_ODDS)
     print(
         "characters right by switch cost",
         switch_costs(runs[0], {c: cut({c: r}, 40)[c] for c, r in sib.items()}),

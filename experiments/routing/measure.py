@@ -22,11 +22,13 @@ from samples import cut, expected_calibration_error, flat, lines, read
 
 import clustering
 from clustering import BadInput, ClusterPlan, family_of, match
+from router.affinity import typological_distances
 from router.combined_identifier import CombinedIdentifier
 from router.identify import LanguageIdentifier, make_identifier
 from router.langid_identifier import LangidIdentifier
 from router.open_identifier import OpenIdentifier
-from router.weights import ExpertWeigher
+from router.route import route_openly, route_texts
+from router.weights import ExpertWeigher, Route
 
 NUM_TIMED = 300
 
@@ -137,20 +139,62 @@ def confidence(
     return rows
 
 
+def best_of(route: Route) -> str:
+    return max(route.weights, key=lambda name: route.weights[name])
+
+
+def open_cost(
+    run: CombinedIdentifier, plan: ClusterPlan, tests: dict[str, dict[str, list[str]]]
+) -> list[dict[str, Any]]:
+    """What the run's own languages lose when text may also be in others: routes restricted to the run, and open."""
+    opened = OpenIdentifier(run)
+    own = ExpertWeigher(plan.clusters, run.languages)
+    everywhere = ExpertWeigher(plan.clusters, opened.languages, distances=typological_distances)
+    ways: dict[str, Callable[[Sequence[str]], list[Route]]] = {
+        "run": lambda texts: route_texts(texts, run, own),
+        "open": lambda texts: route_openly(texts, opened, own, lambda: everywhere),
+    }
+    rows = []
+    for test, by_language in tests.items():
+        texts, truth = flat(by_language)
+        few = texts[:: max(1, len(texts) // NUM_TIMED)][:NUM_TIMED]
+        for name, way in ways.items():
+            routes = way(texts)
+            started_at_s = time.process_time()
+            for text in few:
+                way([text])
+            rows.append(
+                {
+                    "test": test,
+                    "languages": name,
+                    "right_language": float(np.mean([r.language == c for r, c in zip(routes, truth, strict=True)])),
+                    "right_expert": float(
+                        np.mean([best_of(r) == plan.cluster_of(c) for r, c in zip(routes, truth, strict=True)])
+                    ),
+                    "us_per_text_alone": round((time.process_time() - started_at_s) / len(few) * 1e6, 1),
+                }
+            )
+    return rows
+
+
 def unowned(run: CombinedIdentifier, plan: ClusterPlan, texts_of: dict[str, list[str]]) -> dict[str, Any]:
     """Languages that no expert owns, but some expert has family of: share sent there, against chance."""
     opened = OpenIdentifier(run)
-    weigher = ExpertWeigher(
-        plan.clusters, opened.languages, distances=lambda codes: clustering.distance_matrix(codes).values
-    )
+    own = ExpertWeigher(plan.clusters, run.languages)
+    everywhere = ExpertWeigher(plan.clusters, opened.languages, distances=typological_distances)
     families = {name: {family_of(code)[:1] for code in codes} for name, codes in plan.clusters.items()}
     result: dict[str, Any] = {}
     for code, texts in texts_of.items():
         home = {name for name, known in families.items() if family_of(code)[:1] in known}
         if match(code, run.languages) is None and home and family_of(code):
-            chosen = weigher.weights(opened.posterior(texts)).argmax(1)
-            share = float(np.mean([weigher.experts[c] in home for c in chosen]))
-            result[code] = {"to_family": share, "by_chance": len(home) / len(families), "texts": len(texts)}
+            routes = route_openly(texts, opened, own, lambda: everywhere)
+            named = [route.language is not None and match(code, [route.language]) is not None for route in routes]
+            result[code] = {
+                "to_family": float(np.mean([best_of(route) in home for route in routes])),
+                "by_chance": len(home) / len(families),
+                "named_right": float(np.mean(named)),
+                "texts": len(texts),
+            }
     return result
 
 
@@ -188,16 +232,21 @@ def markdown(results: dict[str, Any]) -> str:
             f"{r['mean_familiarity_foreign']:.2f} of foreign texts"
             for r in result["confidence"]
         ]
+        parts += [
+            f'- Routes, {r["test"]}, `languages="{r["languages"]}"`: {r["right_language"]:.2%} to the right language, '
+            f"{r['right_expert']:.2%} to the right expert, {r['us_per_text_alone']:.0f} CPU µs a text alone"
+            for r in result["open"]
+        ]
         shares = result["unowned"]
         if shares:
             mean = np.mean([s["to_family"] for s in shares.values()])
             chance = np.mean([s["by_chance"] for s in shares.values()])
+            named = np.mean([s["named_right"] for s in shares.values()])
             parts += [
                 "",
                 f"Languages no expert owns, but an expert has family of: {mean:.1%} of texts go to an expert with "
-                f"family (by chance {chance:.1%}): "
-                + ", ".join(f"{c} {s['to_family']:.0%}" for c, s in shares.items())
-                + ".",
+                f"family (by chance {chance:.1%}), {named:.1%} are named "
+                "right: " + ", ".join(f"{c} {s['to_family']:.0%}" for c, s in shares.items()) + ".",
             ]
         parts.append("")
     return "\n".join(parts)
@@ -228,6 +277,7 @@ def main() -> None:
             "softening": run.softening,
             "plan": {cluster: list(codes) for cluster, codes in plan.clusters.items()},
             "identifiers": owned(run, plan, tests),
+            "open": open_cost(run, plan, tests),
             "confidence": confidence(run, tests, sib, arguments.seed),
             "unowned": unowned(run, plan, sib),
         }

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from clustering.errors import BadInput
+from router.affinity import typological_distances
 from router.combined_identifier import CombinedIdentifier
 from router.langid_identifier import LangidIdentifier
-from router.route import route_texts, weights_of
+from router.open_identifier import OpenIdentifier
+from router.route import route_openly, route_texts, weights_of
 from router.scoring import score_texts
 from router.span_scoring import score_spans
 from router.spans import Span, segment
@@ -56,6 +58,47 @@ def test_identifiers_without_familiarity_work_too(weigher):
     assert route_texts(["Собака бежит домой."], plain, weigher)[0].language == "rus"
     with pytest.raises(BadInput, match="the identifier's languages"):
         route_texts(["a"], LangidIdentifier(["deu"]), weigher)
+
+
+SPANISH = "El perro corre hoy muy rápido hacia su casa porque tiene hambre."
+GREEK = "Ο σκύλος τρέχει σήμερα πολύ γρήγορα προς το σπίτι του."
+
+
+@pytest.fixture(scope="module")
+def open_weigher(identifier):
+    opened = OpenIdentifier(identifier)
+    return opened, ExpertWeigher(PLAN, opened.languages, distances=typological_distances)
+
+
+def test_a_language_that_no_expert_owns_is_named_and_goes_to_the_nearest(identifier, weigher, open_weigher):
+    opened, everywhere = open_weigher
+    own = ["Der Hund läuft nach Hause.", "Собака бежит домой.", "", "😀", "犬は今日とても速く家に走ります。"]
+    routes = route_openly([SPANISH, *own, GREEK], opened, weigher, lambda: everywhere)
+    assert [r.language for r in routes] == ["spa", "deu", "rus", None, None, "jpn", "ell"]
+    assert routes[0].weights["west"] > 0.5 and routes[0].confidence > 0.8
+    assert routes[0].reason.startswith("Spanish (spa), ")
+    assert routes[0].reason.endswith("% sure, which no expert owns; nearest by typology: west.")
+    # The run's own languages, and text without any, go exactly as without the others.
+    assert routes[1:-1] == route_texts(own, identifier, weigher)
+    assert all(sum(r.weights.values()) == pytest.approx(1) for r in routes)
+
+
+def test_typology_is_asked_for_only_when_a_foreign_text_comes(weigher, open_weigher):
+    def forbidden():
+        raise AssertionError("no text needed it")
+
+    opened, _ = open_weigher
+    assert route_openly(["Der Hund läuft nach Hause."], opened, weigher, forbidden)[0].language == "deu"
+    assert route_openly([], opened, weigher, forbidden) == []
+    with pytest.raises(AssertionError, match="no text needed it"):
+        route_openly([SPANISH], opened, weigher, forbidden)
+
+
+def test_a_language_without_typology_still_gets_a_route():
+    distances = typological_distances(["deu", "zba", "nld", "rus"])
+    assert np.isnan(distances[1, [0, 2, 3]]).all() and distances[0, 2] < distances[0, 3]
+    weights = ExpertWeigher(PLAN, ["zba", "spa"], distances=typological_distances).weights(np.eye(2))
+    assert np.allclose(weights.sum(1), 1) and weights[0, 0] == pytest.approx(0.5)
 
 
 def test_mixed_text_is_cut_where_the_language_changes(identifier):

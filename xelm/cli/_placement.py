@@ -1,4 +1,4 @@
-"""Options that all commands share which load experts: where they go, and how many."""
+"""Options that commands share which open a run: where experts go and how many, and which languages are told."""
 
 from __future__ import annotations
 
@@ -10,8 +10,21 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def languages_option(command: Command) -> Command:
+    """Add `--languages`, named as `RoutedLM.from_pretrained` takes it."""
+    return click.option(
+        "--languages",
+        default="open",
+        show_default=True,
+        type=click.Choice(["open", "run"]),
+        help="open: a text in a language that no expert owns goes to the nearest by typology; run: every text counts "
+        "as one of the run's languages.",
+    )(command)
+
+
 def placement_options(command: Command) -> Command:
-    """Add `--device`, `--dtype` and `--max-loaded`, named as `RoutedLM.from_pretrained` takes them."""
+    """Add `--device`, `--dtype`, `--max-loaded` and `--languages`, named as `RoutedLM.from_pretrained` takes them."""
+    command = languages_option(command)
     for option in reversed(
         [
             click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …"),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xelm.cli._placement import languages_option
+
 if TYPE_CHECKING:
     from router.weights import Route
 
@@ -22,11 +24,12 @@ if TYPE_CHECKING:
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
 @click.option("--spans", is_flag=True, help="Cut each text where its language changes, and route the parts.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list: a route a text, with --spans a list a text.")
-def command(run: Path, texts: tuple[str, ...], spans: bool, as_json: bool) -> None:
+@languages_option
+def command(run: Path, texts: tuple[str, ...], spans: bool, as_json: bool, languages: str) -> None:
     """Say which experts of RUN each TEXT goes to, and why."""
     from xelm.routed import RoutedLM
 
-    lm = RoutedLM.from_pretrained(run)
+    lm = RoutedLM.from_pretrained(run, languages=languages)
     if spans:
         parts = lm.route(list(texts), spans=True)
         rows: list[Any] = [[asdict(part) for part in its_parts] for its_parts in parts]

@@ -19,7 +19,7 @@ from xelm.experts import BASE, ExpertSet
 if TYPE_CHECKING:
     from xelm.routed import RoutedLM
 
-_HANDED_ON = ("device_map", "dtype", "device", "check_files", "rule")
+_HANDED_ON = ("device_map", "dtype", "device", "check_files", "rule", "languages")
 # What AutoModelForCausalLM and pipelines pass to every model, without meaning for a run.
 _WITHOUT_MEANING = {
     "config",
@@ -96,7 +96,8 @@ class RoutedForCausalLM(MixtureForCausalLM):
         Args:
             pretrained_model_name_or_path: Folder, or hub id.
             args: None is taken.
-            kwargs: `policy` (default: the saved one), `device_map`, `dtype`, `device`, `check_files`, `rule`.
+            kwargs: `policy` (default: the saved one), `device_map`, `dtype`, `device`, `check_files`, `rule`,
+                `languages`.
 
         Raises:
             BadInput: If it is no run, a file of it is missing or changed, or an option is unknown.
