@@ -223,14 +223,14 @@ class _StackedLayer:
             if only < 0:
                 return output
             low = nn.functional.linear(x, self._a_KRI[only])
-            return output + nn.functional.linear(low, self._b_OKR[:, only])
+            return _add_product(output, low, self._b_OKR[:, only])
         num_adapters, rank, _ = self._a_KRI.shape
         if num_adapters * rank > _MAX_STACKED_RANK:
             return output + self._gathered(x)
         low = nn.functional.linear(x, self._a_KRI.flatten(0, 1))
         mask = self._rows.mask(x.shape[0], rank, x)
         low = low * (mask if x.ndim == 2 else mask[:, None])
-        return output + nn.functional.linear(low, self._b_OKR.flatten(1))
+        return _add_product(output, low, self._b_OKR.flatten(1))
 
     def _gathered(self, x: torch.Tensor) -> torch.Tensor:
         assert self._a_KRI is not None and self._b_OKR is not None
@@ -242,6 +242,15 @@ class _StackedLayer:
         added = torch.bmm(torch.bmm(x_NTI, self._a_KRI[chosen_N].mT), b_NRO)
         added = added * (indices_N >= 0)[:, None, None]
         return added[:, 0] if flat else added
+
+
+def _add_product(output: torch.Tensor, low: torch.Tensor, b_OR: torch.Tensor) -> torch.Tensor:
+    """`output` + `low` times b transposed, into `output` itself where nothing else needs it: one product, no sum."""
+    alike = output.dtype == low.dtype == b_OR.dtype
+    if not alike or output.requires_grad or not output.is_contiguous():
+        return output + nn.functional.linear(low, b_OR)
+    output.view(-1, output.shape[-1]).addmm_(low.reshape(-1, low.shape[-1]), b_OR.T)
+    return output
 
 
 def _pad_rank(factor: torch.Tensor, rank: int, dim: int) -> torch.Tensor:

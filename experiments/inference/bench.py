@@ -1,25 +1,33 @@
 """Speed and memory of routed inference against the same models bare: medians and ratios in one run.
 
-    OMP_NUM_THREADS=1 python experiments/inference/bench.py --out bench.json
+    OMP_NUM_THREADS=1 python experiments/inference/bench.py --out experiments/inference/results.json
     python experiments/inference/bench.py --device cuda --dtype bfloat16 --hidden 1280 --layers 24 --out gpu.json
 
-Cases that are compared take turns, so that a busy machine slows both; on a CPU the clock is the process's CPU time.
+Cases that are compared take turns, so that a busy machine slows both. On a CPU the clock of a ratio is the process's
+CPU time, on a GPU wall time; the ratio by wall time stands beside it. Parts may be measured one after another: `--out`
+keeps the rows of other parts and of other settings.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
+from safetensors import safe_open
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make_run import CLUSTERS, make_run, prompts
@@ -29,6 +37,8 @@ from xelm import RoutedLM
 from xelm.serving.completions import prompt_ids
 
 Case = Callable[[], Any]
+Seconds = tuple[float, float]
+"""By the clock of the ratios, and by the wall."""
 PARTS = ("full", "lora", "start", "memory")
 COLD = Path(__file__).with_name("cold.py")
 
@@ -38,42 +48,57 @@ class Bench:
 
     def __init__(self, device: str, repeats: int):
         self.device, self.repeats = device, repeats
+        self.part = ""
         self.rows: list[dict[str, Any]] = []
 
-    def clock_s(self) -> float:
-        """Wall time where another device works, else CPU time of this process."""
+    def clock_s(self) -> Seconds:
+        """Wall time where another device works, else CPU time of this process; and wall time."""
         if self.device.startswith("cuda"):
             torch.cuda.synchronize()
-            return time.perf_counter()
-        return time.process_time()
+            return time.perf_counter(), time.perf_counter()
+        return time.process_time(), time.perf_counter()
 
-    def compare(self, what: str, limit: str, ours: Case, theirs: Case, *, factor: float = 1.0) -> None:
-        """Median seconds of both and the median of the ratios (ours / theirs / factor)."""
+    def compare(self, what: str, limit: str, ours: Case, theirs: Case, *, factor: float = 1.0, times: int = 1) -> None:
+        """Median seconds of both and the median of the ratios (ours / theirs / factor), of `times` x repeats pairs."""
         ours(), theirs()
-        pairs = [(self._time(ours), self._time(theirs)) for _ in range(self.repeats)]
-        self.add(
-            what,
-            limit,
-            statistics.median(a for a, _ in pairs),
-            statistics.median(b for _, b in pairs),
-            [a / b / factor for a, b in pairs],
-        )
+        pairs = [(self._time(ours), self._time(theirs)) for _ in range(self.repeats * times)]
+        wall = statistics.median(a[1] / b[1] / factor for a, b in pairs)
+        self.add(what, limit, [(a[0], b[0]) for a, b in pairs], factor=factor, wall_ratio=wall)
 
-    def add(self, what: str, limit: str, ours: float, theirs: float, ratios: Sequence[float], unit: str = "s") -> None:
+    def add(
+        self,
+        what: str,
+        limit: str,
+        pairs: Sequence[tuple[float, float]],
+        *,
+        unit: str = "s",
+        factor: float = 1.0,
+        wall_ratio: float | None = None,
+    ) -> None:
         """Keep and print one row."""
-        row = {"what": what, "limit": limit, "ours": ours, "theirs": theirs, "unit": unit}
+        ratios = [a / b / factor for a, b in pairs]
+        ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+        row = {"part": self.part, "what": what, "limit": limit, "ours": ours, "theirs": theirs, "unit": unit}
         row |= {"ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
-        self.rows.append(row)
+        shown = "" if wall_ratio is None else f"  by the wall {wall_ratio:.2f}"
+        self.rows.append(row if wall_ratio is None else {**row, "wall_ratio": wall_ratio})
         print(
             f"{what:<58} {ours:8.3f} {theirs:8.3f} {unit:<3}  ratio {row['ratio']:.2f}"
-            f" ({row['least']:.2f}-{row['most']:.2f})  {limit}",
+            f" ({row['least']:.2f}-{row['most']:.2f})  {limit}{shown}",
             flush=True,
         )
 
-    def _time(self, case: Case) -> float:
+    def _time(self, case: Case) -> Seconds:
         start_s = self.clock_s()
         case()
-        return self.clock_s() - start_s
+        end_s = self.clock_s()
+        return end_s[0] - start_s[0], end_s[1] - start_s[1]
+
+    def tell_equal(self, what: str, ours: Sequence[str], theirs: Sequence[str]) -> None:
+        """Keep how many answers are the same text: greedy answers in float32 all should be."""
+        equal = sum(a == b for a, b in zip(ours, theirs, strict=True))
+        self.rows.append({"part": self.part, "what": what, "equal": equal, "of": len(ours)})
+        print(f"{what}: {equal} of {len(ours)} equal", flush=True)
 
 
 def bare_generate(model: Any, tokenizer: Any, texts: Sequence[str], new_tokens: int) -> list[str]:
@@ -97,13 +122,18 @@ def full_speed(bench: Bench, run: Path, placement: dict[str, Any], new_tokens: i
         by_expert[owner[code]] += its_texts
     models = {name: lm.models.get(name) for name in CLUSTERS}
     expert = models["germanic"]
-    assert lm.generate(german, max_new_tokens=new_tokens) == bare_generate(expert, tokenizer, german, new_tokens)
+    bench.tell_equal(
+        "greedy answers, top1 / bare generate",
+        lm.generate(german, max_new_tokens=new_tokens),
+        bare_generate(expert, tokenizer, german, new_tokens),
+    )
 
     bench.compare(
         "top1, 8 prompts in one language / bare generate",
         "<= 1.05",
         lambda: lm.generate(german, max_new_tokens=new_tokens),
         lambda: bare_generate(expert, tokenizer, german, new_tokens),
+        times=3,
     )
     bench.compare(
         "32 prompts, 8 languages, one by one / together",
@@ -151,10 +181,13 @@ def lora_speed(bench: Bench, run: Path, placement: dict[str, Any], new_tokens: i
     base = AutoModelForCausalLM.from_pretrained(run / "base", **options)
     first, *others = CLUSTERS
     peft_model = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(run / "base", **options), run / "experts" / first, adapter_name=first
+        AutoModelForCausalLM.from_pretrained(run / "base", **options),
+        run / "experts" / first,
+        adapter_name=first,
+        autocast_adapter_dtype=False,  # ours has the adapters in the base's dtype too
     )
     for name in others:
-        peft_model.load_adapter(run / "experts" / name, adapter_name=name)
+        peft_model.load_adapter(run / "experts" / name, adapter_name=name, autocast_adapter_dtype=False)
     peft_model.eval()
 
     def by_peft() -> list[str]:
@@ -168,8 +201,7 @@ def lora_speed(bench: Bench, run: Path, placement: dict[str, Any], new_tokens: i
     def ours() -> list[str]:
         return lm.generate(mixed, max_new_tokens=new_tokens)
 
-    same = sum(a == b for a, b in zip(ours(), by_peft(), strict=True))
-    print(f"LoRA: {same} of {len(mixed)} greedy answers equal peft's")
+    bench.tell_equal("greedy answers, LoRA batch / peft adapter_names", ours(), by_peft())
     bench.compare(
         "LoRA, 32 prompts over 4 adapters / bare base",
         "<= 1.3",
@@ -203,21 +235,24 @@ class Pair:
 
     def add(self, key: str, what: str, limit: str, unit: str) -> None:
         """Add a row about one of the figures."""
-        pairs = [(ours[key], theirs[key]) for ours, theirs in self.found]
-        a, b = (statistics.median(side) for side in zip(*pairs, strict=True))
-        self.bench.add(what, limit, a, b, [x / y for x, y in pairs], unit)
+        self.bench.add(what, limit, [(ours[key], theirs[key]) for ours, theirs in self.found], unit=unit)
+
+    def add_seconds(self, what: str, limit: str) -> None:
+        """Two rows: wall time, which the limit is about, and CPU time."""
+        self.add("wall_s", f"{what}, wall time", limit, "s")
+        self.add("cpu_s", f"{what}, CPU time", "", "s")
 
 
 def start(bench: Bench, full: Path) -> None:
     """First answers after the start of a process."""
     text, device = prompts(1)["deu"], ("--device", bench.device)
-    expert, clock = full / "experts" / "germanic", "wall_s" if bench.device.startswith("cuda") else "cpu_s"
+    expert = full / "experts" / "germanic"
     answer = ("routed", full, text, 1, *device)
-    Pair(bench, answer, ("bare", expert, text, 0, *device)).add(
-        clock, "first answer, process start / loading one expert", "<= 1.3", "s"
-    )
-    Pair(bench, answer, ("bare", expert, text, 1, *device)).add(
-        clock, "first answer, process start / bare first answer", "", "s"
+    Pair(bench, answer, ("bare", expert, text, 0, *device)).add_seconds("first answer / loading one expert", "<= 1.3")
+    Pair(bench, answer, ("bare", expert, text, 1, *device)).add_seconds("first answer / bare first answer", "")
+    unchecked = (*answer, "--no-check")
+    Pair(bench, unchecked, ("bare", expert, text, 0, *device)).add_seconds(
+        "first answer without checksums / loading one expert", ""
     )
 
 
@@ -252,19 +287,46 @@ def main() -> None:
         folder = arguments.runs or Path(temporary)
         sizes = {"hidden": arguments.hidden, "layers": arguments.layers, "dtype": arguments.dtype}
         full, lora = (make_run(folder / kind, kind, **sizes) for kind in ("full", "lora"))
-        if "full" in arguments.parts:
-            full_speed(bench, full, placement, arguments.new_tokens)
-        if "lora" in arguments.parts:
-            lora_speed(bench, lora, placement, arguments.new_tokens)
-        if "start" in arguments.parts:
-            start(bench, full)
-        if "memory" in arguments.parts:
-            memory(bench, full, lora)
-    if arguments.out:
-        setting = {name: str(value) for name, value in vars(arguments).items() if name not in ("runs", "out")}
-        device = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else "cpu"
-        result = {"setting": setting, "device": device, "torch": torch.__version__, "rows": bench.rows}
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        parts: dict[str, Case] = {
+            "full": lambda: full_speed(bench, full, placement, arguments.new_tokens),
+            "lora": lambda: lora_speed(bench, lora, placement, arguments.new_tokens),
+            "start": lambda: start(bench, full),
+            "memory": lambda: memory(bench, full, lora),
+        }
+        for bench.part in arguments.parts:
+            parts[bench.part]()
+        if arguments.out:
+            setting = {**sizes, "parameters": num_parameters(full / "base"), "new_tokens": arguments.new_tokens}
+            setting |= {"repeats": arguments.repeats, **machine(arguments.device)}
+            record(arguments.out, setting, bench.rows, arguments.parts)
+
+
+def num_parameters(folder: Path) -> int:
+    """Of the model in a folder, tied weights counted once."""
+    with safe_open(folder / "model.safetensors", "pt") as tensors:
+        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the figures were measured with."""
+    return {
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "cpu",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "peft": version("peft"),
+    }
+
+
+def record(file: Path, setting: dict[str, Any], rows: Sequence[dict[str, Any]], parts: Sequence[str]) -> None:
+    """Write the rows of these parts, beside those of other parts and of other settings."""
+    found: list[dict[str, Any]] = json.loads(file.read_text("utf-8")) if file.is_file() else []
+    same = [row for one in found if one["setting"] == setting for row in one["rows"] if row["part"] not in parts]
+    ordered = sorted([*same, *rows], key=lambda row: PARTS.index(row["part"]))
+    others = [one for one in found if one["setting"] != setting]
+    file.write_text(json.dumps([*others, {"setting": setting, "rows": ordered}], indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One cold measurement in a process of its own: seconds to a first answer, or memory at its peak.
 
 Prints a JSON object: `wall_s` and `cpu_s` since the process started, `peak_mib` above what the imports took (on a GPU:
-of its allocator), `loaded_mib`. `bench.py` runs it again and again.
+of its allocator). `bench.py` runs it again and again.
 """
 
 from __future__ import annotations
@@ -84,6 +84,8 @@ def main() -> None:
             arguments.max_loaded,
             not arguments.no_check,
         )
+    if arguments.device.startswith("cuda"):
+        torch.cuda.synchronize()
     used = resource.getrusage(resource.RUSAGE_SELF)
     result = {
         "wall_s": since_start_s(),
