@@ -71,7 +71,7 @@ def train(
         logger.info("%s\n%s", clusters_text(workspace.plan), workspace.budget.to_text())
         _clear_other_inputs(workspace, redo)
         manifest = _begin(workspace)
-        work = Work(run, recipe, redo, report, launch.processes)
+        work = Work(run, recipe, redo, report, launch.processes, launch.fsdp)
         _make_models(workspace, manifest, work, launch)
         _finish(workspace, work, launch)
     logger.info("run complete in %.0f s: %s", time.monotonic() - started_s, run)

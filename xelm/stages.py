@@ -16,9 +16,11 @@ from xelm.manifest import ModelEntry
 from xelm.models.base import quiet_transformers
 from xelm.training.loop import train_stage
 from xelm.training.processes import processes
+from xelm.training.sharding import whole_weights
 from xelm.training.stage import Stage
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ENTRY_FILE, CURVE_FILE = "xelm_model.json", "training.json"
@@ -40,7 +42,7 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
     """Make a model of the run; its folder appears whole, so that a killed process leaves nothing half done.
 
     A folder made from the same inputs (by fingerprint) is kept as it is. Several processes may train it together
-    (DDP): all of them call this, and the first of them writes.
+    (DDP, FSDP): all of them call this, and the first of them writes.
 
     Raises:
         BadInput: If the folder holds a model made from other inputs and `redo` is false.
@@ -66,9 +68,9 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
         if trained.evaluations:
             curve["evaluations"] = trained.evaluations
     entry.state = "done"
-    together = processes()
+    together, weights = processes(), whole_weights(model)
     if together.is_main_process:
-        _save(making, model, entry, curve)
+        _save(making, model, weights, entry, curve)
         if making.stage:
             shutil.rmtree(making.stage.checkpoints, ignore_errors=True)
     together.wait_for_everyone()
@@ -87,10 +89,16 @@ def finished_entry(folder: Path) -> ModelEntry | None:
     return ModelEntry(**read_json(file)) if file.is_file() else None
 
 
-def _save(making: Making, model: PreTrainedModel, entry: ModelEntry, curve: dict[str, Any]) -> None:
+def _save(
+    making: Making,
+    model: PreTrainedModel,
+    weights: dict[str, torch.Tensor] | None,
+    entry: ModelEntry,
+    curve: dict[str, Any],
+) -> None:
     with atomic_write(making.folder) as partial:
         with quiet_transformers():
-            model.save_pretrained(partial)
+            model.save_pretrained(partial, state_dict=weights)
         making.tokenizer.save_pretrained(partial)
         write_json(partial / ENTRY_FILE, asdict(entry))
         if curve:

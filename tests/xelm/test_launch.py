@@ -40,6 +40,7 @@ MakeRecipe = Callable[..., Recipe]
     [
         ({"processes": 0}, "--processes 0 must be at least 1"),
         ({"launcher": "slurm", "time_min": 0}, "--time 0 must be at least 1"),
+        ({"fsdp": True}, "--fsdp shares a model out over processes: add --processes N"),
         ({"launcher": "slurm", "gpus": 3, "processes": 2}, "--gpus 3 must be a multiple of --processes 2"),
         ({"partition": "gpu"}, "--partition: for Slurm jobs only; add --launcher slurm"),
         ({"launcher": "slurm", "workers": 2}, "say --max-jobs"),

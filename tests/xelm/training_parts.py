@@ -11,7 +11,8 @@ import torch
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_order
 from xelm.corpus.store import LanguageCounts, TokenStore
-from xelm.recipe import Train
+from xelm.models.expert import as_expert
+from xelm.recipe import Expert, Train
 from xelm.training.loop import Stage
 
 VOCAB_SIZE = 48
@@ -33,6 +34,13 @@ def tiny_llama(seed: int = 0, num_layers: int = 1, **settings: Any) -> Any:
         **settings,
     )
     return LlamaForCausalLM(config)
+
+
+def sharded_model(kind: str) -> Any:
+    """What the tests of sharding train: `full`, `tied` (one matrix for both ends) or `lora`."""
+    model = tiny_llama(num_layers=2, tie_word_embeddings=kind == "tied")
+    torch.manual_seed(1)
+    return as_expert(model, Expert(kind="lora", rank=2)) if kind == "lora" else model
 
 
 def blocks_of(documents: list[list[int]], sequence_length: int) -> Blocks:

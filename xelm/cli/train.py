@@ -25,6 +25,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print the budget (dry run) or the results as JSON.")
 @click.option("--launcher", type=click.Choice(["local", "slurm"]), default="local", help="This machine, or Slurm jobs.")
 @click.option("--processes", type=int, default=1, help="Processes that train one model together, a GPU each.")
+@click.option("--fsdp", is_flag=True, help="Share each model out over its processes, where one GPU cannot hold it.")
 @click.option("--workers", type=int, help="local: models at a time (default: one a GPU, or one).")
 @click.option("--partition", help="slurm: partition.")
 @click.option("--account", help="slurm: account.")

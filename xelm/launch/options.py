@@ -15,6 +15,8 @@ class Launch:
     launcher: Literal["local", "slurm"] = "local"
     processes: int = 1
     """Processes that train one model together (DDP), a GPU each where there are any."""
+    fsdp: bool = False
+    """Share the model out over these processes (FSDP) instead of giving each a whole one."""
     workers: int | None = None
     """local: models trained at a time. None: as many as the GPUs allow, one where there are none."""
     partition: str | None = None
@@ -37,6 +39,8 @@ class Launch:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise BadInput(f"--{name.removesuffix('_min').replace('_', '-')} {value} must be at least 1.")
+        if self.fsdp and self.processes < 2:
+            raise BadInput("--fsdp shares a model out over processes: add --processes N, of at least 2.")
         if self.gpus < 0 or (self.gpus and self.gpus % self.processes):
             raise BadInput(f"--gpus {self.gpus} must be a multiple of --processes {self.processes}, or 0.")
         slurm = {"partition": self.partition, "account": self.account, "gpus": self.gpus, "mem": self.mem_gib}

@@ -19,6 +19,7 @@ from xelm.failures import Failure, in_a_sentence
 from xelm.launch.attempt import attempt, note_failure
 from xelm.recipe import Recipe
 from xelm.training.processes import processes
+from xelm.training.sharding import ask_for_shards
 
 FINISH = "finish"
 """Task of the router, the evaluation and the report."""
@@ -34,6 +35,8 @@ class Work:
     report: bool
     processes: int = 1
     """That train one model together."""
+    fsdp: bool = False
+    """Whether they share it out."""
 
     def write(self) -> Path:
         """Write it beside the unfinished work of the run, where it goes away with it."""
@@ -43,6 +46,7 @@ class Work:
             "redo": self.redo,
             "report": self.report,
             "processes": self.processes,
+            "fsdp": self.fsdp,
         }
         write_json(file, value)
         return file
@@ -69,6 +73,8 @@ def do_task(file: Path, name: str) -> bool:
         if name == FINISH:
             finish(workspace, report=work.report)
             return True
+        if work.fsdp:
+            ask_for_shards()
         together = processes().num_processes
         if together != work.processes:
             raise RuntimeError(f"{together} processes train together where {work.processes} were asked for.")

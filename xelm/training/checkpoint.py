@@ -11,6 +11,7 @@ from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json, write_json
 from xelm.training.processes import processes
 from xelm.training.random_state import RandomState, set_random_state
+from xelm.training.sharding import part_of, whole
 
 if TYPE_CHECKING:
     import torch
@@ -35,15 +36,21 @@ class Progress:
 
 
 def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write `folder/step-N` whole, then remove older ones, so that there is a good one at every moment."""
+    """Write `folder/step-N` whole, then remove older ones, so that there is a good one at every moment.
+
+    All processes that train together call this; the first of them writes, whole tensors even where they are shared out.
+    """
     from safetensors.torch import save_file
 
+    weights = {name: whole(p.detach()).contiguous() for name, p in model.named_parameters() if p.requires_grad}
+    moments = _moments(model, optimizer)
+    if not processes().is_main_process:
+        return
     target = folder / f"step-{progress.step:08d}"
     with atomic_write(target) as partial:
         partial.mkdir()
-        trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-        save_file({name: p.contiguous() for name, p in trained.items()}, partial / _WEIGHTS)
-        save_file(_moments(model, optimizer), partial / _MOMENTS)
+        save_file(weights, partial / _WEIGHTS)
+        save_file(moments, partial / _MOMENTS)
         write_json(partial / _STATE, asdict(progress))
     for old in _checkpoints(folder):
         if old != target:
@@ -76,8 +83,8 @@ def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         with torch.no_grad():
             for name, p in parameters.items():
-                p.copy_(weights[name])
-                optimizer.state[p] = {key: moments[f"{name}/{key}"].to(_home(key, p)) for key in _KEYS}
+                p.copy_(part_of(weights[name], p))
+                optimizer.state[p] = {key: part_of(moments[f"{name}/{key}"].to(_home(key, p)), p) for key in _KEYS}
         # As it was written when only the first process kept its own.
         state["random"] = [{"cpu": state.pop("torch_rng")}] if "torch_rng" in state else state["random"]
         progress = Progress(**state)
@@ -99,7 +106,7 @@ def _home(key: str, parameter: torch.nn.Parameter) -> torch.device | str:
 
 def _moments(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     return {
-        f"{name}/{key}": optimizer.state[p][key].detach().contiguous()
+        f"{name}/{key}": whole(optimizer.state[p][key].detach()).contiguous()
         for name, p in model.named_parameters()
         if p in optimizer.state
         for key in _KEYS

@@ -22,6 +22,7 @@ from xelm.training.isolation import isolates_documents
 from xelm.training.memory import memory_trouble_told
 from xelm.training.objectives import Batch
 from xelm.training.random_state import random_states
+from xelm.training.sharding import refuse_unfit
 from xelm.training.stage import Stage, Trained
 
 if TYPE_CHECKING:
@@ -76,14 +77,11 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
         raise BadInput(
             f"[train] batch_size={stage.settings.batch_size} cannot be shared by {accelerator.num_processes} processes."
         )
-    if accelerator.distributed_type in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
-        raise BadInput(
-            f"accelerate is set up for {accelerator.distributed_type.value}, but checkpoints here are of whole models: "
-            "use plain DDP (--processes N), with gradient_checkpointing, bfloat16 weights or lora if memory is short."
-        )
+    refuse_unfit(accelerator, stage)
     # Processes that train together must not drop the same units out.
     torch.manual_seed(stage.settings.seed + accelerator.process_index)
-    model.to(accelerator.device)
+    if not accelerator.is_fsdp2:  # which takes to the device no more than this process's part
+        model.to(accelerator.device)
     isolated = isolates_documents(model)
     if not isolated:
         logger.warning("%s attends across packed documents; only their boundaries carry no loss.", stage.name)
@@ -150,7 +148,8 @@ class _Training:
         every, step = self.stage.settings.evaluate_every_steps, self.progress.step
         if not (every and self.stage.valid and (step % every == 0 or step == self.stage.num_steps)):
             return
-        if self.accelerator.is_main_process:
+        # Weights that are shared out take all processes to compute with.
+        if self.accelerator.is_main_process or self.accelerator.is_fsdp2:
             losses = valid_losses(self.inner, self.stage, self.isolated, self.accelerator.device)
             point = {"step": step, "tokens": step * self.stage.tokens_per_step, "valid_loss": losses}
             self.progress.evaluations.append(point)
@@ -161,8 +160,7 @@ class _Training:
         step = self.progress.step
         if step < self.stage.num_steps and step % self.stage.settings.checkpoint_every_steps == 0:
             self.progress.random = random_states(self.accelerator.device)
-            if self.accelerator.is_main_process:
-                save_checkpoint(self.stage.checkpoints, self.inner, self.optimizer, self.progress)
+            save_checkpoint(self.stage.checkpoints, self.inner, self.optimizer, self.progress)
             self.accelerator.wait_for_everyone()
 
     def _log(self, point: dict[str, Any]) -> None:

@@ -1,0 +1,76 @@
+"""Models whose weights are shared out over the processes that train them (FSDP2, through accelerate)."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from clustering.errors import BadInput
+from xelm.training.stage import Stage
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+_SETTINGS = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+}
+"""What `accelerate launch` sets from a configuration file, where the user has set nothing else."""
+
+
+def ask_for_shards() -> None:
+    """Have the accelerators of this process share models out."""
+    for key, value in _SETTINGS.items():
+        os.environ.setdefault(key, value)
+
+
+def refuse_unfit(accelerator: Accelerator, stage: Stage) -> None:
+    """Refuse what cannot be trained here with other processes.
+
+    Raises:
+        BadInput: With the way out.
+    """
+    kind = accelerator.distributed_type.value
+    if kind in ("DEEPSPEED", "MEGATRON_LM") or (kind == "FSDP" and not accelerator.is_fsdp2):
+        raise BadInput(f"accelerate is set up for {kind}, which xelm cannot keep: use --fsdp (FSDP_VERSION=2), or DDP.")
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true" and kind != "FSDP":
+        raise BadInput("--fsdp needs several processes and a GPU for each: accelerate shares out models there only.")
+    if kind != "FSDP":
+        return
+    if stage.settings.compile:
+        raise BadInput("[train] compile and --fsdp do not go together; leave one of them out.")
+    if accelerator.state.fsdp_plugin.cpu_ram_efficient_loading:
+        raise BadInput("FSDP_CPU_RAM_EFFICIENT_LOADING begins with processes that have no weights: set it to false.")
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor with the parts that other processes hold, in main memory; any other tensor as it is.
+
+    All processes call this for the same tensors, in the same order.
+    """
+    from torch.distributed.tensor import DTensor
+
+    return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
+
+
+def part_of(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """This process's part of a whole tensor, shared out as another one is; the tensor itself if that is not."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(like, DTensor) or value.ndim == 0:
+        return value
+    # Every process has the whole value, so nothing need be sent; a copy, so that the rest of it is let go.
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None).clone()
+
+
+def whole_weights(model: torch.nn.Module) -> dict[str, torch.Tensor] | None:
+    """All weights of a model that is shared out, tied ones once; None if it is not. All processes call this."""
+    from torch.distributed.tensor import DTensor
+
+    if not any(isinstance(p, DTensor) for p in model.parameters()):
+        return None
+    weights = {name: whole(p.detach()) for name, p in model.named_parameters()}
+    kept = model.state_dict().keys()
+    return weights | {name: buffer for name, buffer in model.named_buffers() if name in kept}
