@@ -37,7 +37,8 @@ def memory_trouble_told(model: PreTrainedModel, stage: Stage) -> Iterator[None]:
 def _remedy(model: PreTrainedModel, stage: Stage) -> str:
     settings = stage.settings
     micro = settings.micro_batch_size or settings.batch_size // processes().num_processes
-    ways = [f"micro_batch_size = {micro // 2} (now {micro})"] if micro > 1 else []
+    smaller = next((size for size in range(micro // 2, 0, -1) if settings.batch_size % size == 0), None)
+    ways = [f"micro_batch_size = {smaller} (now {micro})"] if smaller else []
     if not settings.gradient_checkpointing:
         ways.append("gradient_checkpointing = true")
     if settings.precision != "bf16":
