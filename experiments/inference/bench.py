@@ -293,12 +293,12 @@ def main() -> None:
             "start": lambda: start(bench, full),
             "memory": lambda: memory(bench, full, lora),
         }
+        setting = {**sizes, "parameters": num_parameters(full / "base"), "new_tokens": arguments.new_tokens}
+        setting |= {"repeats": arguments.repeats, **machine(arguments.device)}
         for bench.part in arguments.parts:
             parts[bench.part]()
-        if arguments.out:
-            setting = {**sizes, "parameters": num_parameters(full / "base"), "new_tokens": arguments.new_tokens}
-            setting |= {"repeats": arguments.repeats, **machine(arguments.device)}
-            record(arguments.out, setting, bench.rows, arguments.parts)
+            if arguments.out:
+                record(arguments.out, setting, [row for row in bench.rows if row["part"] == bench.part])
 
 
 def num_parameters(folder: Path) -> int:
@@ -320,10 +320,11 @@ def machine(device: str) -> dict[str, Any]:
     }
 
 
-def record(file: Path, setting: dict[str, Any], rows: Sequence[dict[str, Any]], parts: Sequence[str]) -> None:
-    """Write the rows of these parts, beside those of other parts and of other settings."""
+def record(file: Path, setting: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+    """Write the rows of one part, beside those of other parts and of other settings."""
     found: list[dict[str, Any]] = json.loads(file.read_text("utf-8")) if file.is_file() else []
-    same = [row for one in found if one["setting"] == setting for row in one["rows"] if row["part"] not in parts]
+    measured = {row["part"] for row in rows}
+    same = [row for one in found if one["setting"] == setting for row in one["rows"] if row["part"] not in measured]
     ordered = sorted([*same, *rows], key=lambda row: PARTS.index(row["part"]))
     others = [one for one in found if one["setting"] != setting]
     file.write_text(json.dumps([*others, {"setting": setting, "rows": ordered}], indent=1) + "\n", encoding="utf-8")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -221,6 +223,32 @@ def test_closing_lets_running_answers_end_in_the_grace_and_tells_the_others(lm, 
         assert "shutting down" in running[-1].error
     with pytest.raises(Busy, match="shutting down"):
         engine.submit(jobs[1])
+
+
+def test_connections_without_a_request_are_closed_in_time(lm):
+    from xelm.serving.server import make_server
+
+    engine = Engine(lm)
+    server = make_server(make_app(engine), engine, max_connections=4, headers_s=0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = listening.getsockname()
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            with contextlib.ExitStack() as stack:
+                idle = [stack.enter_context(socket.create_connection(address, timeout=20)) for _ in range(3)]
+                idle[1].sendall(b"POST /v1/completions HTTP/1.1\r\nHost:")
+                body = json.dumps({"prompt": PROMPTS[0], "max_tokens": 3}).encode()
+                head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                idle[2].sendall(head + b"Content-Length: %d\r\n\r\n" % len(body))
+                time.sleep(1.0)  # longer than heads may take; a body has the request's own time limit
+                idle[2].sendall(body)
+                assert idle[2].recv(12) == b"HTTP/1.1 200"
+                assert [connection.recv(1) for connection in idle[:2]] == [b"", b""]
+        finally:
+            server.should_exit = True
+            thread.join(20)
+    assert not engine.is_alive
 
 
 def test_command_serves_until_sigterm_and_exits_clean(run):

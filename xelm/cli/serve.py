@@ -15,6 +15,7 @@ from clustering.errors import BadInput
 from xelm.cli._placement import placement_options
 
 logger = logging.getLogger(__name__)
+_HEADERS_S = 10.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -53,7 +54,7 @@ def command(
     """
     try:
         from xelm.serving.app import Limits, make_app
-        from xelm.serving.server import serve
+        from xelm.serving.server import make_server
     except ModuleNotFoundError as error:
         raise BadInput(f"serving needs {error.name}: pip install 'xelm[serve]'.") from None
     from xelm.routed import RoutedLM
@@ -71,4 +72,6 @@ def command(
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"serving {run} on http://{shown}:{listening.getsockname()[1]}")
     sys.stdout.flush()
-    serve(make_app(engine, limits), engine, listening, max_connections=max_connections)
+    headers_s = min(_HEADERS_S, timeout_s)
+    server = make_server(make_app(engine, limits), engine, max_connections=max_connections, headers_s=headers_s)
+    server.run(sockets=[listening])

@@ -1,12 +1,14 @@
-"""Serving until a signal, and an orderly end: running answers get a while, then each is told why it breaks off."""
+"""The listening process: connections that send no request are closed, and the end comes in order."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from xelm.serving.engine import Engine
 
@@ -15,24 +17,64 @@ GRACE_S = 5.0
 _LAST_WORDS_S = 5
 
 
-def serve(app: FastAPI, engine: Engine, listening: socket.socket, *, max_connections: int) -> None:
-    """Answer on a listening socket until SIGTERM or Ctrl-C, which is raised once more when all is closed.
+def make_server(app: FastAPI, engine: Engine, *, max_connections: int, headers_s: float = 10.0) -> uvicorn.Server:
+    """A server whose `run` answers until SIGTERM or Ctrl-C, which it raises once more when all is closed.
 
     Args:
         app: From `make_app`.
-        engine: Its engine.
-        listening: Where requests come from.
+        engine: Its engine. When the server ends, running answers get `GRACE_S`, then each is told why it breaks off.
         max_connections: More at a time are refused with status 503.
+        headers_s: How long a connection may take to send the head of a request.
     """
     config = uvicorn.Config(
         app,
+        http=type("_Protocol", (_Connection,), {"headers_s": headers_s}),
         # Below it stands a line for every malformed request.
         log_level="error",
         lifespan="on",
         limit_concurrency=max_connections,
         timeout_graceful_shutdown=int(GRACE_S) + _LAST_WORDS_S,
     )
-    _Server(config, engine).run(sockets=[listening])
+    return _Server(config, engine)
+
+
+class _Connection(H11Protocol):
+    """Closes a connection that does not get to a request in time: uvicorn itself would wait for ever."""
+
+    headers_s: float
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_waiting()
+
+    @property
+    def _has_request(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _watch(self) -> None:
+        if self._has_request:
+            self._stop_waiting()
+        elif self._waiting is None:
+            self._waiting = self.loop.call_later(self.headers_s, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _give_up(self) -> None:
+        self._waiting = None
+        if not self._has_request:
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):
