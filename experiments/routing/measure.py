@@ -14,6 +14,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -281,7 +282,7 @@ def main() -> None:
             "confidence": confidence(run, tests, sib, arguments.seed),
             "unowned": unowned(run, plan, sib),
         }
-    packages = ("langid", "py3langid", "numpy", "scipy")
+    packages = [name for name in ("langid", "py3langid", "numpy", "scipy") if find_spec(name)]
     results = {
         "command": f"python experiments/routing/measure.py --data ../shared/data --seed {arguments.seed}",
         "machine": f"one thread, {platform.machine()}, Python {platform.python_version()}",

@@ -108,6 +108,8 @@ class RoutedForCausalLM(MixtureForCausalLM):
         policy = kwargs.pop("policy", getattr(config, "policy", None)) or _saved_policy(pretrained_model_name_or_path)
         if "torch_dtype" in kwargs:
             kwargs["dtype"] = kwargs.pop("torch_dtype")
+        if kwargs.get("revision") == "main":  # which evaluation harnesses ask for by default, and which it is
+            del kwargs["revision"]
         options = {name: kwargs.pop(name) for name in _HANDED_ON if kwargs.get(name) is not None}
         unknown = sorted(name for name, value in kwargs.items() if value and name not in _WITHOUT_MEANING)
         if args or unknown:
