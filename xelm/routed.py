@@ -188,7 +188,7 @@ class RoutedLM:
         texts = _texts(texts)
         if not spans:
             return self._routes(texts)
-        cuts = [segment(text, self.identifier) for text in texts]
+        cuts = [self._cut(text) for text in texts]
         return [
             [RoutedSpan(span.start, span.stop, route) for span, route in zip(its_cuts, its_routes, strict=True)]
             for its_cuts, its_routes in zip(cuts, self._span_routes(texts, cuts), strict=True)
@@ -246,7 +246,7 @@ class RoutedLM:
             return score_texts(texts, self.tokenizer, weights_BK, self.names, self._model, **common)
         from router.span_scoring import score_spans
 
-        cuts = [segment(text, self.identifier) for text in texts]
+        cuts = [self._cut(text) for text in texts]
         weights = [self._apply(routes, parsed) for routes in self._span_routes(texts, cuts)]
         return score_spans(texts, cuts, weights, self.tokenizer, self.names, self._model, **common)
 
@@ -363,6 +363,9 @@ class RoutedLM:
         if self._open_identifier is None:
             return route_texts(texts, self.identifier, self._weigher)
         return route_openly(texts, self._open_identifier, self._weigher, self._open_weigher)
+
+    def _cut(self, text: str) -> list[Span]:
+        return segment(text, self._open_identifier or self.identifier)
 
     def _span_routes(self, texts: Sequence[str], cuts: Sequence[Sequence[Span]]) -> list[list[Route]]:
         """Routes of all parts of all texts, identified in one go."""

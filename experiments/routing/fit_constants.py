@@ -26,12 +26,14 @@ from router.combined_identifier import CombinedIdentifier
 from router.langid_identifier import LangidIdentifier
 from router.ngram_identifier import NgramIdentifier
 from router.open_identifier import OpenIdentifier
-from router.route import FOREIGN_ODDS
+from router.route import FOREIGN_ODDS, route_openly
 from router.spans import SWITCH_COST, segment
+from router.weights import ExpertWeigher
 
 LENGTHS = (20, 50, 150)
 SMALL_SIZES = (1, 2, 3, 4, 6, 10)
 NUM_FOREIGN = 4
+NUM_JOINED = 100
 
 
 def some(texts: dict[str, list[str]], limit: int = 60) -> dict[str, list[str]]:
@@ -184,6 +186,35 @@ def switch_costs(run: CombinedIdentifier, sib: dict[str, list[str]]) -> dict[flo
     return shares
 
 
+def span_cuts(run: CombinedIdentifier, sib: dict[str, list[str]]) -> dict[tuple[str, str], float]:
+    """Share of characters in the right language, cut by the run's languages or by all, and routed openly in the end.
+
+    Texts: of one language of the run joined to one that langid alone knows, and of the latter alone.
+    """
+    opened = OpenIdentifier(run)
+    plan = {"any": list(run.languages)}
+    own, everywhere = ExpertWeigher(plan, run.languages), ExpertWeigher(plan, opened.languages)
+    known = [code for code in sib if code in run.languages]
+    foreign = [code for code in sib if match(code, run.languages) is None and match(code, opened.languages)]
+    right = dict.fromkeys([(cut_by, kind) for cut_by in ("run", "all") for kind in ("joined", "foreign")], 0.0)
+    generator = np.random.default_rng(0)
+    for _ in range(NUM_JOINED):
+        first, second = str(generator.choice(known)), str(generator.choice(foreign))
+        parts = [(c, sib[c][generator.integers(len(sib[c]))][:120] + " ") for c in (first, second)]
+        for kind, chosen in (("joined", parts), ("foreign", parts[1:])):
+            text, truth = "".join(t for _, t in chosen), [c for c, t in chosen for _ in t]
+            for cut_by, identifier in (("run", run), ("all", opened)):
+                spans = segment(text, identifier)
+                routes = route_openly([text[s.start : s.stop] for s in spans], opened, own, lambda: everywhere)
+                hits = sum(
+                    match(code, [str(route.language)]) is not None if route.language else False
+                    for span, route in zip(spans, routes, strict=True)
+                    for code in truth[span.start : span.stop]
+                )
+                right[cut_by, kind] += hits / len(truth) / NUM_JOINED
+    return {key: round(share, 3) for key, share in right.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with bible/, progit/ and sib200/")
@@ -198,6 +229,7 @@ def main() -> None:
     used = (combined.NGRAM_SCALE, combined.NGRAM_POWER, combined.LANGID_SHARE, combined.LANGID_UNKNOWN)
     print("combination", combination(runs, sib), used)
     print("familiarity", familiarity(runs, held_out, sib), (combined.FAMILIAR_KNOWN, combined.FAMILIAR_UNKNOWN))
+    print("characters right by cut and text", [span_cuts(run, sib) for run in runs])
     print("sent away by odds and length", sent_away(runs, sib), FOREIGN_ODDS)
     print(
         "characters right by switch cost",

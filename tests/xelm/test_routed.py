@@ -61,6 +61,8 @@ def test_a_text_in_a_language_no_expert_owns_goes_by_typology_unless_told_otherw
     [closed] = RoutedLM.from_pretrained(run, device="cpu", languages="run").route([spanish])
     assert closed.language in OWNERS.values() and closed.confidence < 0.1
     assert lm.complete([spanish], max_new_tokens=2)[0].route == route
+    spans = lm.route([f"{TEXTS['rus'][0]} {spanish}"], spans=True)[0]
+    assert [span.route.language for span in spans] == ["rus", "spa"]
     with pytest.raises(BadInput, match="languages='all': choose open or run"):
         RoutedLM.from_pretrained(run, languages="all")
 
