@@ -62,7 +62,9 @@ class LangidIdentifier:
             columns |= {to_code(c): i for i, c in enumerate(model.classes) if i not in taken}
         self._languages = tuple(columns)
         indices = list(columns.values())
-        self._scores_SL = np.ascontiguousarray(model.state_scores[:, indices])
+        # All languages share the model's own scores, in its order; a copy would double what it takes.
+        self._order = indices if len(indices) == len(model.classes) else None
+        self._scores_SL = model.state_scores if self._order else np.ascontiguousarray(model.state_scores[:, indices])
         self._log_prior_L = model.log_prior[indices]
         self._next_state = model.next_state
 
@@ -83,7 +85,10 @@ class LangidIdentifier:
         encoded = [utf8_bytes(text) for text in texts]
         lengths_B = np.array([len(data) for data in encoded], dtype=np.int64)
         states_N = self._states(encoded, lengths_B)
-        return _sum_rows(self._scores_SL, states_N, lengths_B) + self._log_prior_L, lengths_B
+        scores_BL = _sum_rows(self._scores_SL, states_N, lengths_B)
+        if self._order:
+            scores_BL = scores_BL[:, self._order]
+        return scores_BL + self._log_prior_L, lengths_B
 
     def posterior(self, texts: Sequence[str]) -> np.ndarray:
         """Probabilities of the languages, shape (B, L), rows summing to 1; uniform without letters."""

@@ -2,7 +2,7 @@
 
 langid unpacks its model in two to three seconds, more than loading a small expert takes. A copy of the arrays as they
 are used here, for this version of langid, is kept in the user's cache folder (`$XDG_CACHE_HOME/xelm` or
-`~/.cache/xelm`, 16 MB). Where that cannot be written, langid is read each time.
+`~/.cache/xelm`, 12 MB). Where that cannot be written, langid is read each time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from clustering.files import atomic_write
 
 logger = logging.getLogger(__name__)
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def read_langid() -> LangidModel:
     from langid import langid
 
     source = langid.LanguageIdentifier.from_modelstring(langid.model)
-    next_state = np.asarray(source.tk_nextmove, dtype=np.int32)
-    num_states = len(next_state) // 256
+    num_states = len(source.tk_nextmove) // 256
+    next_state = np.asarray(source.tk_nextmove, dtype=np.min_scalar_type(num_states))
     state_scores = np.zeros((num_states, len(source.nb_classes)), dtype=np.float64)
     for state, features in source.tk_output.items():
         state_scores[state] = source.nb_ptc[list(features)].sum(axis=0)

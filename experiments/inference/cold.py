@@ -30,7 +30,9 @@ def peak_mib(device: str) -> float:
     """The most memory so far, in MiB."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / MIB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss, which starts at the memory of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def bare(folder: Path, prompts: list[str], new_tokens: int, device: str) -> None:
