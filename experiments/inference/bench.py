@@ -238,7 +238,7 @@ class Pair:
         self.bench.add(what, limit, [(ours[key], theirs[key]) for ours, theirs in self.found], unit=unit)
 
     def add_seconds(self, what: str, limit: str) -> None:
-        """Two rows: wall time and CPU time (checksums are taken beside the loading, so that the latter has all of them)."""
+        """Two rows: wall time, and CPU time, which has the checksums that are taken beside the loading too."""
         self.add("wall_s", f"{what}, wall time", limit, "s")
         self.add("cpu_s", f"{what}, CPU time", limit, "s")
 
