@@ -1,19 +1,20 @@
 """Tokens per second of xelm's training loop, beside transformers' Trainer, in one run on the same model and text.
 
-    python experiments/throughput/measure.py [--repeats 5] [--steps 12]
+    python experiments/throughput/measure.py [--repeats 5] [--steps 12] [--out experiments/throughput/results.json]
     python experiments/throughput/measure.py --device cuda [--layers 16 --width 2048]
 
 On a CPU: a small Llama on the starter corpus. Three ways to train it take turns, so that a busy machine slows all
 alike: our loop on packed blocks; Trainer on the very same blocks (same tokens, positions, labels, batch, optimizer);
-Trainer on padded lines, one document a row, as line-by-line scripts do. All figures are medians over the repeats.
-On a GPU: only our loop, with a model of 0.5 to 2 B parameters in bf16 and random tokens, in full and as LoRA: tokens
-per second, model FLOPs utilisation, peak memory.
+Trainer on padded lines, one document a row, as line-by-line scripts do. All figures are medians over the repeats, of
+seconds on the clock and of seconds that the process really had a core (which other work does not lengthen).
+On a GPU: only our loop, with a model of 0.5 to 2 B parameters in bf16 and random tokens, in full (weights kept in
+float32 or bfloat16) and as LoRA: tokens per second, model FLOPs utilisation, peak memory.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import gc
 import os
 import platform
 import subprocess
@@ -22,17 +23,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from clustering.files import write_json
+
 STARTER = Path(__file__).resolve().parents[2] / "xelm" / "starter"
 LANGUAGES = ("deu", "eng", "rus", "tur")
 VOCAB_SIZE, LENGTH, BATCH_SIZE = 2000, 256, 8
 _PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L40": 181, "4090": 165}
 """Dense bf16, by what the device's name holds."""
+_VOCAB_SIZE, _LENGTH, _DOCUMENT = 32_000, 2048, 700
+"""Of the large model: tokens of a block and of each document in it."""
 _CLOCK = "XELM_THROUGHPUT_STARTED_AT"
 
 
@@ -46,47 +52,83 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--micro-batch-size", type=int, default=8)
     parser.add_argument("--peak-tflops", type=float, help="Of the device in bf16, where it is not known here.")
+    parser.add_argument("--out", type=Path, help="Write the figures there as JSON.")
     parser.add_argument("--first-step", choices=("ours", "trainer"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if arguments.first_step:
         return _child(arguments.first_step)
-    if arguments.device == "cuda":
-        return _on_gpu(arguments)
-    return _on_cpu(arguments)
+    figures = _large(arguments) if arguments.device == "cuda" else _small(arguments)
+    if arguments.out:
+        write_json(arguments.out, {"command": " ".join(["python", *sys.argv]), **_machine(), **figures})
+    return 0
 
 
-def _on_cpu(arguments: argparse.Namespace) -> int:
+def _machine() -> dict[str, Any]:
+    import accelerate
     import torch
+    import transformers
 
+    return {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s)",
+        "versions": f"Python {platform.python_version()}, torch {torch.__version__}, "
+        f"transformers {transformers.__version__}, accelerate {accelerate.__version__}",
+    }
+
+
+def _small(arguments: argparse.Namespace) -> dict[str, Any]:
     text = _Text()
-    ways: dict[str, Callable[[int], list[tuple[float, int]]]] = {
+    ways: dict[str, Callable[[int], list[_Step]]] = {
         "ours": lambda steps: _ours(text, steps),
         "trainer": lambda steps: _trainer(text, steps, packed=True),
         "lines": lambda steps: _trainer(text, steps, packed=False),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
-    outside: dict[str, list[float]] = {"loop": [], "optimizer": []}
+    cpu_rates: dict[str, list[float]] = {name: [] for name in ways}
+    outside: dict[str, list[float]] = {"optimizer": [], "loop": []}
     for _ in range(arguments.repeats):
         for name, way in ways.items():
-            rates[name].append(_rate(way(arguments.steps)))
+            steps = way(arguments.steps)[2:]  # after the warm-up
+            tokens = sum(step.tokens for step in steps)
+            rates[name].append(tokens / sum(step.wall_s for step in steps))
+            cpu_rates[name].append(tokens / sum(step.cpu_s for step in steps))
         for part, share in _shares(text, arguments.steps).items():
             outside[part].append(share)
     first = {way: median(_first_step(way) for _ in range(3)) for way in ("ours", "trainer")}
-    medians = {name: median(values) for name, values in rates.items()}
-    print(f"Python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} thread(s)")
-    print(f"{text.num_parameters:,} parameters, batch {BATCH_SIZE} x {LENGTH} tokens, {arguments.repeats} repeats")
-    print("| way | tokens/s (median) | of Trainer's |\n| --- | ---: | ---: |")
-    for name, value in medians.items():
-        print(f"| {name} | {value:,.0f} | {value / medians['trainer']:.2f} |")
-    ratio = median(a / b for a, b in zip(rates["ours"], rates["trainer"], strict=True))
-    print(f"ours / Trainer on the same blocks, median over the repeats' own ratios: {ratio:.2f}")
-    print(f"ours / padded lines, in tokens of text: {medians['ours'] / medians['lines']:.2f}")
-    shares = {part: f"{part} {median(values):.1%}" for part, values in outside.items()}
-    print(f"outside forward and backward: {', '.join(shares.values())}")
+    figures = {
+        "parameters": text.num_parameters,
+        "batch_tokens": BATCH_SIZE * LENGTH,
+        "tokens_per_s": {name: median(values) for name, values in rates.items()},
+        "tokens_per_cpu_s": {name: median(values) for name, values in cpu_rates.items()},
+        # Of neighbours in time: what else the machine does then slows both.
+        "ours_to_trainer": _ratio(rates["ours"], rates["trainer"]),
+        "ours_to_trainer_cpu": _ratio(cpu_rates["ours"], cpu_rates["trainer"]),
+        "ours_to_lines": _ratio(rates["ours"], rates["lines"]),
+        "ours_to_lines_cpu": _ratio(cpu_rates["ours"], cpu_rates["lines"]),
+        "share_outside_passes": {part: median(values) for part, values in outside.items()},
+        "first_step_s": first,
+        "repeats": {"tokens_per_s": rates, "tokens_per_cpu_s": cpu_rates, "share_outside_passes": outside},
+    }
+    _print_small(figures)
+    return figures
+
+
+def _ratio(ours: list[float], others: list[float]) -> float:
+    return median(a / b for a, b in zip(ours, others, strict=True))
+
+
+def _print_small(figures: dict[str, Any]) -> None:
+    print(f"{figures['parameters']:,} parameters, batches of {BATCH_SIZE} x {LENGTH} tokens; {_machine()}")
+    print("| way | tokens/s | tokens/s of a core |\n| --- | ---: | ---: |")
+    for name, value in figures["tokens_per_s"].items():
+        print(f"| {name} | {value:,.0f} | {figures['tokens_per_cpu_s'][name]:,.0f} |")
+    for other, words in (("trainer", "Trainer on the same blocks"), ("lines", "padded lines, in tokens of text")):
+        wall, cpu = figures[f"ours_to_{other}"], figures[f"ours_to_{other}_cpu"]
+        print(f"ours / {words}, median of the repeats' ratios: {wall:.2f} on the clock, {cpu:.2f} of a core's time")
+    shares = (f"{part} {value:.1%}" for part, value in figures["share_outside_passes"].items())
+    print(f"outside forward and backward: {', '.join(shares)}")
+    first = figures["first_step_s"]
     print(f"process start to the end of the first step: ours {first['ours']:.1f} s, Trainer {first['trainer']:.1f} s")
-    print(json.dumps({"rates": rates, "outside": outside, "first_step_s": first}))
-    return 0
 
 
 class _Text:
@@ -132,19 +174,41 @@ class _Text:
         return Stage("throughput", order, self.blocks, 1e-3, train, Path("nowhere"))
 
 
-def _ours(text: _Text, steps: int) -> list[tuple[float, int]]:
-    """Seconds and tokens of each step."""
+@dataclass(frozen=True)
+class _Step:
+    """What one optimizer step took, and the tokens of text it read."""
+
+    wall_s: float
+    cpu_s: float
+    tokens: int
+
+
+class _Clock:
+    """Takes the time from step to step."""
+
+    def __init__(self) -> None:
+        self.steps: list[_Step] = []
+        self.start()
+
+    def start(self) -> None:
+        self.before = time.perf_counter(), time.process_time()
+
+    def step(self, tokens: int) -> None:
+        now = time.perf_counter(), time.process_time()
+        self.steps.append(_Step(now[0] - self.before[0], now[1] - self.before[1], tokens))
+        self.before = now
+
+
+def _ours(text: _Text, steps: int) -> list[_Step]:
     from xelm.training.loop import step_for_step
 
-    stage, taken, before = text.stage(steps), [], time.perf_counter()
+    stage, clock = text.stage(steps), _Clock()
     for _loss in step_for_step(text.model(), stage):
-        now = time.perf_counter()
-        taken.append((now - before, stage.tokens_per_step))
-        before = now
-    return taken
+        clock.step(stage.tokens_per_step)
+    return clock.steps
 
 
-def _trainer(text: _Text, steps: int, *, packed: bool) -> list[tuple[float, int]]:
+def _trainer(text: _Text, steps: int, *, packed: bool) -> list[_Step]:
     """The same under transformers' Trainer: on our blocks, or a document a row, padded to the longest of the batch."""
     from transformers import (
         DataCollatorForLanguageModeling,
@@ -156,17 +220,15 @@ def _trainer(text: _Text, steps: int, *, packed: bool) -> list[tuple[float, int]
     )
 
     rows = _packed_rows(text, steps) if packed else _padded_rows(text, steps)
-    taken: list[tuple[float, int]] = []
     tokens = [sum(row.pop("num_tokens") for row in rows[i : i + BATCH_SIZE]) for i in range(0, len(rows), BATCH_SIZE)]
+    clock = _Clock()
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
+    class Callback(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, *_: Any, **__: Any) -> None:
-            self.before = time.perf_counter()
+            clock.start()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            now = time.perf_counter()
-            taken.append((now - self.before, tokens[len(taken)]))
-            self.before = now
+            clock.step(tokens[len(clock.steps)])
 
     collator = default_data_collator if packed else DataCollatorForLanguageModeling(text.tokenizer, mlm=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -187,10 +249,10 @@ def _trainer(text: _Text, steps: int, *, packed: bool) -> list[tuple[float, int]
             seed=0,
             train_sampling_strategy="sequential",
         )
-        trainer = Trainer(text.model(), settings, train_dataset=rows, data_collator=collator, callbacks=[Clock()])
+        trainer = Trainer(text.model(), settings, train_dataset=rows, data_collator=collator, callbacks=[Callback()])
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    return taken
+    return clock.steps
 
 
 def _packed_rows(text: _Text, steps: int) -> list[dict[str, Any]]:
@@ -216,12 +278,6 @@ def _padded_rows(text: _Text, steps: int) -> list[dict[str, Any]]:
     return [{"input_ids": ids, "num_tokens": len(ids)} for ids in encoded]
 
 
-def _rate(taken: list[tuple[float, int]]) -> float:
-    """Tokens per second of the steps after the warm-up."""
-    after = taken[2:]
-    return sum(tokens for _, tokens in after) / sum(seconds for seconds, _ in after)
-
-
 def _shares(text: _Text, steps: int) -> dict[str, float]:
     """Share of our loop's time outside forward and backward: the optimizer's, with clipping, and the rest."""
     from accelerate import Accelerator
@@ -236,8 +292,7 @@ def _shares(text: _Text, steps: int) -> dict[str, float]:
         _timed(AdamW, "step", seconds, "optimizer"),
         _timed(Accelerator, "clip_grad_norm_", seconds, "optimizer"),
     ):
-        taken = _ours(text, steps)
-    total = sum(part for part, _ in taken)
+        total = sum(step.wall_s for step in _ours(text, steps))
     optimizer = seconds["optimizer"] / total
     return {"optimizer": optimizer, "loop": 1 - seconds["passes"] / total - optimizer}
 
@@ -275,50 +330,77 @@ def _child(way: str) -> int:
     return 0
 
 
-def _on_gpu(arguments: argparse.Namespace) -> int:
+def _large(arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig
 
-    from xelm.models.expert import as_expert
-    from xelm.recipe import Expert
-    from xelm.training.loop import step_for_step
-
-    length, layers, width = 2048, arguments.layers, arguments.width
+    layers, width = arguments.layers, arguments.width
     config = LlamaConfig(
-        vocab_size=32_000,
+        vocab_size=_VOCAB_SIZE,
         hidden_size=width,
         intermediate_size=width * 8 // 3 // 256 * 256,
         num_hidden_layers=layers,
         num_attention_heads=width // 128,
         num_key_value_heads=width // 128,
-        max_position_embeddings=length,
+        max_position_embeddings=_LENGTH,
     )
     name = torch.cuda.get_device_name()
-    peak = arguments.peak_tflops or next((v for key, v in _PEAK_TFLOPS.items() if key in name), None)
-    print(f"{name}, torch {torch.__version__}, {layers} layers of width {width}, {length} tokens a block, bf16")
-    print("| kind | parameters | tokens/s (median) | MFU | peak GiB |\n| --- | ---: | ---: | ---: | ---: |")
-    for kind in ("full", "lora"):
-        torch.cuda.reset_peak_memory_stats()
-        model = LlamaForCausalLM(config).bfloat16()
-        parameters = sum(p.numel() for p in model.parameters())
-        stage = _random_stage(length, arguments.micro_batch_size, arguments.steps)
-        ends_s = [time.perf_counter()]
-        for _loss in step_for_step(as_expert(model, Expert(kind=kind)), stage):  # type: ignore[arg-type]
-            torch.cuda.synchronize()
-            ends_s.append(time.perf_counter())
-        rate = stage.tokens_per_step / median(np.diff(ends_s)[2:].tolist())
-        # 6 FLOPs a parameter and token (4 where weights get no gradient), and attention (PaLM: Chowdhery et al. 2022).
-        inner = parameters - config.vocab_size * width
-        flops = (6 if kind == "full" else 4) * (inner + layers * width * length)
-        share = f"{rate * flops / peak / 1e12:.1%}" if peak else "?"
-        memory = torch.cuda.max_memory_allocated() / 2**30
-        print(f"| {kind} | {parameters:,} | {rate:,.0f} | {share} | {memory:.1f} |")
-        del model
+    peak = arguments.peak_tflops or next((value for key, value in _PEAK_TFLOPS.items() if key in name), None)
+    print(f"{name}, torch {torch.__version__}, {layers} layers of width {width}, {_LENGTH} tokens a block, bf16")
+    print("| kind | weights | tokens/s (median) | MFU | peak GiB |\n| --- | --- | ---: | ---: | ---: |")
+    rows = []
+    for kind, dtype in (("full", "float32"), ("full", "bfloat16"), ("lora", "bfloat16")):
+        row = {"kind": kind, "weights": dtype, **_large_rate(config, kind, dtype, arguments, peak)}
+        share = f"{row['mfu']:.1%}" if row["mfu"] else "?"
+        print(f"| {kind} | {dtype} | {row['tokens_per_s']:,.0f} | {share} | {row['peak_gib']:.1f} |", flush=True)
+        rows.append(row)
+        gc.collect()
         torch.cuda.empty_cache()
-    return 0
+    return {"device": name, "peak_tflops": peak, "rows": rows}
 
 
-def _random_stage(length: int, micro_batch_size: int, steps: int) -> Any:
+def _large_rate(
+    config: Any, kind: Any, dtype: str, arguments: argparse.Namespace, peak: float | None
+) -> dict[str, float | None]:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from xelm.models.expert import as_expert
+    from xelm.recipe import Expert
+    from xelm.training.loop import step_for_step
+
+    torch.cuda.reset_peak_memory_stats()
+    with torch.device("cuda"):
+        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+    parameters = sum(p.numel() for p in model.parameters())
+    stage = _random_stage(arguments.micro_batch_size, arguments.steps)
+    ends_s = [time.perf_counter()]
+    for _loss in step_for_step(as_expert(model, Expert(kind=kind)), stage):
+        torch.cuda.synchronize()
+        ends_s.append(time.perf_counter())
+    rate = stage.tokens_per_step / median(np.diff(ends_s)[2:].tolist())
+    flops = _flops_per_token(config, parameters, trained=kind == "full")
+    return {
+        "parameters": parameters,
+        "tokens_per_s": rate,
+        "mfu": rate * flops / peak / 1e12 if peak else None,
+        "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
+    }
+
+
+def _flops_per_token(config: Any, parameters: int, *, trained: bool) -> float:
+    """Floating-point operations that a token needs, forward and backward, without what is computed in vain.
+
+    2 a parameter and pass, of which backward has two, or one where weights get no gradient; an embedding looked up
+    costs none. Attention: 12 a layer, hidden value and key attended to (Chowdhery et al. 2022, appendix B); a token
+    attends to half of its own document on average.
+    """
+    multiplied = parameters - config.vocab_size * config.hidden_size
+    attention = 12 * config.num_hidden_layers * config.hidden_size * _DOCUMENT / 2
+    return (6 if trained else 4) * multiplied + attention
+
+
+def _random_stage(micro_batch_size: int, steps: int) -> Any:
     from xelm.corpus.blocks import Blocks
     from xelm.corpus.draw import draw_order
     from xelm.corpus.store import LanguageCounts, TokenStore
@@ -326,9 +408,9 @@ def _random_stage(length: int, micro_batch_size: int, steps: int) -> Any:
     from xelm.training.loop import Stage
 
     batch_size = 2 * micro_batch_size
-    tokens = np.random.default_rng(0).integers(0, 32_000, length * batch_size * steps).astype(np.uint16)
-    store = TokenStore("und", tokens, np.arange(0, len(tokens), 700), LanguageCounts(), Path())
-    blocks = {"und": Blocks(store, length)}
+    tokens = np.random.default_rng(0).integers(0, _VOCAB_SIZE, _LENGTH * batch_size * steps).astype(np.uint16)
+    store = TokenStore("und", tokens, np.arange(0, len(tokens), _DOCUMENT), LanguageCounts(), Path())
+    blocks = {"und": Blocks(store, _LENGTH)}
     train = Train(
         tokens=1,
         batch_size=batch_size,
