@@ -13,12 +13,14 @@ import numpy as np
 from clustering.codes import name_of, same_language_key
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
-from clustering.pair_features import History, pair_features, signal_of
+from clustering.history import PAST, History, alikeness
+from clustering.pair_features import pair_features, signal_of
 from clustering.signals import SIGNALS, Query, is_known
 from clustering.transfer_table import TransferTable, read_transfer_table
 from clustering.trees import Tree, explain, grow_trees, trees_from_json, trees_to_json
 
-FORMAT = "xelm-ranker-1"
+FORMAT = "xelm-ranker-2"
+_ALIKE = "+alike"
 RELEVANT = 10
 log = logging.getLogger(__name__)
 
@@ -62,8 +64,10 @@ class Ranker:
 
     Attributes:
         models: What was learned from each set of signals: from `typology` alone, and, if the table has more,
-            from `all`. Both vote where a query has text, the first alone where it has none.
-        signals: The signals (and further columns of the table) of each set.
+            from `all`. Both vote where a query has text, the first alone where it has none. Of each there is a
+            second, `+alike`, that votes instead where the table knows the target as a source, if it knows enough
+            such targets to learn from.
+        signals: The signals (parts of the history and further columns of the table among them) of each set.
         history: Results of the table, from which a source's record with other targets is taken.
         origin: The table, its number of targets and pairs.
     """
@@ -105,7 +109,7 @@ class Ranker:
     def warnings(self, query: Query) -> list[str]:
         """What this query lacks of what the ranker learned from."""
         found = []
-        if "all" in self.models and "all" not in self._voting(query):
+        if "all" in self.models and len(self._voting(query)) == 1:
             found.append("the ranker also learned from text, of which there is none: it goes by typology alone")
         known = {same_language_key(name) for name in self.history.sources}
         if not any(same_language_key(code) in known for code in query.candidates):
@@ -117,12 +121,15 @@ class Ranker:
         return found
 
     def _voting(self, query: Query) -> list[str]:
-        known = any(is_known(query.raw, name) for name in set(self.signals.get("all", ())) - _typology())
-        return [name for name in self.models if name != "all" or known]
+        known = any(is_known(query.raw, name) for name in set(self.signals.get("all", ())) - _typology() - set(PAST))
+        names = ["typology", "all"] if known else ["typology"]
+        if "typology" + _ALIKE in self.models and alikeness(query.target, self.history) is not None:
+            return [name + _ALIKE for name in names]
+        return names
 
     def save(self, path: str | Path) -> None:
         """Write the ranker as one JSON file (no pickle)."""
-        usefulness = [[None if np.isnan(v) else round(v, 6) for v in row] for row in self.history.usefulness.tolist()]
+        usefulness = [[None if np.isnan(v) else v for v in row] for row in self.history.usefulness.tolist()]
         write_json(
             path,
             {
@@ -185,23 +192,21 @@ def fit_ranker(
         The ranker, for `rank_sources(..., ranker=...)`.
 
     Raises:
-        BadInput: If the table cannot be used, or lightgbm is asked for and not installed.
+        BadInput: If the table cannot be used or holds no differences, or lightgbm is asked for and not installed.
     """
     results = table if isinstance(table, TransferTable) else read_transfer_table(table)
     history = usefulness_of(results)
-    queries = [(query, rows) for query, rows in results.queries() if len(rows) > 1]
-    everything = tuple(dict.fromkeys(name for query, _ in queries for name in query.raw))
-    signals = {"typology": tuple(name for name in everything if name in _typology())}
-    if len(everything) > len(signals["typology"]):
-        signals["all"] = everything
-    group_sizes = [len(rows) for _, rows in queries]
-    order = np.concatenate([relevance(results.scores[rows]) for _, rows in queries])
-    labels = order if method == "lightgbm" else order / order.std() + _z_by_group(results.scores, queries)
-    models = {}
-    for name, used in signals.items():
-        X = np.concatenate([pair_features(query, history, used)[1] for query, _ in queries])
-        models[name] = _fit(method, X, labels, group_sizes, num_trees, seed)
-    origin = f"{Path(results.origin).name} ({len(queries)} targets, {len(order)} pairs)"
+    queries = [(query, results.scores[rows]) for query, rows in results.queries() if len(rows) > 1]
+    also_sources = [(query, scores) for query, scores in queries if alikeness(query.target, history) is not None]
+    models, signals = {}, {}
+    for name, used in _signal_sets(queries).items():
+        signals[name] = (*used, *(part for part in PAST if part != "alike"))
+        models[name] = _fit(method, queries, history, signals[name], num_trees, seed)
+        if 2 * len(also_sources) >= max(len(queries), 4):
+            signals[name + _ALIKE] = (*used, *PAST)
+            models[name + _ALIKE] = _fit(method, also_sources, history, signals[name + _ALIKE], num_trees, seed)
+    num_pairs = sum(len(scores) for _, scores in queries)
+    origin = f"{Path(results.origin).name} ({len(queries)} targets, {num_pairs} pairs)"
     log.info("ranker fitted on %s", origin)
     return Ranker(models, signals, history, origin)
 
@@ -220,36 +225,51 @@ def relevance(scores: np.ndarray) -> np.ndarray:
 
 
 def usefulness_of(table: TransferTable) -> History:
-    """The record of each source: its relevance for each target, from 0 to 1."""
+    """The record of each source: its scores, standardised within each target so that targets compare."""
     targets, sources = sorted(set(table.targets)), sorted(set(table.sources))
     column = {name: number for number, name in enumerate(sources)}
     values = np.full((len(targets), len(sources)), np.nan)
     for number, rows in enumerate(table.rows_by_target().values()):
-        values[number, [column[table.sources[row]] for row in rows]] = relevance(table.scores[rows]) / RELEVANT
-    return History(tuple(targets), tuple(sources), values)
+        values[number, [column[table.sources[row]] for row in rows]] = _z_scores(table.scores[rows])
+    return History(tuple(targets), tuple(sources), values.round(6))  # as in the file: a saved ranker is the same
 
 
-def _z_by_group(scores: np.ndarray, queries: Sequence[tuple[Query, np.ndarray]]) -> np.ndarray:
-    """Scores standardised within each target: how much a source is better, where its rank says only that it is."""
-    parts = []
-    for _, rows in queries:
-        spread = scores[rows].std()
-        parts.append((scores[rows] - scores[rows].mean()) / (spread if spread > 0 else 1.0))
-    return np.concatenate(parts)
+def _signal_sets(queries: Sequence[tuple[Query, np.ndarray]]) -> dict[str, tuple[str, ...]]:
+    everything = tuple(dict.fromkeys(name for query, _ in queries for name in query.raw))
+    typology = tuple(name for name in everything if name in _typology())
+    return {"typology": typology} | ({"all": everything} if len(everything) > len(typology) else {})
 
 
 def _typology() -> frozenset[str]:
     return frozenset(name for name, signal in SIGNALS.items() if not signal.needs_text)
 
 
-def _fit(method: str, X: np.ndarray, y: np.ndarray, group_sizes: Sequence[int], num_trees: int, seed: int) -> Model:
+def _fit(
+    method: str,
+    queries: Sequence[tuple[Query, np.ndarray]],
+    history: History,
+    signals: Sequence[str],
+    num_trees: int,
+    seed: int,
+) -> Model:
+    X = np.concatenate([pair_features(query, history, signals)[1] for query, _ in queries])
+    order = np.concatenate([relevance(scores) for _, scores in queries])
+    if order.std() == 0:
+        raise BadInput("All sources of each target have the same score: there is no order to learn.")
     if method == "trees":
-        return TreeModel(grow_trees(X, y, num_trees=num_trees, seed=seed))
+        # A rank says only that a source is better, a standardised score by how much.
+        margins = np.concatenate([_z_scores(scores) for _, scores in queries])
+        return TreeModel(grow_trees(X, order / order.std() + margins, num_trees=num_trees, seed=seed))
     if method == "lightgbm":
         from clustering.boosting import BoostedModel
 
-        return BoostedModel.fit(X, y, group_sizes, num_trees=num_trees, seed=seed)
+        return BoostedModel.fit(X, order, [len(scores) for _, scores in queries], num_trees=num_trees, seed=seed)
     raise BadInput(f"method={method!r} is unknown. Choose trees or lightgbm.")
+
+
+def _z_scores(scores: np.ndarray) -> np.ndarray:
+    spread = scores.std()
+    return (scores - scores.mean()) / (spread if spread > 0 else 1.0)
 
 
 def _model(stored: dict[str, Any]) -> Model:

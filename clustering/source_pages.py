@@ -33,6 +33,9 @@ _LEARNED = {
     OTHERS: Signal("the others", "all signals that matter less, added up", False, None),
     "prior": Signal("helped others", "how good this source was for the other targets of the table", False, True),
     "neighbours": Signal("helped near targets", "how good it was for targets near this one", False, True),
+    "alike": Signal(
+        "helped alike targets", "how good it was for targets that served the same languages as this one", False, True
+    ),
     "default_score": Signal("all together", "the sum of the default ranking", False, True),
 }
 HOW_TO_READ = (
