@@ -74,6 +74,13 @@ def rank_sources(
     profiles = _profiles(paths, wanted, tokenizer, cache)
     texts = text_signals(profiles.get(code), [profiles.get(name) for name in query.candidates]) if profiles else {}
     query = replace(query, raw={**query.raw, **texts})
+    return _report(query, profiles, model, top, bool(tokenizer))
+
+
+def _report(
+    query: Query, profiles: Mapping[str, Profile], model: Ranker | None, top: int | None, tokenized: bool
+) -> SourceReport:
+    code = query.target
     contributions = default_contributions(query.raw) if model is None else model.contributions(query)
     if not contributions:
         raise BadInput(f"Nothing is known of {name_of(code)} ({code}): URIEL has no row for it. Give corpora.")
@@ -90,7 +97,7 @@ def rank_sources(
         ),
         method="default" if model is None else model.description,
         num_candidates=len(query.candidates),
-        warnings=_warnings(query, profiles, model, bool(tokenizer)),
+        warnings=_warnings(query, profiles, model, tokenized),
         profiles=summaries,
         target_place=place_of(code),
     )
