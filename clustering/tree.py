@@ -155,9 +155,11 @@ def _legend(figure: Figure, plan: ClusterPlan, colours: dict[str, str]) -> None:
 
     handles = [Line2D([], [], color=colours[name], linewidth=3, label=name) for name in plan.clusters]
     columns = min(_LEGEND_COLUMNS, len(handles))
-    figure.legend(
+    legend = figure.legend(
         handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=8.5, labelcolor=_INK
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a cluster may be called $a$
 
 
 def _save(figure: Figure, target: Any, form: str) -> None:

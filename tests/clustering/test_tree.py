@@ -30,6 +30,10 @@ def test_one_language_and_plans_by_hand_have_a_tree_too() -> None:
     assert "Dutch" in tree_svg(ClusterPlan.from_clusters({"a": ["de", "ja"], "b": ["nl"]}))
 
 
+def test_a_cluster_name_is_no_formula() -> None:
+    assert "$a_1$" in tree_svg(ClusterPlan.from_clusters({"$a_1$": ["de", "ja"], "b": ["nl"]}))
+
+
 def test_colours_differ_however_many_clusters() -> None:
     plan = ClusterPlan(
         {f"c{number}": [code] for number, code in enumerate(["deu", "nld", "jpn", "kor", "tur", "eus"])}, "x"

@@ -248,6 +248,16 @@ def test_samples_are_made_once_and_again_when_a_text_changes(
     assert router.num_generated == len(TEXTS) + 1  # only the one that changed
 
 
+def test_samples_of_an_older_form_are_made_again(tmp_path: Path, with_router: Callable[..., FakeRouter]) -> None:
+    experts = make_run(tmp_path)
+    router = with_router(experts)
+    old = [{"language": "deu", "expert": "c1-deu-nld", "prompt": "Es", "text": "war"}]
+    (tmp_path / "eval").mkdir(exist_ok=True)
+    (tmp_path / "eval" / "samples.json").write_text(json.dumps({"samples": old}), encoding="utf-8")
+    read(experts)
+    assert router.num_generated == len(TEXTS)
+
+
 def test_samples_are_capped_with_every_expert_among_them(
     tmp_path: Path, with_router: Callable[..., FakeRouter]
 ) -> None:

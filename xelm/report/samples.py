@@ -58,7 +58,7 @@ def _kept(experts: ExpertSet) -> list[dict[str, str]]:
 
 def _made(facts: Facts, lm: RoutedLM, kept: list[dict[str, str]]) -> list[dict[str, str]]:
     """Every sample, those kept where neither the expert nor the prompt changed since."""
-    known = {row["fingerprint"]: row for row in kept}
+    known = {row["fingerprint"]: row for row in kept if "fingerprint" in row}  # older runs kept none
     rows = [_unanswered(facts, code, prompt) for code, prompt in _prompts(facts, lm).items()]
     missing = [row for row in rows if row["fingerprint"] not in known]
     if missing:
