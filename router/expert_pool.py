@@ -14,6 +14,11 @@ from clustering.errors import BadInput
 
 logger = logging.getLogger(__name__)
 
+
+class TooManyExperts(BadInput):
+    """More experts must answer together than the cap lets into memory."""
+
+
 Loader = Callable[[], Any]
 """Returns a causal language model of transformers, on its device and in its dtype, ready to run."""
 
@@ -75,14 +80,15 @@ class ExpertPool:
         """Several models that must be in memory together, in the order asked.
 
         Raises:
-            BadInput: If one does not exist, or they are more than the cap allows.
+            BadInput: If one does not exist.
+            TooManyExperts: If they are more than the cap allows.
         """
         unknown = [name for name in names if name not in self._loaders]
         if unknown:
             raise BadInput(f"No expert is called {', '.join(unknown)}. There are: {', '.join(self._loaders)}.")
         needed = list(dict.fromkeys(names))
         if self._max_loaded is not None and len(needed) > self._max_loaded:
-            raise BadInput(
+            raise TooManyExperts(
                 f"{len(needed)} experts ({', '.join(needed)}) must answer together, but max_loaded={self._max_loaded}. "
                 "Raise max_loaded, or use the policy top1."
             )

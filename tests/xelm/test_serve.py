@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -196,6 +197,24 @@ def test_one_failing_job_does_not_take_its_neighbours_along(lm, monkeypatch):
     assert "boom" not in responses[0].text
     answers = [response.json()["choices"][0]["text"] for response in responses[1:]]
     assert answers == lm.generate(PROMPTS[:5], max_new_tokens=4)
+
+
+def test_damage_and_caps_are_told_apart_and_others_still_answer(run, tmp_path, caplog):
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    (copied / "experts" / "dutch" / "model.safetensors").write_bytes(b"damaged")
+    capped = RoutedLM.from_pretrained(copied, device="cpu", max_loaded=1)
+    with TestClient(make_app(Engine(capped))) as client:
+
+        def ask(model, **more):
+            return client.post(URL, json={"model": model, "prompt": TEXTS["deu"][0], "max_tokens": 2, **more})
+
+        damaged = ask("dutch")
+        assert damaged.status_code == 500 and str(copied) not in damaged.text
+        assert "model.safetensors: changed since the run was written" in caplog.text and "Traceback" not in caplog.text
+        together = ask("bayes")
+        assert together.status_code == 400 and "max_loaded=1" in together.json()["error"]["message"]
+        assert ask("top1").status_code == ask("german").status_code == 200
 
 
 @pytest.mark.parametrize("grace_s", [0.0, 30.0])

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clustering.errors import BadInput
+from router.expert_pool import TooManyExperts
 from xelm.routed import RoutedLM
 from xelm.serving.completions import decoder, prompt_ids
 from xelm.serving.jobs import Answer, Event, Job, Sampling
@@ -155,9 +156,11 @@ class Engine:
             untouched = [job for job in jobs if not job.has_begun] if len(jobs) > 1 else []
             failed = [job for job in jobs if job not in untouched and not job.is_done]
             if failed:
-                logger.exception("A batch failed")
+                # What is wrong with files or settings is said in a sentence; anything else needs its traceback.
+                logger.error("A batch failed: %s", error, exc_info=not isinstance(error, BadInput))
+            status = 400 if isinstance(error, TooManyExperts) else 500
             for job in failed:
-                job.tell(Event(error=_public(error), is_end=True))
+                job.tell(Event(error=_public(error), status=status, is_end=True))
             # One job may be to blame for all: the others get their answers without it.
             for job in untouched:
                 self._answer([job])
@@ -217,6 +220,8 @@ def _watch(rows: list[_Row]) -> Any:
 
 def _public(error: Exception) -> str:
     """What a client is told: memory is its business, files and code are not."""
+    if isinstance(error, TooManyExperts):
+        return str(error)
     if "out of memory" in str(error).lower():
         return "out of memory: ask for fewer or shorter answers."
     return "the answer could not be generated; the server's log says why."
