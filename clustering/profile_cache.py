@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from pathlib import Path
 
 from clustering.errors import BadInput
 from clustering.files import read_json, sha256_of, write_json
+from clustering.kept import cache_folder
 from clustering.profiles import FORMAT_VERSION, Profile, Tokenizer, profile_texts
 from clustering.texts import iter_documents
 
@@ -17,10 +17,8 @@ log = logging.getLogger(__name__)
 
 
 def default_cache() -> Path:
-    """Folder of kept profiles: `$XELM_CACHE/profiles`, else `~/.cache/xelm/profiles` (XDG rules)."""
-    if "XELM_CACHE" in os.environ:
-        return Path(os.environ["XELM_CACHE"]) / "profiles"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xelm" / "profiles"
+    """Folder of kept profiles: `profiles` in `cache_folder()`."""
+    return cache_folder() / "profiles"
 
 
 def profile_file(path: str | Path, tokenizer: Tokenizer | None = None, *, cache: str | Path | None = None) -> Profile:

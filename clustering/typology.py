@@ -20,6 +20,7 @@ import numpy as np
 
 from clustering.codes import macrolanguage_of, name_of, same_language_codes
 from clustering.errors import BadInput
+from clustering.kept import Arrays, kept_arrays
 
 # Feature name prefixes of each feature set; `featural` is URIEL's name for all of them together.
 FEATURE_PREFIXES = {
@@ -142,13 +143,17 @@ def features() -> Features:
 
 @lru_cache(maxsize=1)
 def families() -> Families:
-    """Family nodes of all languages (about 0.3 s the first time).
-
-    The file unpacks to 118 MB of floats of which 1 in 700 is not zero, so it is read in pieces.
-    """
+    """Family nodes of all languages (0.3 s the first time, 0.01 s once they are in the user's cache)."""
     path = _data_file("family_features.npz")
+    name = f"families-{distribution('lang2vec').version}-{path.stat().st_size}"
+    arrays = kept_arrays(name, lambda: _read_families(path), _are_families)
+    return Families(tuple(arrays["names"].tolist()), arrays["rows"], arrays["columns"], arrays["counts"])
+
+
+def _read_families(path: Path) -> Arrays:
+    """The file unpacks to 118 MB of floats of which 1 in 700 is not zero, so it is read in pieces."""
     with np.load(path) as archive:
-        names = tuple(archive["feats"].tolist())
+        names = archive["feats"]
         row_in_file = np.argsort(np.argsort(archive["langs"]))
     hits = []
     with zipfile.ZipFile(path) as archive_file, archive_file.open("data.npy") as handle:
@@ -162,7 +167,19 @@ def families() -> Families:
     file_rows, columns = np.divmod(np.concatenate(hits), len(names))
     rows = row_in_file[file_rows]
     order = np.lexsort((columns, rows))
-    return Families(names, rows[order], columns[order], np.bincount(rows, minlength=len(languages())))
+    counts = np.bincount(rows, minlength=len(languages()))
+    return {"names": names, "rows": rows[order], "columns": columns[order], "counts": counts}
+
+
+def _are_families(arrays: Arrays) -> bool:
+    if set(arrays) != {"names", "rows", "columns", "counts"}:
+        return False
+    num_entries = int(arrays["counts"].sum())
+    return (len(arrays["rows"]), len(arrays["columns"]), len(arrays["counts"])) == (
+        num_entries,
+        num_entries,
+        len(languages()),
+    )
 
 
 @lru_cache(maxsize=1)

@@ -1,23 +1,19 @@
 """The arrays of the installed langid, read once and kept where reading them again takes no time.
 
-langid unpacks its model in two to three seconds, more than loading a small expert takes. A copy of the arrays as they
-are used here, for this version of langid, is kept in the user's cache folder (`$XDG_CACHE_HOME/xelm` or
-`~/.cache/xelm`, 12 MB). Where that cannot be written, langid is read each time.
+langid unpacks its model in two to three seconds, more than loading a small expert takes. The arrays as they are used
+here are kept in the user's cache folder (`clustering.kept`, 12 MB).
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 
-from clustering.files import atomic_write
+from clustering.kept import Arrays, kept_arrays
 
 logger = logging.getLogger(__name__)
 _FORMAT_VERSION = 2
@@ -43,21 +39,10 @@ class LangidModel:
 @lru_cache(maxsize=1)
 def load_langid() -> LangidModel:
     """langid's model, once per process."""
-    try:
-        copy = _copy_file()
-    except RuntimeError:  # a user without a home
-        return read_langid()
-    if copy.is_file():
-        try:
-            return _read(copy)
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            logger.debug("%s cannot be used (%s): made anew", copy, error)
-    model = read_langid()
-    try:
-        _write(copy, model)
-    except OSError as error:
-        logger.debug("%s cannot be written (%s): langid is read each time", copy, error)
-    return model
+    name = f"langid-{version('langid')}-{_FORMAT_VERSION}"
+    arrays = kept_arrays(name, lambda: _to_arrays(read_langid()), _fit_each_other)
+    classes = tuple(str(c) for c in arrays.pop("classes"))
+    return LangidModel(classes, **arrays)
 
 
 def read_langid() -> LangidModel:
@@ -79,35 +64,13 @@ def read_langid() -> LangidModel:
     )
 
 
-def _copy_file() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "xelm" / f"langid-{version('langid')}-{_FORMAT_VERSION}.npz"
+def _to_arrays(model: LangidModel) -> Arrays:
+    return {**vars(model), "classes": np.array(model.classes)}
 
 
-def _read(file: Path) -> LangidModel:
-    with np.load(file, allow_pickle=False) as arrays:
-        model = LangidModel(
-            classes=tuple(str(c) for c in arrays["classes"]),
-            next_state=arrays["next_state"],
-            state_scores=arrays["state_scores"],
-            log_prior=arrays["log_prior"],
-        )
-    num_states, num_classes = model.state_scores.shape
-    if (len(model.next_state), len(model.classes), len(model.log_prior)) != (
-        num_states * 256,
-        num_classes,
-        num_classes,
-    ):
-        raise ValueError("its arrays do not fit each other")
-    return model
-
-
-def _write(file: Path, model: LangidModel) -> None:
-    with atomic_write(file) as partial, partial.open("wb") as handle:
-        np.savez(
-            handle,
-            classes=np.array(model.classes),
-            next_state=model.next_state,
-            state_scores=model.state_scores,
-            log_prior=model.log_prior,
-        )
+def _fit_each_other(arrays: Arrays) -> bool:
+    if set(arrays) != {field.name for field in fields(LangidModel)}:
+        return False
+    num_states, num_classes = arrays["state_scores"].shape
+    lengths = (len(arrays["next_state"]), len(arrays["classes"]), len(arrays["log_prior"]))
+    return lengths == (num_states * 256, num_classes, num_classes)
