@@ -117,6 +117,14 @@ def match(text: str, among: Iterable[str]) -> str | None:
 
 
 @lru_cache(maxsize=8192)
+def speakers_of(code: str) -> int:
+    """About how many people speak a language, under the best known of its codes; 0 where Unicode's CLDR has none."""
+    import langcodes
+
+    return max(langcodes.Language.get(same).speaking_population() for same in same_language_codes(code))
+
+
+@lru_cache(maxsize=8192)
 def same_language_key(code: str) -> str:
     """The ISO 639-3 code that stands for `code` and for every code of the same language (`swh` -> `swa`)."""
     return _usual_members().get(code, code)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from clustering import typology
-from clustering.codes import name_of, same_language_codes, same_language_key, to_code
+from clustering.codes import name_of, same_language_codes, same_language_key, speakers_of, to_code
 from clustering.errors import BadInput
 from clustering.profile_cache import profile_file
 from clustering.profiles import Profile, Tokenizer, profile_texts
@@ -34,6 +34,7 @@ def rank_sources(
     ranker: Ranker | str | Path | None = None,
     *,
     cache: str | Path | None = None,
+    min_speakers: int = 0,
 ) -> SourceReport:
     """Rank the languages a target may be taught from, best first.
 
@@ -52,13 +53,15 @@ def rank_sources(
         top: Candidates to report; the scores are relative to all of them nevertheless. None reports all.
         ranker: A trained `Ranker` or its file, from `fit_ranker`.
         cache: Folder of kept profiles, see `profile_file`.
+        min_speakers: Of all of URIEL take only languages that so many people speak (CLDR's figures), since a
+            language that nobody writes teaches nothing.
 
     Returns:
         The report; equal scores keep the order of `candidates`.
 
     Raises:
-        BadInput: If a language or file is unknown, there is no candidate beside the target, or nothing at all
-            is known of the target.
+        BadInput: If a language or file is unknown, there is no candidate beside the target, nothing at all is
+            known of the target, or `min_speakers` comes with candidates or corpora.
 
     Example:
         >>> rank_sources("swh", ["zul", "deu", "kor"]).ranking.codes()
@@ -69,7 +72,9 @@ def rank_sources(
         raise BadInput(f"top={top}: ask for at least 1 candidate.")
     model = Ranker.load(ranker) if isinstance(ranker, str | Path) else ranker
     paths = _corpora(corpora)
-    query = _query(code, candidates, paths)
+    if min_speakers and (paths or candidates is not None):
+        raise BadInput("min_speakers is for all of URIEL: leave it out where candidates or corpora are given.")
+    query = _query(code, candidates, paths, min_speakers)
     wanted = {code, *query.candidates}
     profiles = _profiles(paths, wanted, tokenizer, cache)
     texts = text_signals(profiles.get(code), [profiles.get(name) for name in query.candidates]) if profiles else {}
@@ -103,9 +108,11 @@ def _report(
     )
 
 
-def _query(target: str, candidates: Iterable[str] | None, paths: Mapping[str, str | Path | Profile]) -> Query:
+def _query(
+    target: str, candidates: Iterable[str] | None, paths: Mapping[str, str | Path | Profile], min_speakers: int
+) -> Query:
     if candidates is None and not paths:
-        return _world_query(target)
+        return _world_query(target, min_speakers)
     given = paths if candidates is None else candidates
     key = same_language_key(target)
     codes: dict[str, str] = {}
@@ -118,11 +125,15 @@ def _query(target: str, candidates: Iterable[str] | None, paths: Mapping[str, st
     return typology_signals(target, list(codes.values()))
 
 
-def _world_query(target: str) -> Query:
+def _world_query(target: str, min_speakers: int) -> Query:
     query = typology_signals(target, typology.languages())
     keep = _one_code_per_language().copy()
     for code in same_language_codes(target):
         keep[typology.row_of().get(code, [])] = False
+    if min_speakers:
+        keep &= np.array([speakers_of(code) >= min_speakers for code in query.candidates])
+        if not keep.any():
+            raise BadInput(f"No candidate: no language of URIEL has {min_speakers:,} speakers.")
     return Query(
         target,
         tuple(code for code, kept in zip(query.candidates, keep, strict=True) if kept),

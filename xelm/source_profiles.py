@@ -31,6 +31,7 @@ def rank_sources(
     ranker: Ranker | str | Path | None = None,
     *,
     cache: str | Path | None = None,
+    min_speakers: int = 0,
 ) -> SourceReport:
     """Rank the languages a target may be taught from, best first.
 
@@ -41,7 +42,7 @@ def rank_sources(
         BadInput: As there, and if the tokenizer cannot be loaded.
     """
     loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
-    return _rank_sources(target, candidates, corpora, loaded, top, ranker, cache=cache)
+    return _rank_sources(target, candidates, corpora, loaded, top, ranker, cache=cache, min_speakers=min_speakers)
 
 
 def load_tokenizer(name: str) -> Tokenizer:

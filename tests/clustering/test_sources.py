@@ -50,6 +50,13 @@ def test_all_of_uriel_is_ranked_without_candidates() -> None:
     assert not {"swa", "swh"} & set(rank_sources("swa").ranking.codes())
 
 
+def test_all_of_uriel_can_be_cut_to_languages_that_many_speak() -> None:
+    few = rank_sources("swa", min_speakers=1_000_000)
+    assert 100 < few.num_candidates < 1000
+    assert {"zul", "deu"} <= set(few.ranking.codes())
+    assert not {"ymk", "swa", "swh"} & set(few.ranking.codes())  # Makwe has some tens of thousands
+
+
 @pytest.mark.parametrize("with_text", [False, True])
 def test_contributions_sum_to_the_score(corpus: Path, tmp_path: Path, with_text: bool) -> None:
     text = {"corpora": corpus, "tokenizer": CHARACTERS, "cache": tmp_path / "cache"} if with_text else {}
@@ -147,6 +154,8 @@ def test_names_in_a_report_are_escaped(tmp_path: Path) -> None:
         ({"target": "swahlii"}, "Swahili"),
         ({"target": "swa", "candidates": ["zul", "xxxx"]}, "xxxx"),
         ({"target": "swa", "top": 0}, "at least 1"),
+        ({"target": "swa", "candidates": ["zul"], "min_speakers": 9}, "leave it out"),
+        ({"target": "swa", "min_speakers": 10**11}, "No candidate"),
         ({"target": "swa", "corpora": "/nowhere"}, "no such folder"),
         ({"target": "swa", "corpora": {"zul": "/nowhere.txt"}}, "no such file"),
         ({"target": "swa", "ranker": "/nowhere.json"}, "no such file"),

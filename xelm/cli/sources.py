@@ -36,11 +36,13 @@ class _RankOrFit(click.Command):
     cls=_RankOrFit,
     name="sources",
     epilog="\b\nExample:\n  xelm sources swa --candidates eng,zul,ara,hau\n"
+    "  xelm sources swa --min-speakers 1000000\n"
     "  xelm sources swa --corpus corpus/ --tokenizer FacebookAI/xlm-roberta-base --out swa.html\n"
     "  xelm sources fit results.csv --out ranker.json   (see: xelm sources fit --help)",
 )
 @click.argument("target")
 @click.option("--candidates", metavar="LANG,…", help="Languages to compare (default: those with text, else all).")
+@click.option("--min-speakers", type=click.IntRange(min=0), default=0, help="Of all, only those so many people speak.")
 @click.option("--corpus", type=click.Path(path_type=Path), help="Folder of <language>.{txt,jsonl,jsonl.gz,parquet}.")
 @click.option("--tokenizer", help="Hub id or folder of a tokenizer, for subword overlap.")
 @click.option("--top", type=click.IntRange(min=1), help=f"How many to show (default: {_DEFAULT_TOP} of all of URIEL).")
@@ -51,6 +53,7 @@ class _RankOrFit(click.Command):
 def command(
     target: str,
     candidates: str | None,
+    min_speakers: int,
     corpus: Path | None,
     tokenizer: str | None,
     top: int | None,
@@ -70,7 +73,7 @@ def command(
     if top is None and candidates is None and corpus is None:
         top = _DEFAULT_TOP
     names = [name.strip() for name in candidates.split(",") if name.strip()] if candidates is not None else None
-    report = rank_sources(target, names, corpus, tokenizer, top, ranker, cache=cache)
+    report = rank_sources(target, names, corpus, tokenizer, top, ranker, cache=cache, min_speakers=min_speakers)
     report = replace(report, command=command_line(_arguments()))
     if out:
         report.save(out)
