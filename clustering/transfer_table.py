@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clustering.codes import UnknownLanguageError, to_code
+from clustering.codes import UnknownLanguageError, same_language_key, to_code
 from clustering.errors import BadInput
 from clustering.signals import SIGNALS, Query, typology_signals
 from clustering.typology import BASE_KINDS
@@ -85,7 +85,8 @@ def read_transfer_table(
     `Task lang`, `Transfer lang`, `accuracy`, `BLEU`, ...); codes of two or three letters, tags or names.
     LangRank's tables are read as they are. Other numeric columns become features, under our own names for
     overlaps, sizes and TTR; ranks and levels of the score, URIEL's distances (ours replace them) and columns
-    that do not differ between a target's sources are left out, and logged.
+    that do not differ between a target's sources are left out, and logged; so are rows of a language with
+    itself. Scripts and variants of a language (`zho_Hans`, `zho_Hant`) count as one, with their mean.
 
     Args:
         path: `.csv` or `.tsv`.
@@ -122,17 +123,48 @@ def read_transfer_table(
             log.info("column %r left out: it orders the sources just as the score does", name)
         elif _differs_within(column, targets) or canonical in SIGNALS:
             features[canonical] = column
-    table = TransferTable(targets, sources, values, features, str(file))
-    check_table(table)
+    labels = [(row[header.index(target)], row[header.index(source)]) for row in rows]
+    table = _one_row_a_pair(TransferTable(targets, sources, values, features, str(file)), labels)
+    _check(table)
     return table
 
 
-def check_table(table: TransferTable) -> None:
+def _one_row_a_pair(table: TransferTable, labels: Sequence[tuple[str, str]]) -> TransferTable:
+    """Without rows of a language with itself, and with the mean of rows that name one language in several ways."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row, (target, source) in enumerate(zip(table.targets, table.sources, strict=True)):
+        if same_language_key(target) != same_language_key(source):
+            groups.setdefault((target, source), []).append(row)
+    if (alone := len(labels) - sum(map(len, groups.values()))) > 0:
+        log.info("%d rows of a language with itself are left out", alone)
+    several = {pair: [labels[row] for row in rows] for pair, rows in groups.items() if len(rows) > 1}
+    for (target, source), names in several.items():
+        if len(set(names)) < len(names):
+            raise BadInput(f"{table.origin}: the pair target {target}, source {source} is there more than once.")
+    if several:
+        (target, source), names = next(iter(several.items()))
+        shown = " and ".join(" from ".join(pair) for pair in names)
+        log.warning(
+            "%d pairs of languages have several rows, of which the mean is taken: scripts and variants of a language "
+            "are not told apart (%s are target %s, source %s)",
+            *(len(several), shown, target, source),
+        )
+    rows_of = [np.array(rows) for rows in groups.values()]
+
+    def means(values: np.ndarray) -> np.ndarray:
+        return np.array([values[rows].mean() for rows in rows_of])
+
+    return TransferTable(
+        tuple(target for target, _ in groups),
+        tuple(source for _, source in groups),
+        means(table.scores),
+        {name: means(values) for name, values in table.features.items()},
+        table.origin,
+    )
+
+
+def _check(table: TransferTable) -> None:
     """Check that there is something to learn or test on; raises like `read_transfer_table`."""
-    pairs = list(zip(table.targets, table.sources, strict=True))
-    if len(set(pairs)) < len(pairs):
-        twice = next(pair for pair in pairs if pairs.count(pair) > 1)
-        raise BadInput(f"{table.origin}: the pair target {twice[0]}, source {twice[1]} is there more than once.")
     usable = [target for target, rows in table.rows_by_target().items() if len(rows) > 1]
     if len(usable) < 2:
         raise BadInput(

@@ -48,7 +48,8 @@ def grow_trees(X: np.ndarray, y: np.ndarray, *, num_trees: int, seed: int) -> li
     """
     from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor
 
-    randomised = ExtraTreesRegressor(num_trees, min_samples_leaf=5, max_features=0.3, random_state=seed, n_jobs=1)
+    leaf = max(5, len(X) // 1000)  # a tree has a thousand leaves at most: large tables make no large files
+    randomised = ExtraTreesRegressor(num_trees, min_samples_leaf=leaf, max_features=0.3, random_state=seed, n_jobs=1)
     randomised.fit(X, y)
     trees = [_from_sklearn(one.tree_, 0.5 / num_trees) for one in randomised.estimators_]
     rate = 7.0 / num_trees
@@ -56,7 +57,7 @@ def grow_trees(X: np.ndarray, y: np.ndarray, *, num_trees: int, seed: int) -> li
         n_estimators=num_trees,
         learning_rate=rate,
         max_depth=4,
-        min_samples_leaf=5,
+        min_samples_leaf=leaf,
         subsample=0.6,
         max_features=0.3,
         random_state=seed,

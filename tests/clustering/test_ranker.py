@@ -127,6 +127,18 @@ def test_columns_that_give_the_answer_away_are_left_out(tmp_path: Path) -> None:
     assert set(read_transfer_table(path).features) == {"word_overlap"}
 
 
+def test_scripts_of_a_language_are_averaged_and_a_language_with_itself_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = ["deu,zho_Hans,1", "deu,zho_Hant,3", "deu,fra,5", "deu,deu,9", "fra,deu,1", "fra,nld,2", "zho,cmn,9"]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["target,source,score", *rows]))
+    table = read_transfer_table(path)
+    found = zip(table.targets, table.sources, table.scores.tolist(), strict=True)
+    assert set(found) == {("deu", "zho", 2.0), ("deu", "fra", 5.0), ("fra", "deu", 1.0), ("fra", "nld", 2.0)}
+    assert "zho_Hans and deu from zho_Hant" in caplog.text
+
+
 def test_langrank_tables_are_read_as_they_are(shared: Path) -> None:
     parsing = read_transfer_table(shared / "langrank" / "dep.csv")
     translation = read_transfer_table(shared / "langrank" / "mt.csv")
