@@ -63,10 +63,9 @@ class Ranker:
     """A trained ranking of source languages.
 
     Attributes:
-        models: What was learned from each set of signals: from `typology` alone, and, if the table has more,
-            from `all`. Both vote where a query has text, the first alone where it has none. Of each there is a
-            second, `+alike`, that votes instead where the table knows the target as a source, if it knows enough
-            such targets to learn from.
+        models: What was learned from each set of signals: from `typology` alone, for queries without text, and,
+            if the table has more, from `all`. Of each there is a second, `+alike`, for targets that the table
+            knows as sources, if it knows enough such targets to learn from.
         signals: The signals (parts of the history and further columns of the table among them) of each set.
         history: Results of the table, from which a source's record with other targets is taken.
         origin: The table, its number of targets and pairs.
@@ -91,14 +90,13 @@ class Ranker:
         Returns:
             {signal: shape (C,)}; their sum is the score. Results of the query's own target are not used.
         """
-        voting = self._voting(query)
+        name = self._model_for(query)
+        features, X = pair_features(query, self.history, self.signals[name])
+        parts = self.models[name].explain(X)
         together: dict[str, np.ndarray] = {}
-        for name in voting:
-            features, X = pair_features(query, self.history, self.signals[name])
-            parts = self.models[name].explain(X) / len(voting)
-            for feature, column in zip(features, (parts - parts.mean(axis=0)).T, strict=True):
-                signal = signal_of(feature)
-                together[signal] = together.get(signal, 0.0) + column
+        for feature, column in zip(features, (parts - parts.mean(axis=0)).T, strict=True):
+            signal = signal_of(feature)
+            together[signal] = together.get(signal, 0.0) + column
         nothing = {"default_score": np.zeros(len(query.candidates))}
         return {signal: values for signal, values in together.items() if np.any(values)} or nothing
 
@@ -109,7 +107,7 @@ class Ranker:
     def warnings(self, query: Query) -> list[str]:
         """What this query lacks of what the ranker learned from."""
         found = []
-        if "all" in self.models and len(self._voting(query)) == 1:
+        if "all" in self.models and self._model_for(query).startswith("typology"):
             found.append("the ranker also learned from text, of which there is none: it goes by typology alone")
         known = {same_language_key(name) for name in self.history.sources}
         if not any(same_language_key(code) in known for code in query.candidates):
@@ -120,12 +118,11 @@ class Ranker:
             )
         return found
 
-    def _voting(self, query: Query) -> list[str]:
-        known = any(is_known(query.raw, name) for name in set(self.signals.get("all", ())) - _typology() - set(PAST))
-        names = ["typology", "all"] if known else ["typology"]
-        if "typology" + _ALIKE in self.models and alikeness(query.target, self.history) is not None:
-            return [name + _ALIKE for name in names]
-        return names
+    def _model_for(self, query: Query) -> str:
+        beyond = set(self.signals.get("all", ())) - _typology() - set(PAST)
+        name = "all" if any(is_known(query.raw, signal) for signal in beyond) else "typology"
+        has_record = name + _ALIKE in self.models and alikeness(query.target, self.history) is not None
+        return name + _ALIKE if has_record else name
 
     def save(self, path: str | Path) -> None:
         """Write the ranker as one JSON file (no pickle)."""
