@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from clustering.files import atomic_write
 from clustering.words import count_words, script_shares
 
 FORMAT_VERSION = 1
-_BATCH_CHARS = 1 << 20
+_BATCH_CHARS = 1 << 18
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 log = logging.getLogger(__name__)
 
@@ -194,12 +195,17 @@ def profile_texts(texts: Iterable[str], tokenizer: Tokenizer | None = None) -> P
     words: Counter[str] = Counter()
     subwords: Counter[str] = Counter()
     documents = num_bytes = 0
-    for batch in _batches(texts):
-        documents += len(batch)
-        num_bytes += sum(len(text.encode("utf-8", "surrogatepass")) for text in batch)
-        count_words(batch, words)
-        if tokenizer is not None:
-            subwords.update(_count_tokens(tokenizer, batch))
+    # Fast tokenizers work outside Python's lock, so words are counted and the next text is read meanwhile.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        pending: Future[Mapping[str, int]] | None = None
+        for batch in _batches(texts):
+            earlier = pending
+            pending = None if tokenizer is None else thread.submit(_count_tokens, tokenizer, batch)
+            documents += len(batch)
+            num_bytes += sum(len(text.encode("utf-8", "surrogatepass")) for text in batch)
+            count_words(batch, words)
+            subwords.update({} if earlier is None else earlier.result())
+        subwords.update({} if pending is None else pending.result())
     # Counting these on types leaves nothing to do per token.
     unknown = fallback = 0
     if tokenizer is not None:

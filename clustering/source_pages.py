@@ -38,15 +38,24 @@ _LEARNED = {
     ),
     "default_score": Signal("all together", "the sum of the default ranking", False, True),
 }
-HOW_TO_READ = (
+_SUM = (
     "The score of a language is the sum of its bars: right of the line speaks for it as a source, left against it. "
-    "Zero is the mean candidate of this report, so scores compare within it, not between reports.",
-    "By default each signal has one vote in fixed units: 5 nats of shared family, 0.1 of syntactic distance, one "
-    "log unit of distance on the globe (from 1500 km on) or of data size. No transfer results went into it.",
+    "Zero is the mean candidate of this report, so scores compare within it, not between reports."
+)
+_BY_DEFAULT = (
+    "Each signal has one vote in fixed units: 5 nats of shared family, 0.1 of syntactic distance, one log unit of "
+    "distance on the globe (from 1500 km on) or of data size. No transfer results went into it.",
     "Differences of less than about half a unit are not worth arguing about: try both languages. On measured "
     "transfer the best of the top three is usually close to the best there is, the order within them is not sure.",
+)
+_BY_RANKER = (
+    "The score was learned from a table of measured transfer: how useful a source is expected to be, of which a bar "
+    "is the part that one signal adds. It holds for the table's kind of task, and for languages like the table's.",
+    "Candidates whose scores are close are not told apart: try both languages.",
+)
+_COVERAGE = (
     "Coverage says how many facts of the typology are known of both languages. Where it is small the value comes from "
-    "relatives and neighbours, and the warnings say so.",
+    "relatives and neighbours, and the warnings say so."
 )
 
 
@@ -111,8 +120,8 @@ def markdown(report: SourceReport) -> str:
         lines += ["## Corpora", ""]
         heads = ["language", "documents", "bytes", "words", "word types", "TTR", "fertility", "byte share", "scripts"]
         lines += _table(heads, [list(profile.values()) for profile in context["profiles"]])
-    lines += ["## How to read this", ""] + [f"- {text}" for text in HOW_TO_READ] + [""]
-    lines += [f"- **{signal['title']}**: {signal['meaning']}" for signal in context["columns"]] + [""]
+    lines += ["## How to read this", ""] + [f"- {text}" for text in context["how_to_read"]] + [""]
+    lines += [f"- **{term['title']}**: {term['meaning']}" for term in context["terms"]] + [""]
     if report.command:
         lines += ["Made with:", "", f"    {report.command}", ""]
     return "\n".join(lines)
@@ -141,7 +150,11 @@ def _context(report: SourceReport) -> dict[str, Any]:
         "rows": rows,
         "warned": [row for row in rows if row["warnings"]],
         "profiles": [_profile(name, values) for name, values in report.profiles.items()],
-        "how_to_read": HOW_TO_READ,
+        "terms": [
+            {"title": describe(name).title, "meaning": describe(name).meaning}
+            for name in dict.fromkeys([*parts, *columns])
+        ],
+        "how_to_read": (_SUM, *(_BY_DEFAULT if report.method == "default" else _BY_RANKER), _COVERAGE),
         "date": date.today().isoformat(),
     }
 

@@ -51,6 +51,13 @@ def test_contributions_of_a_ranker_sum_to_the_score(fitted: Ranker) -> None:
     assert sorted(e.score for e in report.ranking) == pytest.approx(sorted(scores))
 
 
+def test_a_report_explains_what_a_ranker_learned(fitted: Ranker) -> None:
+    learned, default = (rank_sources("swe", ["deu", "rus"], ranker=r).to_markdown() for r in (fitted, None))
+    assert "learned from a table" in learned and "one vote" not in learned
+    assert "one vote" in default and "learned from a table" not in default
+    assert "**helped others**: how good this source was" in learned
+
+
 def test_a_saved_ranker_scores_the_same(fitted: Ranker, tmp_path: Path) -> None:
     fitted.save(tmp_path / "r.json")
     query = typology_signals("ces", LANGUAGES)
