@@ -62,7 +62,7 @@ def _made(facts: Facts, lm: RoutedLM, kept: list[dict[str, str]]) -> list[dict[s
     rows = [_unanswered(facts, code, prompt) for code, prompt in _prompts(facts, lm).items()]
     missing = [row for row in rows if row["fingerprint"] not in known]
     if missing:
-        logger.info("samples: %d languages, %d tokens each", len(missing), MAX_NEW_TOKENS)
+        logger.info("samples: %d to write, %d tokens each", len(missing), MAX_NEW_TOKENS)
     options = {"max_new_tokens": MAX_NEW_TOKENS, "do_sample": False, "num_beams": 1}
     for name in facts.experts.names:
         mine = [row for row in missing if row["expert"] == name]
