@@ -59,15 +59,15 @@ def past_features(query: Query, history: History) -> dict[str, np.ndarray]:
     """
     past = history.without(query.target)
     columns = _columns(query.candidates, past.sources)
-    names = ("prior", "neighbours", *(() if (alike := alikeness(query.target, history)) is None else ("alike",)))
-    if not past.targets or (columns < 0).all():
-        return {name: np.zeros(len(columns)) for name in names}
+    if not past.targets:
+        return {name: np.zeros(len(columns)) for name in ("prior", "neighbours")}
     known = ~np.isnan(past.usefulness)
     centred = np.where(known, past.usefulness - np.nanmean(past.usefulness), 0.0)
     found = {"prior": centred.sum(axis=0) / (known.sum(axis=0) + _PRIOR_TARGETS)}
-    weights = {"neighbours": _nearness(query.target, past.targets), "alike": alike}
-    for name in names[1:]:
-        found[name] = weights[name] @ centred / (weights[name] @ known + _NEIGHBOUR_WEIGHT)
+    weights = {"neighbours": _nearness(query.target, past.targets), "alike": alikeness(query.target, past)}
+    for name, weights_T in weights.items():
+        if weights_T is not None:
+            found[name] = weights_T @ centred / (weights_T @ known + _NEIGHBOUR_WEIGHT)
     return {name: np.where(columns >= 0, values[columns], 0.0) for name, values in found.items()}
 
 

@@ -43,7 +43,7 @@ def pair_features(query: Query, history: History, columns: Sequence[str] | None 
     for name, values in raw.items():
         features[f"raw:{name}"] = np.nan_to_num(values, nan=-1.0)
         if name not in _CONSTANT:
-            features[f"z:{name}"] = _z_scores(values)
+            features[f"z:{name}"] = z_scores(values)
     features |= {f"past:{name}": values for name, values in past.items() if columns is None or name in columns}
     return list(features), np.column_stack(list(features.values()))
 
@@ -53,7 +53,8 @@ def signal_of(feature: str) -> str:
     return feature.split(":", 1)[1]
 
 
-def _z_scores(values: np.ndarray) -> np.ndarray:
+def z_scores(values: np.ndarray) -> np.ndarray:
+    """Standard deviations from the mean of the known values, 0 for unknown ones; all 0 where they are equal."""
     if not np.isfinite(values).any():
         return np.zeros(len(values))
     spread = np.nanstd(values)

@@ -14,7 +14,7 @@ from clustering.codes import name_of, same_language_key
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
 from clustering.history import PAST, History, alikeness
-from clustering.pair_features import pair_features, signal_of
+from clustering.pair_features import pair_features, signal_of, z_scores
 from clustering.signals import SIGNALS, Query, is_known
 from clustering.transfer_table import TransferTable, read_transfer_table
 from clustering.trees import Tree, explain, grow_trees, trees_from_json, trees_to_json
@@ -227,7 +227,7 @@ def usefulness_of(table: TransferTable) -> History:
     column = {name: number for number, name in enumerate(sources)}
     values = np.full((len(targets), len(sources)), np.nan)
     for number, rows in enumerate(table.rows_by_target().values()):
-        values[number, [column[table.sources[row]] for row in rows]] = _z_scores(table.scores[rows])
+        values[number, [column[table.sources[row]] for row in rows]] = z_scores(table.scores[rows])
     return History(tuple(targets), tuple(sources), values.round(6))  # as in the file: a saved ranker is the same
 
 
@@ -255,18 +255,13 @@ def _fit(
         raise BadInput("All sources of each target have the same score: there is no order to learn.")
     if method == "trees":
         # A rank says only that a source is better, a standardised score by how much.
-        margins = np.concatenate([_z_scores(scores) for _, scores in queries])
+        margins = np.concatenate([z_scores(scores) for _, scores in queries])
         return TreeModel(grow_trees(X, order / order.std() + margins, num_trees=num_trees, seed=seed))
     if method == "lightgbm":
         from clustering.boosting import BoostedModel
 
         return BoostedModel.fit(X, order, [len(scores) for _, scores in queries], num_trees=num_trees, seed=seed)
     raise BadInput(f"method={method!r} is unknown. Choose trees or lightgbm.")
-
-
-def _z_scores(scores: np.ndarray) -> np.ndarray:
-    spread = scores.std()
-    return (scores - scores.mean()) / (spread if spread > 0 else 1.0)
 
 
 def _model(stored: dict[str, Any]) -> Model:

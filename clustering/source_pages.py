@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
@@ -143,20 +144,21 @@ def _context(report: SourceReport) -> dict[str, Any]:
     return {
         "report": report,
         "summary": f"{report.num_candidates} candidates compared by {num_signals} signals: {method}.{shown}",
-        "legend": [{"name": p, "title": describe(p).title, "meaning": describe(p).meaning} for p in parts],
+        "legend": _described(parts),
         "bars": _bars(entries[:MAX_BARS], parts),
         "map": _map(report, entries[: max(MAX_BARS, 60)]),
-        "columns": [{"name": c, "title": describe(c).title, "meaning": describe(c).meaning} for c in columns],
+        "columns": _described(columns),
         "rows": rows,
         "warned": [row for row in rows if row["warnings"]],
         "profiles": [_profile(name, values) for name, values in report.profiles.items()],
-        "terms": [
-            {"title": describe(name).title, "meaning": describe(name).meaning}
-            for name in dict.fromkeys([*parts, *columns])
-        ],
+        "terms": _described(dict.fromkeys([*parts, *columns])),
         "how_to_read": (_SUM, *(_BY_DEFAULT if report.method == "default" else _BY_RANKER), _COVERAGE),
         "date": date.today().isoformat(),
     }
+
+
+def _described(names: Iterable[str]) -> list[dict[str, str]]:
+    return [{"name": name, "title": describe(name).title, "meaning": describe(name).meaning} for name in names]
 
 
 def _row(entry: SourceScore, parts: list[str], columns: list[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from xelm.budget import Budget
 from xelm.experts import BASE, DENSE
-from xelm.models.base import auto_class
+from xelm.models.base import auto_class, weights_dtype
 from xelm.models.expert import as_expert
 from xelm.training.loop import step_for_step
 from xelm.workspace import Workspace
@@ -70,10 +70,8 @@ def _hours(budget: Budget, kinds: dict[str, str], rates: dict[str, float]) -> di
 
 
 def _rate(workspace: Workspace, kind: Any) -> float:
-    import torch
-
-    weights = torch.bfloat16 if workspace.recipe.base.dtype == "bfloat16" else torch.float32
-    model = auto_class(workspace.recipe.train.objective).from_config(workspace.config, dtype=weights)
+    dtype = weights_dtype(workspace.recipe.base.dtype)
+    model = auto_class(workspace.recipe.train.objective).from_config(workspace.config, dtype=dtype)
     making = workspace.making(DENSE if workspace.budget.dense else next(iter(workspace.plan.clusters)))
     assert making.stage is not None  # only a base that is not trained has none
     settings = dataclasses.replace(

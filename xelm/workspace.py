@@ -221,7 +221,7 @@ class Workspace:
         return base_models.load_model(
             str(base.model),
             self.recipe.train.objective,
-            dtype=_dtype(base.dtype),
+            dtype="auto" if base.dtype == "auto" else base_models.weights_dtype(base.dtype),
             trust_remote_code=base.trust_remote_code,
         )
 
@@ -232,12 +232,6 @@ class Workspace:
             dtype="auto",
             trust_remote_code=self.recipe.base.trust_remote_code,
         )
-
-
-def _dtype(name: str) -> Any:
-    import torch
-
-    return "auto" if name == "auto" else getattr(torch, name)
 
 
 def _portable(name: str) -> str:

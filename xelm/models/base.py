@@ -12,6 +12,7 @@ from clustering.files import sha256_of
 from xelm.recipe import Base, NewBase
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _DEFAULT_SEQUENCE_LENGTH = 1024
@@ -134,9 +135,16 @@ def new_model(
     import torch
 
     torch.manual_seed(seed)
-    weights = torch.bfloat16 if dtype == "bfloat16" else torch.float32
     # Not cast afterwards: the frequencies of the rotary positions must stay float32, as they are when it is loaded.
-    return auto_class("causal").from_config(new_config(settings, tokenizer), dtype=weights)
+    return auto_class("causal").from_config(new_config(settings, tokenizer), dtype=weights_dtype(dtype))
+
+
+def weights_dtype(name: str) -> torch.dtype:
+    """What `[base] dtype` means for weights that no checkpoint holds: `auto` is float32."""
+    import torch
+
+    dtype: torch.dtype = torch.float32 if name == "auto" else getattr(torch, name)
+    return dtype
 
 
 def new_config(settings: NewBase, tokenizer: PreTrainedTokenizerBase) -> Any:
