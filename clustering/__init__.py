@@ -9,59 +9,59 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clustering.cluster import SuggestedK, cluster_languages, suggest_k
-    from clustering.codes import Language, UnknownLanguageError, match, name_of, resolve, to_code
-    from clustering.distances import Distances, DistancesFrom, distance_matrix, distances_from
-    from clustering.documents import DocumentClusters
+    from clustering.distances.matrix import Distances, DistancesFrom, distance_matrix, distances_from
+    from clustering.distances.own import distances_from_vectors, load_distances
+    from clustering.distances.uriel import coordinates, family_of, typology_code
     from clustering.errors import BadInput
-    from clustering.own_distances import distances_from_vectors, load_distances
-    from clustering.pairs import xelm_distances
-    from clustering.plan import ClusterPlan, Quality
-    from clustering.profile_cache import profile_file
-    from clustering.profiles import Profile, Tokenizer, profile_texts
-    from clustering.ranker import Ranker, fit_ranker
-    from clustering.source_report import SourceReport, SourceScore
-    from clustering.sources import rank_sources
-    from clustering.transfer_table import read_transfer_table
-    from clustering.tree import plot_tree, tree_svg
-    from clustering.typology import coordinates, family_of, typology_code
+    from clustering.languages.codes import Language, UnknownLanguageError, match, name_of, resolve, to_code
+    from clustering.plans.documents import DocumentClusters
+    from clustering.plans.make import SuggestedK, cluster_languages, suggest_k
+    from clustering.plans.pairs import xelm_distances
+    from clustering.plans.picture import plot_tree, tree_svg
+    from clustering.plans.plan import ClusterPlan, Quality
+    from clustering.sources.profile_cache import profile_file
+    from clustering.sources.profiles import Profile, Tokenizer, profile_texts
+    from clustering.sources.rank import rank_sources
+    from clustering.sources.ranker import Ranker, fit_ranker
+    from clustering.sources.report import SourceReport, SourceScore
+    from clustering.sources.transfer_table import read_transfer_table
 
 _MODULE_OF = {
     "BadInput": "errors",
-    "ClusterPlan": "plan",
-    "Distances": "distances",
-    "DistancesFrom": "distances",
-    "DocumentClusters": "documents",
-    "Language": "codes",
-    "Profile": "profiles",
-    "Quality": "plan",
-    "Ranker": "ranker",
-    "SourceReport": "source_report",
-    "SourceScore": "source_report",
-    "SuggestedK": "cluster",
-    "Tokenizer": "profiles",
-    "UnknownLanguageError": "codes",
-    "cluster_languages": "cluster",
-    "coordinates": "typology",
-    "distance_matrix": "distances",
-    "distances_from": "distances",
-    "distances_from_vectors": "own_distances",
-    "family_of": "typology",
-    "fit_ranker": "ranker",
-    "load_distances": "own_distances",
-    "match": "codes",
-    "name_of": "codes",
-    "plot_tree": "tree",
-    "profile_file": "profile_cache",
-    "profile_texts": "profiles",
-    "rank_sources": "sources",
-    "read_transfer_table": "transfer_table",
-    "resolve": "codes",
-    "suggest_k": "cluster",
-    "to_code": "codes",
-    "tree_svg": "tree",
-    "typology_code": "typology",
-    "xelm_distances": "pairs",
+    "ClusterPlan": "plans.plan",
+    "Distances": "distances.matrix",
+    "DistancesFrom": "distances.matrix",
+    "DocumentClusters": "plans.documents",
+    "Language": "languages.codes",
+    "Profile": "sources.profiles",
+    "Quality": "plans.plan",
+    "Ranker": "sources.ranker",
+    "SourceReport": "sources.report",
+    "SourceScore": "sources.report",
+    "SuggestedK": "plans.make",
+    "Tokenizer": "sources.profiles",
+    "UnknownLanguageError": "languages.codes",
+    "cluster_languages": "plans.make",
+    "coordinates": "distances.uriel",
+    "distance_matrix": "distances.matrix",
+    "distances_from": "distances.matrix",
+    "distances_from_vectors": "distances.own",
+    "family_of": "distances.uriel",
+    "fit_ranker": "sources.ranker",
+    "load_distances": "distances.own",
+    "match": "languages.codes",
+    "name_of": "languages.codes",
+    "plot_tree": "plans.picture",
+    "profile_file": "sources.profile_cache",
+    "profile_texts": "sources.profiles",
+    "rank_sources": "sources.rank",
+    "read_transfer_table": "sources.transfer_table",
+    "resolve": "languages.codes",
+    "suggest_k": "plans.make",
+    "to_code": "languages.codes",
+    "tree_svg": "plans.picture",
+    "typology_code": "distances.uriel",
+    "xelm_distances": "plans.pairs",
 }
 
 

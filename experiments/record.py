@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from clustering.files import write_json, write_text
-from xelm.experts import ExpertSet
-from xelm.tables import model_table
+from xelm.evaluation.tables import model_table
+from xelm.run.experts import ExpertSet
 
 
 def record(run: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from clustering.errors import BadInput
-from router.token_scores import context_of
+from router.scoring.tokens import context_of
 
 DEFAULT_BATCH_SIZE = 32
 # Without a length transformers would stop after 20 tokens in all, prompt included.
@@ -147,8 +147,8 @@ def generate_texts(
         The continuations, without the prompts and special tokens; with `num_return_sequences` = n, n for each prompt
         in a row.
     """
-    from router.scoring import encode
-    from router.text import utf8_bytes
+    from router.letters import utf8_bytes
+    from router.scoring.texts import encode
 
     ids = encode([utf8_bytes(prompt).decode() for prompt in prompts], tokenizer)
     pad = next((t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0)
@@ -212,7 +212,7 @@ def _check_lengths(lengths: Sequence[int], rows: Sequence[int], context: int) ->
 def _compose(members: Sequence[Any], dynamic: bool) -> Any:
     if len(members) == 1:
         return members[0]
-    from router.mixture import MixtureForCausalLM
+    from router.mixture.model import MixtureForCausalLM
 
     return MixtureForCausalLM.from_experts(members, dynamic=dynamic)
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clustering import ClusterPlan, cluster_languages
     from clustering.errors import BadInput
-    from xelm.add import add_language, remove_language
-    from xelm.experts import ExpertSet
-    from xelm.pipeline import train
-    from xelm.recipe import Recipe
-    from xelm.routed import RoutedLM
-    from xelm.source_profiles import rank_sources
+    from xelm.adding.add import add_language, remove_language
+    from xelm.inference.routed import RoutedLM
+    from xelm.making.train import train
+    from xelm.models.profile_tokenizers import rank_sources
+    from xelm.recipe.recipe import Recipe
+    from xelm.run.experts import ExpertSet
 
 __version__ = "0.1.0"
 __all__ = [
@@ -35,14 +35,14 @@ __all__ = [
 _HOME = {
     "BadInput": "clustering.errors",
     "ClusterPlan": "clustering",
-    "ExpertSet": "xelm.experts",
-    "Recipe": "xelm.recipe",
-    "RoutedLM": "xelm.routed",
-    "add_language": "xelm.add",
-    "remove_language": "xelm.add",
+    "ExpertSet": "xelm.run.experts",
+    "Recipe": "xelm.recipe.recipe",
+    "RoutedLM": "xelm.inference.routed",
+    "add_language": "xelm.adding.add",
+    "remove_language": "xelm.adding.add",
     "cluster_languages": "clustering",
-    "rank_sources": "xelm.source_profiles",
-    "train": "xelm.pipeline",
+    "rank_sources": "xelm.models.profile_tokenizers",
+    "train": "xelm.making.train",
 }
 
 

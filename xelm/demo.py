@@ -6,10 +6,10 @@ from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from xelm.experts import ExpertSet
-from xelm.manifest import FILE_NAME
-from xelm.recipe import Recipe
-from xelm.tables import result_table
+from xelm.evaluation.tables import result_table
+from xelm.recipe.recipe import Recipe
+from xelm.run.experts import ExpertSet
+from xelm.run.manifest import FILE_NAME
 
 NEW_LANGUAGE = "por"
 PROMPTS = {
@@ -44,7 +44,7 @@ def run_demo(out: Path, say: Callable[[str], None]) -> Path:
 
 
 def _trained(out: Path, corpus: Path, say: Callable[[str], None]) -> ExpertSet:
-    from xelm.pipeline import clusters_text, dry_run, train
+    from xelm.making.train import clusters_text, dry_run, train
 
     if (out / FILE_NAME).is_file() and (done := ExpertSet.load(out)).manifest.ledger:
         say(f"{out} holds a finished demo: nothing to train\n\n{clusters_text(done.plan)}")
@@ -56,7 +56,7 @@ def _trained(out: Path, corpus: Path, say: Callable[[str], None]) -> ExpertSet:
 
 
 def _answers(experts: ExpertSet) -> str:
-    from xelm.routed import RoutedLM
+    from xelm.inference.routed import RoutedLM
 
     lm, prompts = RoutedLM(experts), list(PROMPTS.values())
     answers = lm.generate(prompts, policy="top1", max_new_tokens=48)
@@ -69,7 +69,7 @@ def _answers(experts: ExpertSet) -> str:
 
 def _new_language(experts: ExpertSet, corpus: Path) -> str:
     from clustering import match, name_of
-    from xelm.add import add_language
+    from xelm.adding.add import add_language
 
     if match(NEW_LANGUAGE, experts.languages) is None:
         experts = add_language(experts.path, NEW_LANGUAGE, corpus / f"{NEW_LANGUAGE}.jsonl")

@@ -25,7 +25,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-import xelm.serving.causal_lm
+import xelm.inference.causal_lm
 from xelm import RoutedLM
 
 NUM_CHOICES = 4
@@ -128,8 +128,8 @@ def main() -> None:
             print(policy, results[policy], flush=True)
         saved = Path(scratch) / "mixture"
         lm.as_causal_lm("top1").save_pretrained(saved)
-        # The import of xelm.serving.causal_lm has told transformers what a routed model is.
-        assert xelm.serving.causal_lm.RoutedForCausalLM
+        # The import of xelm.inference.causal_lm has told transformers what a routed model is.
+        assert xelm.inference.causal_lm.RoutedForCausalLM
         results["top1, saved"] = evaluate(HFLM(pretrained=str(saved), device="cpu", batch_size=8), Path(scratch))
         print("top1, saved", results["top1, saved"], flush=True)
     versions = {name: version(name) for name in ("lm_eval", "torch", "transformers")}

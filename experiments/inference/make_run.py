@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from clustering import ClusterPlan
-from router.combined_identifier import CombinedIdentifier
-from xelm.manifest import Manifest, ModelEntry
+from router.identify.combined import CombinedIdentifier
 from xelm.models.tokenizers import new_tokenizer
-from xelm.recipe import NewBase
+from xelm.recipe.recipe import NewBase
+from xelm.run.manifest import Manifest, ModelEntry
 
 CLUSTERS = {
     "germanic": ["deu", "nld"],
@@ -105,7 +105,7 @@ def _adapter(base: Path, seed: int) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from xelm.recipe import Expert
+    from xelm.recipe.recipe import Expert
 
     torch.manual_seed(seed)
     kind = Expert(kind="lora")

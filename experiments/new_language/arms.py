@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from router.scoring import encode
-from router.token_scores import token_log_probs
+from router.scoring.texts import encode
+from router.scoring.tokens import token_log_probs
 from xelm import ExpertSet, Recipe
+from xelm.adding.enter import heldout_lines
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_order
 from xelm.corpus.sources import Source
 from xelm.corpus.store import TokenStore, build_store
-from xelm.growing import heldout_lines
 from xelm.models.base import new_model
 from xelm.training.loop import Stage, train_stage
 

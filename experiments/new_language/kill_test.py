@@ -23,7 +23,7 @@ import click
 
 import xelm
 from clustering.files import sha256_of
-from xelm.manifest import kept_files
+from xelm.run.manifest import kept_files
 
 STARTER = Path(xelm.__file__).parent / "starter"
 NEW = "por"

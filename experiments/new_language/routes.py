@@ -19,7 +19,7 @@ import click
 from clustering.files import sha256_of, write_json
 from experiments.new_language.run import NEW_LANGUAGES
 from xelm import ExpertSet, add_language, remove_language
-from xelm.manifest import kept_files, package_versions
+from xelm.run.manifest import kept_files, package_versions
 
 HERE = Path(__file__).parent
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from clustering.files import read_json, write_json
-from clustering.profiles import profile_texts
+from clustering.sources.profiles import profile_texts
 from experiments.new_language.arms import SCRATCH, Arm, Text, read_text, run_arm
 from xelm import ExpertSet
-from xelm.donor import choose_donor
-from xelm.experts import BASE, DENSE
-from xelm.growing import heldout_lines
-from xelm.manifest import package_versions
+from xelm.adding.donor import choose_donor
+from xelm.adding.enter import heldout_lines
+from xelm.run.manifest import package_versions
+from xelm.run.names import BASE, DENSE
 
 HERE = Path(__file__).parent
 NEW_LANGUAGES = ("ttq", "glv", "syc", "dik", "djk", "nhg", "eus", "que")
@@ -87,7 +87,7 @@ def _arm(experts: ExpertSet, text: Text, start: str, options: argparse.Namespace
 
 
 def _profiles(experts: ExpertSet, text: Text) -> dict[str, Any]:
-    from xelm.source_profiles import load_tokenizer
+    from xelm.models.profile_tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer(str(experts.folder(BASE)))
     folder = experts.path / "eval" / "heldout"

@@ -12,8 +12,8 @@ from typing import Any
 import click
 from tabulate import tabulate
 
-from clustering.codes import name_of
 from clustering.files import read_json
+from clustering.languages.codes import name_of
 
 HERE = Path(__file__).parent
 NEAR = 1.02

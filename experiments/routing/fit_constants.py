@@ -19,16 +19,15 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from clustering import match
-from router import combined_identifier as combined
-from router import langid_identifier as langid
-from router import ngram_identifier as ngrams
-from router.combined_identifier import CombinedIdentifier
-from router.langid_identifier import LangidIdentifier
-from router.ngram_identifier import NgramIdentifier
-from router.open_identifier import OpenIdentifier
-from router.route import FOREIGN_ODDS, route_openly
-from router.spans import SWITCH_COST, segment
-from router.weights import ExpertWeigher
+from router.identify import combined, langid
+from router.identify import ngram as ngrams
+from router.identify.combined import CombinedIdentifier
+from router.identify.langid import LangidIdentifier
+from router.identify.ngram import NgramIdentifier
+from router.identify.open import OpenIdentifier
+from router.identify.spans import SWITCH_COST, segment
+from router.routes.route import FOREIGN_ODDS, route_openly
+from router.routes.weigh import ExpertWeigher
 
 LENGTHS = (20, 50, 150)
 SMALL_SIZES = (1, 2, 3, 4, 6, 10)

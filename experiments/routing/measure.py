@@ -23,13 +23,13 @@ from samples import cut, expected_calibration_error, flat, lines, read
 
 import clustering
 from clustering import BadInput, ClusterPlan, family_of, match
-from router.affinity import typological_distances
-from router.combined_identifier import CombinedIdentifier
-from router.identify import LanguageIdentifier, make_identifier
-from router.langid_identifier import LangidIdentifier
-from router.open_identifier import OpenIdentifier
-from router.route import route_openly, route_texts
-from router.weights import ExpertWeigher, Route
+from router.identify.combined import CombinedIdentifier
+from router.identify.langid import LangidIdentifier
+from router.identify.open import OpenIdentifier
+from router.identify.protocol import LanguageIdentifier, make_identifier
+from router.routes.affinity import typological_distances
+from router.routes.route import route_openly, route_texts
+from router.routes.weigh import ExpertWeigher, Route
 
 NUM_TIMED = 300
 

@@ -19,14 +19,15 @@ import numpy as np
 from samples import read
 
 from clustering import family_of, match, name_of
-from router.affinity import typological_distances
-from router.open_identifier import OpenIdentifier
-from router.route import route_openly
-from router.scoring import mix_token_log_probs
-from router.weights import ExpertWeigher
+from router.identify.open import OpenIdentifier
+from router.routes.affinity import typological_distances
+from router.routes.route import route_openly
+from router.routes.weigh import ExpertWeigher
+from router.scoring.texts import mix_token_log_probs
 from xelm import RoutedLM
-from xelm.experts import DENSE, Document
-from xelm.log_probs import measure
+from xelm.evaluation.log_probs import measure
+from xelm.run.experts import Document
+from xelm.run.names import DENSE
 
 LEAST_CHARACTERS = 50
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from clustering.signals import SIGNALS
-from clustering.transfer_table import TransferTable
+from clustering.sources.signals import SIGNALS
+from clustering.sources.transfer_table import TransferTable
 from experiments.sources.metrics import relevance
 
 # Lin et al. 2019, as in their code; 100 trees are LightGBM's default.

@@ -15,11 +15,11 @@ from typing import Any
 
 import click
 
-from clustering.profile_cache import profile_file
-from clustering.profiles import profile_texts
-from clustering.sources import rank_sources
-from clustering.texts import find_corpora, iter_documents
-from xelm.source_profiles import fast_tokenizer
+from clustering.languages.corpora import find_corpora, iter_documents
+from clustering.sources.profile_cache import profile_file
+from clustering.sources.profiles import profile_texts
+from clustering.sources.rank import rank_sources
+from xelm.models.profile_tokenizers import fast_tokenizer
 
 _BYTES = 1_000_000
 _VOCABULARY = 16_000

@@ -139,7 +139,7 @@ class _Text:
         from xelm.corpus.sources import find_sources
         from xelm.corpus.store import build_store
         from xelm.models.tokenizers import new_tokenizer
-        from xelm.recipe import Data, NewBase
+        from xelm.recipe.recipe import Data, NewBase
 
         self.new = NewBase(tokenizer="bpe", vocab_size=VOCAB_SIZE, hidden_size=256, num_layers=4, context_length=LENGTH)
         data = Data(path=str(STARTER))
@@ -165,7 +165,7 @@ class _Text:
 
     def stage(self, steps: int) -> Any:
         from xelm.corpus.draw import draw_order, sampling_shares
-        from xelm.recipe import Train
+        from xelm.recipe.recipe import Train
         from xelm.training.loop import Stage
 
         train = Train(tokens=1, batch_size=BATCH_SIZE, checkpoint_every_steps=10**9)
@@ -366,7 +366,7 @@ def _large_rate(
     from transformers import AutoModelForCausalLM
 
     from xelm.models.expert import as_expert
-    from xelm.recipe import Expert
+    from xelm.recipe.recipe import Expert
     from xelm.training.loop import step_for_step
 
     torch.cuda.reset_peak_memory_stats()
@@ -404,7 +404,7 @@ def _random_stage(micro_batch_size: int, steps: int) -> Any:
     from xelm.corpus.blocks import Blocks
     from xelm.corpus.draw import draw_order
     from xelm.corpus.store import LanguageCounts, TokenStore
-    from xelm.recipe import Train
+    from xelm.recipe.recipe import Train
     from xelm.training.loop import Stage
 
     batch_size = 2 * micro_batch_size

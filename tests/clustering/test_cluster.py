@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clustering.cluster import cluster_languages, suggest_k
-from clustering.codes import to_code
-from clustering.distances import Distances, distance_matrix
+from clustering.distances.matrix import Distances, distance_matrix
 from clustering.errors import BadInput
-from clustering.grouping import METHODS, find_method
-from clustering.quality import adjusted_rand, balance, silhouette
+from clustering.languages.codes import to_code
+from clustering.plans.make import cluster_languages, suggest_k
+from clustering.plans.methods import METHODS, find_method
+from clustering.plans.quality import adjusted_rand, balance, silhouette
 
 _POOL_CODES = "en fr es de el bg ru tr ar vi zh hi sw ur ja ko lvs azj eu fi hu he fil cy ta te yo"
 POOL = sorted(to_code(code) for code in _POOL_CODES.split())

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from clustering.errors import BadInput
-from clustering.plan import ClusterPlan
+from clustering.plans.plan import ClusterPlan
 from xelm.cli.cluster import command
 
 

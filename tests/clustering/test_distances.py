@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clustering import typology
-from clustering.distances import KINDS, distance_matrix, distances_from
+from clustering.distances import uriel as typology
+from clustering.distances.matrix import KINDS, distance_matrix, distances_from
+from clustering.distances.own import distances_from_vectors, load_distances
 from clustering.errors import BadInput
-from clustering.own_distances import distances_from_vectors, load_distances
 
 LANGUAGES = st.lists(st.sampled_from(typology.languages()), min_size=1, max_size=12, unique=True)
 
 
 def _distinct(codes: list[str]) -> list[str]:
-    from clustering.codes import same_language_key
+    from clustering.languages.codes import same_language_key
 
     return list({same_language_key(code): code for code in codes}.values())
 
@@ -34,7 +34,7 @@ def test_matrices_are_symmetric_in_bounds_with_zero_diagonal(codes: list[str], k
 
 
 def _distinct_in_uriel(codes: list[str]) -> list[str]:
-    from clustering.codes import UnknownLanguageError, to_code
+    from clustering.languages.codes import UnknownLanguageError, to_code
 
     kept = []
     for code in _distinct(codes):

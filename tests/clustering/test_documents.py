@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clustering.cluster import cluster_languages
-from clustering.documents import DocumentClusters, text_distances
 from clustering.errors import BadInput
+from clustering.plans.documents import DocumentClusters, text_distances
+from clustering.plans.make import cluster_languages
 
 SENTENCES = {
     "zho": ["今天天气很好", "我们去公园散步", "他喜欢喝茶", "孩子们在学校学习", "这本书很有意思"],
@@ -60,7 +60,7 @@ def test_a_hundred_documents_fall_into_their_languages(documents: tuple[list[str
 def test_clusters_are_balanced_while_fitting(
     documents: tuple[list[str], list[str]], num_documents: int, k: int
 ) -> None:
-    from clustering.documents import _balanced_kmeans
+    from clustering.plans.documents import _balanced_kmeans
 
     texts = documents[0][:num_documents]
     points = DocumentClusters.fit(texts, k).embed(texts)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clustering import typology
-from clustering.kept import Arrays, cache_folder, kept_arrays
+from clustering.cache import Arrays, cache_folder, kept_arrays
+from clustering.distances import uriel as typology
 
 
 class Work:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clustering.cluster import cluster_languages
-from clustering.codes import to_code
-from clustering.pairs import group_by_pairs, xelm_distances
+from clustering.languages.codes import to_code
+from clustering.plans.make import cluster_languages
+from clustering.plans.pairs import group_by_pairs, xelm_distances
 
 XELM_LANGUAGES = ["en", "fr", "es", "de", "el", "bg", "ru", "tr", "ar", "vi", "zh", "hi", "sw", "ur", "ja", "ko"]
 MAPS = {

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clustering.cluster import cluster_languages
 from clustering.errors import BadInput
-from clustering.plan import ClusterPlan, Quality, cluster_name
+from clustering.plans.make import cluster_languages
+from clustering.plans.plan import ClusterPlan, Quality, cluster_name
 
 
 @pytest.fixture(scope="module")

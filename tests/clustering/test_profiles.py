@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clustering.errors import BadInput
-from clustering.profile_cache import profile_file
-from clustering.profiles import EMPTY, Profile, Tokenizer, merge_profiles, overlap, profile_texts
-from clustering.texts import find_corpora, iter_documents
-from clustering.words import script_shares, split_words
+from clustering.languages.corpora import find_corpora, iter_documents
+from clustering.languages.words import script_shares, split_words
+from clustering.sources.profile_cache import profile_file
+from clustering.sources.profiles import EMPTY, Profile, Tokenizer, merge_profiles, overlap, profile_texts
 
 LETTERS = Tokenizer(name="letters", tokenize=lambda texts: [[c for c in text if c != " "] for text in texts])
 documents = st.lists(st.text(alphabet="abcде漢字ไทย ि\n1.", max_size=12), max_size=5)
@@ -101,8 +101,8 @@ def test_a_second_profile_reads_no_text(tmp_path: Path, monkeypatch: pytest.Monk
     def fail(*args: object) -> None:
         raise AssertionError("the corpus was read again")
 
-    monkeypatch.setattr("clustering.profile_cache.iter_documents", fail)
-    monkeypatch.setattr("clustering.profile_cache.sha256_of", fail)
+    monkeypatch.setattr("clustering.sources.profile_cache.iter_documents", fail)
+    monkeypatch.setattr("clustering.sources.profile_cache.sha256_of", fail)
     assert profile_file(corpus, LETTERS, cache=tmp_path / "cache") == first
     with pytest.raises(AssertionError, match="read again"):
         profile_file(corpus, None, cache=tmp_path / "cache")

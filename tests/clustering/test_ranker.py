@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from clustering.errors import BadInput
-from clustering.pair_features import pair_features
-from clustering.ranker import Ranker, fit_ranker, relevance, usefulness_of
-from clustering.signals import typology_signals
-from clustering.sources import rank_sources
-from clustering.transfer_table import TransferTable, read_transfer_table
+from clustering.sources.features import pair_features
+from clustering.sources.rank import rank_sources
+from clustering.sources.ranker import Ranker, fit_ranker, relevance, usefulness_of
+from clustering.sources.signals import typology_signals
+from clustering.sources.transfer_table import TransferTable, read_transfer_table
 
 LANGUAGES = ["deu", "nld", "spa", "ita", "rus", "pol", "tur", "fin"]
 
@@ -158,7 +158,7 @@ def test_langrank_tables_are_read_as_they_are(shared: Path) -> None:
 
 
 def test_the_default_ranking_beats_every_single_signal(shared: Path) -> None:
-    from clustering.signals import default_contributions
+    from clustering.sources.signals import default_contributions
 
     def mean_ndcg(table: TransferTable, name: str | None) -> float:
         found = []

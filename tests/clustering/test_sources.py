@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from clustering.errors import BadInput
-from clustering.profiles import Tokenizer, profile_texts
-from clustering.signals import default_contributions, typology_signals
-from clustering.sources import rank_sources
+from clustering.sources.profiles import Tokenizer, profile_texts
+from clustering.sources.rank import rank_sources
+from clustering.sources.signals import default_contributions, typology_signals
 
 CHARACTERS = Tokenizer(name="characters", tokenize=lambda texts: [list(text) for text in texts])
 

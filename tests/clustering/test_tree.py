@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from clustering.cluster import cluster_languages
 from clustering.errors import BadInput
-from clustering.plan import ClusterPlan
-from clustering.tree import cluster_colours, plot_tree, tree_svg
+from clustering.plans.make import cluster_languages
+from clustering.plans.picture import cluster_colours, plot_tree, tree_svg
+from clustering.plans.plan import ClusterPlan
 
 
 @pytest.mark.parametrize("method", ["ward", "pairs"])

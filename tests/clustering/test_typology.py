@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clustering import typology
-from clustering.codes import resolve
+from clustering.distances import uriel as typology
+from clustering.distances.uriel import coordinates, family_of, typology_code
 from clustering.errors import BadInput
-from clustering.typology import coordinates, family_of, typology_code
+from clustering.languages.codes import resolve
 
 
 @pytest.mark.parametrize(

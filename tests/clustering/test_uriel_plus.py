@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from clustering import uriel_plus
-from clustering.assess import measure_kind
-from clustering.cluster import cluster_languages
+from clustering.distances import uriel_plus
+from clustering.distances.kinds import measure_kind
+from clustering.distances.uriel import typology_code
+from clustering.distances.uriel_plus import uriel_plus_coverage, uriel_plus_distances
 from clustering.errors import BadInput
-from clustering.typology import typology_code
-from clustering.uriel_plus import uriel_plus_coverage, uriel_plus_distances
+from clustering.plans.make import cluster_languages
 from xelm.cli.cluster import command
 
 EIGHT = ["de", "nl", "sv", "ru", "bg", "pl", "tr", "az"]

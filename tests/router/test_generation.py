@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from clustering.errors import BadInput
-from router.expert_pool import ExpertPool, num_bytes
 from router.generation import generate_ids, generate_texts, group_rows
+from router.models.pool import ExpertPool, num_bytes
 from tests.router.tiny import BYTE_VOCABULARY, VOCABULARY, byte_tokenizer, gpt2, llama, random_weights
 
 NAMES = ["a", "b", "c"]

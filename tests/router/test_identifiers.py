@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clustering.errors import BadInput
-from router.combined_identifier import CombinedIdentifier
-from router.extra_identifiers import LabelledIdentifier
-from router.identify import LanguageIdentifier, OpenSetIdentifier, make_identifier
-from router.langid_identifier import LangidIdentifier
-from router.ngram_identifier import NgramIdentifier
-from router.open_identifier import OpenIdentifier
+from router.identify.combined import CombinedIdentifier
+from router.identify.external import LabelledIdentifier
+from router.identify.langid import LangidIdentifier
+from router.identify.ngram import NgramIdentifier
+from router.identify.open import OpenIdentifier
+from router.identify.protocol import LanguageIdentifier, OpenSetIdentifier, make_identifier
 from tests.router.corpora import GREETINGS, texts
 
 # Of these langid knows only Swahili.

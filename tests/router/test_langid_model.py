@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from router import langid_model
+from router.identify import langid_arrays as langid_model
 
 
 @pytest.fixture(scope="module")

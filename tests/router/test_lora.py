@@ -9,13 +9,13 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-import router.lora_batch as lora_batch
+import router.models.lora_bank as lora_batch
 from clustering.errors import BadInput
 from router.generation import generate_ids
-from router.lora_batch import LoraBank
-from router.lora_source import LoraSource
-from router.mixture import MixtureForCausalLM
-from router.scoring import score_sequences
+from router.mixture.model import MixtureForCausalLM
+from router.models.lora_bank import LoraBank
+from router.models.lora_source import LoraSource
+from router.scoring.texts import score_sequences
 from tests.router.tiny import VOCABULARY, gpt2, llama, naive_log_probs
 
 NAMES = ["a", "b", "c", "base"]

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM, TextIteratorStreamer, pipeline
 
 from clustering.errors import BadInput
-from router.mixture import MixtureForCausalLM
-from router.policy import apply_policy, parse_policy
+from router.mixture.model import MixtureForCausalLM
+from router.routes.policy import apply_policy, parse_policy
 from tests.router.tiny import (
     VOCABULARY,
     byte_tokenizer,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clustering.errors import BadInput
-from router.policy import apply_policy, parse_policy
+from router.routes.policy import apply_policy, parse_policy
 
 EXPERTS = ["slavic", "germanic", "bantu"]
 WEIGHTS = np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [0.0, 0.0, 1.0]])

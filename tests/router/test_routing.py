@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from clustering.errors import BadInput
-from router.affinity import typological_distances
-from router.combined_identifier import CombinedIdentifier
-from router.langid_identifier import LangidIdentifier
-from router.open_identifier import OpenIdentifier
-from router.route import route_openly, route_texts, weights_of
-from router.scoring import score_texts
-from router.span_scoring import score_spans
-from router.spans import Span, segment
-from router.text import plain_letters, utf8_bytes
-from router.weights import ExpertWeigher
+from router.identify.combined import CombinedIdentifier
+from router.identify.langid import LangidIdentifier
+from router.identify.open import OpenIdentifier
+from router.identify.spans import Span, segment
+from router.letters import plain_letters, utf8_bytes
+from router.routes.affinity import typological_distances
+from router.routes.route import route_openly, route_texts, weights_of
+from router.routes.weigh import ExpertWeigher
+from router.scoring.spans import score_spans
+from router.scoring.texts import score_texts
 from tests.router.corpora import texts
 from tests.router.tiny import BYTE_VOCABULARY, byte_tokenizer, llama
 

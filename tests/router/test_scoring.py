@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from clustering.errors import BadInput
-from router.policy import apply_policy, parse_policy
-from router.scoring import Score, encode, score_sequences, score_texts
-from router.token_scores import ScoringOptions, context_of, token_log_probs
-from router.windows import Window, batches, windows_of
+from router.routes.policy import apply_policy, parse_policy
+from router.scoring.texts import Score, encode, score_sequences, score_texts
+from router.scoring.tokens import ScoringOptions, context_of, token_log_probs
+from router.scoring.windows import Window, batches, windows_of
 from tests.router.tiny import (
     BYTE_VOCABULARY,
     VOCABULARY,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clustering.errors import BadInput
-from router.weights import ExpertWeigher, RoutingRule, weights_from_centres
+from router.routes.weigh import ExpertWeigher, RoutingRule, weights_from_centres
 
 PLAN = {"germanic": ["deu", "nld"], "slavic": ["rus", "pol"]}
 PLACE = {"deu": 0.0, "nld": 0.05, "dan": 0.1, "rus": 0.9, "pol": 0.8, "ces": 0.85, "swh": 2.0}

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from clustering.files import sha256_of
 from tests.xelm.conftest import make_corpus, tiny_table, write_jsonl
-from xelm.experts import ExpertSet
-from xelm.manifest import kept_files
-from xelm.pipeline import train
-from xelm.recipe import Recipe
+from xelm.making.train import train
+from xelm.recipe.recipe import Recipe
+from xelm.run.experts import ExpertSet
+from xelm.run.manifest import kept_files
 
 NEW_WORDS = {
     "swe": "och att det som på är inte jag hus vatten morgon kväll gata vacker stor barn bröd",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from xelm.recipe import Recipe
+from xelm.recipe.recipe import Recipe
 
 # The same examples each time, and no limit on an example: the first one of a process imports torch.
 settings.register_profile("xelm", deadline=None, derandomize=True)

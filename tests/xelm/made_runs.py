@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from clustering import ClusterPlan
-from router.combined_identifier import CombinedIdentifier
+from router.identify.combined import CombinedIdentifier
 from tests.xelm.conftest import WORDS, sentences
-from xelm.experts import ExpertSet
-from xelm.manifest import Manifest, ModelEntry
 from xelm.models.tokenizers import new_tokenizer
-from xelm.recipe import NewBase
+from xelm.recipe.recipe import NewBase
+from xelm.run.experts import ExpertSet
+from xelm.run.manifest import Manifest, ModelEntry
 
 CONTEXT = 160
 OWNERS = {"german": "deu", "dutch": "nld", "russian": "rus"}

@@ -11,8 +11,8 @@ import xelm
 from clustering.errors import BadInput
 from clustering.files import PARTIAL_PREFIX, sha256_of
 from tests.xelm.adding import NEW_WORDS, OLD, contents, copy_of, models_of, new_text, train_tiny
-from xelm.add import add_language, remove_language
-from xelm.experts import ExpertSet
+from xelm.adding.add import add_language, remove_language
+from xelm.run.experts import ExpertSet
 
 TOKENS = 512
 
@@ -170,7 +170,7 @@ def test_the_same_addition_gives_the_same_bytes(run: Path) -> None:
 
 
 def test_a_failed_addition_leaves_the_run_as_it_was(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import xelm.add
+    import xelm.adding.add
 
     start = contents(run)
 
@@ -179,7 +179,7 @@ def test_a_failed_addition_leaves_the_run_as_it_was(run: Path, monkeypatch: pyte
 
     for place in ("make_model", "seal"):
         with monkeypatch.context() as patch:
-            patch.setattr(xelm.add, place, fail)
+            patch.setattr(xelm.adding.add, place, fail)
             with pytest.raises(FloatingPointError):
                 _add(run, "swe")
         assert contents(run) == start, place
@@ -190,7 +190,13 @@ def _kept(run: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "place", ["training.loop.save_checkpoint", "add.put_model", "growing.evaluate", "transaction._write_journal"]
+    "place",
+    [
+        "training.loop.save_checkpoint",
+        "adding.add.put_model",
+        "adding.enter.evaluate",
+        "run.transaction._write_journal",
+    ],
 )
 def test_an_interrupted_addition_leaves_the_run_whole_and_the_same_command_completes_it(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str

@@ -14,8 +14,8 @@ import pytest
 
 from tests.xelm.adding import contents, copy_of, new_text, train_tiny
 from xelm import cli
-from xelm.addition_text import addition_text
-from xelm.experts import ExpertSet
+from xelm.adding.text import addition_text
+from xelm.run.experts import ExpertSet
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "add-a-language.md"

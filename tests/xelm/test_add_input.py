@@ -14,10 +14,10 @@ import pytest
 from clustering.errors import BadInput
 from tests.xelm.adding import contents, copy_of, models_of, new_text, train_tiny
 from tests.xelm.conftest import sentences, write_jsonl
-from xelm.add import add_language, remove_language
-from xelm.experts import ExpertSet
+from xelm.adding.add import add_language, remove_language
 from xelm.models.tokenizers import new_tokenizer
-from xelm.recipe import NewBase
+from xelm.recipe.recipe import NewBase
+from xelm.run.experts import ExpertSet
 
 GEORGIAN = "და არ არის სახლი წყალი დილა საღამო ქუჩა ლამაზი დიდი ბავშვი პური მზე დღე ღამე"
 FRENCH = (
@@ -166,9 +166,10 @@ def test_a_script_that_the_tokenizer_never_saw_is_told_and_works(
 def test_five_kilobytes_of_text_are_added_with_a_smaller_budget_and_a_word_about_it(
     run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import xelm.branch
+    import xelm.adding.branch
 
-    monkeypatch.setattr(xelm.branch, "_MOST_EPOCHS", 0.1)  # the tiny run's languages got less than 40 epochs of 5 KB
+    # The languages of the tiny run got less than 40 epochs of 5 KB.
+    monkeypatch.setattr(xelm.adding.branch, "_MOST_EPOCHS", 0.1)
     text = new_text(tmp_path, "spa", number=70)
     assert 4_000 < text.stat().st_size < 7_000
     with caplog.at_level(logging.WARNING, "xelm"):

@@ -11,11 +11,11 @@ import torch
 
 from clustering.errors import BadInput
 from tests.xelm.conftest import WORDS, sentences
-from xelm.experts import ExpertSet
+from xelm.inference.routed import RoutedLM
+from xelm.making.train import train
 from xelm.models.tokenizers import new_tokenizer
-from xelm.pipeline import train
-from xelm.recipe import NewBase, Recipe
-from xelm.routed import RoutedLM
+from xelm.recipe.recipe import NewBase, Recipe
+from xelm.run.experts import ExpertSet
 
 _SMALL = {
     "hidden_size": 16,
@@ -122,7 +122,7 @@ def test_a_causal_model_of_any_architecture_trains_and_answers(
 def test_a_masked_model_trains_is_evaluated_and_says_that_it_cannot_write(
     trained: Callable[..., ExpertSet], name: str, kind: str, tokenizer: str
 ) -> None:
-    from xelm.evaluate import evaluate_on
+    from xelm.evaluation.evaluate import evaluate_on
 
     settings, isolation = MASKED[name]
     experts = trained(name, settings, kind, tokenizer, masked=True)

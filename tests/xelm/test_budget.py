@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from clustering.errors import BadInput
 from tests.xelm.conftest import tiny_table
-from xelm.budget import Budget, count_parameters, make_budget
-from xelm.recipe import Recipe
+from xelm.making.budget import Budget, count_parameters, make_budget
+from xelm.recipe.recipe import Recipe
 
 LENGTH = 32
 PLAN = {"west": ["deu", "nld"], "east": ["rus"]}

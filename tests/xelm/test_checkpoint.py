@@ -13,7 +13,7 @@ import torch
 from clustering.errors import BadInput
 from tests.xelm.training_parts import same_bits, stage_of, tiny_llama, weights_of
 from xelm.models.expert import as_expert
-from xelm.recipe import Expert
+from xelm.recipe.recipe import Expert
 from xelm.training.loop import train_stage
 from xelm.training.random_state import random_states, set_random_state
 

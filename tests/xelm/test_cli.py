@@ -285,7 +285,7 @@ def test_a_failure_is_one_message_without_a_traceback(
     def fail(*_args: Any, **_options: Any) -> None:
         raise error
 
-    monkeypatch.setattr("xelm.pipeline.train", fail)
+    monkeypatch.setattr("xelm.making.train.train", fail)
     outcome = xelm("train", "recipe.toml")
     assert (outcome.code, outcome.out) == (code, "")
     assert outcome.err.strip() == message

@@ -13,10 +13,10 @@ import pytest
 from safetensors import SafetensorError
 
 import xelm.training.loop as loop
-from xelm.failures import disk_trouble, disk_trouble_told
-from xelm.manifest import kept_files
-from xelm.pipeline import train
-from xelm.recipe import Recipe
+from xelm.making.train import train
+from xelm.recipe.recipe import Recipe
+from xelm.run.failures import disk_trouble, disk_trouble_told
+from xelm.run.manifest import kept_files
 
 MakeRecipe = Callable[..., Recipe]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from xelm import donor
-from xelm.donor import DonorCandidate, choose_donor
+from xelm.adding import donor
+from xelm.adding.donor import DonorCandidate, choose_donor
 
 
 def _candidate(name: str, loss: float, distance: float | None, words: float | None) -> DonorCandidate:

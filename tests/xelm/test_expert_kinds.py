@@ -13,7 +13,7 @@ from tests.xelm.training_parts import stage_of, tiny_llama, weights_of
 from xelm.models.base import load_model, load_tokenizer, new_config, new_model
 from xelm.models.expert import as_expert
 from xelm.models.tokenizers import new_tokenizer
-from xelm.recipe import Expert, NewBase
+from xelm.recipe.recipe import Expert, NewBase
 from xelm.training.loop import train_stage
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from xelm.models.expert import as_expert
-from xelm.recipe import Expert
+from xelm.recipe.recipe import Expert
 from xelm.training.isolation import isolates_documents
 
 _SIZES = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}

@@ -21,16 +21,16 @@ import pytest
 from clustering.errors import BadInput
 from clustering.files import read_json
 from tests.xelm.conftest import WORDS, sentences, write_jsonl
-from xelm import pipeline
-from xelm.experts import ExpertSet
-from xelm.failures import Failure
 from xelm.launch import local
 from xelm.launch.options import Launch
+from xelm.launch.status import run_status
 from xelm.launch.worker import do_task
-from xelm.manifest import kept_files
-from xelm.pipeline import dry_run, train
-from xelm.recipe import Recipe
-from xelm.status import run_status
+from xelm.making import train as pipeline
+from xelm.making.train import dry_run, train
+from xelm.recipe.recipe import Recipe
+from xelm.run.experts import ExpertSet
+from xelm.run.failures import Failure
+from xelm.run.manifest import kept_files
 
 MakeRecipe = Callable[..., Recipe]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.xelm.adding import copy_of, new_text, train_tiny
-from xelm.add import add_language
-from xelm.experts import ExpertSet
-from xelm.log_probs import forget_stale, heldout_log_probs, measure
+from xelm.adding.add import add_language
+from xelm.evaluation.log_probs import forget_stale, heldout_log_probs, measure
+from xelm.run.experts import ExpertSet
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +30,16 @@ def test_kept_log_probabilities_equal_measured_ones(finished: Path, monkeypatch:
 
 
 def test_an_addition_measures_only_what_is_new(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import xelm.log_probs
+    import xelm.evaluation.log_probs
 
     measured: list[set[str]] = []
-    real = xelm.log_probs.measure
+    real = xelm.evaluation.log_probs.measure
 
     def counting(experts: ExpertSet, model: object, documents: list[object]) -> object:
         measured.append({document.language for document in documents})  # type: ignore[attr-defined]
         return real(experts, model, documents)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(xelm.log_probs, "measure", counting)
+    monkeypatch.setattr(xelm.evaluation.log_probs, "measure", counting)
     run = copy_of(finished, tmp_path)
     experts = add_language(run, "swe", new_text(tmp_path, "swe"), tokens=128)
     old_models = len(experts.models) - 1

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tests.xelm.training_parts import blocks_of, random_documents, same_bits, stage_of, tiny_llama, weights_of
-from xelm.failures import in_a_sentence
 from xelm.models.expert import as_expert
-from xelm.recipe import Expert
+from xelm.recipe.recipe import Expert
+from xelm.run.failures import in_a_sentence
 from xelm.training.loop import _summed_loss, train_stage
 from xelm.training.objectives import Causal
 from xelm.training.schedule import Schedule

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from clustering.errors import BadInput
-from xelm.manifest import FILE_NAME, Manifest, ModelEntry, fingerprint, kept_files, package_versions, verify
-from xelm.workspace import locked
+from xelm.run.lock import locked
+from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry, fingerprint, kept_files, package_versions, verify
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_fingerprint_hangs_on_values_and_not_on_the_order_of_keys() -> None:
 def test_a_second_process_is_refused_while_one_works_in_the_run(run: Path) -> None:
     program = (
         "import sys\nfrom pathlib import Path\nfrom clustering.errors import BadInput\n"
-        "from xelm.workspace import locked\n"
+        "from xelm.run.lock import locked\n"
         f"try:\n    with locked(Path({str(run)!r})): print('in')\nexcept BadInput as error: print(error)"
     )
 

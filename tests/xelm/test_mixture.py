@@ -11,7 +11,7 @@ import pytest
 from clustering.errors import BadInput
 from xelm.corpus.draw import DrawOrder, draw_order, draw_phases, sampling_shares
 from xelm.corpus.mixture import mean_shares, mixture, phase_counts, unimax_shares
-from xelm.recipe import Train
+from xelm.recipe.recipe import Train
 
 SIZES = {"deu": 400, "nld": 100, "swh": 10}
 DRAWS = 600

@@ -9,9 +9,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from clustering import cluster_languages, distances_from_vectors
 from clustering.errors import BadInput
-from xelm.model_view import language_vectors
+from xelm.models.language_vectors import language_vectors
 from xelm.models.tokenizers import new_tokenizer
-from xelm.recipe import NewBase
+from xelm.recipe.recipe import NewBase
 
 TEXTS = {"deu": ["der alte Mann und das Meer"] * 3, "nld": ["de oude man en de zee"] * 3, "rus": ["старик и море"] * 3}
 

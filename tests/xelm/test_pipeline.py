@@ -14,8 +14,8 @@ import xelm
 from clustering.errors import BadInput
 from tests.xelm.conftest import WORDS, make_corpus, sentences, tiny_table, write_jsonl
 from xelm import ExpertSet, Recipe
-from xelm.manifest import Manifest
-from xelm.workspace import Workspace
+from xelm.making.workspace import Workspace
+from xelm.run.manifest import Manifest
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -257,7 +257,7 @@ def test_a_plan_that_does_not_fit_the_text_is_named(tmp_path: Path, tiny_recipe:
 def test_a_folder_that_holds_other_things_is_not_written_to(
     tmp_path: Path, tiny_recipe: MakeRecipe, function: str
 ) -> None:
-    from xelm import pipeline
+    from xelm.making import train as pipeline
 
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
@@ -267,7 +267,7 @@ def test_a_folder_that_holds_other_things_is_not_written_to(
 
 
 def test_a_dry_run_trains_nothing_and_shows_the_budget(tmp_path: Path, tiny_recipe: MakeRecipe) -> None:
-    from xelm import pipeline
+    from xelm.making import train as pipeline
 
     plan, budget = pipeline.dry_run(tiny_recipe(), tmp_path / "run")[:2]
     assert sorted(plan.languages) == sorted(WORDS)

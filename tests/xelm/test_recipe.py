@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from clustering.errors import BadInput
 from tests.xelm.conftest import tiny_table
-from xelm.recipe import Recipe, Train
+from xelm.recipe.recipe import Recipe, Train
 
 TOML = """
 [base.new]

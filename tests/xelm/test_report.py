@@ -15,17 +15,17 @@ import pytest
 
 from clustering import ClusterPlan, name_of
 from clustering.files import write_json
-from router.weights import Route
+from router.routes.weigh import Route
 from tests.xelm import made_runs
 from tests.xelm.conftest import write_jsonl
-from xelm.experts import ExpertSet
-from xelm.manifest import Manifest, ModelEntry
-from xelm.recipe import Recipe
+from xelm.recipe.recipe import Recipe
 from xelm.report import making, page, routing, text, write_report
 from xelm.report.charts import Line, line_chart, ticks
 from xelm.report.facts import Facts
 from xelm.report.headline import headline
 from xelm.report.heatmap import heat_map, shade
+from xelm.run.experts import ExpertSet
+from xelm.run.manifest import Manifest, ModelEntry
 
 CLUSTERS = {"c1-deu-nld": ["deu", "nld"], "c2-arb-heb": ["arb", "heb"], "c3-jpn": ["jpn"]}
 TEXTS = {

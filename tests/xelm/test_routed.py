@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from clustering.errors import BadInput
-from router.weights import RoutingRule
+from router.routes.weigh import RoutingRule
 from tests.xelm.made_runs import CONTEXT, OWNERS, TEXTS, bare, make_run
-from xelm.routed import RoutedLM
+from xelm.inference.routed import RoutedLM
 
 MIXED = [TEXTS["rus"][0], TEXTS["deu"][0], TEXTS["nld"][0], TEXTS["rus"][1], TEXTS["deu"][1][:20]]
 OWNER_OF_MIXED = ["russian", "german", "dutch", "russian", "german"]

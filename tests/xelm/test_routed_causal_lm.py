@@ -10,9 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from clustering.errors import BadInput
 from tests.xelm.made_runs import TEXTS, make_run
-from xelm.experts import ExpertSet
-from xelm.routed import RoutedLM
-from xelm.serving.causal_lm import RoutedForCausalLM
+from xelm.inference.causal_lm import RoutedForCausalLM
+from xelm.inference.routed import RoutedLM
+from xelm.run.experts import ExpertSet
 
 PROMPTS = [TEXTS["rus"][0], TEXTS["deu"][0], TEXTS["nld"][1][:30]]
 

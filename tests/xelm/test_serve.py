@@ -16,9 +16,9 @@ import time
 
 import pytest
 
-from router.policy import POLICIES
+from router.routes.policy import POLICIES
 from tests.xelm.made_runs import CONTEXT, OWNERS, TEXTS, make_run
-from xelm.routed import RoutedLM
+from xelm.inference.routed import RoutedLM
 
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from clustering.errors import BadInput
-from clustering.profiles import profile_texts
-from xelm.source_profiles import load_tokenizer, rank_sources
+from clustering.sources.profiles import profile_texts
+from xelm.models.profile_tokenizers import load_tokenizer, rank_sources
 
 
 @pytest.fixture(scope="module")

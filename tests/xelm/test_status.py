@@ -14,12 +14,12 @@ from click.testing import CliRunner
 from clustering.errors import BadInput
 from clustering.files import write_json
 from xelm.cli.status import command
-from xelm.failures import Failure
 from xelm.launch.attempt import model_lock_file, note_failure
-from xelm.manifest import Manifest, ModelEntry
-from xelm.pipeline import train
-from xelm.recipe import Recipe
-from xelm.status import ModelStatus, run_status
+from xelm.launch.status import ModelStatus, run_status
+from xelm.making.train import train
+from xelm.recipe.recipe import Recipe
+from xelm.run.failures import Failure
+from xelm.run.manifest import Manifest, ModelEntry
 
 
 @pytest.fixture

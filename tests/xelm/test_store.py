@@ -15,7 +15,7 @@ from tests.xelm.conftest import sentences, write_jsonl
 from xelm.corpus.sources import Source, find_sources
 from xelm.corpus.store import TokenStore, boundary_tokens, build_store, training_texts
 from xelm.models.tokenizers import new_tokenizer
-from xelm.recipe import Data, NewBase
+from xelm.recipe.recipe import Data, NewBase
 
 Build = Callable[..., TokenStore]
 

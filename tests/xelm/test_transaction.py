@@ -13,10 +13,10 @@ import pytest
 
 from clustering.errors import BadInput
 from clustering.files import write_text
-from xelm.experts import ExpertSet
-from xelm.manifest import FILE_NAME, Manifest, kept_files, verify
-from xelm.transaction import edited, recover
-from xelm.workspace import locked
+from xelm.run.experts import ExpertSet
+from xelm.run.lock import locked
+from xelm.run.manifest import FILE_NAME, Manifest, kept_files, verify
+from xelm.run.transaction import edited, recover
 
 State = dict[str, str]
 
@@ -135,7 +135,7 @@ def test_recovery_itself_may_die_and_be_repeated(tmp_path: Path, states: tuple[S
     for at in range(12):
         run = _make_run(tmp_path / f"run-{at}")
         with pytest.MonkeyPatch.context() as monkeypatch, pytest.raises(Died):
-            monkeypatch.setattr("xelm.transaction.recover", lambda run: _die() if _journal(run) else None)
+            monkeypatch.setattr("xelm.run.transaction.recover", lambda run: _die() if _journal(run) else None)
             _change(run)
         for _ in range(2):
             with pytest.MonkeyPatch.context() as monkeypatch:
@@ -170,7 +170,7 @@ def test_the_next_reader_of_the_run_completes_a_killed_change(
 ) -> None:
     run = _make_run(tmp_path / "run")
     with pytest.MonkeyPatch.context() as monkeypatch, pytest.raises(Died):
-        monkeypatch.setattr("xelm.transaction.recover", lambda run: _die() if _journal(run) else None)
+        monkeypatch.setattr("xelm.run.transaction.recover", lambda run: _die() if _journal(run) else None)
         _change(run)
     if reader == "locked":
         with locked(run):
@@ -184,7 +184,7 @@ def test_the_next_reader_of_the_run_completes_a_killed_change(
 def test_a_change_begun_after_a_killed_one_completes_that_first(tmp_path: Path, states: tuple[State, State]) -> None:
     run = _make_run(tmp_path / "run")
     with pytest.MonkeyPatch.context() as monkeypatch, pytest.raises(Died):
-        monkeypatch.setattr("xelm.transaction.recover", lambda run: _die() if _journal(run) else None)
+        monkeypatch.setattr("xelm.run.transaction.recover", lambda run: _die() if _journal(run) else None)
         _change(run)
     with edited(run) as shadow:
         assert _state(shadow) == states[1]

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from clustering.errors import BadInput
-from clustering.profiles import profile_texts
+from clustering.sources.profiles import profile_texts
 from tests.xelm.training_parts import blocks_of, random_documents, same_bits, stage_of, tiny_llama, weights_of
-from xelm.pipeline import dry_run, train
-from xelm.recipe import Recipe
-from xelm.tokenizer_fit import badly_served
+from xelm.adding.tokenizer_fit import badly_served
+from xelm.making.train import dry_run, train
+from xelm.recipe.recipe import Recipe
 from xelm.training.loop import Stage, train_stage
 
 MakeRecipe = Callable[..., Recipe]
@@ -97,7 +97,7 @@ def test_a_dry_run_measures_and_says_the_hours(tmp_path: Path, tiny_recipe: Make
 
 
 def test_a_language_that_the_tokenizer_cuts_to_pieces_is_named() -> None:
-    from clustering.profiles import Tokenizer
+    from clustering.sources.profiles import Tokenizer
 
     whole = {"das", "haus", "ist", "het", "huis", "is"}
 

@@ -12,7 +12,7 @@ from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_order
 from xelm.corpus.store import LanguageCounts, TokenStore
 from xelm.models.expert import as_expert
-from xelm.recipe import Expert, Train
+from xelm.recipe.recipe import Expert, Train
 from xelm.training.loop import Stage
 
 VOCAB_SIZE = 48

@@ -11,7 +11,7 @@ import click
 
 from clustering.errors import BadInput
 from xelm import __version__
-from xelm.failures import TrainingFailedError
+from xelm.run.failures import TrainingFailedError
 
 COMMANDS = {
     "demo": "The whole story on the bundled starter corpus, in a few minutes on CPU.",

@@ -32,8 +32,8 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print the ledger's line as JSON.")
 def command(run: Path, language: str, data: Path, as_json: bool, **options: Any) -> None:
     """Add LANGUAGE to a finished run: a new expert from the best donor; no other expert changes."""
-    from xelm.add import add_language
-    from xelm.addition_text import addition_text
+    from xelm.adding.add import add_language
+    from xelm.adding.text import addition_text
 
     experts = add_language(run, language, data, **options)
     entry = experts.manifest.ledger[-1]

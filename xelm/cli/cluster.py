@@ -51,7 +51,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Group languages (any codes or English names) into K clusters: the plan for K experts."""
-    from clustering.cluster import DEFAULT_METHOD, cluster_languages
+    from clustering.plans.make import DEFAULT_METHOD, cluster_languages
 
     if sum(map(bool, (distance, distances, corpus))) > 1:
         raise BadInput("--distance measures typology, --distances reads a file, --corpus reads text: give one of them.")
@@ -59,11 +59,11 @@ def command(
         raise BadInput("--model reads text of each language: give --corpus too.")
     options: dict[str, Any] = {"balance": balance, "tokens": _tokens(tokens), "distances": distance}
     if distances:
-        from clustering.own_distances import load_distances
+        from clustering.distances.own import load_distances
 
         options["distances"] = load_distances(distances)
     if model and corpus:
-        from xelm.model_view import model_distances
+        from xelm.models.language_vectors import model_distances
 
         options["distances"] = model_distances(model, corpus, languages)
     elif corpus:
@@ -80,11 +80,11 @@ def command(
     if out:
         plan.save(out)
     if plot:
-        from clustering.tree import plot_tree
+        from clustering.plans.picture import plot_tree
 
         plot_tree(plan, plot)
     if as_json:
-        from clustering.plan import plan_to_json
+        from clustering.plans.plan import plan_to_json
 
         click.echo(json.dumps(plan_to_json(plan), ensure_ascii=False, indent=1))
         return
@@ -115,7 +115,7 @@ def _tokens(pairs: tuple[str, ...]) -> dict[str, int] | None:
 
 
 def _suggest(languages: tuple[str, ...], method: str, options: dict[str, Any], stability: bool, as_json: bool) -> None:
-    from clustering.cluster import suggest_k
+    from clustering.plans.make import suggest_k
 
     rows = suggest_k(languages, method, stability=stability, **options)
     if as_json:
@@ -142,7 +142,7 @@ def _suggest(languages: tuple[str, ...], method: str, options: dict[str, Any], s
 
 
 def _plan_text(plan: Any) -> str:
-    from clustering.codes import name_of
+    from clustering.languages.codes import name_of
 
     lines = []
     for name, codes in plan.clusters.items():
@@ -161,7 +161,7 @@ def _plan_text(plan: Any) -> str:
 def _coverage_lines(plan: Any) -> list[str]:
     from tabulate import tabulate
 
-    from clustering.codes import name_of
+    from clustering.languages.codes import name_of
 
     table, guessed = [], []
     for code in plan.languages:

@@ -15,7 +15,7 @@ def command(out: Path) -> None:
     from xelm.demo import run_demo
 
     # The demo prints clusters and budget itself, and reading the corpus again for the ranking is no news.
-    for name in ("xelm.pipeline", "clustering"):
+    for name in ("xelm.making.train", "clustering"):
         logging.getLogger(name).setLevel(logging.WARNING)
     report = run_demo(out, lambda text: click.echo(f"{text}\n"))
     click.echo(f"report: {report}")

@@ -14,9 +14,9 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def command(run: Path, data: str | None, as_json: bool) -> None:
     """Perplexity and bits per byte of every model of RUN on every language, against base and dense."""
-    from xelm.evaluate import evaluate_on
-    from xelm.experts import ExpertSet
-    from xelm.tables import model_table
+    from xelm.evaluation.evaluate import evaluate_on
+    from xelm.evaluation.tables import model_table
+    from xelm.run.experts import ExpertSet
 
     result = evaluate_on(ExpertSet.load(run), data)
     click.echo(json.dumps(result, ensure_ascii=False) if as_json else model_table(result))

@@ -47,7 +47,7 @@ def command(
     from transformers import set_seed
 
     from xelm.corpus.lines import read_lines
-    from xelm.routed import RoutedLM
+    from xelm.inference.routed import RoutedLM
 
     texts = [*prompts, *((row.text for row in read_lines(file)) if file else ())]
     if not texts:

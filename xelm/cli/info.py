@@ -16,7 +16,7 @@ def command(run: Path, as_json: bool) -> None:
     """Say what is in RUN: models, languages, tokens, where each came from."""
     from tabulate import tabulate
 
-    from xelm.experts import ExpertSet
+    from xelm.run.experts import ExpertSet
 
     experts = ExpertSet.load(run)
     if as_json:

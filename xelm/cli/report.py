@@ -11,6 +11,6 @@ import click
 @click.argument("run", type=click.Path(path_type=Path))
 def command(run: Path) -> None:
     """Write RUN/report.html again from what is in the run."""
-    from xelm.pipeline import rewrite_report
+    from xelm.making.train import rewrite_report
 
     click.echo(rewrite_report(run))

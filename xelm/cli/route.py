@@ -12,7 +12,7 @@ import click
 from xelm.cli._placement import languages_option
 
 if TYPE_CHECKING:
-    from router.weights import Route
+    from router.routes.weigh import Route
 
 
 @click.command(
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @languages_option
 def command(run: Path, texts: tuple[str, ...], spans: bool, as_json: bool, languages: str) -> None:
     """Say which experts of RUN each TEXT goes to, and why."""
-    from xelm.routed import RoutedLM
+    from xelm.inference.routed import RoutedLM
 
     lm = RoutedLM.from_pretrained(run, languages=languages)
     if spans:

@@ -40,7 +40,7 @@ def command(
 ) -> None:
     """Say how probable each TEXT is under the experts of RUN: fewer bits per byte, more probable."""
     from xelm.corpus.lines import read_lines
-    from xelm.routed import RoutedLM
+    from xelm.inference.routed import RoutedLM
 
     every = [*texts, *((row.text for row in read_lines(file)) if file else ())]
     if not every:

@@ -57,7 +57,7 @@ def command(
         from xelm.serving.server import make_server
     except ModuleNotFoundError as error:
         raise BadInput(f"serving needs {error.name}: pip install 'xelm[serve]'.") from None
-    from xelm.routed import RoutedLM
+    from xelm.inference.routed import RoutedLM
     from xelm.serving.engine import Engine
 
     limits = Limits(max_body_bytes=max_body_bytes, max_tokens=max_tokens, timeout_s=timeout_s)

@@ -13,7 +13,7 @@ import click
 from clustering.errors import BadInput
 
 if TYPE_CHECKING:
-    from clustering.source_report import SourceReport
+    from clustering.sources.report import SourceReport
 
 _DEFAULT_TOP = 20
 
@@ -63,8 +63,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Rank the languages that TARGET (any code or English name) may be taught from, and say why."""
-    from clustering.source_pages import command_line
-    from xelm.source_profiles import rank_sources
+    from clustering.sources.pages import command_line
+    from xelm.models.profile_tokenizers import rank_sources
 
     if tokenizer and not corpus:
         raise BadInput("--tokenizer cuts the text of --corpus: give a corpus too, or leave it out.")
@@ -100,8 +100,8 @@ def command(
 @click.option("--json", "as_json", is_flag=True, help="Print what was fitted as JSON.")
 def _fit(table: Path, out: Path, method: str, lower_is_better: bool, seed: int, as_json: bool) -> None:
     """Learn to rank sources from your own transfer results in TABLE (CSV or TSV)."""
-    from clustering.ranker import fit_ranker
-    from clustering.transfer_table import read_transfer_table
+    from clustering.sources.ranker import fit_ranker
+    from clustering.sources.transfer_table import read_transfer_table
 
     results = read_transfer_table(table, lower_is_better=lower_is_better or None)
     ranker = fit_ranker(results, method=method, seed=seed)  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ def _arguments() -> list[str]:
 def _table(report: SourceReport) -> str:
     from tabulate import tabulate
 
-    from clustering.source_pages import describe, main_parts
+    from clustering.sources.pages import describe, main_parts
 
     entries = main_parts(report)
     parts = list(entries[0].contributions)

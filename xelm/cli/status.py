@@ -15,7 +15,7 @@ def command(run: Path, as_json: bool) -> None:
     """Say who of RUN is where: pending, running, done or failed; step, tokens and loss. Disturbs nobody."""
     from tabulate import tabulate
 
-    from xelm.status import run_status
+    from xelm.launch.status import run_status
 
     status = run_status(run)
     if as_json:

@@ -45,8 +45,8 @@ def command(
     **machines: Any,
 ) -> None:
     """Train base, experts and the dense baseline from RECIPE; run the same command again to resume."""
-    from xelm import pipeline
     from xelm.launch.options import Launch
+    from xelm.making import train as pipeline
 
     launch = Launch(**machines)
     if dry_run:
@@ -60,7 +60,7 @@ def command(
     if as_json:
         click.echo(json.dumps(experts.manifest.metrics))
         return
-    from xelm.tables import result_table
+    from xelm.evaluation.tables import result_table
 
     click.echo(result_table(experts))
     click.echo(f"run: {run}   report: {run / 'report.html'}")

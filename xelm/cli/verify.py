@@ -14,7 +14,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as a JSON list.")
 def command(run: Path, as_json: bool) -> None:
     """Compare every file of RUN with its SHA-256; exit code 1 if one is missing, changed or unknown."""
-    from xelm.experts import ExpertSet
+    from xelm.run.experts import ExpertSet
 
     experts = ExpertSet.load(run)
     problems = experts.verify()

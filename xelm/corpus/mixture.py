@@ -8,10 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from clustering.codes import match
 from clustering.errors import BadInput
+from clustering.languages.codes import match
 from xelm.corpus.draw import apportion, sampling_shares
-from xelm.recipe import Train
+from xelm.recipe.recipe import Train
 
 _ANNEALING_PIECES = 10
 """An annealed temperature is held for this share of the training at a time."""

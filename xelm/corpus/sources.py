@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clustering.codes import UnknownLanguageError, match, resolve
 from clustering.errors import BadInput
 from clustering.files import sha256_of
+from clustering.languages.codes import UnknownLanguageError, match, resolve
 from xelm.corpus.lines import Row, read_lines, refuse, refuse_empty, row_of
 
 SUFFIXES = (".jsonl.gz", ".jsonl", ".txt", ".parquet")

@@ -17,7 +17,7 @@ from clustering.files import atomic_write, read_json, write_json
 from xelm.corpus.lines import Row
 from xelm.corpus.sources import Source
 from xelm.corpus.splits import split_rows
-from xelm.recipe import Data
+from xelm.recipe.recipe import Data
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
-from xelm.failures import Failure, disk_trouble, in_a_sentence
-from xelm.stages import Making, make_model
+from xelm.making.make_model import Making, make_model
+from xelm.run.failures import Failure, disk_trouble, in_a_sentence
 from xelm.training.processes import processes
 
 logger = logging.getLogger(__name__)

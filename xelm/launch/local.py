@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from xelm.failures import Failure
 from xelm.launch.attempt import forget_failure, known_failure
 from xelm.launch.options import Launch
+from xelm.run.failures import Failure
 
 _POLL_S = 0.2
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def run_workers(work_file: Path, names: Sequence[str], launch: Launch) -> dict[s
     """Make models in processes of their own and wait for all of them.
 
     Args:
-        work_file: Of `xelm.launch.worker.Work`.
+        work_file: Of `xelm.launch.work.Work`.
         names: Models, in the order they are begun.
         launch: How many at a time, and with how many processes each.
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
-from xelm.failures import Failure
 from xelm.launch.attempt import forget_failure, known_failure
 from xelm.launch.options import Launch
+from xelm.run.failures import Failure
 
 if TYPE_CHECKING:
     import submitit
@@ -52,8 +52,8 @@ def run_jobs(work_file: Path, names: Sequence[str], launch: Launch) -> dict[str,
     """Do tasks as a job array and wait for all of them; jobs of an earlier call that still run are waited for.
 
     Args:
-        work_file: Of `xelm.launch.worker.Work`, on a file system that the nodes share.
-        names: Models to be made, or `xelm.launch.worker.FINISH`.
+        work_file: Of `xelm.launch.work.Work`, on a file system that the nodes share.
+        names: Models to be made, or `xelm.launch.work.FINISH`.
         launch: Partition, time, GPUs and the like.
 
     Returns:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import sha256_of
-from xelm.recipe import Base, NewBase
+from xelm.recipe.recipe import Base, NewBase
 
 if TYPE_CHECKING:
     import torch

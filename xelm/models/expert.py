@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
-from xelm.recipe import Expert
+from xelm.recipe.recipe import Expert
 
 if TYPE_CHECKING:
     import torch

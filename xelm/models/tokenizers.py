@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from xelm.recipe import NewBase
+from xelm.recipe.recipe import NewBase
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

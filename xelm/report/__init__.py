@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xelm.experts import ExpertSet
+    from xelm.run.experts import ExpertSet
 
 __all__ = ["write_report"]
 

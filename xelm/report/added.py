@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from clustering import name_of
-from xelm.experts import BASE, DENSE
 from xelm.report.facts import Facts, Language
 from xelm.report.text import language_tag
+from xelm.run.names import BASE, DENSE
 
 
 def additions(facts: Facts) -> list[dict[str, Any]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from xelm.corpus.draw import sampling_shares
-from xelm.experts import BASE, DENSE
-from xelm.manifest import ModelEntry
 from xelm.report.facts import Facts, expert_tokens
+from xelm.run.manifest import ModelEntry
+from xelm.run.names import BASE, DENSE
 
 _MANY_LANGUAGES = 12
 

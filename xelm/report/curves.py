@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xelm.experts import BASE, DENSE
 from xelm.report.charts import Line, line_chart, smoothed
 from xelm.report.facts import Facts
 from xelm.report.text import compact
+from xelm.run.names import BASE, DENSE
 
 _MOST_POINTS = 120
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from clustering import name_of
 from clustering.files import read_json
-from clustering.tree import cluster_colours
-from xelm.experts import BASE, DENSE, ExpertSet
+from clustering.plans.picture import cluster_colours
 from xelm.report.text import language_tag
+from xelm.run.experts import ExpertSet
+from xelm.run.names import BASE, DENSE
 
 Cell = dict[str, float]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from xelm.experts import BASE, DENSE
 from xelm.report.facts import Facts, expert_tokens
 from xelm.report.text import compact, count, listed, plural, signed
+from xelm.run.names import BASE, DENSE
 
 _SMALL_TEST_BYTES = 20_000
 """Below about this, differences of a percent may be chance."""

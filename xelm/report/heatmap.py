@@ -6,9 +6,9 @@ from bisect import bisect_right
 from itertools import pairwise
 from typing import Any
 
+from xelm.evaluation.tables import order_models
 from xelm.report.facts import Cell, Facts, Language
 from xelm.report.text import count, signed
-from xelm.tables import order_models
 
 EDGES = (1.0, 3.0, 8.0, 20.0, 50.0)
 """Percent of difference at which a colour begins; under the first a cell stays blank."""

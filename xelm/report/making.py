@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from xelm.manifest import Manifest
+from xelm.run.manifest import Manifest
 
 USAGE = """import xelm
 lm = xelm.RoutedLM.from_pretrained("RUN")

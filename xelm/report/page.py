@@ -10,7 +10,7 @@ from xelm.report.facts import Facts
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from xelm.experts import ExpertSet
+    from xelm.run.experts import ExpertSet
 
 
 def render(experts: ExpertSet) -> str:

@@ -9,9 +9,9 @@ from xelm.report.facts import Facts
 from xelm.report.text import first_sentence, language_tag
 
 if TYPE_CHECKING:
-    from router.weights import Route
-    from xelm.experts import ExpertSet
-    from xelm.routed import RoutedLM
+    from router.routes.weigh import Route
+    from xelm.inference.routed import RoutedLM
+    from xelm.run.experts import ExpertSet
 
 _LONGEST_TEXT = 140
 _MOST_BARS = 4
@@ -22,7 +22,7 @@ def router_of(experts: ExpertSet) -> RoutedLM | None:
     """The run's router, with at most one expert in memory; None if the run has none."""
     if not (experts.path / "router").is_dir():
         return None
-    from xelm.routed import RoutedLM
+    from xelm.inference.routed import RoutedLM
 
     return RoutedLM(experts, max_loaded=1)
 

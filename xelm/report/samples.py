@@ -7,14 +7,15 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from clustering.files import read_json, write_json
-from xelm.experts import BASE, ExpertSet
-from xelm.manifest import fingerprint
 from xelm.report.facts import Facts
 from xelm.report.routing import heldout_texts
 from xelm.report.text import REPLACEMENT, clean, cut
+from xelm.run.experts import ExpertSet
+from xelm.run.manifest import fingerprint
+from xelm.run.names import BASE
 
 if TYPE_CHECKING:
-    from xelm.routed import RoutedLM
+    from xelm.inference.routed import RoutedLM
 
 FILE_NAME = "eval/samples.json"
 MAX_LANGUAGES = 24

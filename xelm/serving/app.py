@@ -18,8 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from clustering.errors import BadInput
-from router.policy import POLICIES
-from router.weights import Route
+from router.routes.policy import POLICIES
+from router.routes.weigh import Route
 from xelm import __version__
 from xelm.serving.engine import Busy, Engine
 from xelm.serving.jobs import Event, Job

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from clustering.errors import BadInput
-from router.expert_pool import TooManyExperts
-from xelm.routed import RoutedLM
-from xelm.serving.completions import decoder, prompt_ids
+from router.models.pool import TooManyExperts
+from xelm.inference.completions import decoder, prompt_ids
+from xelm.inference.routed import RoutedLM
+from xelm.inference.stream import TextGrowth
 from xelm.serving.jobs import Answer, Event, Job, Sampling
-from xelm.serving.stream import TextGrowth
 
 logger = logging.getLogger(__name__)
 _LATE = Event(error="the time limit passed.", status=504, is_end=True)

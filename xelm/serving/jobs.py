@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from router.weights import Route
-from xelm.serving.stream import TextGrowth
+from router.routes.weigh import Route
+from xelm.inference.stream import TextGrowth
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from router.weights import Route
+from router.routes.weigh import Route
 from xelm.serving.jobs import Answer, Sampling
 
 MAX_PROMPTS = 64

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from xelm.experts import BASE, DENSE
+from xelm.run.names import BASE, DENSE
 from xelm.training.processes import processes
 from xelm.training.stage import Stage
 

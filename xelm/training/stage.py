@@ -9,7 +9,7 @@ from typing import Any
 
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import DrawOrder
-from xelm.recipe import Train
+from xelm.recipe.recipe import Train
 from xelm.training.batches import sequence_length
 from xelm.training.objectives import Causal, Objective
 from xelm.training.schedule import Schedule

@@ -1,0 +1,1 @@
+"""How far languages are apart: URIEL, URIEL+, one's own distances, and the kinds to choose from."""

@@ -1,0 +1,1 @@
+"""Languages: codes and names, words, and the text of a corpus."""

@@ -1,0 +1,1 @@
+"""Plans: which languages share an expert."""

@@ -1,0 +1,1 @@
+"""Which languages to transfer from: signals, rankers and reports."""

@@ -1,0 +1,328 @@
+"""A source report as a web page and as Markdown: the same numbers, drawn and written out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clustering.distances import uriel as typology
+from clustering.sources.signals import SIGNALS, Signal
+
+if TYPE_CHECKING:
+    from clustering.sources.report import SourceReport, SourceScore
+
+# A page stays readable and a map uncrowded; the JSON form has every candidate.
+MAX_ROWS = 200
+MAX_BARS = 30
+MAX_PARTS = 7
+OTHERS = "others"
+_MAP_LABELS = 12
+_BAR_WIDTH = 560.0
+_MAP_WIDTH, _MAP_HEIGHT = 1000.0, 420.0
+_SHOWN_SIGNALS = (
+    *("subword_overlap", "word_overlap", "size_ratio", "ttr_distance", "shared_family", "genetic", "syntactic"),
+    *("phonological", "geographic"),
+)
+_LEARNED = {
+    OTHERS: Signal("the others", "all signals that matter less, added up", False, None),
+    "prior": Signal("helped others", "how good this source was for the other targets of the table", False, True),
+    "neighbours": Signal("helped near targets", "how good it was for targets near this one", False, True),
+    "alike": Signal(
+        "helped alike targets", "how good it was for targets that served the same languages as this one", False, True
+    ),
+    "default_score": Signal("all together", "the sum of the default ranking", False, True),
+}
+_SUM = (
+    "The score of a language is the sum of its bars: right of the line speaks for it as a source, left against it. "
+    "Zero is the mean candidate of this report, so scores compare within it, not between reports."
+)
+_BY_DEFAULT = (
+    "Each signal has one vote in fixed units: 5 nats of shared family, 0.1 of syntactic distance, one log unit of "
+    "distance on the globe (from 1500 km on) or of data size. No transfer results went into it.",
+    "Differences of less than about half a unit are not worth arguing about: try both languages. On measured "
+    "transfer the best of the top three is usually close to the best there is, the order within them is not sure.",
+)
+_BY_RANKER = (
+    "The score was learned from a table of measured transfer: how useful a source is expected to be, of which a bar "
+    "is the part that one signal adds. It holds for the table's kind of task, and for languages like the table's.",
+    "Candidates whose scores are close are not told apart: try both languages.",
+)
+_COVERAGE = (
+    "Coverage says how many facts of the typology are known of both languages. Where it is small the value comes from "
+    "relatives and neighbours, and the warnings say so."
+)
+
+
+def describe(name: str) -> Signal:
+    """Title and meaning of a signal, of a learned one, or of a column of the user's own table."""
+    return SIGNALS.get(name) or _LEARNED.get(name) or Signal(name, "a column of the transfer table", True, None)
+
+
+def main_parts(report: SourceReport, limit: int | None = None) -> list[SourceScore]:
+    """The best entries, with only the signals that move scores most, largest first; the rest is added up.
+
+    A trained ranker uses more signals than a page can tell apart.
+
+    Args:
+        report: The report.
+        limit: Entries to take, or None for all.
+    """
+    entries = list(report.ranking[:limit])
+    names = list(entries[0].contributions) if entries else []
+    weight = {name: sum(abs(entry.contributions[name]) for entry in entries) for name in names}
+    main = sorted(names, key=lambda name: -weight[name])[:MAX_PARTS]
+    shortened = []
+    for entry in entries:
+        shown = {name: entry.contributions[name] for name in main}
+        if len(main) < len(names):
+            shown[OTHERS] = entry.score - sum(shown.values())
+        shortened.append(replace(entry, contributions=shown))
+    return shortened
+
+
+def html(report: SourceReport) -> str:
+    """The report as one HTML page that loads nothing from anywhere."""
+    from jinja2 import Environment, StrictUndefined
+
+    source = Path(__file__).with_name("pages.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(source).render(**_context(report))
+
+
+def markdown(report: SourceReport) -> str:
+    """The report as Markdown: ranking, warnings, signals, corpora, how to read it."""
+    context = _context(report)
+    lines = [f"# Source languages for {report.target_name} (`{report.target}`)", "", context["summary"], ""]
+    lines += [f"> **Note:** {warning}" for warning in report.warnings] + [""] * bool(report.warnings)
+    parts = [legend["title"] for legend in context["legend"]]
+    lines += _table(
+        ["#", "language", "code", "score", *parts],
+        [
+            [row["rank"], row["name"], f"`{row['language']}`", row["score"], *row["contributions"]]
+            for row in context["rows"]
+        ],
+    )
+    lines += ["## Raw signals", ""]
+    lines += _table(
+        ["language", *(signal["title"] for signal in context["columns"]), "syntax known"],
+        [[row["name"], *row["signals"], row["known"]] for row in context["rows"]],
+    )
+    if context["warned"]:
+        lines += ["## Warnings", ""]
+        lines += [f"- **{row['name']}**: {'; '.join(row['warnings'])}" for row in context["warned"]] + [""]
+    if context["profiles"]:
+        lines += ["## Corpora", ""]
+        heads = ["language", "documents", "bytes", "words", "word types", "TTR", "fertility", "byte share", "scripts"]
+        lines += _table(heads, [list(profile.values()) for profile in context["profiles"]])
+    lines += ["## How to read this", ""] + [f"- {text}" for text in context["how_to_read"]] + [""]
+    lines += [f"- **{term['title']}**: {term['meaning']}" for term in context["terms"]] + [""]
+    if report.command:
+        lines += ["Made with:", "", f"    {report.command}", ""]
+    return "\n".join(lines)
+
+
+def command_line(arguments: list[str]) -> str:
+    """A command to paste into a shell, as `xelm sources swa --out 'my report.html'`."""
+    return shlex.join(["xelm", "sources", *arguments])
+
+
+def _context(report: SourceReport) -> dict[str, Any]:
+    entries = main_parts(report, MAX_ROWS)
+    parts = list(entries[0].contributions) if entries else []
+    columns = [name for name in _SHOWN_SIGNALS if any(entry.signals.get(name) is not None for entry in entries)]
+    shown = f" The best {len(entries)} are shown." if len(entries) < report.num_candidates else ""
+    method = "default ranking, no training" if report.method == "default" else report.method
+    rows = [_row(entry, parts, columns) for entry in entries]
+    num_signals = len(report.ranking[0].contributions) if entries else 0
+    return {
+        "report": report,
+        "summary": f"{report.num_candidates} candidates compared by {num_signals} signals: {method}.{shown}",
+        "legend": _described(parts),
+        "bars": _bars(entries[:MAX_BARS], parts),
+        "map": _map(report, entries[: max(MAX_BARS, 60)]),
+        "columns": _described(columns),
+        "rows": rows,
+        "warned": [row for row in rows if row["warnings"]],
+        "profiles": [_profile(name, values) for name, values in report.profiles.items()],
+        "terms": _described(dict.fromkeys([*parts, *columns])),
+        "how_to_read": (_SUM, *(_BY_DEFAULT if report.method == "default" else _BY_RANKER), _COVERAGE),
+        "date": date.today().isoformat(),
+    }
+
+
+def _described(names: Iterable[str]) -> list[dict[str, str]]:
+    return [{"name": name, "title": describe(name).title, "meaning": describe(name).meaning} for name in names]
+
+
+def _row(entry: SourceScore, parts: list[str], columns: list[str]) -> dict[str, Any]:
+    return {
+        "rank": entry.rank,
+        "name": entry.name,
+        "language": entry.language,
+        "score": f"{entry.score:+.2f}",
+        "contributions": [f"{entry.contributions[part]:+.2f}" for part in parts],
+        "signals": [_value(name, entry.signals.get(name)) for name in columns],
+        "known": entry.coverage.get("syntactic", 0),
+        "warnings": entry.warnings,
+    }
+
+
+def _profile(code: str, values: dict[str, Any]) -> dict[str, str]:
+    def ratio(name: str, form: str) -> str:
+        return "–" if values[name] is None else format(values[name], form)
+
+    return {
+        "language": code,
+        "documents": f"{values['documents']:,}",
+        "bytes": f"{values['bytes']:,}",
+        "words": f"{values['words']:,}",
+        "types": f"{values['word_types']:,}",
+        "ttr": ratio("type_token_ratio", ".3f"),
+        "fertility": ratio("fertility", ".2f"),
+        "fallback": ratio("fallback_share", ".1%"),
+        "scripts": ", ".join(f"{name.title()} {share:.0%}" for name, share in list(values["scripts"].items())[:2]),
+    }
+
+
+def _value(name: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    if name == "geographic":
+        return f"{value:,.0f} km"
+    if name in ("size_ratio", "shared_family"):
+        return f"{value:.1f}"
+    return f"{value:.3f}"
+
+
+def _bars(entries: list[SourceScore], parts: list[str]) -> dict[str, Any]:
+    """Rectangles of the stacked bars: what speaks for a language to the right of zero, what against to the left."""
+    reach_left = max((-sum(min(v, 0.0) for v in e.contributions.values()) for e in entries), default=0.0)
+    reach_right = max((sum(max(v, 0.0) for v in e.contributions.values()) for e in entries), default=0.0)
+    scale = _BAR_WIDTH / max(reach_left + reach_right, 1e-9)
+    zero = reach_left * scale
+    rows = []
+    for entry in entries:
+        left = right = zero
+        pieces = []
+        for index, part in enumerate(parts):
+            value = entry.contributions[part]
+            width = abs(value) * scale
+            start = right if value >= 0 else left - width
+            right, left = (right + width, left) if value >= 0 else (right, left - width)
+            if width >= 0.3:
+                pieces.append(
+                    {"x": start, "width": width, "part": index, "title": describe(part).title, "value": value}
+                )
+        rows.append({"entry": entry, "pieces": pieces, "score_x": zero + entry.score * scale})
+    return {"rows": rows, "zero": zero, "width": _BAR_WIDTH}
+
+
+def _map(report: SourceReport, entries: list[SourceScore]) -> dict[str, Any] | None:
+    """Points on a plain grid of degrees; all of URIEL's languages, faint, stand in for the continents."""
+    placed = [entry for entry in entries if entry.place is not None]
+    if not placed and report.target_place is None:
+        return None
+    view = _view([entry.place for entry in placed if entry.place], report.target_place)
+    low = min((entry.score for entry in placed), default=0.0)
+    span = max((entry.score for entry in placed), default=1.0) - low or 1.0
+    points = []
+    for entry in reversed(placed):  # the best are drawn last, on top
+        x, y = view.project(*entry.place)  # type: ignore[misc]
+        strength = (entry.score - low) / span
+        points.append({"entry": entry, "x": x, "y": y, "r": 3.5 + 6.5 * strength, "strength": strength})
+    target = None if report.target_place is None else view.project(*report.target_place)
+    return {
+        "points": points,
+        "labels": _labels(points, target),
+        "target": target,
+        "world": _world_path(view),
+        "meridians": [view.project(0.0, lon)[0] for lon in range(-180, 181, view.step)],
+        "parallels": [view.project(lat, 0.0)[1] for lat in range(-90, 91, view.step)],
+        "step": view.step,
+        "dot": 0.42 * _MAP_WIDTH / (view.east - view.west) + 1.4,
+        "width": _MAP_WIDTH,
+        "height": _MAP_HEIGHT,
+    }
+
+
+@dataclass(frozen=True)
+class _View:
+    """The part of the globe on a map, equirectangular; degrees."""
+
+    west: float
+    east: float
+    south: float
+    north: float
+
+    @property
+    def step(self) -> int:
+        """Degrees between lines of the grid: four to nine of them across."""
+        return next(step for step in (5, 10, 15, 30, 45) if (self.east - self.west) / step <= 13)
+
+    def project(self, latitude: float, longitude: float) -> tuple[float, float]:
+        """Place on the map, in its units."""
+        x = (longitude - self.west) / (self.east - self.west) * _MAP_WIDTH
+        y = (self.north - latitude) / (self.north - self.south) * _MAP_HEIGHT
+        return round(x, 1), round(y, 1)
+
+
+def _view(places: list[tuple[float, float]], target: tuple[float, float] | None) -> _View:
+    """The smallest window of the map's shape that shows all places, not nearer than a continent."""
+    points = np.array([*places, *([target] if target else [])])
+    (south, west), (north, east) = points.min(axis=0) - 6.0, points.max(axis=0) + 6.0
+    shape = _MAP_WIDTH / _MAP_HEIGHT
+    width = min(max(east - west, (north - south) * shape, 60.0), 360.0)
+    height = width / shape
+    middle_x, middle_y = (west + east) / 2, (south + north) / 2
+    west = min(max(middle_x - width / 2, -180.0), 180.0 - width)
+    south = min(max(middle_y - height / 2, -65.0), 85.0 - height)
+    return _View(float(west), float(west + width), float(south), float(south + height))
+
+
+def _labels(points: list[dict[str, Any]], target: tuple[float, float] | None) -> list[dict[str, Any]]:
+    """Names of the best candidates, left or right of their points, those that fit without covering another."""
+    taken = [(p["x"] - p["r"], p["y"] - p["r"], p["x"] + p["r"], p["y"] + p["r"]) for p in points]
+    if target is not None:
+        taken.append((target[0] - 10, target[1] - 10, target[0] + 10, target[1] + 10))
+    labels: list[dict[str, Any]] = []
+    for point in reversed(points):
+        width = 7.0 * len(point["entry"].name) + 6
+        for anchor, x in (("start", point["x"] + point["r"] + 3), ("end", point["x"] - point["r"] - 3)):
+            left = x if anchor == "start" else x - width
+            box = (left, point["y"] - 8, left + width, point["y"] + 8)
+            inside = box[0] >= 0 and box[2] <= _MAP_WIDTH
+            free = all(box[2] < a or box[0] > c or box[3] < b or box[1] > d for a, b, c, d in taken)
+            if inside and free and len(labels) < _MAP_LABELS:
+                taken.append(box)
+                labels.append({"name": point["entry"].name, "x": x, "y": point["y"], "anchor": anchor})
+                break
+    return labels
+
+
+def _world_path(view: _View) -> str:
+    """An SVG path of dots, one per square degree where URIEL has a language."""
+    shown = [view.project(latitude, longitude) for latitude, longitude in _language_cells()]
+    inside = [(x, y) for x, y in shown if 0 <= x <= _MAP_WIDTH and 0 <= y <= _MAP_HEIGHT]
+    return "".join(f"M{x:.0f} {y:.0f}h0" for x, y in inside)
+
+
+@lru_cache(maxsize=1)
+def _language_cells() -> list[list[float]]:
+    table = typology.places()
+    unit = table.unit[table.located]
+    degrees = np.degrees(np.stack([np.arcsin(unit[:, 2]), np.arctan2(unit[:, 1], unit[:, 0])], axis=1))
+    return np.unique(np.rint(degrees), axis=0).tolist()
+
+
+def _table(header: list[str], rows: list[list[Any]]) -> list[str]:
+    def line(cells: list[Any]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(header), line(["---"] * len(header)), *(line(row) for row in rows), ""]

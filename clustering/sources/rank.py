@@ -1,0 +1,209 @@
+"""Which languages can teach a target: rank candidate source languages by typology and, where given, by text."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from clustering.distances import uriel as typology
+from clustering.errors import BadInput
+from clustering.languages.codes import name_of, same_language_codes, same_language_key, speakers_of, to_code
+from clustering.languages.corpora import find_corpora, iter_documents
+from clustering.sources.profile_cache import profile_file
+from clustering.sources.profiles import Profile, Tokenizer, profile_texts
+from clustering.sources.ranker import Ranker
+from clustering.sources.report import Ranking, SourceReport, place_of, text_notes
+from clustering.sources.signals import Query, default_contributions, text_signals, typology_signals
+
+Corpora = Mapping[str, str | Path | Profile] | str | Path
+Tokenize = Tokenizer | Callable[[list[str]], list[list[str]]]
+log = logging.getLogger(__name__)
+
+
+def rank_sources(
+    target: str,
+    candidates: Iterable[str] | None = None,
+    corpora: Corpora | None = None,
+    tokenizer: Tokenize | None = None,
+    top: int | None = None,
+    ranker: Ranker | str | Path | None = None,
+    *,
+    cache: str | Path | None = None,
+    min_speakers: int = 0,
+) -> SourceReport:
+    """Rank the languages a target may be taught from, best first.
+
+    Typology alone is enough; text of the target and of candidates adds overlap, sizes and TTR. Without a
+    ranker the score is the sum of `default_contributions`, which needs no transfer results.
+
+    Args:
+        target: Code, tag or name.
+        candidates: Languages to compare. None: those with text if `corpora` is given, else all of URIEL (one
+            code per language). The target itself, under any of its codes, is left out.
+        corpora: {language: corpus file or `Profile`}, or a folder of `<language>.{txt,jsonl,jsonl.gz,parquet}`.
+            Languages that are neither target nor candidate are ignored.
+        tokenizer: Cuts subwords: a `Tokenizer`, or a function from texts to lists of tokens (its profiles are
+            not kept, for want of a name). None: no subword overlap. For names of hub tokenizers use
+            `xelm.rank_sources`.
+        top: Candidates to report; the scores are relative to all of them nevertheless. None reports all.
+        ranker: A trained `Ranker` or its file, from `fit_ranker`.
+        cache: Folder of kept profiles, see `profile_file`.
+        min_speakers: Of all of URIEL take only languages that so many people speak (CLDR's figures), since a
+            language that nobody writes teaches nothing.
+
+    Returns:
+        The report; equal scores keep the order of `candidates`.
+
+    Raises:
+        BadInput: If a language or file is unknown, there is no candidate beside the target, nothing at all is
+            known of the target, or `min_speakers` comes with candidates or corpora.
+
+    Example:
+        >>> rank_sources("swh", ["zul", "deu", "kor"]).ranking.codes()
+        ['zul', 'deu', 'kor']
+    """
+    code = to_code(target)
+    if top is not None and top < 1:
+        raise BadInput(f"top={top}: ask for at least 1 candidate.")
+    model = Ranker.load(ranker) if isinstance(ranker, str | Path) else ranker
+    paths = _corpora(corpora)
+    if min_speakers and (paths or candidates is not None):
+        raise BadInput("min_speakers is for all of URIEL: leave it out where candidates or corpora are given.")
+    query = _query(code, candidates, paths, min_speakers)
+    wanted = {code, *query.candidates}
+    profiles = _profiles(paths, wanted, tokenizer, cache)
+    texts = text_signals(profiles.get(code), [profiles.get(name) for name in query.candidates]) if profiles else {}
+    query = replace(query, raw={**query.raw, **texts})
+    return _report(query, profiles, model, top, bool(tokenizer))
+
+
+def _report(
+    query: Query, profiles: Mapping[str, Profile], model: Ranker | None, top: int | None, tokenized: bool
+) -> SourceReport:
+    code = query.target
+    contributions = default_contributions(query.raw) if model is None else model.contributions(query)
+    if not contributions:
+        raise BadInput(f"Nothing is known of {name_of(code)} ({code}): URIEL has no row for it. Give corpora.")
+    summaries = {name: profile.summary() for name, profile in sorted(profiles.items())}
+    return SourceReport(
+        target=code,
+        target_name=name_of(code),
+        ranking=Ranking(
+            query,
+            contributions,
+            {name: profile.scripts for name, profile in profiles.items()},
+            {name: text_notes(summary) for name, summary in summaries.items()},
+            top,
+        ),
+        method="default" if model is None else model.description,
+        num_candidates=len(query.candidates),
+        warnings=_warnings(query, profiles, model, tokenized),
+        profiles=summaries,
+        target_place=place_of(code),
+    )
+
+
+def _query(
+    target: str, candidates: Iterable[str] | None, paths: Mapping[str, str | Path | Profile], min_speakers: int
+) -> Query:
+    if candidates is None and not paths:
+        return _world_query(target, min_speakers)
+    given = paths if candidates is None else candidates
+    key = same_language_key(target)
+    codes: dict[str, str] = {}
+    for text in given:
+        code = to_code(text)
+        if same_language_key(code) != key:
+            codes.setdefault(same_language_key(code), code)
+    if not codes:
+        raise BadInput(f"No candidate beside the target {target} itself. Give other languages, or text of some.")
+    return typology_signals(target, list(codes.values()))
+
+
+def _world_query(target: str, min_speakers: int) -> Query:
+    query = typology_signals(target, typology.languages())
+    keep = _one_code_per_language().copy()
+    for code in same_language_codes(target):
+        keep[typology.row_of().get(code, [])] = False
+    if min_speakers:
+        keep &= np.array([speakers_of(code) >= min_speakers for code in query.candidates])
+        if not keep.any():
+            raise BadInput(f"No candidate: no language of URIEL has {min_speakers:,} speakers.")
+    return Query(
+        target,
+        tuple(code for code, kept in zip(query.candidates, keep, strict=True) if kept),
+        {name: values[keep] for name, values in query.raw.items()},
+        {name: values[keep] for name, values in query.coverage.items()},
+    )
+
+
+@lru_cache(maxsize=1)
+def _one_code_per_language() -> np.ndarray:
+    """URIEL rows to offer as candidates: of the codes of one language (`swa`, `swh`) the one that stands for it."""
+    rows = typology.row_of()
+    return np.array([code == same_language_key(code) or same_language_key(code) not in rows for code in rows])
+
+
+def _corpora(corpora: Corpora | None) -> dict[str, str | Path | Profile]:
+    if corpora is None:
+        return {}
+    if isinstance(corpora, str | Path):
+        return dict(find_corpora(corpora))
+    paths: dict[str, str | Path | Profile] = {}
+    for text, corpus in corpora.items():
+        paths[to_code(text)] = corpus
+    if len(paths) < len(corpora):
+        raise BadInput(f"Two corpora of one language among {', '.join(corpora)}: join them first.")
+    return paths
+
+
+def _profiles(
+    paths: Mapping[str, str | Path | Profile],
+    wanted: Iterable[str],
+    tokenizer: Tokenize | None,
+    cache: str | Path | None,
+) -> dict[str, Profile]:
+    """Profiles of the languages that matter, under the codes of target and candidates."""
+    profiles: dict[str, Profile] = {}
+    language_of = {same_language_key(language): language for language in wanted}
+    for name in sorted(paths):
+        language = language_of.get(same_language_key(name))
+        if language is None:
+            log.info("text of %s is not used: it is neither target nor candidate", name)
+            continue
+        corpus = paths[name]
+        if isinstance(corpus, Profile):
+            profiles[language] = corpus
+        elif tokenizer is None or isinstance(tokenizer, Tokenizer):
+            profiles[language] = profile_file(corpus, tokenizer, cache=cache)
+        else:
+            nameless = Tokenizer(name="function", tokenize=tokenizer)
+            profiles[language] = profile_texts(iter_documents(corpus), nameless)
+    names = {profile.tokenizer for profile in profiles.values()}
+    if len(names) > 1:
+        raise BadInput(
+            f"The profiles come from different tokenizers ({', '.join(map(str, sorted(names, key=str)))}), so their "
+            "subwords do not compare. Profile all corpora with one tokenizer."
+        )
+    return profiles
+
+
+def _warnings(query: Query, profiles: Mapping[str, Profile], model: Ranker | None, tokenized: bool) -> list[str]:
+    found = []
+    name = f"{name_of(query.target)} ({query.target})"
+    if np.isnan(query.raw["syntactic"]).all():
+        found.append(f"URIEL has no row for {name}: the ranking rests on text alone")
+    elif typology.typology_code(query.target, "syntactic").num_known == 0:
+        found.append(f"no syntactic feature of {name} is known: its syntax is predicted from relatives and neighbours")
+    if profiles and query.target not in profiles:
+        found.append(f"no text of {name}: overlap is unknown, and sources count by their size alone")
+    if profiles and not tokenized and not any(profile.subwords for profile in profiles.values()):
+        found.append("no tokenizer: words are compared, which says little where scripts or word forms differ")
+    if model is not None:
+        found += model.warnings(query)
+    return found

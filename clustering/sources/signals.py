@@ -1,0 +1,206 @@
+"""Signals of how much a source language may help a target: their values, and the default way to add them up.
+
+A signal has a raw value per candidate (a distance, an overlap, a ratio; NaN where unknown) and, if the default
+ranking uses it, a utility in common units. Shapes: C candidates of one target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clustering.distances import uriel as typology
+from clustering.distances.arithmetic import family_entries, rows_for
+from clustering.distances.matrix import distances_from
+from clustering.languages.codes import same_language_codes
+from clustering.sources.profiles import Profile, overlap
+
+HALF_GLOBE_KM = 20_015.0
+_DISTANCE_KINDS = ("genetic", "syntactic", "featural", "phonological", "inventory", "geographic")
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One signal, for reports.
+
+    Attributes:
+        title: A few words.
+        meaning: One sentence: what the raw value is.
+        needs_text: Whether it comes from corpora (else from URIEL).
+        higher_is_nearer: Whether a larger raw value speaks for a candidate; None where it depends.
+    """
+
+    title: str
+    meaning: str
+    needs_text: bool
+    higher_is_nearer: bool | None
+
+
+SIGNALS: dict[str, Signal] = {
+    "subword_overlap": Signal("subword overlap", "shared subword types / (types of both)", True, True),
+    "word_overlap": Signal("word overlap", "shared word types / (types of both)", True, True),
+    "size_ratio": Signal("data size", "words of the source / words of the target", True, True),
+    "source_size": Signal("source size", "words in the source's corpus", True, True),
+    "target_size": Signal("target size", "words in the target's corpus", True, None),
+    "source_ttr": Signal("source TTR", "distinct words / words of the source", True, None),
+    "target_ttr": Signal("target TTR", "distinct words / words of the target", True, None),
+    "ttr_distance": Signal("TTR distance", "(1 - TTR of source / TTR of target)²", True, False),
+    "shared_family": Signal(
+        "shared family",
+        "information of the shared nodes of the family tree, in nats; small groups say more",
+        False,
+        True,
+    ),
+    "genetic": Signal("genetic distance", "1 - shared family nodes / geometric mean of both", False, False),
+    "syntactic": Signal("syntax", "1 - cosine of URIEL syntax, gaps filled by kNN", False, False),
+    "featural": Signal("all features", "1 - cosine of all URIEL features, gaps filled", False, False),
+    "phonological": Signal("phonology", "1 - cosine of URIEL phonology, gaps filled", False, False),
+    "inventory": Signal("sounds", "1 - cosine of URIEL sound inventories, gaps filled", False, False),
+    "geographic": Signal("place", "great circle distance in km", False, False),
+}
+
+# Utility per unit, see `default_contributions` for what they rest on.
+NATS_PER_UNIT = 5.0
+COSINE_PER_UNIT = 0.1
+KM_SCALE = 1500.0
+
+
+@dataclass(frozen=True)
+class Query:
+    """A target with its candidates and every signal between them.
+
+    Attributes:
+        target: ISO 639-3 code.
+        candidates: C codes.
+        raw: Per signal of `SIGNALS` (or a column of the user's table), shape (C,), float, NaN = unknown.
+        coverage: Per kind of typology, shape (C,): features (nodes, places) known of both languages.
+    """
+
+    target: str
+    candidates: tuple[str, ...]
+    raw: dict[str, np.ndarray]
+    coverage: dict[str, np.ndarray]
+
+
+def typology_signals(target: str, candidates: Sequence[str]) -> Query:
+    """Signals that need no text, of any languages; NaN for languages that URIEL has no row for."""
+    rows = typology.row_of()
+    has_row = np.array([any(c in rows for c in same_language_codes(code)) for code in candidates], dtype=bool)
+    raw = {name: np.full(len(candidates), np.nan) for name in (*_DISTANCE_KINDS, "shared_family")}
+    coverage = {name: np.zeros(len(candidates), dtype=int) for name in _DISTANCE_KINDS}
+    if has_row.any() and any(code in rows for code in same_language_codes(target)):
+        covered = tuple(code for code, known in zip(candidates, has_row, strict=True) if known)
+        everything = covered == typology.languages()
+        measured = distances_from(target, _DISTANCE_KINDS, None if everything else covered)
+        for kind in _DISTANCE_KINDS:
+            raw[kind][has_row] = measured.values[kind]
+            coverage[kind][has_row] = measured.coverage[kind]
+        raw["geographic"] *= HALF_GLOBE_KM
+        raw["geographic"][coverage["geographic"] == 0] = np.nan
+        raw["shared_family"][has_row] = shared_family_information(target, None if everything else covered)
+    return Query(target, tuple(candidates), raw, coverage)
+
+
+def text_signals(target: Profile | None, sources: Sequence[Profile | None]) -> dict[str, np.ndarray]:
+    """Signals from corpora; NaN for candidates without one, and all NaN but `source_size` without the target's."""
+    nan = float("nan")
+    columns: dict[str, list[float]] = {name: [] for name, signal in SIGNALS.items() if signal.needs_text}
+    target_ttr = target.type_token_ratio if target else nan
+    target_size = float(target.word_tokens) if target else nan
+    for source in sources:
+        size = float(source.word_tokens) if source else nan
+        ttr = source.type_token_ratio if source else nan
+        values = {
+            "word_overlap": overlap(source.words, target.words) if source and target else nan,
+            "subword_overlap": overlap(source.subwords, target.subwords) if source and target else nan,
+            "size_ratio": size / target_size if target_size else nan,
+            "source_size": size,
+            "target_size": target_size,
+            "source_ttr": ttr,
+            "target_ttr": target_ttr,
+            "ttr_distance": (1 - ttr / target_ttr) ** 2 if target_ttr else nan,
+        }
+        for name, value in values.items():
+            columns[name].append(value)
+    return {name: np.array(values, dtype=float) for name, values in columns.items()}
+
+
+def shared_family_information(target: str, candidates: Sequence[str] | None) -> np.ndarray:
+    """How much sharing these family nodes says: the sum over shared nodes of -log(share of languages under it).
+
+    Both being Indo-European says little (449 of 7,970 languages are), both being Frisian much.
+
+    Args:
+        target: ISO 639-3 code.
+        candidates: C codes, or None for all of URIEL.
+
+    Returns:
+        Shape (C,), in nats, 0 where nothing is shared or known.
+    """
+    rows, columns, counts = family_entries()
+    node_sizes = np.bincount(columns)
+    target_rows = np.asarray(rows_for("genetic", (target,)))
+    start, stop = np.searchsorted(rows, [target_rows[0], target_rows[0] + 1])
+    information = np.zeros(len(node_sizes))
+    mine = columns[start:stop]
+    information[mine] = np.log(len(counts) / node_sizes[mine])
+    totals = np.bincount(rows, weights=information[columns], minlength=len(counts))
+    return totals[rows_for("genetic", None if candidates is None else tuple(candidates))]
+
+
+def default_contributions(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The training-free ranking: five signals in common units, one vote each, summed per candidate.
+
+    | signal | utility before centring on the candidates |
+    |---|---|
+    | overlap | √overlap / its standard deviation over the candidates; subwords where tokenized, else words |
+    | shared family | information of the shared family nodes / 5 nats |
+    | syntax | -(1 - cosine of kNN-filled syntax) / 0.1 |
+    | place | -log(1 + km / 1500) |
+    | data size | log(1 + source / target); log(source) where the target has no text |
+
+    Why this form. Weights are all 1 and the units are round numbers near the spread that each signal has among
+    some tens of languages, so nothing was fitted. Two choices carry the result. Typology has *fixed* units
+    rather than the candidates' spread: two candidates keep their order whatever else is in the pool, and a
+    target without near relatives does not get its noise blown up. And more data counts through
+    log(1 + source / target): it is worth much to a small target and nothing to a large one (over the 54
+    targets of LangRank's MT table, the correlation of a source's usefulness with its size falls with the
+    target's own size at r = -0.79). The form was chosen looking at LangRank's parsing and translation tables;
+    what that means for the figures, and how they move when every weight is shaken, is in
+    `experiments/sources/README.md`.
+
+    Args:
+        raw: Signals as in `Query.raw`; missing ones, and NaN, count as the mean of the candidates.
+
+    Returns:
+        {signal: shape (C,)}, centred on the candidates; the signals that could be used only.
+    """
+    utilities: dict[str, np.ndarray] = {}
+    shared = "subword_overlap" if is_known(raw, "subword_overlap") else "word_overlap"
+    if is_known(raw, shared):
+        root = np.sqrt(raw[shared])
+        spread = np.nanstd(root)
+        utilities[shared] = root / spread if spread > 0 else root * 0
+    if is_known(raw, "shared_family"):
+        utilities["shared_family"] = raw["shared_family"] / NATS_PER_UNIT
+    if is_known(raw, "syntactic"):
+        utilities["syntactic"] = -raw["syntactic"] / COSINE_PER_UNIT
+    if is_known(raw, "geographic"):
+        utilities["geographic"] = -np.log1p(raw["geographic"] / KM_SCALE)
+    if is_known(raw, "size_ratio"):
+        utilities["size_ratio"] = np.log1p(raw["size_ratio"])
+    elif is_known(raw, "source_size"):
+        utilities["source_size"] = np.log(np.maximum(raw["source_size"], 1.0))
+    return {name: centred(values) for name, values in utilities.items()}
+
+
+def is_known(raw: Mapping[str, np.ndarray], name: str) -> bool:
+    """Whether a signal has a value for at least one candidate."""
+    return name in raw and bool(np.isfinite(raw[name]).any())
+
+
+def centred(values: np.ndarray) -> np.ndarray:
+    """Differences from the mean of the known values; 0 for unknown ones."""
+    return np.nan_to_num(values - np.nanmean(values))

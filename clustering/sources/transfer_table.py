@@ -1,0 +1,285 @@
+"""A user's own transfer results: a CSV with a score for each (target, source), read with little ceremony."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clustering.distances.uriel import BASE_KINDS
+from clustering.errors import BadInput
+from clustering.languages.codes import UnknownLanguageError, same_language_key, to_code
+from clustering.sources.signals import SIGNALS, Query, typology_signals
+
+log = logging.getLogger(__name__)
+
+# First match wins. "Source" alone means the helping language, unless another column already does (LangRank's
+# translation table: `Target lang` is always English, `Source lang` is helped by `Transfer lang`).
+_SOURCE_WORDS = ("transfer", "aux", "auxiliary", "donor", "source", "src", "train")
+_TARGET_WORDS = ("task", "target", "tgt", "test", "source", "src", "lang", "language")
+_SCORE_WORDS = (
+    *("score", "accuracy", "acc", "bleu", "chrf", "comet", "f1", "las", "uas", "ndcg", "map", "mrr", "em"),
+    *("rouge", "spearman", "pearson", "performance", "result", "value"),
+)
+_ERROR_WORDS = ("perplexity", "ppl", "loss", "error", "wer", "cer", "ter", "bpb", "bits", "nll")
+_ENTITY_WORDS = {"lang", "language", "code", "iso", "name"}
+_STANDING = re.compile(r"\b(rank|relevance|percentile|quantile)\b")
+_CANONICAL = (
+    (r"subword|sub word|bpe|piece", r"overlap", "subword_overlap"),
+    (r"", r"overlap", "word_overlap"),
+    (r"ratio", r"size", "size_ratio"),
+    (r"transfer|aux|source|src|donor|train", r"size|sentences|tokens|lines", "source_size"),
+    (r"target|task|tgt", r"size|sentences|tokens|lines", "target_size"),
+    (r"distance|diff", r"ttr|type token", "ttr_distance"),
+    (r"transfer|aux|source|src|donor|train", r"ttr|type token", "source_ttr"),
+    (r"target|task|tgt", r"ttr|type token", "target_ttr"),
+)
+# URIEL's distances in a table are replaced by ours, which rank better (DESIGN: 63.0/50.9 against 59.2/40.1).
+_TYPOLOGY = re.compile(r"^(genetic|syntactic|featural|phonological|inventory|geographic)( \d+)?$")
+
+
+@dataclass(frozen=True)
+class TransferTable:
+    """Measured transfer between languages. Shapes: R rows.
+
+    Attributes:
+        targets: R codes of the languages helped.
+        sources: R codes of the languages that helped.
+        scores: Shape (R,), higher is better.
+        features: Per signal or further numeric column, shape (R,), NaN = empty.
+        origin: Where it came from, for messages.
+    """
+
+    targets: tuple[str, ...]
+    sources: tuple[str, ...]
+    scores: np.ndarray
+    features: dict[str, np.ndarray]
+    origin: str
+
+    def rows_by_target(self) -> dict[str, np.ndarray]:
+        """Row numbers of each target, targets sorted."""
+        targets = np.array(self.targets)
+        return {str(target): np.flatnonzero(targets == target) for target in np.unique(targets)}
+
+    def queries(self) -> list[tuple[Query, np.ndarray]]:
+        """Per target its query, all signals filled in, and the row numbers of its candidates."""
+        made = []
+        for target, rows in self.rows_by_target().items():
+            query = typology_signals(target, [self.sources[row] for row in rows])
+            query.raw.update({name: values[rows] for name, values in self.features.items()})
+            made.append((query, rows))
+        return made
+
+
+def read_transfer_table(
+    path: str | Path, *, lower_is_better: bool | None = None, keep_distances: bool = False
+) -> TransferTable:
+    """Read transfer results from a CSV or TSV with a header.
+
+    Three columns are needed: target language, source language, score, under any usual heading (`target`,
+    `Task lang`, `Transfer lang`, `accuracy`, `BLEU`, ...); codes of two or three letters, tags or names.
+    LangRank's tables are read as they are. Other numeric columns become features, under our own names for
+    overlaps, sizes and TTR; ranks and levels of the score, URIEL's distances (ours replace them) and columns
+    that do not differ between a target's sources are left out, and logged; so are rows of a language with
+    itself. Scripts and variants of a language (`zho_Hans`, `zho_Hant`) count as one, with their mean.
+
+    Args:
+        path: `.csv` or `.tsv`.
+        lower_is_better: Whether a low score is a good one; None decides by the heading (perplexity, loss, ...).
+        keep_distances: Keep the table's own URIEL distances too, as features `table_genetic` and so on.
+
+    Raises:
+        BadInput: If a column cannot be found, a language is unknown, a score is no number, a pair is there
+            twice, or fewer than 2 targets have 2 sources; the message names the column or line.
+    """
+    file = Path(path)
+    header, rows = _read_rows(file)
+    words = {name: _words(name) for name in header}
+    source = _pick(header, rows, words, _SOURCE_WORDS, ())
+    target = _pick(header, rows, words, _TARGET_WORDS, (source,))
+    score, is_error = _pick_score(header, words, (source, target))
+    if source is None or target is None or score is None:
+        missing = [n for n, v in (("target", target), ("source", source), ("score", score)) if v is None]
+        raise BadInput(
+            f"{file}: no column for {', '.join(missing)} (found: {', '.join(header)}). "
+            "Name the columns target, source, score."
+        )
+    values = _numbers(file, header, rows, score)
+    if is_error if lower_is_better is None else lower_is_better:
+        values = -values
+    targets, sources = (_codes(file, rows, header.index(name)) for name in (target, source))
+    features = {}
+    for name in header:
+        canonical = None if name in (target, source, score) else _feature_name(name, words[name], keep_distances)
+        column = None if canonical is None else _numbers_or_none(rows, header.index(name))
+        if canonical is None or column is None or canonical in features:
+            continue
+        if _is_standing(column, values, targets):
+            log.info("column %r left out: it orders the sources just as the score does", name)
+        elif _differs_within(column, targets) or canonical in SIGNALS:
+            features[canonical] = column
+    labels = [(row[header.index(target)], row[header.index(source)]) for row in rows]
+    table = _one_row_a_pair(TransferTable(targets, sources, values, features, str(file)), labels)
+    _check(table)
+    return table
+
+
+def _one_row_a_pair(table: TransferTable, labels: Sequence[tuple[str, str]]) -> TransferTable:
+    """Without rows of a language with itself, and with the mean of rows that name one language in several ways."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row, (target, source) in enumerate(zip(table.targets, table.sources, strict=True)):
+        if same_language_key(target) != same_language_key(source):
+            groups.setdefault((target, source), []).append(row)
+    if (alone := len(labels) - sum(map(len, groups.values()))) > 0:
+        log.info("%d rows of a language with itself are left out", alone)
+    several = {pair: [labels[row] for row in rows] for pair, rows in groups.items() if len(rows) > 1}
+    for (target, source), names in several.items():
+        if len(set(names)) < len(names):
+            raise BadInput(f"{table.origin}: the pair target {target}, source {source} is there more than once.")
+    if several:
+        (target, source), names = next(iter(several.items()))
+        shown = " and ".join(" from ".join(pair) for pair in names)
+        log.warning(
+            "%d pairs of languages have several rows, of which the mean is taken: scripts and variants of a language "
+            "are not told apart (%s are target %s, source %s)",
+            *(len(several), shown, target, source),
+        )
+    rows_of = [np.array(rows) for rows in groups.values()]
+
+    def means(values: np.ndarray) -> np.ndarray:
+        return np.array([values[rows].mean() for rows in rows_of])
+
+    return TransferTable(
+        tuple(target for target, _ in groups),
+        tuple(source for _, source in groups),
+        means(table.scores),
+        {name: means(values) for name, values in table.features.items()},
+        table.origin,
+    )
+
+
+def _check(table: TransferTable) -> None:
+    """Check that there is something to learn or test on; raises like `read_transfer_table`."""
+    usable = [target for target, rows in table.rows_by_target().items() if len(rows) > 1]
+    if len(usable) < 2:
+        raise BadInput(
+            f"{table.origin}: {len(usable)} target(s) with two or more sources; ranking is learned from at least "
+            "2, better 10 or more."
+        )
+
+
+def _read_rows(file: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise BadInput(f"{file}: no such file.") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{file}: not valid UTF-8 at byte {error.start}.") from None
+    first = text.split("\n", 1)[0]
+    delimiter = max(",\t;", key=first.count)
+    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(cell.strip() for cell in row)]
+    if len(rows) < 2:
+        raise BadInput(f"{file}: no rows. A header with target, source, score and a line per pair is needed.")
+    header = [name.strip() for name in rows[0]]
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            raise BadInput(f"{file}, row {number}: {len(row)} cells where the header has {len(header)}.")
+    return header, rows[1:]
+
+
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(re.sub(r"[^a-z0-9]+", " ", name.lower()).split())
+
+
+def _pick(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    words: dict[str, tuple[str, ...]],
+    wanted: Iterable[str],
+    taken: Sequence[str | None],
+) -> str | None:
+    """The first heading that says it holds languages of this role and holds more than one."""
+    for word in wanted:
+        for name in header:
+            others = set(words[name]) - {word} - _ENTITY_WORDS
+            if name in taken or word not in words[name] or others:
+                continue
+            if len({row[header.index(name)] for row in rows}) > 1:
+                return name
+    return None
+
+
+def _pick_score(
+    header: Sequence[str], words: dict[str, tuple[str, ...]], taken: Sequence[str | None]
+) -> tuple[str | None, bool]:
+    for wanted, is_error in ((_SCORE_WORDS, False), (_ERROR_WORDS, True)):
+        for word in wanted:
+            for name in header:
+                if name not in taken and word in words[name] and not _STANDING.search(" ".join(words[name])):
+                    return name, is_error
+    return None, False
+
+
+def _feature_name(name: str, words: tuple[str, ...], keep_distances: bool) -> str | None:
+    text = " ".join(words)
+    if keep_distances and text in BASE_KINDS:
+        return f"table_{text}"
+    if _STANDING.search(text) or _TYPOLOGY.match(text):
+        log.info("column %r left out: %s", name, "a rank" if _STANDING.search(text) else "measured anew")
+        return None
+    for first, second, canonical in _CANONICAL:
+        if re.search(first, text) and re.search(second, text):
+            return canonical
+    return name
+
+
+def _numbers(file: Path, header: Sequence[str], rows: Sequence[Sequence[str]], name: str) -> np.ndarray:
+    position = header.index(name)
+    values = np.empty(len(rows))
+    for number, row in enumerate(rows):
+        try:
+            values[number] = float(row[position])
+        except ValueError:
+            values[number] = np.nan
+        if not np.isfinite(values[number]):
+            raise BadInput(f"{file}, row {number + 2}: the score {row[position]!r} ({name}) is no number.")
+    return values
+
+
+def _numbers_or_none(rows: Sequence[Sequence[str]], position: int) -> np.ndarray | None:
+    try:
+        return np.array([float(row[position]) if row[position].strip() else np.nan for row in rows])
+    except ValueError:
+        return None
+
+
+def _is_standing(column: np.ndarray, scores: np.ndarray, targets: Sequence[str]) -> bool:
+    """Whether a column is the score in disguise (a level, a rescaled score), which would give the answer away."""
+    names = np.array(targets)
+    agree = []
+    for target in np.unique(names):
+        own, other = column[names == target], scores[names == target]
+        signs = np.sign(own[:, None] - own[None]) * np.sign(other[:, None] - other[None])
+        agree.append(min((signs >= 0).mean(), 1.0) if (signs > 0).any() else 0.0)
+        agree[-1] = max(agree[-1], (signs <= 0).mean() if (signs < 0).any() else 0.0)
+    return float(np.mean(agree)) > 0.999
+
+
+def _differs_within(column: np.ndarray, targets: Sequence[str]) -> bool:
+    names = np.array(targets)
+    return any(len(np.unique(column[names == target])) > 1 for target in np.unique(names))
+
+
+def _codes(file: Path, rows: Sequence[Sequence[str]], position: int) -> tuple[str, ...]:
+    codes = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            codes.append(to_code(row[position]))
+        except UnknownLanguageError as error:
+            raise BadInput(f"{file}, row {number}: {error}") from None
+    return tuple(codes)

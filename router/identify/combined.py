@@ -1,0 +1,213 @@
+"""langid and n-grams of the run's own text in one calibrated posterior that also notices foreign text.
+
+For each language the n-gram evidence, divided by a temperature that grows with length, is added to langid's
+log-probability of that language among all its 97 (a constant for languages it does not know). The constants were
+fitted once on SIB-200's train sentences with models trained on other books (experiments/routing/fit_constants.py);
+training on a run may soften them if its languages are harder to tell apart, never sharpen them, since held-out text of
+the same book flatters. Shape letters: `B` texts, `L` languages, `C` classes
+of langid, `F` features of familiarity.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clustering.errors import BadInput
+from clustering.files import read_json, write_json
+from clustering.languages.codes import match
+from router.identify.langid import LangidIdentifier
+from router.identify.ngram import NgramIdentifier
+from router.identify.samples import random_spans, sample_texts
+from router.routes.affinity import softmax
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+INDEX_FILE = "identifier.json"
+NGRAM_SCALE = 9.0
+NGRAM_POWER = 0.436
+LANGID_SHARE = 0.31
+# What langid is taken to say of a language it does not know, in nats.
+LANGID_UNKNOWN = -6.2
+# Log-odds that a text is in one of the languages, from `familiarity_features` and a constant, where langid knows the
+# best of them and where not. Fitted with as many foreign texts as own, on the two books' runs and small parts of them.
+FAMILIAR_KNOWN = (6.37, 0.6, -6.73, 8.44, 8.6, -4.84)
+FAMILIAR_UNKNOWN = (1.0, 0.0, -1.82, 2.07, 28.75, -3.28)
+# Share of its usual evidence that a language finds in any text of its script: leading by more says something.
+ANY_TEXT = 0.4
+# Beyond these numbers of letters a text's length tells no more about how to read its evidence.
+SHORT, LONG = 20, 150
+# Users mostly give texts in the run's languages: nine in ten.
+PRIOR_LOG_ODDS = float(np.log(9.0))
+NUM_SPANS = 40
+SOFTENING_GRID = np.linspace(0.0, 1.5, 16)
+
+
+class CombinedIdentifier:
+    """The identifier of a run.
+
+    Args:
+        ngram: Trained on the run's text; its languages are the answer's.
+        use_langid: Whether to add langid's opinion where it knows a language.
+        softening: Log of the factor that this run's temperatures are raised by, >= 0.
+    """
+
+    def __init__(self, ngram: NgramIdentifier, use_langid: bool = True, softening: float = 0.0):
+        self.ngram = ngram
+        self.use_langid = use_langid
+        self.softening = softening
+        self._langid = LangidIdentifier() if use_langid else None
+        classes = list(self._langid.languages) if self._langid else []
+        found = [match(code, classes) for code in ngram.languages]
+        self._columns_L = np.array([classes.index(c) if c is not None else -1 for c in found])
+
+    @classmethod
+    def train(
+        cls, corpora: Mapping[str, Iterable[str]], seed: int = 0, *, use_langid: bool = True
+    ) -> CombinedIdentifier:
+        """Train on a run's text and calibrate on a held-out tenth of it; a fraction of a second for each language.
+
+        Args:
+            corpora: Language -> texts, as for `NgramIdentifier.train`.
+            seed: Chooses samples and spans.
+            use_langid: See the class.
+
+        Raises:
+            BadInput: If there is no language, or one has no text with letters.
+        """
+        samples = {code: sample_texts(code, texts, seed) for code, texts in corpora.items()}
+        ngram = NgramIdentifier.from_samples(samples)
+        identifier = cls(ngram, use_langid)
+        spans, truth = [], []
+        for row, sample in enumerate(samples.values()):
+            spans += random_spans(sample.held_out, NUM_SPANS, seed + row)
+            truth += [row] * NUM_SPANS
+        return cls(ngram, use_langid, identifier._fit_softening(spans, np.array(truth)))
+
+    def with_language(self, code: str, texts: Iterable[str], seed: int = 0) -> CombinedIdentifier:
+        """A new identifier with one more language; tables and calibration of the others stay as they are."""
+        return CombinedIdentifier(self.ngram.with_language(code, texts, seed), self.use_langid, self.softening)
+
+    def without_language(self, code: str) -> CombinedIdentifier:
+        """A new identifier without one language, as if `with_language` had not been called.
+
+        Raises:
+            BadInput: If it does not know the language, or knows no other.
+        """
+        return CombinedIdentifier(self.ngram.without_language(code), self.use_langid, self.softening)
+
+    @property
+    def languages(self) -> Sequence[str]:
+        """The run's codes."""
+        return self.ngram.languages
+
+    def posterior(self, texts: Sequence[str]) -> np.ndarray:
+        """Probabilities of the languages, shape (B, L), rows summing to 1; uniform without letters."""
+        logits_BL = self._logits(texts, self.ngram.evidence(texts), self._langid_log_posterior(texts))
+        return softmax(logits_BL * np.exp(-self.softening))
+
+    def familiarity(self, texts: Sequence[str]) -> np.ndarray:
+        """Probability that each text is in one of `languages`, shape (B,); 0 without letters."""
+        return self.identify(texts)[1]
+
+    def identify(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior and familiarity together, at the cost of one."""
+        return self.identify_beside_langid(texts)[:2]
+
+    @property
+    def langid_languages(self) -> Sequence[str]:
+        """langid's C classes; none if it is not used."""
+        return self._langid.languages if self._langid is not None else ()
+
+    def identify_beside_langid(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Posterior and familiarity, and what langid said on the way: log-probabilities, shape (B, C)."""
+        evidence = self.ngram.evidence(texts)
+        langid_BC = self._langid_log_posterior(texts)
+        posterior_BL = softmax(self._logits(texts, evidence, langid_BC) * np.exp(-self.softening))
+        features_BF, known_B = self._features(posterior_BL.argmax(axis=1), evidence, langid_BC)
+        coefficients_BF = np.where(known_B[:, None], FAMILIAR_KNOWN[:-1], FAMILIAR_UNKNOWN[:-1])
+        constant_B = np.where(known_B, FAMILIAR_KNOWN[-1], FAMILIAR_UNKNOWN[-1]) + PRIOR_LOG_ODDS
+        log_odds_B = (coefficients_BF * features_BF).sum(axis=1) + constant_B
+        familiarity_B = np.where(evidence[1] > 0, 1 / (1 + np.exp(-log_odds_B)), 0.0)
+        return posterior_BL, familiarity_B, np.zeros((len(texts), 0)) if langid_BC is None else langid_BC
+
+    def familiarity_features(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """What familiarity is judged by.
+
+        Returns:
+            Features, shape (B, F), and whether langid knows the best language, shape (B,). The features: typicality,
+            which is evidence for the best language per letter over its usual evidence (about 1 for its own text);
+            langid's log-odds of the run's languages against all others; log of the length; typicality times that; the
+            lead in typicality over the next language, or over `ANY_TEXT` if that is more.
+        """
+        evidence, langid_BC = self.ngram.evidence(texts), self._langid_log_posterior(texts)
+        return self._features(self._logits(texts, evidence, langid_BC).argmax(axis=1), evidence, langid_BC)
+
+    def _features(
+        self, best_B: np.ndarray, evidence: tuple[np.ndarray, np.ndarray], langid_BC: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        evidence_BL, lengths_B = evidence
+        usual_L = np.array([table.usual_evidence for table in self.ngram.tables.values()])
+        rows_B = np.arange(len(best_B))
+        typical_BL = evidence_BL / np.maximum(lengths_B, 1)[:, None] / usual_L[best_B][:, None]
+        typical_B = typical_BL[rows_B, best_B]
+        typical_BL[rows_B, best_B] = 0.0
+        lead_B = typical_B - np.maximum(typical_BL.max(axis=1), ANY_TEXT)
+        length_B = np.log(np.clip(lengths_B, SHORT, LONG) / SHORT)
+        odds_B = np.zeros(len(best_B))
+        if langid_BC is not None:
+            ours = np.unique(self._columns_L[self._columns_L >= 0])
+            share_B = np.exp(langid_BC[:, ours]).sum(axis=1).clip(1e-6, 1 - 1e-6)
+            odds_B = np.log(share_B / (1 - share_B))
+        features_BF = np.stack([typical_B, odds_B, length_B, typical_B * length_B, lead_B], axis=1)
+        return features_BF, self._columns_L[best_B] >= 0
+
+    def save(self, folder: str | Path) -> None:
+        """Write JSON and safetensors, about 100 kB a language."""
+        self.ngram.save(folder)
+        write_json(
+            Path(folder) / INDEX_FILE,
+            {"version": FORMAT_VERSION, "use_langid": self.use_langid, "softening": self.softening},
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> CombinedIdentifier:
+        """Read what `save` wrote.
+
+        Raises:
+            BadInput: If a file is missing, damaged, or of another version.
+        """
+        index = read_json(Path(folder) / INDEX_FILE)
+        if not isinstance(index, dict) or index.get("version") != FORMAT_VERSION:
+            raise BadInput(
+                f"{Path(folder) / INDEX_FILE}: not an identifier of version {FORMAT_VERSION}. Train it again."
+            )
+        return cls(NgramIdentifier.load(folder), bool(index["use_langid"]), float(index["softening"]))
+
+    def _langid_log_posterior(self, texts: Sequence[str]) -> np.ndarray | None:
+        return np.log(self._langid.posterior(texts).clip(1e-300)) if self._langid is not None else None
+
+    def _logits(
+        self, texts: Sequence[str], evidence: tuple[np.ndarray, np.ndarray], langid_BC: np.ndarray | None
+    ) -> np.ndarray:
+        evidence_BL, lengths_B = evidence
+        logits_BL = evidence_BL / (NGRAM_SCALE * np.maximum(lengths_B, 1) ** NGRAM_POWER)[:, None]
+        if langid_BC is not None:
+            opinion_BL = np.where(self._columns_L >= 0, langid_BC[:, self._columns_L], LANGID_UNKNOWN)
+            logits_BL = logits_BL + LANGID_SHARE * opinion_BL
+        return np.where(lengths_B[:, None] > 0, logits_BL, 0.0)
+
+    def _fit_softening(self, spans: list[str], truth_B: np.ndarray) -> float:
+        """The grid value with the least mean negative log-probability of the true languages."""
+        logits_BL = self._logits(spans, self.ngram.evidence(spans), self._langid_log_posterior(spans))
+        losses = []
+        for softening in SOFTENING_GRID:
+            posterior_BL = softmax(logits_BL * np.exp(-softening))
+            losses.append(-np.log(posterior_BL[np.arange(len(truth_B)), truth_B].clip(1e-12)).mean())
+        best = int(np.argmin(losses))
+        logger.info("Identifier: %.4f nats on held-out spans, softening %.1f", losses[best], SOFTENING_GRID[best])
+        return float(SOFTENING_GRID[best])

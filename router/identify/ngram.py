@@ -1,0 +1,228 @@
+"""A language identifier trained on a run's own text, for languages that ready-made ones do not know.
+
+Each language has its own table of character n-grams (orders 1 to 5, hashed) with the evidence that each gives:
+log(1 + relative frequency / 1e-7), 0 for n-grams the language lacks. A text's score is the sum over its n-grams, so
+what no language knows (names, typing errors) speaks for none, and a language with much text has no head start by
+size alone. Tables depend on nothing but their own language's text: adding a language leaves the others as they are.
+Shape letters: `B` texts, `L` languages, `F` n-grams of a table, `U` n-grams of all tables.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clustering.errors import BadInput
+from clustering.files import atomic_write, read_json, write_json
+from clustering.languages.codes import to_code
+from router.identify.ngram_hashes import hashed_ngrams
+from router.identify.samples import TextSample, sample_texts
+from router.letters import plain_letters
+from router.routes.affinity import softmax
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+TABLE_FILE = "ngrams.safetensors"
+INDEX_FILE = "ngrams.json"
+MAX_TABLE_SIZE = 20_000
+RARE = 1e-7
+_STEPS_PER_NAT = 16  # weights reach log(1 / RARE) = 16.1 nats and fit one byte
+# temperature = scale * letters ** power, fitted on SIB-200's train sentences for models trained on other books
+# (experiments/routing/fit_constants.py).
+TEMPERATURE_SCALE = 7.8
+TEMPERATURE_POWER = 0.416
+
+
+@dataclass(frozen=True)
+class NgramTable:
+    """What one language's text says.
+
+    Attributes:
+        keys: Hashes of its most telling n-grams, ascending, shape (F,), uint32.
+        weights: Their evidence in sixteenths of a nat, shape (F,), uint8.
+        usual_evidence: Mean evidence per letter of held-out text of the language, in nats.
+        num_letters: Letters that the table was counted on.
+    """
+
+    keys: np.ndarray
+    weights: np.ndarray
+    usual_evidence: float
+    num_letters: int
+
+
+class NgramIdentifier:
+    """Naive-Bayes-like identifier over hashed character n-grams.
+
+    Example:
+        >>> identifier = NgramIdentifier.train({"swh": swahili_texts, "zul": zulu_texts})
+        >>> identifier.posterior(["Habari za asubuhi"]).argmax()
+        0
+    """
+
+    def __init__(self, tables: Mapping[str, NgramTable]):
+        if not tables:
+            raise BadInput("An identifier needs text of at least one language.")
+        self.tables = dict(tables)
+
+    @classmethod
+    def train(cls, corpora: Mapping[str, Iterable[str]], seed: int = 0) -> NgramIdentifier:
+        """Count n-grams of every language; a fifth of a second for each on one core.
+
+        Args:
+            corpora: Language (any code or name) -> its texts. About 300,000 characters are sampled from the first
+                3 million; a few thousand are enough to work.
+            seed: Chooses the sample.
+
+        Raises:
+            BadInput: If there is no language, or one has no letters at all.
+        """
+        return cls.from_samples({code: sample_texts(code, texts, seed) for code, texts in corpora.items()})
+
+    @classmethod
+    def from_samples(cls, samples: Mapping[str, TextSample]) -> NgramIdentifier:
+        """Train on samples already drawn."""
+        return cls({to_code(code): make_table(code, sample) for code, sample in samples.items()})
+
+    def with_language(self, code: str, texts: Iterable[str], seed: int = 0) -> NgramIdentifier:
+        """A new identifier that knows one more language (or that one anew); the other tables are the same objects."""
+        return NgramIdentifier({**self.tables, to_code(code): make_table(code, sample_texts(code, texts, seed))})
+
+    def without_language(self, code: str) -> NgramIdentifier:
+        """A new identifier that has forgotten one language; the other tables are the same objects.
+
+        Raises:
+            BadInput: If it does not know the language, or knows no other.
+        """
+        language = to_code(code)
+        if language not in self.tables:
+            raise BadInput(f"{code}: the identifier does not know it; it knows {', '.join(self.tables)}.")
+        return NgramIdentifier({known: table for known, table in self.tables.items() if known != language})
+
+    @property
+    def languages(self) -> Sequence[str]:
+        """Codes in the order of training."""
+        return tuple(self.tables)
+
+    def evidence(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Raw scores.
+
+        Returns:
+            Evidence for each language in nats, shape (B, L), 0 where nothing fits; number of letters, shape (B,).
+        """
+        from scipy.sparse import csr_matrix
+
+        vocabulary_U, weights_UL = self._merged
+        rows, columns = [], []
+        for _, keys_G, owner_G in hashed_ngrams(texts):
+            found_G = np.minimum(np.searchsorted(vocabulary_U, keys_G), len(vocabulary_U) - 1)
+            known_G = vocabulary_U[found_G] == keys_G
+            rows.append(owner_G[known_G])
+            columns.append(found_G[known_G])
+        row, column = np.concatenate(rows), np.concatenate(columns)
+        counts_BU = csr_matrix(
+            (np.ones(len(row), dtype=np.float32), (row, column)), shape=(len(texts), len(vocabulary_U))
+        )
+        lengths_B = np.array([len(plain_letters(text)) for text in texts], dtype=np.int64)
+        return (counts_BU @ weights_UL).toarray().astype(np.float64), lengths_B
+
+    def posterior(self, texts: Sequence[str]) -> np.ndarray:
+        """Probabilities of the languages, shape (B, L), rows summing to 1; uniform where nothing fits."""
+        evidence_BL, lengths_B = self.evidence(texts)
+        temperature_B = TEMPERATURE_SCALE * np.maximum(lengths_B, 1) ** TEMPERATURE_POWER
+        return softmax(evidence_BL / temperature_B[:, None])
+
+    def save(self, folder: str | Path) -> None:
+        """Write two files, about 100 kB a language; each appears whole."""
+        from safetensors.numpy import save
+
+        arrays = {f"{code}.keys": t.keys for code, t in self.tables.items()}
+        arrays |= {f"{code}.weights": t.weights for code, t in self.tables.items()}
+        with atomic_write(Path(folder) / TABLE_FILE) as partial:
+            partial.write_bytes(save(arrays))
+        languages = {
+            code: {"usual_evidence": t.usual_evidence, "num_letters": t.num_letters} for code, t in self.tables.items()
+        }
+        write_json(Path(folder) / INDEX_FILE, {"version": FORMAT_VERSION, "languages": languages})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> NgramIdentifier:
+        """Read what `save` wrote.
+
+        Raises:
+            BadInput: If a file is missing, damaged, or of another version.
+        """
+        index = read_json(Path(folder) / INDEX_FILE)
+        if not isinstance(index, dict) or index.get("version") != FORMAT_VERSION:
+            raise BadInput(
+                f"{Path(folder) / INDEX_FILE}: not an identifier of version {FORMAT_VERSION}. Train it again."
+            )
+        arrays = _read_arrays(Path(folder) / TABLE_FILE)
+        try:
+            tables = {
+                code: NgramTable(arrays[f"{code}.keys"], arrays[f"{code}.weights"], **entry)
+                for code, entry in index["languages"].items()
+            }
+        except (KeyError, TypeError) as error:
+            raise BadInput(f"{folder}: {INDEX_FILE} and {TABLE_FILE} do not belong together ({error}).") from None
+        return cls(tables)
+
+    @cached_property
+    def _merged(self) -> tuple[np.ndarray, Any]:
+        """All tables as one sorted vocabulary (U,) and a sparse matrix (U, L) of evidence in nats."""
+        from scipy.sparse import csr_matrix
+
+        tables = list(self.tables.values())
+        vocabulary_U = np.unique(np.concatenate([table.keys for table in tables]))
+        rows = np.concatenate([np.searchsorted(vocabulary_U, table.keys) for table in tables])
+        columns = np.repeat(np.arange(len(tables)), [len(table.keys) for table in tables])
+        weights = np.concatenate([table.weights for table in tables]).astype(np.float32) / _STEPS_PER_NAT
+        return vocabulary_U, csr_matrix((weights, (rows, columns)), shape=(len(vocabulary_U), len(tables)))
+
+
+def make_table(language: str, sample: TextSample) -> NgramTable:
+    """Count one language's n-grams.
+
+    Args:
+        language: For messages.
+        sample: Its text.
+
+    Raises:
+        BadInput: If the sample has no letters.
+    """
+    keys, weights = [], []
+    for _, keys_G, _ in hashed_ngrams(sample.train):
+        unique, counts = np.unique(keys_G, return_counts=True)
+        # Half a count off: what was seen once is mostly rarer than it looks.
+        keys.append(unique)
+        weights.append(np.log1p((counts - 0.5) / max(1, len(keys_G)) / RARE))
+    keys_A, weights_A = np.concatenate(keys), np.concatenate(weights)
+    if not len(keys_A):
+        raise BadInput(f"{language}: its text has no letters, so it cannot be told from other languages.")
+    kept = np.sort(np.argsort(-weights_A, kind="stable")[:MAX_TABLE_SIZE])
+    order = np.argsort(keys_A[kept], kind="stable")
+    keys_F = keys_A[kept][order]
+    weights_F = np.clip(np.round(weights_A[kept][order] * _STEPS_PER_NAT), 0, 255).astype(np.uint8)
+    num_letters = sum(len(plain_letters(text)) for text in sample.train)
+    bare = NgramTable(keys_F, weights_F, 1.0, num_letters)
+    evidence_B1, lengths_B = NgramIdentifier({language: bare}).evidence(sample.held_out)
+    usual = float(evidence_B1.sum() / max(1, lengths_B.sum())) or 1.0
+    return NgramTable(keys_F, weights_F, usual, num_letters)
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file. Train the identifier again.") from None
+    except SafetensorError as error:
+        raise BadInput(f"{path}: damaged ({error}). Train the identifier again.") from None

@@ -1,0 +1,1 @@
+"""Several experts as one causal model."""

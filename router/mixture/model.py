@@ -1,0 +1,315 @@
+"""Several experts as one causal language model of transformers: its logits are log-probabilities of the mixture.
+
+p(x_t | x_<t) = sum over experts e of w_e(t) p_e(x_t | x_<t), with one weight vector for each row. Weights stay
+(`dynamic=False`) or follow the text (`dynamic=True`, policy `bayes`): w_e(t) is the posterior over experts given the
+tokens so far, so that the probability of a whole text is the prior-weighted sum of the experts' probabilities of it.
+Shape letters: `B` rows, `M` experts, `P` cached positions, `T` new positions, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    GenerationMixin,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from clustering.errors import BadInput
+from router.mixture.cache import MixtureCache
+from router.mixture.config import MixtureConfig
+from router.mixture.inputs import check_weights, full_mask, kept_positions, positions_from, shifted_loss
+from router.mixture.logspace import log_posterior, mix, token_log_probs
+
+Weigher = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From token ids (B, T) and attention mask (B, T) to expert weights (B, M), rows summing to 1."""
+
+
+class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
+    """A mixture of causal language models with one vocabulary, for anything that takes a transformers model.
+
+    Exact: the cached, batched and padded result equals running every expert on the whole prefix. Experts whose weight
+    is 0 in every row of a batch are not run; group rows by their experts (`router.generation`) to profit.
+
+    Example:
+        >>> model = MixtureForCausalLM.from_experts([expert_a, expert_b])
+        >>> model.generate(ids, expert_weights=torch.tensor([[0.9, 0.1]]), max_new_tokens=20)
+    """
+
+    config_class = MixtureConfig
+    base_model_prefix = ""
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _can_compile_fullgraph = False
+    weigher: Weigher | None = None
+    """Chooses the weights of each row where a call gives none."""
+
+    def __init__(self, config: MixtureConfig, experts: Sequence[PreTrainedModel] | None = None):
+        super().__init__(config)
+        if experts is None:
+            experts = [
+                AutoModelForCausalLM.from_config(AutoConfig.for_model(**entry)) for entry in config.expert_configs
+            ]
+        else:
+            # post_init gives fresh values to every module that does not carry this mark; adapters lack it.
+            for expert in experts:
+                for module in expert.modules():
+                    module._is_hf_initialized = True  # type: ignore[assignment]
+        self.experts = torch.nn.ModuleList(experts)
+        # transformers asks direct children only; through the list it would not see that experts tie their weights.
+        self.experts.all_tied_weights_keys = _tied_keys(experts)  # type: ignore[assignment]
+        whole = {name for expert in experts for name in getattr(expert, "_no_split_modules", None) or ()}
+        self.experts._no_split_modules = whole  # type: ignore[assignment]
+        self._accepted = [_forward_parameters(expert) for expert in experts]
+        self.post_init()
+
+    @classmethod
+    def from_experts(
+        cls,
+        experts: Sequence[PreTrainedModel],
+        *,
+        weights: Sequence[float] | None = None,
+        dynamic: bool = False,
+        generation_config: GenerationConfig | None = None,
+    ) -> MixtureForCausalLM:
+        """Compose loaded models, sharing their parameters.
+
+        Args:
+            experts: M causal language models with the same vocabulary.
+            weights: Default weights, M numbers >= 0 that sum to 1; equal weights if not given.
+            dynamic: Whether weights follow the text.
+            generation_config: Defaults of `generate`; the first expert's if not given.
+
+        Raises:
+            BadInput: If there is no expert, vocabularies differ, or the weights do not fit.
+        """
+        if not experts:
+            raise BadInput("A mixture needs at least one expert, none was given.")
+        sizes = sorted({expert.config.get_text_config().vocab_size for expert in experts})
+        if len(sizes) > 1:
+            raise BadInput(
+                f"Experts of a mixture must share one tokenizer, these have vocabularies of {sizes} tokens. "
+                "Mix only experts that branched from the same base model."
+            )
+        config = MixtureConfig([e.config for e in experts], weights, dynamic, vocab_size=sizes[0])
+        check_weights(torch.tensor([config.weights]), len(experts))
+        model = cls(config, experts)
+        chosen = generation_config or experts[0].generation_config
+        if chosen is not None:
+            model.generation_config = GenerationConfig.from_dict(chosen.to_dict())
+        return model.eval()
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
+        """Save as transformers does, every expert whole.
+
+        Raises:
+            BadInput: If experts are adapters on a shared base, whose copy in each expert would lack the adapter.
+        """
+        if not all(isinstance(expert, PreTrainedModel) for expert in self.experts):
+            raise BadInput(
+                "A mixture of adapters cannot be saved as one checkpoint. Save the run's folder, or merge each adapter "
+                "into a copy of the base first."
+            )
+        return super().save_pretrained(*args, **kwargs)
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        """The first expert's input embeddings."""
+        return cast(PreTrainedModel, self.experts[0]).get_input_embeddings()
+
+    def get_output_embeddings(self) -> None:
+        """None: a mixture has no single output layer."""
+        return
+
+    def new_cache(self, offloading: bool = False) -> MixtureCache:
+        """An empty cache for this mixture."""
+        return MixtureCache([cast(PreTrainedModel, expert).config for expert in self.experts], offloading)
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: MixtureCache | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        labels: torch.LongTensor | None = None,
+        expert_weights: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Log-probabilities of the next token under the mixture.
+
+        Args:
+            input_ids: New tokens, shape (B, T).
+            attention_mask: 1 for real tokens, 0 for padding, shape (B, P + T); all real if not given.
+            position_ids: Positions of the new tokens, shape (B, T); counted from the mask if not given.
+            past_key_values: What an earlier call returned.
+            use_cache: Whether to return a cache; True if one is given.
+            logits_to_keep: Only the last so many positions (0: all), or the indices of positions.
+            labels: Targets, shape (B, T), shifted inside, -100 does not count; gives `loss`, mean nats per token.
+            expert_weights: Weights of the experts, shape (B, M), rows summing to 1. Not given: those of
+                `self.weigher`, else of the configuration. For a `dynamic` mixture they are the prior.
+            **kwargs: Ignored but for what every transformers model accepts.
+
+        Returns:
+            `logits` (B, kept, V) in nats, float32, normalised; `past_key_values`; `loss`.
+        """
+        cache = past_key_values
+        if cache is None and use_cache:
+            cache = self.new_cache()
+        mask_BS = full_mask(attention_mask, input_ids, cache.get_seq_length() if cache is not None else 0)
+        weights_BM = self._weights_for(input_ids, mask_BS, expert_weights, cache)
+        active = _active_experts(weights_BM, cache)
+        position_BT = positions_from(mask_BS, input_ids.shape[1]) if position_ids is None else position_ids
+        kept = kept_positions(logits_to_keep if labels is None else 0, input_ids)
+        log_weights_BM = weights_BM[:, active].log()
+
+        if self.config.dynamic and len(active) > 1:
+            logits = self._dynamic(input_ids, mask_BS, position_BT, cache, active, log_weights_BM, kept)
+        else:
+            log_probs = [self._log_probs(e, input_ids, mask_BS, position_BT, cache, kept)[0] for e in active]
+            logits = mix(log_probs, [log_weights_BM[:, i : i + 1] for i in range(len(active))])
+        loss = None if labels is None else shifted_loss(logits, labels)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
+
+    def _dynamic(
+        self,
+        input_ids: torch.Tensor,
+        mask_BS: torch.Tensor,
+        position_BT: torch.Tensor,
+        cache: MixtureCache | None,
+        active: list[int],
+        log_prior_BM: torch.Tensor,
+        kept: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Mixture under the posterior over experts; the state for the next call goes into the cache."""
+        last = cache.last_log_probs if cache is not None else None
+        gains, kept_log_probs, next_log_probs = [], [], []
+        for index, expert in enumerate(active):
+            log_probs_BTV, all_BTV = self._log_probs(expert, input_ids, mask_BS, position_BT, cache, kept, True)
+            before = all_BTV[:, :-1] if last is None else torch.cat([last[index][:, None], all_BTV[:, :-1]], 1)
+            gain_BT = token_log_probs(before, input_ids[:, input_ids.shape[1] - before.shape[1] :])
+            # The first token of a text has no prediction to be judged by.
+            gains.append(gain_BT if last is not None else torch.nn.functional.pad(gain_BT, (1, 0)))
+            kept_log_probs.append(log_probs_BTV)
+            if cache is not None:
+                next_log_probs.append(all_BTV[:, -1].clone())
+        num_new = input_ids.shape[1]
+        real_BS = mask_BS.bool()
+        counted_BT = (real_BS & torch.nn.functional.pad(real_BS[:, :-1], (1, 0)))[:, -num_new:]
+        gain_BMT = torch.stack(gains, dim=1) * counted_BT[:, None]
+        start_BM = log_prior_BM if last is None or cache is None else cache.log_posterior_BM
+        assert start_BM is not None
+        log_weights_BMT = log_posterior(start_BM, gain_BMT)
+        if cache is not None:
+            cache.log_posterior_BM, cache.last_log_probs = log_weights_BMT[..., -1], next_log_probs
+        if kept is not None:
+            log_weights_BMT = log_weights_BMT[..., kept]
+        return mix(kept_log_probs, list(log_weights_BMT.unbind(1)))
+
+    def _log_probs(
+        self,
+        expert: int,
+        input_ids: torch.Tensor,
+        mask_BS: torch.Tensor,
+        position_BT: torch.Tensor,
+        cache: MixtureCache | None,
+        kept: torch.Tensor | None,
+        everywhere: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One expert's log-probabilities at the kept positions, and (with `everywhere`) at all of them."""
+        model, accepted = self.experts[expert], self._accepted[expert]
+        device = next(model.parameters()).device
+        inputs: dict[str, Any] = {
+            "input_ids": input_ids.to(device),
+            "attention_mask": mask_BS.to(device),
+            "use_cache": cache is not None,
+            "past_key_values": cache.experts[expert] if cache is not None else None,
+        }
+        if "position_ids" in accepted:
+            inputs["position_ids"] = position_BT.to(device)
+        only_kept = kept if not everywhere else None
+        if only_kept is not None and "logits_to_keep" in accepted:
+            inputs["logits_to_keep"] = only_kept.to(device)
+        logits = model(**inputs).logits.to(input_ids.device)
+        if only_kept is not None and "logits_to_keep" not in accepted:
+            logits = logits[:, only_kept]
+        log_probs = torch.log_softmax(logits.float() if logits.dtype != torch.float64 else logits, dim=-1)
+        return (log_probs[:, kept] if everywhere and kept is not None else log_probs), log_probs
+
+    def _weights_for(
+        self,
+        input_ids: torch.Tensor,
+        mask_BS: torch.Tensor,
+        expert_weights: torch.Tensor | None,
+        cache: MixtureCache | None,
+    ) -> torch.Tensor:
+        num_rows = input_ids.shape[0]
+        if cache is not None and cache.weights_BM is not None and expert_weights is None:
+            return cache.weights_BM
+        if expert_weights is not None:
+            weights_BM = expert_weights
+        elif self.weigher is not None:
+            weights_BM = self.weigher(input_ids, mask_BS)
+        else:
+            weights_BM = torch.tensor([self.config.weights]).expand(num_rows, -1)
+        weights_BM = weights_BM.to(input_ids.device)
+        if not weights_BM.is_floating_point() or weights_BM.dtype in (torch.float16, torch.bfloat16):
+            weights_BM = weights_BM.float()
+        if weights_BM.shape[0] == 1:
+            weights_BM = weights_BM.expand(num_rows, -1)
+        if cache is None or cache.active is None:
+            check_weights(weights_BM, len(self.experts), num_rows)
+        if cache is not None:
+            cache.weights_BM = weights_BM
+        return weights_BM
+
+    def _prepare_cache_for_generation(  # type: ignore[override]  # the hook's other arguments changed between releases
+        self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
+        """Hook of `generate`: start with one cache for each expert."""
+        if model_kwargs.get("past_key_values") is not None or generation_config.use_cache is False:
+            return
+        implementation = generation_config.cache_implementation
+        if implementation not in (None, "dynamic", "dynamic_full", "offloaded"):
+            raise BadInput(
+                f"cache_implementation={implementation!r} does not work for a mixture, whose experts' caches grow. "
+                "Leave it out, or use 'offloaded'."
+            )
+        model_kwargs["past_key_values"] = self.new_cache(offloading=implementation == "offloaded")
+
+
+def _tied_keys(experts: Sequence[PreTrainedModel]) -> dict[str, str]:
+    """Tied parameter -> the one it shares, by their names within the list of experts."""
+    return {
+        f"{index}.{tied}": f"{index}.{source}"
+        for index, expert in enumerate(experts)
+        for tied, source in (getattr(expert, "all_tied_weights_keys", None) or {}).items()
+    }
+
+
+def _forward_parameters(expert: PreTrainedModel) -> frozenset[str]:
+    # A peft model's own forward takes anything and hands it on.
+    inner: Callable[[], PreTrainedModel] | None = getattr(expert, "get_base_model", None)
+    model = inner() if inner is not None else expert
+    return frozenset(inspect.signature(model.forward).parameters)
+
+
+def _active_experts(weights_BM: torch.Tensor, cache: MixtureCache | None) -> list[int]:
+    if cache is not None and cache.active is not None:
+        return cache.active
+    active = [int(index) for index in (weights_BM > 0).any(0).nonzero().flatten()]
+    if cache is not None:
+        cache.active = active
+    return active
+
+
+AutoConfig.register(MixtureConfig.model_type, MixtureConfig)
+AutoModelForCausalLM.register(MixtureConfig, MixtureForCausalLM)

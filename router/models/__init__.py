@@ -1,0 +1,1 @@
+"""Experts in memory: whole models on demand, or adapters on one base."""

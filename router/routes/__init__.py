@@ -1,0 +1,1 @@
+"""From languages to weights over experts."""

@@ -1,0 +1,208 @@
+"""From a language posterior to weights over experts, with the reason in a sentence.
+
+p(expert | x) = sum over languages of p(language | x) a(language, expert). A language of the plan belongs to its
+expert; any other goes to experts by typological distance; a table of measured losses, if there is one, decides instead.
+Shape letters: `B` texts, `L` languages of the posterior, `K` experts, `E` languages with measured losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clustering.errors import BadInput
+from clustering.languages.codes import name_of
+from router.routes.affinity import Distances, language_affinity, loss_table, owners_of, softmax
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a text goes, and why.
+
+    Attributes:
+        language: Most likely language, ISO 639-3; None if the text says nothing (no letters).
+        confidence: Probability that `language` is right, 0 to 1.
+        weights: Expert -> weight, summing to 1; experts with weight 0 are left out.
+        reason: One sentence.
+        abstained: Whether the confidence was under the threshold, so that `fallback` answers.
+    """
+
+    language: str | None
+    confidence: float
+    weights: dict[str, float]
+    reason: str
+    abstained: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutingRule:
+    """How posterior becomes weights.
+
+    Attributes:
+        distance_temperature: For a language that no expert owns, weights are softmax(-distance / this), > 0: of the
+            experts, or where losses were measured, of the languages whose losses it is expected to have. The smaller,
+            the more it is taken for its nearest, whose own expert reads it worse than them (experiments/routing).
+        loss_temperature: With measured losses, weights are softmax(-expected loss / this), > 0, in the unit of the
+            losses (bits per byte). Small: only the best expert.
+        threshold: Under this confidence the fallback answers, 0 (never) to 1.
+        fallback: "ensemble" (all experts by their weights, whatever the policy) or the name of an expert, such as
+            "base".
+    """
+
+    distance_temperature: float = 0.1
+    loss_temperature: float = 0.02
+    threshold: float = 0.0
+    fallback: str = "ensemble"
+
+    def __post_init__(self) -> None:
+        for name in ("distance_temperature", "loss_temperature"):
+            if not getattr(self, name) > 0:
+                raise BadInput(f"{name}={getattr(self, name)} must be greater than 0.")
+        if not 0 <= self.threshold <= 1:
+            raise BadInput(f"threshold={self.threshold} is a probability: choose 0 (never abstain) to 1.")
+
+
+class ExpertWeigher:
+    """Weights over experts for languages in a fixed order.
+
+    Args:
+        plan: Expert -> the languages it was trained on.
+        languages: L codes, the columns of the posterior.
+        experts: K names in the order of the weights; the plan's if not given. Names outside the plan ("base",
+            "dense") own no language: losses or abstention bring them in.
+        distances: Typological distances, for languages outside the plan; without them all experts are alike to these.
+        losses: Expert -> language -> measured loss in bits per byte; decides instead of the plan where given.
+        rule: Temperatures, threshold, fallback.
+
+    Raises:
+        BadInput: If the plan or the languages are empty, or a name is none of the experts.
+    """
+
+    def __init__(
+        self,
+        plan: Mapping[str, Sequence[str]],
+        languages: Sequence[str],
+        experts: Sequence[str] | None = None,
+        *,
+        distances: Distances | None = None,
+        losses: Mapping[str, Mapping[str, float]] | None = None,
+        rule: RoutingRule | None = None,
+    ):
+        if not plan or not languages:
+            raise BadInput("Routing needs a plan with at least one expert, and at least one language.")
+        self.experts = tuple(experts or plan)
+        self.languages = tuple(languages)
+        self.rule = rule or RoutingRule()
+        fallback = [] if self.rule.fallback == "ensemble" else [self.rule.fallback]
+        outside = [name for name in (*plan, *(losses or {}), *fallback) if name not in self.experts]
+        if outside:
+            raise BadInput(f"{', '.join(outside)}: not among the experts, which are {', '.join(self.experts)}.")
+        self._owners = owners_of(plan, self.languages)
+        self._has_distances = distances is not None
+        near = (distances, self.rule.distance_temperature)
+        self._affinity_LK = language_affinity(plan, self.languages, self.experts, *near)
+        self._losses_KL = loss_table(losses, self.languages, self.experts, *near) if losses else None
+
+    def weights(self, posterior_BL: np.ndarray) -> np.ndarray:
+        """Expert weights, shape (B, K), rows summing to 1, before abstention.
+
+        Args:
+            posterior_BL: Probabilities of the languages, shape (B, L), rows summing to 1.
+
+        Raises:
+            BadInput: If the shape does not fit.
+        """
+        posterior_BL = np.asarray(posterior_BL, dtype=np.float64)
+        if posterior_BL.ndim != 2 or posterior_BL.shape[1] != len(self.languages):
+            raise BadInput(f"posterior has shape {posterior_BL.shape}, expected (B, {len(self.languages)}).")
+        if self._losses_KL is not None:
+            expected_BK = posterior_BL @ self._losses_KL.T
+            return softmax(-expected_BK / self.rule.loss_temperature)
+        return posterior_BL @ self._affinity_LK
+
+    def route(
+        self,
+        posterior_BL: np.ndarray,
+        *,
+        familiarity_B: np.ndarray | None = None,
+        silent_B: np.ndarray | None = None,
+    ) -> list[Route]:
+        """Weights and reasons.
+
+        Args:
+            posterior_BL: As for `weights`.
+            familiarity_B: Probability that each text is in one of the languages at all, shape (B,); 1 if not given.
+            silent_B: Texts that say nothing (no letters), shape (B,), bool. They count as not settled: confidence 0.
+
+        Returns:
+            One `Route` for each text.
+        """
+        weights_BK = self.weights(posterior_BL)
+        num_texts = len(weights_BK)
+        familiarity_B = np.ones(num_texts) if familiarity_B is None else np.asarray(familiarity_B)
+        silent_B = np.zeros(num_texts, dtype=bool) if silent_B is None else np.asarray(silent_B)
+        return [
+            self._one(posterior_BL[b], weights_BK[b], float(familiarity_B[b]), bool(silent_B[b]))
+            for b in range(num_texts)
+        ]
+
+    def _one(self, posterior_L: np.ndarray, weights_K: np.ndarray, familiarity: float, silent: bool) -> Route:
+        best = int(posterior_L.argmax())
+        confidence = 0.0 if silent else float(posterior_L[best]) * familiarity
+        abstained = confidence < self.rule.threshold
+        if abstained and self.rule.fallback != "ensemble":
+            weights_K = np.eye(len(self.experts))[list(self.experts).index(self.rule.fallback)]
+        language = None if silent else self.languages[best]
+        return Route(
+            language=language,
+            confidence=confidence,
+            weights={name: float(w) for name, w in zip(self.experts, weights_K, strict=True) if w > 0},
+            reason=self._reason(posterior_L, weights_K, confidence, silent, abstained),
+            abstained=abstained,
+        )
+
+    def _reason(
+        self, posterior_L: np.ndarray, weights_K: np.ndarray, confidence: float, silent: bool, abstained: bool
+    ) -> str:
+        answers = "all experts answer by their weights"
+        if self.rule.fallback != "ensemble":
+            answers = f"{self.rule.fallback} answers"
+        if silent:
+            return f"The text has no letters to tell a language by, so {answers if abstained else 'no expert leads'}."
+        order = np.argsort(-posterior_L, kind="stable")
+        language = self.languages[int(order[0])]
+        label = f"{name_of(language)} ({language}), {confidence:.0%} sure"
+        if abstained:
+            return f"{label}, under the threshold of {self.rule.threshold:.0%}: {answers}."
+        expert = self.experts[int(weights_K.argmax())]
+        owners = self._owners.get(language, ())
+        if not owners:
+            how = "nearest by typology" if self._has_distances else "no typology given, so the first of equals"
+            if self._losses_KL is not None:
+                how = "least loss expected from that of languages near by typology"
+            return f"{label}, which no expert owns; {how}: {expert}."
+        if self._losses_KL is not None:
+            trained = "trained on it" if expert in owners else "not trained on it"
+            return f"{label}: {expert}, {trained}, has the least expected loss."
+        if expert in owners:
+            return f"{label}: {expert} was trained on it."
+        second = self.languages[int(order[1])]
+        return f"{label}, but likelier among the languages of {expert} together (then {name_of(second)})."
+
+
+def weights_from_centres(distances_BK: np.ndarray, *, temperature: float = 0.1, power: float = 2.0) -> np.ndarray:
+    """Weights for experts of TF-IDF clusters (c-BTM): proportional to exp(-distance ** power / temperature).
+
+    Args:
+        distances_BK: Squared Euclidean distances of texts to cluster centres, shape (B, K), >= 0.
+        temperature: > 0. Small: the nearest only.
+        power: c-BTM's code uses 2 (on squared distances) and temperature 0.1.
+
+    Returns:
+        Shape (B, K), rows summing to 1.
+    """
+    if temperature <= 0:
+        raise BadInput(f"temperature={temperature} must be greater than 0.")
+    return softmax(-(np.asarray(distances_BK, dtype=np.float64) ** power) / temperature)

@@ -1,0 +1,1 @@
+"""A language added to, or removed from, a finished run."""

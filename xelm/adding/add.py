@@ -1,0 +1,265 @@
+"""`add_language` and `remove_language`: a finished run grows by a language, and nobody else changes."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from clustering.errors import BadInput
+from clustering.languages.codes import match, resolve
+from clustering.sources.profiles import Profile
+from xelm.adding.branch import plan_branch
+from xelm.adding.donor import DonorChoice, choose_donor
+from xelm.adding.enter import heldout_lines, keep_first, put_language, put_model, seal, take_language, take_model
+from xelm.adding.ledger import Snapshot, changes
+from xelm.adding.request import (
+    Addition,
+    Kind,
+    NewText,
+    find_source,
+    named_donor,
+    new_code,
+    read_text,
+    refuse_other_language,
+)
+from xelm.adding.tokenizer_fit import TokenizerCheck, check_tokenizer
+from xelm.corpus.store import training_texts
+from xelm.evaluation.log_probs import forget_stale
+from xelm.making.make_model import make_model
+from xelm.recipe.recipe import Recipe
+from xelm.run.experts import ExpertSet
+from xelm.run.lock import locked
+from xelm.run.manifest import Manifest, ModelEntry, verify
+from xelm.run.transaction import edited
+
+_PROFILED_BYTES = 200_000
+logger = logging.getLogger(__name__)
+
+
+def add_language(
+    run: str | Path,
+    language: str,
+    data: str | Path,
+    *,
+    donor: str = "auto",
+    replay: float = 0.0,
+    as_: Kind = "new",
+    tokens: int | None = None,
+    believe_label: bool = False,
+) -> ExpertSet:
+    """Add a language to a finished run (hierarchical multi-round training, HMR: Blevins et al. 2024, section 5).
+
+    A new expert branches from the donor and is trained on the new text; the files of all other experts stay as they
+    are, to the byte. The run changes at the end, all at once: an addition that fails or is killed leaves it as it was,
+    and after an interruption the same command goes on from the last checkpoint.
+
+    Args:
+        run: The run directory.
+        language: Any code or name.
+        data: A .txt, .jsonl, .jsonl.gz or .parquet file, or a folder that holds one of that language.
+        donor: `auto`, a language of the run, or a model's name (an expert, `base`, `dense`).
+        replay: Share of the training blocks drawn from the donor's own languages, in [0, 1).
+        as_: `new`: an expert of its own; `join`: the donor's expert is trained on and takes the language in, the
+            version before is kept under `previous/`.
+        tokens: Budget. None: what a language of the run got for its expert on average, at most 40 times the text.
+        believe_label: Go on where the text looks like another language.
+
+    Returns:
+        The run with the language; the last line of its manifest's ledger says what was done.
+
+    Raises:
+        BadInput: If the run has the language already, the text cannot be used or seems to be another language's, or
+            an argument does not fit.
+    """
+    folder = _local(run)
+    with locked(folder):
+        experts = _whole_run(folder)
+        code = new_code(experts, language)
+        addition = Addition(
+            language=code,
+            source=find_source(Path(data), code),
+            donor=named_donor(experts, donor, as_),
+            replay=replay,
+            kind=as_,
+            tokens=tokens,
+            believe_label=believe_label,
+        )
+        with _traceless(folder, code):
+            _add(experts, addition)
+    return _loaded(folder)
+
+
+def remove_language(run: str | Path, language: str) -> ExpertSet:
+    """Undo `add_language`: when every added language has left, every file is as it was before the first came.
+
+    Raises:
+        BadInput: If the language was not added to this run, or another one joined its expert later.
+    """
+    folder = _local(run)
+    with locked(folder):
+        experts = _whole_run(folder)
+        ledger = experts.manifest.ledger
+        code = match(resolve(language).code, [entry["language"] for entry in ledger])
+        if code is None:
+            added = ", ".join(entry["language"] for entry in ledger) or "none"
+            raise BadInput(f"{language}: was not added to this run (added: {added}); only additions can be undone.")
+        position = next(i for i, entry in enumerate(ledger) if entry["language"] == code)
+        later = [e["language"] for e in ledger[position + 1 :] if _rests_on(e, ledger[position])]
+        if later:
+            raise BadInput(f"{code}: {', '.join(later)} joined its expert later; remove that first.")
+        with edited(folder) as shadow:
+            take_model(shadow, ledger[position]["expert"])
+            take_language(shadow, code)
+        _forget(folder, code)
+    return _loaded(folder)
+
+
+def _local(run: str | Path) -> Path:
+    folder = Path(run)
+    if not folder.is_dir():
+        raise BadInput(f"{run}: no such run directory. A run on the hub cannot be changed in place: download it first.")
+    return ExpertSet.load(folder).path
+
+
+def _loaded(folder: Path) -> ExpertSet:
+    experts = ExpertSet.load(folder)
+    forget_stale(experts)
+    return experts
+
+
+def _whole_run(folder: Path) -> ExpertSet:
+    problems = verify(folder)
+    if problems:
+        raise BadInput(f"{folder}: the run is not whole ({problems[0]}). Run `xelm verify {folder}` for the rest.")
+    return ExpertSet.load(folder)
+
+
+@contextmanager
+def _traceless(run: Path, code: str) -> Iterator[None]:
+    """Clear away what an addition leaves beside the run: its work when it succeeds, its text and log when it fails.
+
+    One that is stopped from outside leaves everything, to go on from.
+    """
+    try:
+        yield
+    except Exception:
+        _forget(run, code)
+        raise
+    _clear_work(run, code)
+
+
+def _forget(run: Path, code: str) -> None:
+    _clear_work(run, code)
+    for folder in (run / "cache").glob(f"{code}-*"):
+        shutil.rmtree(folder)
+    forget_stale(ExpertSet.load(run))
+    _log_file(run, code).unlink(missing_ok=True)
+
+
+def _clear_work(run: Path, code: str) -> None:
+    for folder in (run / "work").glob(f"add-{code}-*"):
+        shutil.rmtree(folder)
+    if (run / "work").is_dir() and not any((run / "work").iterdir()):
+        (run / "work").rmdir()
+
+
+def _log_file(run: Path, code: str) -> Path:
+    return run / "logs" / f"add-{code}.jsonl"
+
+
+def _add(experts: ExpertSet, addition: Addition) -> None:
+    recipe = Recipe.from_dict(experts.manifest.recipe)
+    text = read_text(experts, addition.source, recipe.data)
+    refuse_other_language(experts, addition, text.valid)
+    profiles = _profiles(experts, addition, recipe)
+    check = check_tokenizer(addition.language, profiles)
+    for warning in check.warnings:
+        logger.warning("tokenizer: %s", warning)
+    choice = choose_donor(experts, addition.language, text.valid, profiles, wanted=addition.donor)
+    logger.info("donor: %s", choice.reason)
+    name = choice.donor if addition.kind == "join" else _free_name(experts, addition.language)
+    making = plan_branch(experts, addition, choice.donor, name, text)
+    entry = make_model(making, _log_file(experts.path, addition.language), redo=True)
+    line = _ledger_line(addition, choice, check, name, entry, text)
+    _enter(experts, addition, line, making.folder, entry, text)
+
+
+def _profiles(experts: ExpertSet, addition: Addition, recipe: Recipe) -> dict[str, Profile]:
+    """Words and subwords of the new language and of the run's, from about equal amounts of text."""
+    from clustering.sources.profiles import profile_texts
+    from xelm.models.profile_tokenizers import load_tokenizer
+
+    tokenizer = load_tokenizer(str(experts.folder("base")))
+    own = _first_bytes(training_texts(addition.source, recipe.data), min(_PROFILED_BYTES, recipe.data.heldout_bytes))
+    profiles = {addition.language: profile_texts(own, tokenizer)}
+    for code in experts.languages:
+        rows = heldout_lines(experts.path / "eval" / "heldout" / f"{code}.jsonl")
+        profiles[code] = profile_texts((row["text"] for row in rows), tokenizer)
+    return profiles
+
+
+def _first_bytes(texts: Iterator[str], num_bytes: int) -> Iterator[str]:
+    read = 0
+    for text in texts:
+        yield text
+        read += len(text.encode())
+        if read >= num_bytes:
+            return
+
+
+def _free_name(experts: ExpertSet, code: str) -> str:
+    number = len(experts.plan.clusters) + 1
+    while (name := f"c{number}-{code}") in experts.plan.clusters:
+        number += 1
+    return name
+
+
+def _enter(
+    experts: ExpertSet, addition: Addition, line: dict[str, Any], made: Path, entry: ModelEntry, text: NewText
+) -> None:
+    recipe, code = Recipe.from_dict(experts.manifest.recipe), addition.language
+    before = Snapshot.of(experts, code, text.test)
+
+    def complete(grown: ExpertSet, manifest: Manifest) -> None:
+        manifest.ledger[-1] |= changes(before, Snapshot.of(grown, code, text.test))
+
+    with edited(experts.path) as shadow:
+        keep_first(shadow)
+        put_model(shadow, made, line["expert"], entry)
+        shutil.copyfile(text.store.heldout_file, shadow / "eval" / "heldout" / f"{code}.jsonl")
+        _put_data(shadow, code, text)
+        put_language(shadow, line, training_texts(addition.source, recipe.data), recipe.train.seed)
+        seal(shadow, complete)
+
+
+def _put_data(shadow: Path, code: str, text: NewText) -> None:
+    manifest = Manifest.read(shadow)
+    manifest.data[code] = {**asdict(text.store.counts), "sha256": text.fingerprint, "cache": text.folder.name}
+    manifest.write(shadow)
+
+
+def _ledger_line(
+    addition: Addition, choice: DonorChoice, check: TokenizerCheck, name: str, entry: ModelEntry, text: NewText
+) -> dict[str, Any]:
+    return {
+        "language": addition.language,
+        "expert": name,
+        "as": addition.kind,
+        "donor": choice.donor,
+        "reason": choice.reason,
+        "candidates": choice.to_dict()["candidates"],
+        "replay": addition.replay,
+        "tokens": entry.tokens,
+        "bytes": text.store.counts.bytes,
+        "sha256": text.fingerprint,
+        "tokenizer": check.to_dict(),
+    }
+
+
+def _rests_on(later: dict[str, Any], earlier: dict[str, Any]) -> bool:
+    return later["as"] == "join" and later["expert"] == earlier["expert"]

@@ -1,0 +1,143 @@
+"""The training of a new language's expert: which weights it starts from, which blocks it reads, for how long."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clustering.errors import BadInput
+from clustering.languages.codes import name_of
+from xelm.adding.request import Addition, NewText
+from xelm.corpus.blocks import Blocks
+from xelm.corpus.draw import draw_order
+from xelm.corpus.store import TokenStore, open_store
+from xelm.making.make_model import Making
+from xelm.models import base as base_models
+from xelm.models.expert import as_expert
+from xelm.recipe.recipe import Base, Expert, Recipe, Train
+from xelm.run.experts import ExpertSet
+from xelm.run.manifest import ModelEntry, fingerprint
+from xelm.run.names import BASE
+
+if TYPE_CHECKING:
+    from xelm.training.loop import Stage
+
+_MOST_EPOCHS = 40
+"""How often a text is read at most where the budget is ours to choose: more of it teaches it by heart."""
+logger = logging.getLogger(__name__)
+
+
+def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, text: NewText) -> Making:
+    """Plan how the expert `name` is made from the donor.
+
+    Args:
+        experts: The run.
+        addition: What was asked for.
+        donor: The model to start from.
+        name: Of the expert: a new one, or the donor where the language joins it.
+        text: The new language's.
+
+    Raises:
+        BadInput: If the text for replay is gone.
+    """
+    settings = Recipe.from_dict(experts.manifest.recipe).train
+    kind = _kind_of(experts, donor)
+    stores = {addition.language: text.store} | _replayed(experts, addition, donor)
+    shares = _shares(addition, [code for code in stores if code != addition.language])
+    length = base_models.sequence_length(Base(model=str(experts.folder(BASE))), settings.sequence_length)
+    tokens = addition.tokens or _own_budget(experts, text.store.counts.tokens)
+    steps = max(1, round(tokens / (settings.batch_size * length)))
+    parent = experts.entry_or_none(donor)
+    inputs = [text.fingerprint, shares, steps, asdict(kind), asdict(settings), parent.fingerprint if parent else None]
+    entry = ModelEntry(
+        [*experts.plan.clusters.get(name, []), addition.language],
+        donor,
+        kind=kind.kind,
+        fingerprint=fingerprint(name, *inputs),
+    )
+    work = experts.path / "work" / f"{addition.name}-{str(entry.fingerprint)[:12]}"
+    stage = _stage(addition, {c: Blocks(s, length) for c, s in stores.items()}, shares, steps, settings, work)
+    if settings.objective == "masked":
+        stage = dataclasses.replace(stage, objective=_masked(experts, settings, addition.name))
+    epochs = stage.num_steps * settings.batch_size * shares[addition.language] / len(stage.blocks[addition.language])
+    if epochs > _MOST_EPOCHS:
+        logger.warning("%s: its text is read %.0f times; expect overfitting.", addition.language, epochs)
+    total = steps * settings.batch_size * length
+    logger.info(
+        "%s: %s from %s, %s tokens (its text %.1f times)", name, name_of(addition.language), donor, f"{total:,}", epochs
+    )
+    return Making(work / "expert", entry, lambda: _start(experts, donor, kind), stage, experts.tokenizer())
+
+
+def _stage(
+    addition: Addition, blocks: dict[str, Blocks], shares: dict[str, float], steps: int, settings: Train, work: Path
+) -> Stage:
+    from xelm.training.loop import Stage
+
+    num_blocks = {code: len(b) for code, b in blocks.items()}
+    order = draw_order(num_blocks, shares, steps * settings.batch_size, seed=settings.seed, name=addition.name)
+    return Stage(addition.name, order, blocks, settings.learning_rate, settings, work / "checkpoints")
+
+
+def _masked(experts: ExpertSet, settings: Train, name: str) -> Any:
+    from xelm.training.objectives import Masked
+
+    return Masked.of(experts.tokenizer(), settings.mask_rates, seed=settings.seed, name=name)
+
+
+def _kind_of(experts: ExpertSet, donor: str) -> Expert:
+    """How the new expert trains: as the recipe says, unless the donor has no adapter to go on from.
+
+    An adapter is read on top of the base, so weights other than the base's cannot carry one.
+    """
+    recipe = Recipe.from_dict(experts.manifest.recipe)
+    entry = experts.entry_or_none(donor)
+    if recipe.expert.kind == "lora" and donor != BASE and entry is not None and entry.kind != "lora":
+        return dataclasses.replace(recipe.expert, kind="full")
+    return recipe.expert
+
+
+def _start(experts: ExpertSet, donor: str, kind: Expert) -> Any:
+    model = experts.load_model(donor, trainable=True)
+    adapted = hasattr(model, "peft_config")  # a LoRA donor's adapters are trained on, not adapted again
+    return model if adapted else as_expert(model, kind)
+
+
+def _own_budget(experts: ExpertSet, text_tokens: int) -> int:
+    """What a language of the run got for its expert on average, but no more than `_MOST_EPOCHS` times its text."""
+    first = len(experts.languages) - len(experts.manifest.ledger)
+    usual = Recipe.from_dict(experts.manifest.recipe).train.tokens // max(1, first)
+    most = _MOST_EPOCHS * text_tokens
+    if usual > most:
+        logger.warning(
+            "only %s tokens of text: trained for %s tokens (%d times the text) instead of the %s that a language of "
+            "this run got. More text helps most; --tokens sets another budget.",
+            f"{text_tokens:,}",
+            f"{most:,}",
+            _MOST_EPOCHS,
+            f"{usual:,}",
+        )
+    return min(usual, most)
+
+
+def _replayed(experts: ExpertSet, addition: Addition, donor: str) -> dict[str, TokenStore]:
+    """The text of the donor's own languages (all languages of the run for base and dense), where it is replayed."""
+    if not addition.replay:
+        return {}
+    codes = experts.plan.clusters.get(donor, sorted(experts.manifest.data))
+    return {code: _old_store(experts, code) for code in codes}
+
+
+def _old_store(experts: ExpertSet, code: str) -> TokenStore:
+    folder = experts.path / "cache" / str(experts.manifest.data[code].get("cache"))
+    if not (folder / "counts.json").is_file():
+        raise BadInput(f"replay needs the tokenised text of {code}, and {folder} is gone. Use --replay 0.")
+    return open_store(folder, code)
+
+
+def _shares(addition: Addition, old: list[str]) -> dict[str, float]:
+    shares = {addition.language: 1.0 - (addition.replay if old else 0.0)}
+    return shares | {code: addition.replay / len(old) for code in old}

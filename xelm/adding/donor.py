@@ -1,0 +1,212 @@
+"""Which model a new language should branch from: typology, overlap and measured loss, each shown."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from clustering.errors import BadInput
+from clustering.languages.codes import name_of
+from clustering.sources.profiles import Profile, overlap
+from xelm.evaluation.log_probs import measure
+from xelm.run.experts import Document, ExpertSet
+
+_SAMPLE_BYTES = 20_000
+_LONGEST_CHARACTER_BYTES = 4
+_BLIND_BITS = 8.0
+"""Bits per byte of a model that knows nothing: from there on a greater loss is no greater distance."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DonorCandidate:
+    """What speaks for and against one model of the run as the donor."""
+
+    name: str
+    distance: float | None
+    """Typological distance to the nearest of its languages, 0 to 1; None without typology (or for base and dense)."""
+    nearest: str | None
+    """That language."""
+    overlap: float | None
+    """Share of word types in common with its languages, |A ∩ T| / (|A| + |T|), the best of them."""
+    subword_overlap: float | None
+    """The same of the tokenizer's subwords; None for a tokenizer of single bytes."""
+    bits_per_byte: float
+    """Its loss on a sample of the new text, before any training."""
+
+    @property
+    def types_shared(self) -> float | None:
+        """The overlap that counts: of subwords, or of words where the tokenizer has no subwords to compare."""
+        return self.overlap if self.subword_overlap is None else self.subword_overlap
+
+
+@dataclass(frozen=True)
+class DonorChoice:
+    """The donor of a new language, and why."""
+
+    donor: str
+    reason: str
+    candidates: list[DonorCandidate]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def choose_donor(
+    experts: ExpertSet,
+    language: str,
+    texts: Sequence[str],
+    profiles: Mapping[str, Profile],
+    *,
+    wanted: str = "auto",
+) -> DonorChoice:
+    """Choose the model to branch from.
+
+    `auto` takes the expert of least loss on the new text: loss is measured on the text itself, where typology and
+    overlap guess (experiments/new_language compares the three). Only where every expert does worse than guessing bytes
+    blindly, as with a script that none has seen, loss tells how sure they are of other languages and not who is near:
+    then typology decides, then overlap. Where the signals disagree, the reason says so.
+
+    Args:
+        experts: A finished run.
+        language: The new language's ISO 639-3 code.
+        texts: Held-out documents of it.
+        profiles: By code, of it and of the run's languages, made with the run's tokenizer.
+        wanted: `auto`, or the name of a model (`base` and `dense` too).
+
+    Returns:
+        The choice, with the three signals of every model of the run.
+    """
+    candidates = weigh_candidates(experts, language, texts, profiles)
+    own = [c for c in candidates if c.name in experts.names]
+    signals = _Signals.of(own)
+    name, why = signals.decide() if wanted == "auto" else (wanted, f"{wanted} was asked for.")
+    reason = [why, *signals.told_apart(name, language)]
+    shared = min((c for c in candidates if c not in own), key=lambda c: c.bits_per_byte)
+    if wanted == "auto" and shared.bits_per_byte < signals.by_loss.bits_per_byte:
+        reason.append(f"Of all models {shared.name} has less loss still ({shared.bits_per_byte:.3f}).")
+    return DonorChoice(name, " ".join(reason), candidates)
+
+
+@dataclass(frozen=True)
+class _Signals:
+    """The expert that each signal points to; None where a signal says nothing."""
+
+    by_loss: DonorCandidate
+    by_typology: DonorCandidate | None
+    by_overlap: DonorCandidate | None
+
+    @classmethod
+    def of(cls, own: Sequence[DonorCandidate]) -> _Signals:
+        known = [c for c in own if c.distance is not None]
+        sharing = [c for c in own if c.types_shared]
+        return cls(
+            by_loss=min(own, key=lambda c: (c.bits_per_byte, c.name)),
+            by_typology=min(known, key=lambda c: (c.distance, c.name), default=None),
+            by_overlap=max(sharing, key=lambda c: (c.types_shared or 0.0, c.name), default=None),
+        )
+
+    def decide(self) -> tuple[str, str]:
+        """The donor, and why in a sentence."""
+        loss = self.by_loss.bits_per_byte
+        if loss < _BLIND_BITS:
+            name = self.by_loss.name
+            return name, f"{name} has the least loss of all experts on the new text ({loss:.3f} bits per byte)."
+        blind = f"no expert reads the text better than blind guessing would ({loss:.1f} bits per byte at best)"
+        for other, signal in ((self.by_typology, "typology"), (self.by_overlap, "overlap")):
+            if other is not None:
+                return other.name, f"{other.name} is nearest by {signal}; {blind}, so loss does not decide."
+        return self.by_loss.name, f"{self.by_loss.name} has the least loss, though {blind}: nothing else is known."
+
+    def told_apart(self, chosen: str, language: str) -> list[str]:
+        """What each signal says of the choice."""
+        told = [] if self.by_loss.name == chosen else [f"Loss points to {self.by_loss.name}."]
+        if self.by_typology is None:
+            told.append(f"Typology says nothing: URIEL does not know {name_of(language)}.")
+        else:
+            near = f"nearest: {name_of(self.by_typology.nearest or '')}"
+            agrees = self.by_typology.name == chosen
+            told.append(f"Typology {'agrees' if agrees else f'points to {self.by_typology.name}'} ({near}).")
+        if self.by_overlap is None:
+            told.append("It shares no words with any expert's languages.")
+        else:
+            agrees = self.by_overlap.name == chosen
+            told.append(f"Overlap {'agrees' if agrees else f'points to {self.by_overlap.name}'}.")
+        return told
+
+
+def weigh_candidates(
+    experts: ExpertSet, language: str, texts: Sequence[str], profiles: Mapping[str, Profile]
+) -> list[DonorCandidate]:
+    """The three signals of every model of the run; arguments as for `choose_donor`."""
+    distances, losses = _distances(language, experts.languages), _losses(experts, language, texts)
+    candidates = []
+    for name in experts.models:
+        codes = experts.plan.clusters.get(name, [])
+        nearest = min((c for c in codes if c in distances), key=lambda c: distances[c], default=None)
+        candidates.append(
+            DonorCandidate(
+                name=name,
+                distance=None if nearest is None else distances[nearest],
+                nearest=nearest,
+                overlap=_best_overlap(language, codes, {code: p.words for code, p in profiles.items()}),
+                subword_overlap=_best_overlap(language, codes, _subwords(profiles)),
+                bits_per_byte=losses[name],
+            )
+        )
+    return candidates
+
+
+def _best_overlap(language: str, codes: Sequence[str], types: Mapping[str, Mapping[str, int]]) -> float | None:
+    shares = [overlap(types[code], types[language]) for code in codes if types.get(code) and types.get(language)]
+    return max(shares, default=None)
+
+
+def _subwords(profiles: Mapping[str, Profile]) -> dict[str, dict[str, int]]:
+    # Subwords of at most a character's bytes tell scripts apart, not languages.
+    lengths = (len(token) for profile in profiles.values() for token in profile.subwords)
+    if max(lengths, default=0) <= _LONGEST_CHARACTER_BYTES:
+        return {}
+    return {code: profile.subwords for code, profile in profiles.items()}
+
+
+def _losses(experts: ExpertSet, language: str, texts: Sequence[str]) -> dict[str, float]:
+    """Bits per byte of every model on a sample of the texts."""
+    sample = [Document(language, text) for text in _sample(texts)]
+    num_bytes = sum(len(document.text.encode()) for document in sample)
+    losses = {}
+    for name in experts.models:
+        log_probs = measure(experts, experts.load_model(name), sample)
+        nats = -sum(float(log_probs_T.sum(dtype=np.float64)) for log_probs_T in log_probs)
+        losses[name] = nats / math.log(2) / num_bytes
+    return losses
+
+
+def _sample(texts: Sequence[str]) -> list[str]:
+    sample, room = [], _SAMPLE_BYTES
+    for text in texts:
+        piece = text.encode()[:room].decode("utf-8", errors="ignore")
+        room -= len(piece.encode())
+        if piece:
+            sample.append(piece)
+        if room <= 0:
+            break
+    return sample
+
+
+def _distances(language: str, others: Sequence[str]) -> dict[str, float]:
+    from clustering import distances_from
+
+    found = {}
+    for code in others:
+        try:
+            found[code] = float(distances_from(language, ("combined",), [code]).values["combined"][0])
+        except BadInput as error:  # one of the two is not in URIEL
+            logger.debug("no typology between %s and %s: %s", language, code, error)
+    return found

@@ -1,0 +1,156 @@
+"""A language entered into, or taken out of, a finished run; the files of the other experts are never opened to write.
+
+With the first language that is added, everything that will be derived anew (plan, router, tables, report, manifest) is
+kept as it was under `previous/run/`. When the last added language has left, those files come back: the end is the
+start, to the byte, whatever machine or version did the work between.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from clustering import ClusterPlan
+from clustering.errors import BadInput
+from router.identify.combined import CombinedIdentifier
+from xelm.evaluation.evaluate import evaluate
+from xelm.run.experts import ExpertSet
+from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry, kept_files
+from xelm.run.names import BASE, DENSE
+
+_FIRST = "previous/run"
+_NOT_DERIVED = (BASE, DENSE, "experts", "eval/heldout", "previous")
+
+
+def put_language(shadow: Path, entry: dict[str, Any], texts: Iterable[str], seed: int) -> None:
+    """Enter an added language into plan, router and ledger of a run that already holds its model and held-out text.
+
+    Args:
+        shadow: The run, as given by `xelm.run.transaction.edited`.
+        entry: Its line of the ledger, with `language`, `expert` and `as` (`new` or `join`).
+        texts: Training text, for the identifier.
+        seed: Of the identifier's sample.
+    """
+    manifest = Manifest.read(shadow)
+    manifest.ledger.append(entry)
+    _write_plan(shadow, manifest.ledger)
+    identifier = CombinedIdentifier.load(shadow / "router")
+    identifier.with_language(entry["language"], texts, seed=seed).save(shadow / "router")
+    manifest.write(shadow)
+
+
+def take_language(shadow: Path, language: str) -> None:
+    """Undo `put_language`, after `take_model`, and seal the run."""
+    manifest = Manifest.read(shadow)
+    manifest.ledger = [entry for entry in manifest.ledger if entry["language"] != language]
+    (shadow / "eval" / "heldout" / f"{language}.jsonl").unlink()
+    if not manifest.ledger:
+        _bring_back_first(shadow)
+        return
+    del manifest.data[language]
+    _write_plan(shadow, manifest.ledger)
+    CombinedIdentifier.load(shadow / "router").without_language(language).save(shadow / "router")
+    manifest.write(shadow)
+    seal(shadow)
+
+
+def keep_first(shadow: Path) -> None:
+    """Keep what is derived as it was before the first addition; does nothing when it is kept already."""
+    kept = shadow / _FIRST
+    if kept.is_dir():
+        return
+    for name in (*_derived(shadow), FILE_NAME):
+        (kept / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(shadow / name, kept / name)
+
+
+def seal(shadow: Path, complete: Callable[[ExpertSet, Manifest], None] = lambda experts, manifest: None) -> None:
+    """Evaluate the changed run, write its report and take every checksum.
+
+    Args:
+        shadow: The run.
+        complete: Given the evaluated run, enters what is known only now into its manifest.
+    """
+    from xelm.report import write_report
+
+    metrics = evaluate(ExpertSet.load(shadow))
+    manifest = Manifest.read(shadow)
+    manifest.metrics = metrics
+    complete(ExpertSet.load(shadow), manifest)
+    manifest.write(shadow)
+    write_report(ExpertSet.load(shadow))
+    manifest.refresh_files(shadow)
+    manifest.write(shadow)
+
+
+def put_model(shadow: Path, made: Path, name: str, entry: ModelEntry) -> None:
+    """Put a finished model into the run as expert `name`; one of that name is kept under `previous/`."""
+    target = shadow / "experts" / name
+    manifest = Manifest.read(shadow)
+    if target.exists():
+        _move(target, _previous_folder(shadow, name, _versions(shadow, name) + 1))
+    shutil.copytree(made, target)
+    manifest.experts[name] = entry
+    manifest.write(shadow)
+
+
+def take_model(shadow: Path, name: str) -> None:
+    """Undo `put_model`."""
+    from xelm.making.make_model import finished_entry
+
+    manifest, target = Manifest.read(shadow), shadow / "experts" / name
+    previous = _previous_folder(shadow, name, _versions(shadow, name))
+    shutil.rmtree(target)
+    if previous.is_dir():
+        _move(previous, target)
+        entry = finished_entry(target)
+        if entry is None:
+            raise BadInput(f"{previous}: the earlier version of {name} is not whole.")
+        manifest.experts[name] = entry
+    else:
+        del manifest.experts[name]
+    manifest.write(shadow)
+
+
+def heldout_lines(file: Path) -> list[dict[str, Any]]:
+    """The rows of a held-out file."""
+    with file.open(encoding="utf-8") as lines:  # str.splitlines would cut at U+2028 inside a text
+        return [json.loads(line) for line in lines]
+
+
+def _derived(run: Path) -> list[str]:
+    return [name for name in kept_files(run) if not name.startswith(tuple(f"{part}/" for part in _NOT_DERIVED))]
+
+
+def _bring_back_first(shadow: Path) -> None:
+    kept = shadow / _FIRST
+    for name in _derived(shadow):
+        (shadow / name).unlink()
+    for name in kept_files(kept):
+        _move(kept / name, shadow / name)
+    _move(kept / FILE_NAME, shadow / FILE_NAME)
+    shutil.rmtree(kept)
+
+
+def _write_plan(shadow: Path, ledger: list[dict[str, Any]]) -> None:
+    # Always from the first plan: languages can then leave in any order.
+    plan = ClusterPlan.load(shadow / _FIRST / "plan.json")
+    for entry in ledger:
+        plan = plan.with_language(entry["language"], entry["expert"], new=entry["as"] == "new")
+    plan.save(shadow / "plan.json")
+
+
+def _versions(run: Path, name: str) -> int:
+    return len(list((run / "previous").glob(f"{name}.v*")))
+
+
+def _previous_folder(run: Path, name: str, version: int) -> Path:
+    return run / "previous" / f"{name}.v{version}"
+
+
+def _move(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(target)

@@ -1,0 +1,114 @@
+"""How well the run's tokenizer serves a new language, next to the languages that the run has."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from clustering.languages.codes import name_of
+from clustering.sources.profiles import Profile
+
+_MANY_TOKENS = 1.5
+"""Tokens a byte, against the median of the run's languages, from which text costs noticeably more."""
+_MANY_TOKENS_A_WORD = 2.0
+"""Times the median of the run's languages; their words differ in length, hence the room."""
+_MANY_PIECES = 0.2
+"""Share of byte pieces by which a language may exceed the worst of the run before it is told."""
+_MANY_UNKNOWN = 0.001
+
+
+@dataclass(frozen=True)
+class TokenizerFit:
+    """What a tokenizer makes of a language's text."""
+
+    tokens_per_byte: float
+    """1 for a tokenizer of single bytes; the smaller, the cheaper the text."""
+    tokens_per_word: float | None
+    """Fertility; None for text without words."""
+    fallback_share: float
+    """Share of tokens that are pieces of a character, 0 to 1."""
+    unknown_share: float
+    """Share of tokens that stand for text the tokenizer cannot write, 0 to 1."""
+
+    @classmethod
+    def of(cls, profile: Profile) -> TokenizerFit:
+        """Read off a profile made with the tokenizer."""
+        tokens = max(1, profile.subword_tokens)
+        return cls(
+            tokens_per_byte=profile.subword_tokens / max(1, profile.num_bytes),
+            tokens_per_word=profile.fertility if profile.word_tokens else None,
+            fallback_share=profile.fallback_tokens / tokens,
+            unknown_share=profile.unknown_tokens / tokens,
+        )
+
+
+@dataclass(frozen=True)
+class TokenizerCheck:
+    """The new language's fit against those of the run's languages."""
+
+    own: TokenizerFit
+    others: dict[str, TokenizerFit]
+    warnings: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def check_tokenizer(language: str, profiles: Mapping[str, Profile]) -> TokenizerCheck:
+    """Compare the new language with the run's others and say where the tokenizer serves it badly.
+
+    Args:
+        language: The new language's code.
+        profiles: By code, of it and of the run's languages, made with the run's tokenizer.
+    """
+    fits = {code: TokenizerFit.of(profile) for code, profile in sorted(profiles.items())}
+    own = fits.pop(language)
+    return TokenizerCheck(own, fits, _warnings(name_of(language), own, list(fits.values())))
+
+
+def badly_served(profiles: Mapping[str, Profile]) -> list[str]:
+    """Say which of a run's languages the tokenizer serves badly, before anything is spent on them.
+
+    Args:
+        profiles: By code, made with the run's tokenizer.
+    """
+    fits = {code: TokenizerFit.of(profile) for code, profile in sorted(profiles.items())}
+    words = {code: fit.tokens_per_word for code, fit in fits.items() if fit.tokens_per_word}
+    usual = statistics.median(words.values()) if words else 0.0
+    warnings = []
+    for code, fit in fits.items():
+        faults = []
+        if words.get(code, 0.0) > _MANY_TOKENS_A_WORD * usual:
+            faults.append(f"{words[code]:.1f} tokens a word (the run's median is {usual:.1f})")
+        if fit.fallback_share > _MANY_PIECES:
+            faults.append(f"{fit.fallback_share:.0%} of its tokens are pieces of a character")
+        if fit.unknown_share > _MANY_UNKNOWN:
+            faults.append(f"{fit.unknown_share:.1%} of its tokens stand for text that cannot be written")
+        if faults:
+            warnings.append(f"the tokenizer serves {name_of(code)} ({code}) badly: {'; '.join(faults)}.")
+    return warnings
+
+
+def _warnings(name: str, own: TokenizerFit, others: list[TokenizerFit]) -> list[str]:
+    warnings = []
+    usual = statistics.median(fit.tokens_per_byte for fit in others) if others else own.tokens_per_byte
+    if own.tokens_per_byte > _MANY_TOKENS * usual:
+        warnings.append(
+            f"{name} takes {own.tokens_per_byte:.2f} tokens a byte where the run's languages take {usual:.2f}: the "
+            f"same budget reads {own.tokens_per_byte / usual:.1f} times less text, and a prompt holds less of it."
+        )
+    worst = max((fit.fallback_share for fit in others), default=own.fallback_share)
+    if own.fallback_share > worst + _MANY_PIECES:
+        warnings.append(
+            f"{own.fallback_share:.0%} of the tokens of {name} are pieces of a character (at most {worst:.0%} "
+            "elsewhere in the run): the tokenizer never learned this script. It works, but learns slowly."
+        )
+    if own.unknown_share > _MANY_UNKNOWN:
+        warnings.append(
+            f"{own.unknown_share:.1%} of the tokens of {name} stand for text the tokenizer cannot write: its expert "
+            "will never produce it. A base with byte fallback would."
+        )
+    return warnings

@@ -1,0 +1,1 @@
+"""How well each model of a run reads each language."""

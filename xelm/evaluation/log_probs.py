@@ -1,0 +1,117 @@
+"""How probable a run's models find its held-out text, kept token by token: what was measured once is not again.
+
+Adding a language needs the new expert on every language and every model on the new language; all else is read from
+`cache/log_probs/`. Each language is measured apart from the others, so that its figures do not depend on who else is
+in the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clustering.files import atomic_write
+from xelm.making.make_model import finished_entry
+from xelm.run.experts import Document, ExpertSet
+from xelm.run.manifest import fingerprint
+from xelm.run.names import BASE
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_FOLDER = "cache/log_probs"
+SPLITS = ("valid", "test")
+
+
+def heldout_log_probs(experts: ExpertSet, name: str, split: str) -> list[np.ndarray]:
+    """Log-probabilities of a run's held-out text under one of its models.
+
+    Args:
+        experts: The run.
+        name: Of the model, which is loaded only if something is to be measured.
+        split: `valid` or `test`.
+
+    Returns:
+        For each of `experts.heldout(split)`, in order, shape (its tokens - 1,), float32, nats.
+    """
+    models: list[PreTrainedModel] = []
+    found: list[np.ndarray] = []
+    model_print = _fingerprint(experts, name)
+    for code, documents in _by_language(experts, split).items():
+        file = experts.path / _FOLDER / _file_name(name, model_print, code, split, documents)
+        if not file.is_file():
+            models = models or [experts.load_model(name)]
+            _write(file, measure(experts, models[0], documents))
+        found += _read(file)
+    return found
+
+
+def measure(experts: ExpertSet, model: PreTrainedModel, documents: Sequence[Document]) -> list[np.ndarray]:
+    """The same of any documents under a loaded model, not kept. For masked models see `xelm.evaluation.masked`."""
+    if experts.objective == "masked":
+        from xelm.evaluation.masked import masked_log_probs
+        from xelm.models.base import context_length
+        from xelm.recipe.recipe import Base
+
+        context = context_length(Base(model=str(experts.folder(BASE)))) or 512
+        texts = [document.text for document in documents]
+        scores = masked_log_probs(model, texts, experts.tokenizer(), context=context)
+        return [log_probs_T.astype(np.float32) for log_probs_T in scores]
+    from router.scoring.texts import encode
+    from router.scoring.tokens import token_log_probs
+
+    sequences = encode([document.text for document in documents], experts.tokenizer())
+    return [log_probs_T.astype(np.float32) for log_probs_T in token_log_probs(model, sequences)]
+
+
+def forget_stale(experts: ExpertSet) -> None:
+    """Remove what was measured for models or text that the run no longer has, earlier versions of experts included."""
+    prints = [(name, _fingerprint(experts, name)) for name in experts.models]
+    for folder in (experts.path / "previous").glob("*.v*"):
+        if entry := finished_entry(folder):
+            prints.append((folder.name.rpartition(".v")[0], entry.fingerprint))
+    current = {
+        _file_name(name, model_print, code, split, documents)
+        for split in SPLITS
+        for code, documents in _by_language(experts, split).items()
+        for name, model_print in prints
+    }
+    for file in (experts.path / _FOLDER).glob("*"):
+        if file.name not in current:
+            file.unlink()
+
+
+def _by_language(experts: ExpertSet, split: str) -> dict[str, list[Document]]:
+    documents: dict[str, list[Document]] = {}
+    for document in experts.heldout(split):
+        documents.setdefault(document.language, []).append(document)
+    return documents
+
+
+def _fingerprint(experts: ExpertSet, name: str) -> str | None:
+    entry = experts.entry_or_none(name)
+    return entry.fingerprint if entry else None
+
+
+def _file_name(name: str, model_print: str | None, code: str, split: str, documents: Sequence[Document]) -> str:
+    key = fingerprint(model_print, [document.text for document in documents])
+    return f"{name}--{code}--{split}--{key[:16]}.safetensors"
+
+
+def _write(file: Path, log_probs: Sequence[np.ndarray]) -> None:
+    from safetensors.numpy import save_file
+
+    values = np.concatenate([*log_probs, np.zeros(0, dtype=np.float32)])
+    lengths = np.array([len(log_probs_T) for log_probs_T in log_probs], dtype=np.int64)
+    with atomic_write(file) as partial:
+        save_file({"log_probs": values, "lengths": lengths}, partial)
+
+
+def _read(file: Path) -> list[np.ndarray]:
+    from safetensors.numpy import load_file
+
+    stored = load_file(file)
+    return np.split(stored["log_probs"], np.cumsum(stored["lengths"])[:-1])

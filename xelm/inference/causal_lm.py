@@ -1,0 +1,200 @@
+"""The routed mixture as a transformers model that knows its run: saved, it is a small run that routes as before."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
+
+from clustering.errors import BadInput
+from router.mixture.config import MixtureConfig
+from router.mixture.model import MixtureForCausalLM
+from xelm.run.experts import ExpertSet
+from xelm.run.names import BASE
+
+if TYPE_CHECKING:
+    from xelm.inference.routed import RoutedLM
+
+_HANDED_ON = ("device_map", "dtype", "device", "check_files", "rule", "languages")
+# What AutoModelForCausalLM and pipelines pass to every model, without meaning for a run.
+_WITHOUT_MEANING = {
+    "config",
+    "local_files_only",
+    "trust_remote_code",
+    "adapter_kwargs",
+    "use_safetensors",
+    "_from_auto",
+    "_commit_hash",
+}
+
+
+class RoutedConfig(MixtureConfig):
+    """A mixture's configuration, and the policy by which texts are routed."""
+
+    model_type = "xelm-routed"
+
+    def __init__(
+        self,
+        expert_configs: Sequence[PreTrainedConfig | dict[str, Any]] | None = None,
+        weights: Sequence[float] | None = None,
+        dynamic: bool = False,
+        policy: str = "ensemble",
+        **kwargs: Any,
+    ):
+        super().__init__(expert_configs, weights, dynamic, **kwargs)
+        self.policy = policy
+
+
+class RoutedForCausalLM(MixtureForCausalLM):
+    """All experts of a run as one causal language model; each row of a batch is routed by its own text.
+
+    A forward pass routes by the whole row, a cached generation by its prompt. `save_pretrained` writes a folder that is
+    both a run (`RoutedLM.from_pretrained`, `xelm route`, `xelm verify`) and a model
+    (`AutoModelForCausalLM.from_pretrained`, once `xelm.inference.causal_lm` is imported): experts with the weights in
+    memory, or the shared base and its adapters; tokenizer, plan, router, measured losses; not the dense baseline,
+    training curves, reports and held-out text.
+
+    Example:
+        >>> model = RoutedLM.from_pretrained("runs/a").as_causal_lm("ensemble")
+        >>> model.save_pretrained("mixture")
+        >>> RoutedForCausalLM.from_pretrained("mixture").generate(ids, max_new_tokens=20)
+    """
+
+    config_class = RoutedConfig
+    routed: Any
+    """The `RoutedLM` that it came from; transformers resolves annotations here, so no name that is not loaded."""
+
+    @classmethod
+    def from_routed(cls, lm: RoutedLM, policy: str = "ensemble", *, m: int | None = None) -> RoutedForCausalLM:
+        """Compose the experts of a run, sharing their parameters.
+
+        Raises:
+            BadInput: If the policy is unknown, or the experts do not all fit under `max_loaded`.
+        """
+        parsed = lm.policy(policy, m)
+        chosen = f"topm:{parsed.num_kept}" if parsed.name == "topm" else policy
+        members = lm.models.get_many(lm.names)
+        config = RoutedConfig(
+            [member.config for member in members],
+            dynamic=parsed.dynamic,
+            policy=chosen,
+            vocab_size=members[0].config.get_text_config().vocab_size,
+        )
+        model = cls(config, members)
+        model.routed, model.weigher = lm, lambda ids, mask: _row_weights(lm, chosen, ids, mask)
+        model.generation_config = GenerationConfig.from_dict(members[0].generation_config.to_dict())
+        return model.eval()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> RoutedForCausalLM:
+        """Open what `save_pretrained` wrote, or any run.
+
+        Args:
+            pretrained_model_name_or_path: Folder, or hub id.
+            args: None is taken.
+            kwargs: `policy` (default: the saved one), `device_map`, `dtype`, `device`, `check_files`, `rule`,
+                `languages`.
+
+        Raises:
+            BadInput: If it is no run, a file of it is missing or changed, or an option is unknown.
+        """
+        from xelm.inference.routed import RoutedLM
+
+        config = kwargs.get("config")
+        policy = kwargs.pop("policy", getattr(config, "policy", None)) or _saved_policy(pretrained_model_name_or_path)
+        if "torch_dtype" in kwargs:
+            kwargs["dtype"] = kwargs.pop("torch_dtype")
+        if kwargs.get("revision") == "main":  # which evaluation harnesses ask for by default, and which it is
+            del kwargs["revision"]
+        options = {name: kwargs.pop(name) for name in _HANDED_ON if kwargs.get(name) is not None}
+        unknown = sorted(name for name, value in kwargs.items() if value and name not in _WITHOUT_MEANING)
+        if args or unknown:
+            raise BadInput(
+                f"{', '.join(unknown) or 'positional arguments'}: not for a routed model, which takes policy, "
+                f"{', '.join(_HANDED_ON)}."
+            )
+        return RoutedLM.from_pretrained(pretrained_model_name_or_path, **options).as_causal_lm(policy)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """Write a run that routes and answers as this model does.
+
+        Args:
+            save_directory: Folder, new or empty.
+            args: None is taken.
+            kwargs: `max_shard_size`, as in transformers.
+
+        Raises:
+            BadInput: If the folder holds files, or another option is given.
+        """
+        folder, shards = Path(save_directory), {"max_shard_size": kwargs.pop("max_shard_size", "50GB")}
+        ignored = {"is_main_process", "safe_serialization", "save_original_format"}
+        unknown = sorted(name for name in kwargs if name not in ignored)
+        if args or unknown:
+            raise BadInput(f"{', '.join(unknown) or 'positional arguments'}: only max_shard_size is taken here.")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise BadInput(f"{folder}: not empty. Give a new folder.")
+        folder.mkdir(parents=True, exist_ok=True)
+        experts = self.routed.experts
+        for name, member in zip(self.routed.names, self.experts, strict=True):
+            _save_member(experts, name, member, folder, shards)
+        for part in ("plan.json", "router", "eval/valid.json"):
+            _copy(experts.path / part, folder / part)
+        self.routed.tokenizer.save_pretrained(folder)
+        self.config.save_pretrained(folder)
+        if self.generation_config is not None:
+            self.generation_config.save_pretrained(folder)
+        _write_manifest(experts, folder)
+
+
+def _row_weights(lm: RoutedLM, policy: str, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Weights of the experts for each row, shape (B, M), from the text of its tokens that are no padding."""
+    rows = [ids[mask.bool()] for ids, mask in zip(input_ids, attention_mask, strict=True)]
+    texts = lm.tokenizer.batch_decode(rows, skip_special_tokens=True)
+    return torch.tensor(lm.weights(texts, policy), dtype=torch.float32, device=input_ids.device)
+
+
+def _saved_policy(name: Any) -> str:
+    from clustering.files import read_json
+    from xelm.run.experts import local_run
+
+    file = local_run(name) / "config.json"
+    return read_json(file).get("policy", "ensemble") if file.is_file() else "ensemble"
+
+
+def _save_member(experts: ExpertSet, name: str, member: Any, folder: Path, shards: dict[str, Any]) -> None:
+    place = folder / experts.folder(name).relative_to(experts.path)
+    if isinstance(member, PreTrainedModel):
+        member.save_pretrained(place, **shards)
+    elif name == BASE:
+        member.get_base_model().save_pretrained(place, **shards)
+    else:
+        _copy(experts.folder(name), place)
+        return
+    if name == BASE:
+        experts.tokenizer().save_pretrained(place)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target)
+    elif source.is_file():
+        shutil.copyfile(source, target)
+
+
+def _write_manifest(experts: ExpertSet, folder: Path) -> None:
+    import copy
+
+    manifest = copy.deepcopy(experts.manifest)
+    manifest.dense, manifest.metrics = None, {}
+    manifest.refresh_files(folder)
+    manifest.write(folder)
+
+
+AutoConfig.register(RoutedConfig.model_type, RoutedConfig)
+AutoModelForCausalLM.register(RoutedConfig, RoutedForCausalLM)

@@ -1,0 +1,98 @@
+"""Answers to prompts with what a caller may want to know of each: tokens, whether it ended by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from router.generation import MixedSource, ModelSource, generate_ids
+from router.letters import utf8_bytes
+from router.routes.weigh import Route
+from router.scoring.texts import encode
+from xelm.inference.stream import cut_at
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer.
+
+    Attributes:
+        text: Without the prompt and special tokens.
+        tokens: The new tokens; an end token is kept.
+        num_prompt_tokens: Tokens of the prompt, the start token among them.
+        ended: Whether it ended by itself (end token or stop text) rather than by length.
+        route: Where the prompt went.
+    """
+
+    text: str
+    tokens: list[int]
+    num_prompt_tokens: int
+    ended: bool
+    route: Route
+
+
+def prompt_ids(prompts: Sequence[str], tokenizer: Any) -> list[list[int]]:
+    """Token ids of prompts, after the start token; lone surrogates are read as U+FFFD."""
+    return encode([utf8_bytes(prompt).decode() for prompt in prompts], tokenizer)
+
+
+def decoder(tokenizer: Any) -> Any:
+    """From token ids to text without special tokens."""
+    return lambda tokens: tokenizer.decode(tokens, skip_special_tokens=True)
+
+
+def complete_ids(
+    ids: Sequence[Sequence[int]],
+    routes: Sequence[Route],
+    weights_BK: np.ndarray,
+    names: Sequence[str],
+    models: ModelSource | MixedSource,
+    tokenizer: Any,
+    *,
+    dynamic: bool = False,
+    stops: Sequence[str] = (),
+    end_tokens: Collection[int] = (),
+    **options: Any,
+) -> list[Completion]:
+    """Continue prompts given as token ids.
+
+    Args:
+        ids: From `prompt_ids`, B prompts.
+        routes: Where each goes.
+        weights_BK: Weights after the policy, shape (B, K), rows summing to 1.
+        names: The K experts.
+        models: Where they come from.
+        tokenizer: Theirs.
+        dynamic: Weights follow the text.
+        stops: Texts at which an answer ends; they are not part of it.
+        end_tokens: The experts' end tokens, to tell how an answer ended.
+        **options: As for `router.generation.generate_ids`.
+
+    Returns:
+        The answers in order, with `num_return_sequences` = n, n for each prompt in a row.
+    """
+    if stops:
+        options["stop_strings"] = list(stops)
+    if "stop_strings" in options:
+        options.setdefault("tokenizer", tokenizer)
+    pad = next((t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0)
+    answers = generate_ids(ids, weights_BK, names, models, dynamic=dynamic, pad_token_id=pad, **options)  # type: ignore[arg-type]
+    decode, completions = decoder(tokenizer), []
+    ends = as_set(options["eos_token_id"]) if "eos_token_id" in options else set(end_tokens)
+    for prompt, route, sequences in zip(ids, routes, answers, strict=True):
+        for tokens in sequences:
+            text = decode(tokens)
+            cut = cut_at(text, stops)
+            ended = cut < len(text) or bool(tokens and tokens[-1] in ends)
+            completions.append(Completion(text[:cut], tokens, len(prompt), ended, route))
+    return completions
+
+
+def as_set(tokens: int | Sequence[int] | None) -> set[int]:
+    """End tokens as transformers writes them: one, several, or none."""
+    if tokens is None:
+        return set()
+    return set(tokens) if not isinstance(tokens, int) else {tokens}

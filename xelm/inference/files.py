@@ -1,0 +1,66 @@
+"""A run's files are compared with its manifest before they are used, so that damage never answers in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from clustering.errors import BadInput
+from clustering.files import sha256_of
+from xelm.run.experts import ExpertSet, local_run
+from xelm.run.manifest import Manifest
+from xelm.run.names import BASE
+
+
+def check_opening(run: str | Path) -> None:
+    """Check what decides where a text goes: plan, router, measured losses, tokenizer.
+
+    Args:
+        run: Run directory, or hub id of one.
+
+    Raises:
+        BadInput: If it is no run, or a file is missing or changed.
+    """
+    folder = local_run(run)
+    manifest = Manifest.read(folder)
+    check_files(folder, manifest, filter(_is_read_at_opening, manifest.files))
+
+
+def check_model(experts: ExpertSet, name: str) -> None:
+    """Check every file of one model of the run.
+
+    Raises:
+        BadInput: If a file is missing or changed.
+    """
+    folder = experts.folder(name).relative_to(experts.path).as_posix() + "/"
+    files = [file for file in experts.manifest.files if file.startswith(folder)]
+    check_files(experts.path, experts.manifest, files)
+
+
+def check_files(run: Path, manifest: Manifest, names: Iterable[str]) -> None:
+    """Compare files with the SHA-256 in the manifest. Files that it does not list, as in an unfinished run, pass.
+
+    Args:
+        run: Run directory.
+        manifest: Its manifest.
+        names: Paths inside the run, with `/`.
+
+    Raises:
+        BadInput: If one is missing or changed.
+    """
+    for name in names:
+        file = run / name
+        if not file.is_file():
+            raise BadInput(f"{file}: missing. {_remedy(run)}")
+        if sha256_of(file) != manifest.files[name]:
+            raise BadInput(f"{file}: changed since the run was written. {_remedy(run)}")
+
+
+def _is_read_at_opening(name: str) -> bool:
+    if name.startswith(f"{BASE}/"):
+        return not name.endswith(".safetensors")
+    return name.startswith("router/") or name in ("plan.json", "eval/valid.json")
+
+
+def _remedy(run: Path) -> str:
+    return f"Restore it from a copy, or train again; `xelm verify {run}` lists every such file."

@@ -1,0 +1,125 @@
+"""The models of a run in memory: on first use, on their device, LoRA experts together on one base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from clustering.errors import BadInput
+from xelm.inference.files import check_model
+from xelm.run.experts import ExpertSet
+from xelm.run.names import BASE
+
+if TYPE_CHECKING:
+    from router.models.lora_source import LoraSource
+    from router.models.pool import ExpertPool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where models go and how many.
+
+    Attributes:
+        device: As for torch (`cpu`, `cuda:0`); `auto` takes a GPU where there is one.
+        device_map: As for transformers' `from_pretrained` (`auto`, `balanced`, a mapping of modules), instead of
+            `device`.
+        dtype: Of the weights (`bfloat16`, `torch.bfloat16`); `auto` keeps the checkpoint's.
+        max_loaded: Most experts in memory at a time, >= 1; None: no limit. LoRA experts share one base and are not
+            counted.
+        max_bytes: Most bytes of experts in memory, at least one expert; None: no limit.
+        check_files: Whether a model's files are compared with the manifest as it is loaded.
+    """
+
+    device: str = "auto"
+    device_map: Any = None
+    dtype: Any = "auto"
+    max_loaded: int | None = None
+    max_bytes: int | None = None
+    check_files: bool = True
+
+
+def open_models(experts: ExpertSet, names: Sequence[str], placement: Placement) -> ExpertPool | LoraSource:
+    """The models of a run by name, loaded when they are first asked for.
+
+    Args:
+        experts: The run.
+        names: Experts, the base among them.
+        placement: Where they go.
+
+    Raises:
+        BadInput: If the device or the dtype cannot be had, or (LoRA) the base cannot be loaded.
+    """
+    options = load_options(placement)
+    if all(name == BASE or _is_lora(experts, name) for name in names) and len(names) > 1:
+        from router.models.lora_bank import LoraBank
+        from router.models.lora_source import LoraSource
+
+        if placement.check_files:
+            for name in names:
+                if name != BASE:
+                    check_model(experts, name)
+        base = load_checked(experts, BASE, options, check=placement.check_files)
+        return LoraSource(LoraBank(base), {name: None if name == BASE else experts.folder(name) for name in names})
+    from router.models.pool import ExpertPool
+
+    return ExpertPool(
+        {name: partial(load_checked, experts, name, options, check=placement.check_files) for name in names},
+        max_loaded=placement.max_loaded,
+        max_bytes=placement.max_bytes,
+    )
+
+
+def load_options(placement: Placement) -> dict[str, Any]:
+    """What `from_pretrained` is told.
+
+    Raises:
+        BadInput: If the device or the dtype cannot be had.
+    """
+    import torch
+
+    device_map = placement.device_map if placement.device_map is not None else _device(placement.device)
+    dtype = placement.dtype
+    if isinstance(dtype, str) and dtype != "auto":
+        dtype = getattr(torch, dtype, None)
+    if dtype != "auto" and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise BadInput(f"dtype={placement.dtype!r} is none: choose auto, float32, bfloat16 or float16.")
+    return {"device_map": device_map, "dtype": dtype}
+
+
+def load_checked(experts: ExpertSet, name: str, options: dict[str, Any], *, check: bool) -> Any:
+    """A model of the run. Its checksums are taken while it loads: they need the same bytes and another core.
+
+    Raises:
+        BadInput: If a file is missing, changed or unreadable.
+    """
+    if not check:
+        return experts.load_model(name, **options)
+    with ThreadPoolExecutor(1) as beside:
+        checked = beside.submit(check_model, experts, name)
+        try:
+            model = experts.load_model(name, **options)
+        except BadInput:
+            checked.result()  # damage is the better reason
+            raise
+        checked.result()
+    return model
+
+
+def _is_lora(experts: ExpertSet, name: str) -> bool:
+    return experts.manifest.experts[name].kind == "lora"
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadInput(f"device={device!r} cannot be used here: {reason} Choose cpu, or auto.") from None
+    return device

@@ -1,0 +1,406 @@
+"""RoutedLM: a run that answers. Text in any of its languages goes to the right experts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+
+from clustering.errors import BadInput
+from router.identify.combined import CombinedIdentifier
+from router.identify.open import OpenIdentifier
+from router.identify.spans import Span, segment
+from router.routes.affinity import typological_distances
+from router.routes.policy import Policy, apply_policy, parse_policy
+from router.routes.route import route_openly, route_texts, weights_of
+from router.routes.weigh import ExpertWeigher, Route, RoutingRule
+from router.scoring.texts import Score, score_texts
+from router.scoring.tokens import ScoringOptions, context_of
+from xelm.inference.completions import Completion, as_set, complete_ids, decoder, prompt_ids
+from xelm.inference.files import check_opening
+from xelm.inference.models import Placement, open_models
+from xelm.inference.stream import stream_text
+from xelm.run.experts import ExpertSet
+from xelm.run.names import BASE
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from xelm.inference.causal_lm import RoutedForCausalLM
+
+LANGUAGES = ("open", "run")
+"""Which languages a text may be found to be in: any that can be told, or the run's."""
+
+
+@dataclass(frozen=True)
+class RoutedSpan:
+    """Part of a text in one language, and where it goes.
+
+    Attributes:
+        start: First character.
+        stop: One past the last.
+        route: Of `text[start:stop]`.
+    """
+
+    start: int
+    stop: int
+    route: Route
+
+
+class RoutedLM:
+    """Routed inference over the experts of a run.
+
+    Text may be anything that a Python string holds. Without letters (empty, digits, emoji) no language is claimed
+    (`Route.language` is None, confidence 0); lone surrogates are read as U+FFFD; text longer than the context is
+    scored in overlapping windows, a prompt that leaves no room for an answer is refused.
+
+    Example:
+        >>> lm = RoutedLM.from_pretrained("runs/a")
+        >>> lm.route(["Guten Morgen"])[0].language
+        'deu'
+        >>> lm.generate(["Guten Morgen"], max_new_tokens=20)
+    """
+
+    def __init__(
+        self, experts: ExpertSet, *, rule: RoutingRule | None = None, languages: str = "open", **placement: Any
+    ):
+        """Answer from an open run, whose files are trusted unless `check_files=True` (fields of `Placement`)."""
+        if languages not in LANGUAGES:
+            raise BadInput(f"languages={languages!r}: choose {' or '.join(LANGUAGES)}.")
+        self.experts = experts
+        self.names = [*experts.names, BASE]
+        self.identifier = CombinedIdentifier.load(experts.path / "router")
+        self._weigher = _weigher(experts, self.names, self.identifier.languages, rule)
+        self._open_identifier = opened = OpenIdentifier(self.identifier) if languages == "open" else None
+        # Made for the first text that needs it: typology takes longer to read than a small expert.
+        self._open_weigher = cache(lambda: _weigher(experts, self.names, opened.languages if opened else (), rule))
+        self._placement = Placement(**{"check_files": False, **placement})
+        self._opening = threading.Lock()
+        self._opened: Any = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        run: str | Path,
+        *,
+        device: str = "auto",
+        device_map: Any = None,
+        dtype: Any = "auto",
+        max_loaded: int | None = None,
+        max_bytes: int | None = None,
+        check_files: bool = True,
+        rule: RoutingRule | None = None,
+        languages: str = "open",
+    ) -> RoutedLM:
+        """Open a run; experts are loaded when they are first needed.
+
+        Args:
+            run: Run directory, or hub id of one.
+            device: As for torch (`cpu`, `cuda:0`); `auto` takes a GPU where there is one.
+            device_map: As for transformers' `from_pretrained`, instead of `device`.
+            dtype: Of the weights (`bfloat16`, …); `auto` keeps the checkpoint's.
+            max_loaded: Most experts in memory at a time; the least recently used one leaves. None: no limit. LoRA
+                experts share one base and are not counted.
+            max_bytes: The same in bytes; one expert is always allowed.
+            check_files: Compare files with their checksums before they are used.
+            rule: Temperatures, threshold and fallback of the routing.
+            languages: `open`: a text in a language that no expert owns is named as such and goes by typology; `run`:
+                every text counts as one of the run's languages.
+
+        Raises:
+            BadInput: If it is no run, a file of it is missing or changed, or `languages` is neither.
+        """
+        if check_files:
+            check_opening(run)
+        return cls(
+            ExpertSet.load(run),
+            rule=rule,
+            languages=languages,
+            device=device,
+            device_map=device_map,
+            dtype=dtype,
+            max_loaded=max_loaded,
+            max_bytes=max_bytes,
+            check_files=check_files,
+        )
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer that all experts share."""
+        return self.experts.tokenizer()
+
+    @cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """Tokens at which answers end: the tokenizer's, and those of the experts' generation settings."""
+        from transformers import GenerationConfig
+
+        folder = self.experts.folder(BASE)
+        configured = (folder / "generation_config.json").is_file()
+        more = GenerationConfig.from_pretrained(folder).eos_token_id if configured else None
+        return frozenset(as_set(self.tokenizer.eos_token_id) | as_set(more))
+
+    @cached_property
+    def context(self) -> int:
+        """Most tokens that an expert reads, prompt and answer together."""
+        from transformers import AutoConfig
+
+        return context_of(SimpleNamespace(config=AutoConfig.from_pretrained(self.experts.folder(BASE))))
+
+    @property
+    def models(self) -> Any:
+        """Models by name, loaded as they are asked for: an `ExpertPool`, or a `LoraSource` on one shared base.
+
+        Raises:
+            BadInput: If the experts are masked models.
+        """
+        if self.experts.objective == "masked":
+            raise BadInput(
+                f"{self.experts.path}: its experts are masked models. They fill gaps in text, so this run can be "
+                "routed and evaluated but neither generates nor scores; load an expert as transformers' fill-mask."
+            )
+        with self._opening:
+            if self._opened is None:
+                self._opened = open_models(self.experts, self.names, self._placement)
+            return self._opened
+
+    @overload
+    def route(self, texts: Sequence[str], *, spans: Literal[False] = False) -> list[Route]: ...
+    @overload
+    def route(self, texts: Sequence[str], *, spans: Literal[True]) -> list[list[RoutedSpan]]: ...
+    def route(self, texts: Sequence[str], *, spans: bool = False) -> list[Route] | list[list[RoutedSpan]]:
+        """Where each text goes: language, confidence, weights over experts, and why in a sentence.
+
+        Args:
+            texts: Any texts.
+            spans: Cut each text where its language changes, and route the parts.
+
+        Returns:
+            A `Route` for each text; with `spans` a list of `RoutedSpan` that cover the text (none if it is empty).
+
+        Raises:
+            BadInput: If `texts` is no list of strings.
+        """
+        texts = _texts(texts)
+        if not spans:
+            return self._routes(texts)
+        cuts = [self._cut(text) for text in texts]
+        return [
+            [RoutedSpan(span.start, span.stop, route) for span, route in zip(its_cuts, its_routes, strict=True)]
+            for its_cuts, its_routes in zip(cuts, self._span_routes(texts, cuts), strict=True)
+        ]
+
+    def weights(self, texts: Sequence[str], policy: str = "top1", *, m: int | None = None) -> np.ndarray:
+        """Weights of `names` that answer under a policy, shape (texts, names), rows summing to 1.
+
+        Raises:
+            BadInput: If the policy is unknown.
+        """
+        return self._apply(self.route(texts), self.policy(policy, m))
+
+    def policy(self, policy: str, m: int | None = None) -> Policy:
+        """Read a policy's or expert's name.
+
+        Raises:
+            BadInput: If there is none of that name, or `m` is given for another than `topm`.
+        """
+        if not isinstance(policy, str):
+            raise BadInput(f"policy={policy!r}: a name is expected, such as top1.")
+        parsed = parse_policy(policy, self.names, m=m)
+        if m is not None and parsed.name != "topm":
+            raise BadInput(f"m={m} is for the policy topm, not {policy}.")
+        return parsed
+
+    def score(
+        self,
+        texts: Sequence[str],
+        policy: str = "ensemble",
+        *,
+        m: int | None = None,
+        spans: bool = False,
+        options: ScoringOptions | None = None,
+    ) -> list[Score]:
+        """How probable texts are: nats, tokens, bytes, bits per byte. An empty text costs nothing.
+
+        Args:
+            texts: Any length; longer ones than the context are scored in overlapping windows.
+            policy: `top1`, `topm`, `ensemble`, `bayes`, or an expert's name.
+            m: How many experts `topm` keeps.
+            spans: Cut each text where its language changes; each part is scored by its own experts, with all the
+                text before it as context.
+            options: Context, stride and size of a batch.
+
+        Raises:
+            BadInput: If the policy is unknown, or `texts` is no list of strings.
+        """
+        texts, parsed = _texts(texts), self.policy(policy, m)
+        if not texts:
+            return []
+        common: dict[str, Any] = {"dynamic": parsed.dynamic, "options": options}
+        if not spans:
+            weights_BK = self._apply(self.route(texts), parsed)
+            return score_texts(texts, self.tokenizer, weights_BK, self.names, self._model, **common)
+        from router.scoring.spans import score_spans
+
+        cuts = [self._cut(text) for text in texts]
+        weights = [self._apply(routes, parsed) for routes in self._span_routes(texts, cuts)]
+        return score_spans(texts, cuts, weights, self.tokenizer, self.names, self._model, **common)
+
+    def generate(
+        self, prompts: Sequence[str], policy: str = "top1", *, m: int | None = None, **options: Any
+    ) -> list[str]:
+        """Continue prompts in any languages; answers come in the order asked, without the prompt.
+
+        Args:
+            prompts: Texts. An empty one starts from the tokenizer's start token.
+            policy: As for `score`.
+            m: As for `score`.
+            options: Any option of transformers' `generate` (`max_new_tokens`, `do_sample`, `num_beams`, …), and
+                `batch_size`: the most prompts in one pass.
+
+        Raises:
+            BadInput: If the policy is unknown, or a prompt leaves no room in the context.
+        """
+        return [completion.text for completion in self.complete(prompts, policy, m=m, **options)]
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        policy: str = "top1",
+        *,
+        m: int | None = None,
+        stops: Sequence[str] = (),
+        **options: Any,
+    ) -> list[Completion]:
+        """As `generate`, with the tokens, the route and the end of each answer.
+
+        Args:
+            prompts: As for `generate`.
+            policy: As for `score`.
+            m: As for `score`.
+            stops: Texts at which an answer ends; they are not part of it.
+            options: As for `generate`.
+        """
+        prompts, _ = _texts(prompts), self.policy(policy, m)
+        if not prompts:
+            return []
+        ids = prompt_ids(prompts, self.tokenizer)
+        return self.complete_ids(ids, self.route(prompts), policy, m=m, stops=stops, **options)
+
+    def complete_ids(
+        self,
+        ids: Sequence[Sequence[int]],
+        routes: Sequence[Route],
+        policy: str = "top1",
+        *,
+        m: int | None = None,
+        stops: Sequence[str] = (),
+        **options: Any,
+    ) -> list[Completion]:
+        """As `complete`, of prompts that are tokens already, with their routes."""
+        parsed = self.policy(policy, m)
+        answer: dict[str, Any] = {"stops": stops, "end_tokens": self.end_tokens, **options}
+        weights_BK = self._apply(routes, parsed)
+        return complete_ids(
+            ids, routes, weights_BK, self.names, self.models, self.tokenizer, dynamic=parsed.dynamic, **answer
+        )
+
+    def stream(
+        self,
+        prompt: str,
+        policy: str = "top1",
+        *,
+        m: int | None = None,
+        stops: Sequence[str] = (),
+        **options: Any,
+    ) -> Iterator[str]:
+        """Continue one prompt, the text given out as it comes; leaving the loop ends the generation.
+
+        Args:
+            prompt: Text.
+            policy: As for `score`.
+            m: As for `score`.
+            stops: As for `complete`.
+            options: As for `generate`, but for beams, which have no text until they end.
+
+        Yields:
+            Pieces of text, together what `complete` would answer.
+
+        Raises:
+            BadInput: If the policy is unknown, or an option does not fit.
+        """
+        taken = {"streamer", "stopping_criteria", "num_return_sequences"} & options.keys()
+        if taken or options.get("num_beams", 1) > 1:
+            raise BadInput(f"{', '.join(sorted(taken)) or 'num_beams'}: not while streaming. Use generate.")
+        self.policy(policy, m)
+        routes, ids = self.route([prompt]), prompt_ids([prompt], self.tokenizer)
+
+        def run(**hooks: Any) -> None:
+            self.complete_ids(ids, routes, policy, m=m, **options, **hooks)
+
+        return stream_text(run, decoder(self.tokenizer), stops=stops)
+
+    def as_causal_lm(self, policy: str = "ensemble", *, m: int | None = None) -> RoutedForCausalLM:
+        """A transformers model whose logits are the routed mixture's log-probabilities, for `generate`, pipelines and
+        evaluation harnesses. Each row of a batch is routed by its own text.
+
+        Raises:
+            BadInput: If the policy is unknown, or the experts do not all fit under `max_loaded`.
+        """
+        from xelm.inference.causal_lm import RoutedForCausalLM
+
+        return RoutedForCausalLM.from_routed(self, policy, m=m)
+
+    def _apply(self, routes: Sequence[Route], policy: Policy) -> np.ndarray:
+        weights_BK, abstained_B = weights_of(routes, self.names)
+        return apply_policy(weights_BK, policy, self.names, abstained_B=abstained_B)
+
+    def _routes(self, texts: Sequence[str]) -> list[Route]:
+        if self._open_identifier is None:
+            return route_texts(texts, self.identifier, self._weigher)
+        return route_openly(texts, self._open_identifier, self._weigher, self._open_weigher)
+
+    def _cut(self, text: str) -> list[Span]:
+        return segment(text, self._open_identifier or self.identifier)
+
+    def _span_routes(self, texts: Sequence[str], cuts: Sequence[Sequence[Span]]) -> list[list[Route]]:
+        """Routes of all parts of all texts, identified in one go."""
+        parts = [text[span.start : span.stop] for text, spans in zip(texts, cuts, strict=True) for span in spans]
+        routes = iter(self._routes(parts))
+        return [[next(routes) for _ in spans] for spans in cuts]
+
+    def _model(self, name: str) -> Any:
+        return self.models.get(name)
+
+
+def _weigher(
+    experts: ExpertSet, names: Sequence[str], languages: Sequence[str], rule: RoutingRule | None
+) -> ExpertWeigher:
+    measured = experts.result("valid")
+    losses = None
+    if measured and set(names) <= set(measured["models"]):
+        losses = {
+            name: {code: cell["bits_per_byte"] for code, cell in measured["models"][name].items()} for name in names
+        }
+    return ExpertWeigher(
+        experts.plan.clusters,
+        languages,
+        names,
+        distances=typological_distances,
+        losses=losses,
+        rule=rule,
+    )
+
+
+def _texts(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str):
+        raise BadInput("one text was given where a list of texts is expected: write [text].")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise BadInput(f"text {index} is a {type(text).__name__}, a string is expected.")
+    return list(texts)

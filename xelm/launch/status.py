@@ -1,0 +1,119 @@
+"""Who of a run is where: read from its manifest, checkpoints, logs and locks while it trains, here or elsewhere."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from clustering.errors import BadInput
+from xelm.launch.attempt import known_failure, model_lock_file
+from xelm.run.experts import local_run
+from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry
+from xelm.run.names import BASE, DENSE
+from xelm.training.checkpoint import newest_step
+
+_LAST_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """Where one model is."""
+
+    name: str
+    state: Literal["pending", "running", "done", "failed"]
+    languages: list[str]
+    step: int | None = None
+    """The last step that was logged; None before the first."""
+    num_steps: int | None = None
+    tokens: int = 0
+    loss: float | None = None
+    """Nats per token, at that step."""
+    tokens_per_s: float | None = None
+    checkpoint_step: int | None = None
+    """Where it would go on if it stopped now; None: from its beginning."""
+    reason: str | None = None
+    """Why it failed."""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Where a run is."""
+
+    phase: Literal["preparing", "training", "finishing", "done", "stopped"]
+    """`stopped`: unfinished, and nobody works on it; the same `xelm train` goes on."""
+    models: list[ModelStatus]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def run_status(run: str | Path) -> RunStatus:
+    """Look at a run without disturbing it.
+
+    Raises:
+        BadInput: If it is no run, or its manifest is broken.
+    """
+    folder = local_run(run)
+    at_work = _is_locked(folder / ".lock")
+    if not (folder / FILE_NAME).is_file():
+        if not (folder / "cache").is_dir():
+            raise BadInput(f"{folder}: no {FILE_NAME} there, so it is no xelm run. Make one with `xelm train`.")
+        return RunStatus("preparing" if at_work else "stopped", [])
+    manifest = Manifest.read(folder)
+    entries = {BASE: manifest.base, **manifest.experts, DENSE: manifest.dense}
+    models = [_model_status(folder, name, entry) for name, entry in entries.items() if entry]
+    return RunStatus(_phase(manifest, models, at_work), models)
+
+
+def _phase(
+    manifest: Manifest, models: list[ModelStatus], at_work: bool
+) -> Literal["training", "finishing", "done", "stopped"]:
+    if all(model.state == "done" for model in models):
+        return "done" if manifest.files else "finishing" if at_work else "stopped"
+    return "training" if at_work or any(model.state == "running" for model in models) else "stopped"
+
+
+def _model_status(run: Path, name: str, entry: ModelEntry) -> ModelStatus:
+    point = _last_point(run / "logs" / f"{name}.jsonl")
+    failure = known_failure(run, name)
+    made = run / name if name in (BASE, DENSE) else run / "experts" / name
+    done = entry.state == "done" or (made / "xelm_model.json").is_file()
+    running = not done and _is_locked(model_lock_file(run, name))
+    return ModelStatus(
+        name=name,
+        state="done" if done else "running" if running else "failed" if failure else "pending",
+        languages=entry.languages,
+        step=point.get("step"),
+        num_steps=point.get("num_steps"),
+        tokens=entry.tokens or point.get("tokens", 0),
+        loss=point.get("loss"),
+        tokens_per_s=point.get("tokens_per_s"),
+        checkpoint_step=None if done else newest_step(run / "work" / f"{name}-{str(entry.fingerprint)[:12]}"),
+        reason=failure.reason if failure and not done and not running else None,
+    )
+
+
+def _last_point(log: Path) -> dict[str, Any]:
+    if not log.is_file():
+        return {}
+    with log.open("rb") as handle:
+        handle.seek(max(0, log.stat().st_size - _LAST_BYTES))
+        lines = handle.read().decode("utf-8", errors="ignore").splitlines(keepends=True)
+    # The first line may be cut off, the last one half written; evaluations carry no training loss.
+    whole = [line for line in lines if line.startswith("{") and line.endswith("\n") and '"loss"' in line]
+    return json.loads(whole[-1]) if whole else {}
+
+
+def _is_locked(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with file.open() as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

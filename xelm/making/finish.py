@@ -1,0 +1,25 @@
+"""Complete a run whose models are made: router, evaluation, report and checksums."""
+
+from __future__ import annotations
+
+from xelm.corpus.store import training_texts
+from xelm.making.workspace import Workspace
+from xelm.run.experts import ExpertSet
+from xelm.run.manifest import Manifest
+
+
+def finish(workspace: Workspace, *, report: bool) -> None:
+    """Router, evaluation, report and checksums of a run whose models are made."""
+    from router.identify.combined import CombinedIdentifier
+    from xelm.evaluation.evaluate import evaluate
+    from xelm.report import write_report
+
+    run, manifest = workspace.run, Manifest.read(workspace.run)
+    texts = {source.code: training_texts(source, workspace.recipe.data) for source in workspace.sources}
+    CombinedIdentifier.train(texts, seed=workspace.recipe.train.seed).save(run / "router")
+    if report:
+        manifest.metrics = evaluate(ExpertSet.load(run))
+        manifest.write(run)
+        write_report(ExpertSet.load(run))
+    manifest.refresh_files(run)
+    manifest.write(run)

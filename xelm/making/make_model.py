@@ -1,0 +1,115 @@
+"""One model of a run at a time: make it, or take it as it is when it was finished before."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clustering.errors import BadInput
+from clustering.files import atomic_write, read_json, write_json
+from xelm.models.base import quiet_transformers
+from xelm.run.manifest import ModelEntry
+from xelm.training.loop import train_stage
+from xelm.training.processes import processes
+from xelm.training.sharding import whole_weights
+from xelm.training.stage import Stage
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ENTRY_FILE, CURVE_FILE = "xelm_model.json", "training.json"
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Making:
+    """A model to be made: where, as what, from which weights, by which training (None: taken as it is)."""
+
+    folder: Path
+    entry: ModelEntry
+    parent: Callable[[], PreTrainedModel]
+    stage: Stage | None
+    tokenizer: PreTrainedTokenizerBase
+
+
+def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEntry:
+    """Make a model of the run; its folder appears whole, so that a killed process leaves nothing half done.
+
+    A folder made from the same inputs (by fingerprint) is kept as it is. Several processes may train it together
+    (DDP, FSDP): all of them call this, and the first of them writes.
+
+    Raises:
+        BadInput: If the folder holds a model made from other inputs and `redo` is false.
+    """
+    there = finished_entry(making.folder)
+    if there and is_made(making):
+        return there
+    if there and not redo:
+        raise BadInput(
+            f"{making.folder}: made with another recipe, data or parent. Train into another --out, "
+            "or give --redo to make it anew."
+        )
+    import torch
+
+    if making.stage:
+        # Low-rank adapters begin at random: the same, whatever this process trained before.
+        torch.manual_seed(making.stage.settings.seed)
+    model = making.parent()
+    entry, curve = making.entry, dict[str, Any]()
+    if making.stage:
+        trained = train_stage(model, making.stage, _logger_to(log_file))
+        entry.tokens, entry.isolation, curve = trained.tokens, trained.isolation, {"history": trained.history}
+        if trained.evaluations:
+            curve["evaluations"] = trained.evaluations
+    entry.state = "done"
+    together, weights = processes(), whole_weights(model)
+    if together.is_main_process:
+        _save(making, model, weights, entry, curve)
+        if making.stage:
+            shutil.rmtree(making.stage.checkpoints, ignore_errors=True)
+    together.wait_for_everyone()
+    return entry
+
+
+def is_made(making: Making) -> bool:
+    """Whether the model is finished, from these very inputs."""
+    there = finished_entry(making.folder)
+    return there is not None and there.fingerprint == making.entry.fingerprint
+
+
+def finished_entry(folder: Path) -> ModelEntry | None:
+    """The entry of a finished model's folder."""
+    file = folder / ENTRY_FILE
+    return ModelEntry(**read_json(file)) if file.is_file() else None
+
+
+def _save(
+    making: Making,
+    model: PreTrainedModel,
+    weights: dict[str, torch.Tensor] | None,
+    entry: ModelEntry,
+    curve: dict[str, Any],
+) -> None:
+    with atomic_write(making.folder) as partial:
+        with quiet_transformers():
+            model.save_pretrained(partial, state_dict=weights)
+        making.tokenizer.save_pretrained(partial)
+        write_json(partial / ENTRY_FILE, asdict(entry))
+        if curve:
+            write_json(partial / CURVE_FILE, curve)
+
+
+def _logger_to(file: Path) -> Callable[[dict[str, Any]], None]:
+    file.parent.mkdir(parents=True, exist_ok=True)
+
+    def log(point: dict[str, Any]) -> None:
+        with file.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(point) + "\n")
+
+    return log

@@ -1,0 +1,95 @@
+"""How fast this machine trains a run's models: a few real steps before anything is spent, and the hours that follow."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xelm.making.budget import Budget
+from xelm.making.workspace import Workspace
+from xelm.models.base import auto_class, weights_dtype
+from xelm.models.expert import as_expert
+from xelm.run.names import BASE, DENSE
+from xelm.training.loop import step_for_step
+
+_LONG_ENOUGH_S, _FEWEST_STEPS, _MOST_STEPS = 3.0, 3, 20
+_NEVER = 10**9
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What the probe measured on one device."""
+
+    device: str
+    tokens_per_s: dict[str, float]
+    """By kind of training (`full`, `lora`, `last_n_layers`)."""
+    peak_memory_gib: float | None
+    """Of the device, where it counts: on CUDA."""
+    hours: dict[str, float]
+    """Of each stage, on one device like this."""
+
+    def to_text(self) -> str:
+        """Lines for the terminal."""
+        rates = ", ".join(f"{kind} {rate:,.0f} tokens/s" for kind, rate in self.tokens_per_s.items())
+        memory = f", {self.peak_memory_gib:.1f} GiB at the peak" if self.peak_memory_gib is not None else ""
+        first = self.hours.get(BASE, 0.0)
+        others = [hours for name, hours in self.hours.items() if name != BASE]
+        return (
+            f"measured on {self.device}: {rates}{memory}\n"
+            f"about {_duration(first + sum(others))} of training on one such device, "
+            f"{_duration(first + max(others))} with one for each model; evaluation comes on top"
+        )
+
+
+def measure_speed(workspace: Workspace) -> Speed:
+    """Take a few optimizer steps with a model of the run's size, weights at random, on the run's own blocks.
+
+    Args:
+        workspace: A prepared run; nothing is written to it.
+    """
+    import torch
+
+    budget, expert = workspace.budget, workspace.recipe.expert
+    kinds: dict[str, str] = {
+        stage.name: "full" if stage.name in (BASE, DENSE) else expert.kind for stage in budget.stages()
+    }
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    rates = {kind: _rate(workspace, kind) for kind in sorted(set(kinds.values()))}
+    peak = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} thread(s)"
+    return Speed(device, rates, peak, _hours(budget, kinds, rates))
+
+
+def _hours(budget: Budget, kinds: dict[str, str], rates: dict[str, float]) -> dict[str, float]:
+    return {stage.name: stage.tokens / rates[kinds[stage.name]] / 3600 for stage in budget.stages()}
+
+
+def _rate(workspace: Workspace, kind: Any) -> float:
+    dtype = weights_dtype(workspace.recipe.base.dtype)
+    model = auto_class(workspace.recipe.train.objective).from_config(workspace.config, dtype=dtype)
+    making = workspace.making(DENSE if workspace.budget.dense else next(iter(workspace.plan.clusters)))
+    assert making.stage is not None  # only a base that is not trained has none
+    settings = dataclasses.replace(
+        making.stage.settings, checkpoint_every_steps=_NEVER, evaluate_every_steps=None, log="files"
+    )
+    nowhere = making.stage.checkpoints.with_name("none")
+    stage = dataclasses.replace(making.stage, name="probe", settings=settings, checkpoints=nowhere)
+    ends_s = [time.perf_counter()]
+    for _loss in step_for_step(as_expert(model, dataclasses.replace(workspace.recipe.expert, kind=kind)), stage):
+        ends_s.append(time.perf_counter())
+        if len(ends_s) > _MOST_STEPS or (ends_s[-1] - ends_s[0] > _LONG_ENOUGH_S and len(ends_s) > _FEWEST_STEPS):
+            break
+    # The first step allocates and compiles, so it counts only where there is no other.
+    steps_s = np.diff(ends_s)[1:] if len(ends_s) > 2 else np.diff(ends_s)
+    return float(stage.tokens_per_step / np.median(steps_s))
+
+
+def _duration(hours: float) -> str:
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} s"
+    return f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.1f} h"

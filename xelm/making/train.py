@@ -1,0 +1,235 @@
+"""`train`: from a recipe to a finished run, doing only what is not done yet."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clustering.errors import BadInput
+from clustering.files import atomic_write, sha256_of
+from xelm.launch.attempt import attempt
+from xelm.launch.local import num_workers, run_workers
+from xelm.launch.options import Launch
+from xelm.launch.slurm import run_jobs
+from xelm.launch.work import FINISH, Work
+from xelm.making.budget import Budget
+from xelm.making.finish import finish
+from xelm.making.make_model import Making, finished_entry, is_made
+from xelm.making.workspace import Workspace, portable_recipe
+from xelm.recipe.recipe import Recipe
+from xelm.run.experts import ExpertSet
+from xelm.run.failures import Failure, disk_trouble_told, raise_failures
+from xelm.run.lock import locked
+from xelm.run.manifest import FILE_NAME, Manifest, package_versions
+from xelm.run.names import BASE, DENSE
+
+if TYPE_CHECKING:
+    from clustering import ClusterPlan
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    recipe: str | Path | Recipe,
+    out: str | Path,
+    *,
+    overrides: tuple[str, ...] = (),
+    redo: bool = False,
+    report: bool = True,
+    launch: Launch | None = None,
+) -> ExpertSet:
+    """Train a run: base, experts, dense baseline, router; evaluate it; write its report.
+
+    Run again after an interruption it continues: finished models are kept, an unfinished one goes on from its last
+    checkpoint, and the result is the same to the bit on CPU.
+
+    Args:
+        recipe: A TOML file, or a `Recipe`.
+        out: The run directory.
+        overrides: `section.key=value`, for a recipe file.
+        redo: Make models anew whose recipe, data or parent changed, instead of refusing.
+        report: Evaluate and write `report.html` at the end.
+        launch: Machines to train on; None: this one.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        BadInput: For a recipe, text or run directory that cannot be used.
+        TrainingFailedError: If some models could not be made; the others are finished and kept.
+        OSError: If the disk is full or read-only.
+    """
+    launch = launch or Launch()
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
+    run, started_s = Path(out), time.monotonic()
+    _refuse_other_folder(run)
+    with disk_trouble_told(run), locked(run):
+        _refuse_grown_run(run)
+        workspace = Workspace.prepare(recipe, run)
+        logger.info("%s\n%s", clusters_text(workspace.plan), workspace.budget.to_text())
+        _clear_other_inputs(workspace, redo)
+        manifest = _begin(workspace)
+        work = Work(run, recipe, redo, report, launch.processes, launch.fsdp)
+        _make_models(workspace, manifest, work, launch)
+        _finish(workspace, work, launch)
+    logger.info("run complete in %.0f s: %s", time.monotonic() - started_s, run)
+    return ExpertSet.load(run)
+
+
+def dry_run(
+    recipe: str | Path | Recipe, out: str | Path, *, overrides: tuple[str, ...] = (), probe: bool = False
+) -> tuple[ClusterPlan, Budget]:
+    """Read and tokenise everything, share out the budget, look how the tokenizer serves each language, train nothing.
+
+    Args:
+        recipe: As for `train`.
+        out: As for `train`; the tokenised text stays there.
+        overrides: As for `train`.
+        probe: Also measure a few steps, for the hours that the training will take on a device like this one.
+
+    Raises:
+        BadInput: As `train` would.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
+    _refuse_other_folder(Path(out))
+    with disk_trouble_told(Path(out)), locked(Path(out)):
+        workspace = Workspace.prepare(recipe, Path(out))
+        budget = dataclasses.replace(
+            workspace.budget, warnings=[*workspace.budget.warnings, *workspace.tokenizer_warnings()]
+        )
+        if probe:
+            from xelm.making.probe import measure_speed
+
+            budget = dataclasses.replace(budget, speed=measure_speed(workspace))
+    return workspace.plan, budget
+
+
+def _refuse_other_folder(run: Path) -> None:
+    if run.is_file():
+        raise BadInput(f"{run}: is a file; --out names a directory.")
+    ours = ("cache", "work", ".lock", FILE_NAME)
+    if run.is_dir() and any(run.iterdir()) and not any((run / name).exists() for name in ours):
+        raise BadInput(f"{run}: holds files that are no xelm run. Choose an empty or new directory.")
+
+
+def _refuse_grown_run(run: Path) -> None:
+    if (run / FILE_NAME).is_file() and Manifest.read(run).ledger:
+        raise BadInput(
+            f"{run}: languages were added to this run; training it again would lose them. Use another --out."
+        )
+
+
+def clusters_text(plan: ClusterPlan) -> str:
+    """The clusters with English names, a line each."""
+    from clustering import name_of
+
+    lines = [f"{name}: {', '.join(map(name_of, codes))}" for name, codes in plan.clusters.items()]
+    return "\n".join(["clusters", *(f"  {line}" for line in lines)])
+
+
+def _begin(workspace: Workspace) -> Manifest:
+    data = {
+        code: {
+            **dataclasses.asdict(store.counts),
+            "sha256": workspace.fingerprints[code],
+            "cache": store.heldout_file.parent.name,
+        }
+        for code, store in sorted(workspace.stores.items())
+    }
+    manifest = Manifest(portable_recipe(workspace.recipe), data=data, packages=package_versions())
+    workspace.plan.save(workspace.run / "plan.json")
+    heldout = workspace.run / "eval" / "heldout"
+    heldout.mkdir(parents=True, exist_ok=True)
+    for code, store in workspace.stores.items():
+        with atomic_write(heldout / f"{code}.jsonl") as partial:
+            shutil.copyfile(store.heldout_file, partial)
+    return manifest
+
+
+def _make_models(workspace: Workspace, manifest: Manifest, work: Work, launch: Launch) -> None:
+    """Make every model; one that fails does not stop the others, and all failures are told at the end."""
+    run, makings = workspace.run, workspace.makings()
+    _record(run, manifest, makings)
+    failures = _make(workspace, makings, [BASE], work, launch)
+    if not failures:
+        failures = _make(workspace, makings, [name for name in makings if name != BASE], work, launch)
+    _record(run, manifest, makings)
+    if failures:
+        raise_failures(failures, len(makings))
+
+
+def _make(
+    workspace: Workspace, makings: dict[str, Making], names: list[str], work: Work, launch: Launch
+) -> dict[str, Failure]:
+    missing = [name for name in names if not is_made(makings[name])]
+    apart = [name for name in missing if makings[name].stage]
+    if launch.launcher == "slurm" and apart:
+        failures = run_jobs(work.write(), apart, launch)
+    elif apart and (launch.processes > 1 or num_workers(launch) > 1):
+        failures = run_workers(work.write(), apart, launch)
+    else:
+        apart, failures = [], {}
+    for name in missing:
+        if name not in apart and (failure := attempt(workspace.run, name, makings[name], redo=work.redo)):
+            failures[name] = failure
+    # A cancelled job may train on until Slurm kills it, and be finished by then.
+    return {name: failure for name, failure in failures.items() if not is_made(makings[name])}
+
+
+def _clear_other_inputs(workspace: Workspace, redo: bool) -> None:
+    """Refuse a run made from other inputs before anything in it is written, or remove what the recipe no longer has."""
+    makings = workspace.makings().values()
+    changed = [making.folder for making in makings if finished_entry(making.folder) and not is_made(making)]
+    ours = {making.folder for making in makings}
+    there = [workspace.run / DENSE, *sorted((workspace.run / "experts").glob("*"))]
+    left_over = [folder for folder in there if folder.is_dir() and folder not in ours]
+    if (changed or left_over) and not redo:
+        raise BadInput(
+            f"{(changed + left_over)[0]}: made with another recipe, data or parent. Train into another --out, "
+            "or give --redo to make it anew."
+        )
+    for folder in left_over:
+        shutil.rmtree(folder)
+
+
+def _record(run: Path, manifest: Manifest, makings: dict[str, Making]) -> None:
+    for name, making in makings.items():
+        entry = finished_entry(making.folder) if is_made(making) else None
+        manifest.put(name, entry or making.entry)
+    manifest.write(run)
+
+
+def _finish(workspace: Workspace, work: Work, launch: Launch) -> None:
+    if launch.launcher == "slurm":
+        # Evaluation wants a GPU as much as training does.
+        failures = run_jobs(work.write(), [FINISH], dataclasses.replace(launch, processes=1))
+        if failures:
+            raise_failures(failures, 1)
+    else:
+        finish(workspace, report=work.report)
+    shutil.rmtree(workspace.run / "work", ignore_errors=True)
+
+
+def rewrite_report(run: str | Path) -> Path:
+    """Write `report.html` of a run again, and its checksum and that of the samples it shows with it.
+
+    Returns:
+        The report's path.
+    """
+    from xelm.report import write_report
+
+    folder = Path(run)
+    ExpertSet.load(folder)
+    with locked(folder):
+        path = write_report(ExpertSet.load(folder))
+        manifest = Manifest.read(folder)
+        for file in (path, folder / "eval" / "samples.json"):
+            if file.is_file():
+                manifest.files[file.relative_to(folder).as_posix()] = sha256_of(file)
+        manifest.files = dict(sorted(manifest.files.items()))
+        manifest.write(folder)
+    return path

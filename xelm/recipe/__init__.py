@@ -1,0 +1,1 @@
+"""The recipe: what to train, from what, and how."""

@@ -1,0 +1,296 @@
+"""The recipe: everything that decides a run, as frozen dataclasses read from TOML and checked when built."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from clustering.errors import BadInput
+from xelm.recipe.parsing import build, check, override
+
+_SHORTEST_BLOCK = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewBase:
+    """A small Llama-type base model made here and trained first on all languages."""
+
+    tokenizer: Literal["byte", "bpe"] = "byte"
+    """`byte`: one token per UTF-8 byte; `bpe`: byte-level BPE trained on the corpus."""
+    vocab_size: int = 8000
+    """Tokens of the BPE vocabulary, special tokens counted in. Not used by `byte`."""
+    hidden_size: int = 64
+    num_layers: int = 2
+    num_heads: int = 4
+    intermediate_size: int | None = None
+    """None: 8/3 of hidden_size, rounded up to a multiple of 16."""
+    context_length: int = 256
+    """Positions the model can attend over, in tokens."""
+    tokens: int = 6_000_000
+    """Budget of the base training over all languages, in tokens."""
+    learning_rate: float = 3e-3
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "num_layers", "num_heads", "tokens"):
+            check(getattr(self, name) >= 1, f"[base.new] {name}={getattr(self, name)} must be at least 1.")
+        # Rotary positions turn the channels of a head in pairs.
+        check(
+            self.hidden_size % (2 * self.num_heads) == 0,
+            f"[base.new] hidden_size={self.hidden_size} must be an even multiple of num_heads={self.num_heads}.",
+        )
+        check(
+            self.intermediate_size is None or self.intermediate_size >= 1,
+            f"[base.new] intermediate_size={self.intermediate_size} must be at least 1.",
+        )
+        check(
+            self.context_length >= _SHORTEST_BLOCK,
+            f"[base.new] context_length={self.context_length} must be at least {_SHORTEST_BLOCK} tokens.",
+        )
+        check(self.learning_rate > 0, f"[base.new] learning_rate={self.learning_rate} must be > 0.")
+        check(
+            self.vocab_size >= 260,
+            f"[base.new] vocab_size={self.vocab_size} must be at least 260 (all bytes).",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """The base model: a hub id or path, or `[base.new]`."""
+
+    model: str | None = None
+    new: NewBase | None = None
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Of the weights while training and as saved. `auto`: as in the checkpoint."""
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        check(
+            (self.model is None) != (self.new is None),
+            '[base] needs either model = "hub id or path" or a [base.new] table, not both and not neither.',
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where the text is and how it is read."""
+
+    path: str
+    """Folder of <code>.{txt,jsonl,jsonl.gz,parquet}, or a hub dataset with one config per language."""
+    languages: tuple[str, ...] | None = None
+    """None: every file of the folder."""
+    text_field: str = "text"
+    on_bad_line: Literal["error", "skip"] = "error"
+    """A line that cannot be read: stop and name it, or skip and count it."""
+    valid_fraction: float = 0.02
+    test_fraction: float = 0.02
+    """Shares of documents held out by a hash of the text, where rows have no `split`."""
+    heldout_bytes: int = 65_536
+    """Most held-out text kept per language and split, in UTF-8 bytes."""
+
+    def __post_init__(self) -> None:
+        check(bool(self.path), "[data] path is empty: name a folder or a hub dataset.")
+        check(self.languages != (), "[data] languages is empty: name some, or leave the key out to take all.")
+        check(self.heldout_bytes >= 0, f"[data] heldout_bytes={self.heldout_bytes} must be at least 0.")
+        held = self.valid_fraction + self.test_fraction
+        check(
+            min(self.valid_fraction, self.test_fraction) >= 0 and held < 1,
+            f"[data] valid_fraction + test_fraction = {held} must lie in [0, 1).",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clusters:
+    """How the languages are grouped: one expert each group."""
+
+    k: int | None = None
+    plan: str | None = None
+    """A plan.json to take instead of clustering."""
+    method: str = "ward"
+    distance: str | None = None
+    """Kind of distance, such as `combined` or `syntactic`; None: the default of the method."""
+    balance: Literal["languages", "tokens"] | None = None
+
+    def __post_init__(self) -> None:
+        check(
+            (self.k is None) != (self.plan is None),
+            '[clusters] needs either k = N or plan = "plan.json", not both.',
+        )
+        check(self.k is None or self.k >= 1, f"[clusters] k={self.k} must be at least 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """The budget of the experts, which is the dense baseline's too, and how it is spent."""
+
+    tokens: int
+    """Total over all experts; the dense baseline gets the same."""
+    share: Literal["languages", "equal"] = "languages"
+    """`languages`: a language sees as many tokens under its expert as under dense; `equal`: total / K each."""
+    dense: bool = True
+    """Train the dense baseline too."""
+    sequence_length: int | None = None
+    """Tokens of a block. None: the model's context, at most 1024."""
+    batch_size: int = 32
+    """Blocks of one optimizer step, over all devices."""
+    micro_batch_size: int | None = None
+    """Blocks of one forward pass on one device. None: batch_size / processes."""
+    learning_rate: float = 1e-3
+    """Peak, of experts and dense; `[base.new]` has its own."""
+    schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
+    warmup_fraction: float = 0.05
+    min_learning_rate_ratio: float = 0.1
+    weight_decay: float = 0.1
+    clip_norm: float = 1.0
+    objective: Literal["causal", "masked"] = "causal"
+    """`masked`: fill in masked tokens, for models such as XLM-R and ModernBERT; `[base] model` must be one."""
+    mask_rates: tuple[float, ...] = (0.30, 0.15, 0.05)
+    """For `masked`: share of tokens to fill in, over equal parts of a training (mmBERT: Marone et al. 2025)."""
+    sampling: Literal["temperature", "unimax"] = "temperature"
+    """How languages share the blocks. `unimax`: evenly, but none read more than `max_epochs` times (Chung et al.
+    2023)."""
+    sampling_temperature: float = 1.0
+    """Languages are drawn with p ∝ (their blocks)^(1/temperature): 1 by size, large uniform."""
+    final_sampling_temperature: float | None = None
+    """Where the temperature ends: 1/temperature moves there evenly over a training (mmBERT: 1.43 to 3.33). None: it
+    stays."""
+    max_epochs: float = 4.0
+    """For `unimax`."""
+    enters: dict[str, float] = field(default_factory=dict)
+    """Languages that come later: the share of a training over all languages after which each is first drawn (mmBERT
+    brings most languages in at the end)."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the forward and backward pass (autocast)."""
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    checkpoint_every_steps: int = 200
+    evaluate_every_steps: int | None = None
+    """Loss on the held-out valid text of the model's languages, so often. None: never while training."""
+    log: Literal["files", "tensorboard", "wandb"] = "files"
+    """Where training curves go besides `logs/`."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "batch_size", "checkpoint_every_steps"):
+            check(getattr(self, name) >= 1, f"[train] {name}={getattr(self, name)} must be at least 1.")
+        for name in ("learning_rate", "sampling_temperature", "final_sampling_temperature", "max_epochs", "clip_norm"):
+            value = getattr(self, name)
+            check(value is None or value > 0, f"[train] {name}={getattr(self, name)} must be > 0.")
+        for name in ("weight_decay", "seed"):
+            check(getattr(self, name) >= 0, f"[train] {name}={getattr(self, name)} must be at least 0.")
+        for name in ("warmup_fraction", "min_learning_rate_ratio"):
+            check(0 <= getattr(self, name) <= 1, f"[train] {name}={getattr(self, name)} must lie in [0, 1].")
+        check(
+            self.sequence_length is None or self.sequence_length >= _SHORTEST_BLOCK,
+            f"[train] sequence_length={self.sequence_length} must be at least {_SHORTEST_BLOCK} tokens.",
+        )
+        check(
+            bool(self.mask_rates) and all(0 < rate < 1 for rate in self.mask_rates),
+            f"[train] mask_rates={list(self.mask_rates)} must be shares between 0 and 1, at least one.",
+        )
+        check(
+            all(0 <= share < 1 for share in self.enters.values()),
+            f"[train] enters={self.enters}: languages enter after a share of the training, at least 0 and below 1.",
+        )
+        other = "enters" if self.enters else "final_sampling_temperature" if self.final_sampling_temperature else None
+        check(
+            self.sampling != "unimax" or other is None,
+            f'[train] sampling = "unimax" settles how often each language comes, so {other} has no place beside it.',
+        )
+        every = self.evaluate_every_steps
+        check(every is None or every >= 1, f"[train] evaluate_every_steps={every} must be at least 1.")
+        micro = self.micro_batch_size
+        check(
+            micro is None or (micro >= 1 and self.batch_size % micro == 0),
+            f"[train] micro_batch_size={micro} must divide batch_size={self.batch_size}.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expert:
+    """What of the base an expert trains."""
+
+    kind: Literal["full", "lora", "last_n_layers"] = "full"
+    rank: int = 16
+    alpha: int = 32
+    targets: tuple[str, ...] | None = None
+    """Modules that get LoRA weights. None: every linear layer but the output head."""
+    num_last_layers: int = 2
+    """For `last_n_layers`: decoder layers that train, the final norm and head with them."""
+
+    def __post_init__(self) -> None:
+        check(self.rank >= 1, f"[expert] rank={self.rank} must be at least 1.")
+        check(self.targets != (), "[expert] targets is empty: name modules, or leave the key out to adapt all.")
+        check(self.num_last_layers >= 1, f"[expert] num_last_layers={self.num_last_layers} must be at least 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A whole run: base, data, clusters, budget, kind of expert."""
+
+    base: Base
+    data: Data
+    clusters: Clusters
+    train: Train
+    expert: Expert = field(default_factory=Expert)
+
+    def __post_init__(self) -> None:
+        check(
+            self.train.objective == "causal" or self.base.new is None,
+            '[train] objective = "masked" needs a masked model as [base] model; [base.new] makes causal ones.',
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
+        """Read a TOML recipe; relative paths in it start at its own folder.
+
+        Args:
+            path: The recipe.
+            overrides: `section.key=value` strings, the value in TOML syntax (a bare word is a string).
+
+        Raises:
+            BadInput: If the file is missing or not TOML, a key is unknown (near keys are named), or a value
+                has the wrong type or range.
+        """
+        file = Path(path)
+        try:
+            table = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, IsADirectoryError):
+            raise BadInput(f"{file}: no such recipe file.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise BadInput(f"{file}: not a valid TOML recipe: {error}") from None
+        for text in overrides:
+            override(table, text)
+        try:
+            recipe = cls.from_dict(table)
+        except BadInput as error:
+            raise BadInput(f"{file}: {error}") from None
+        return recipe._anchored(file.resolve().parent)
+
+    @classmethod
+    def from_dict(cls, table: dict[str, Any]) -> Recipe:
+        """Build from nested dictionaries (the shape of `to_dict`)."""
+        return build(cls, table)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested dictionaries of every field, defaults included."""
+        return dataclasses.asdict(self)
+
+    def _anchored(self, folder: Path) -> Recipe:
+        data = dataclasses.replace(self.data, path=_anchor(self.data.path, folder))
+        base, clusters = self.base, self.clusters
+        if base.model:
+            base = dataclasses.replace(base, model=_anchor(base.model, folder))
+        if clusters.plan:
+            clusters = dataclasses.replace(clusters, plan=_anchor(clusters.plan, folder))
+        return dataclasses.replace(self, data=data, base=base, clusters=clusters)
+
+
+def _anchor(name: str, folder: Path) -> str:
+    # A hub id looks like a relative path: it is a path where that exists or where it is spelt as one.
+    candidate = (folder / name).resolve()
+    if candidate.exists() or name.startswith((".", "/", "~")) or name.endswith("/"):
+        return str(candidate if not name.startswith("~") else Path(name).expanduser())
+    return name

@@ -1,0 +1,164 @@
+"""ExpertSet: a run directory as an object."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clustering.errors import BadInput
+from clustering.files import read_json
+from xelm.run.lock import locked
+from xelm.run.manifest import Manifest, ModelEntry, verify
+from xelm.run.names import BASE, DENSE
+from xelm.run.transaction import unfinished
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from clustering import ClusterPlan
+
+
+@dataclass(frozen=True)
+class Document:
+    """A held-out document of a run."""
+
+    language: str
+    text: str
+    id: Any = None
+
+
+@dataclass(frozen=True)
+class ExpertSet:
+    """The base, experts and dense baseline of a run, with the plan that says whose languages are whose."""
+
+    path: Path
+    manifest: Manifest
+    plan: ClusterPlan
+
+    @classmethod
+    def load(cls, path: str | Path) -> ExpertSet:
+        """Open a run directory; no weights are read. A change that a killed process had decided is completed first.
+
+        Raises:
+            BadInput: If there is no run, its manifest or plan is broken, or another process is changing it.
+        """
+        from clustering import ClusterPlan
+
+        run = local_run(path)
+        if unfinished(run):
+            with locked(run):  # completes the change
+                pass
+        return cls(run, Manifest.read(run), ClusterPlan.load(run / "plan.json"))
+
+    @property
+    def names(self) -> list[str]:
+        """Experts, in the plan's order."""
+        return [name for name in self.plan.clusters if name in self.manifest.experts]
+
+    @property
+    def models(self) -> list[str]:
+        """Every model there is: base, dense where trained, experts."""
+        return [BASE, *([DENSE] if self.entry_or_none(DENSE) else []), *self.names]
+
+    @property
+    def languages(self) -> list[str]:
+        """ISO 639-3 codes of all languages of the run, sorted."""
+        return sorted(code for codes in self.plan.clusters.values() for code in codes)
+
+    @property
+    def objective(self) -> str:
+        """What its models were trained to do: `causal` (the next token) or `masked` (tokens taken out)."""
+        return str(self.manifest.recipe.get("train", {}).get("objective", "causal"))
+
+    def folder(self, name: str) -> Path:
+        """Where a model of the run is kept.
+
+        Raises:
+            BadInput: If there is no model of that name.
+        """
+        if name not in self.models:
+            raise BadInput(f"{self.path}: no model '{name}'. There are: {', '.join(self.models)}.")
+        return self.path / name if name in (BASE, DENSE) else self.path / "experts" / name
+
+    def entry_or_none(self, name: str) -> ModelEntry | None:
+        """The manifest's entry of a finished model."""
+        entries = {BASE: self.manifest.base, DENSE: self.manifest.dense, **self.manifest.experts}
+        entry = entries.get(name)
+        return entry if entry and entry.state == "done" else None
+
+    def load_model(self, name: str, *, trainable: bool = False, **options: Any) -> PreTrainedModel:
+        """A model of the run, in evaluation mode (a LoRA expert on its own copy of the base).
+
+        Args:
+            name: `base`, `dense` or an expert.
+            trainable: Leave a LoRA expert's adapters trainable.
+            options: Passed to `from_pretrained` (`dtype`, `device_map`).
+        """
+        from xelm.models.base import load_model
+
+        folder = self.folder(name)
+        if not (folder / "adapter_config.json").is_file():
+            return load_model(str(folder), self.objective, **options).eval()
+        from peft import PeftModel
+
+        base = load_model(str(self.folder(BASE)), self.objective, **options)
+        return PeftModel.from_pretrained(base, str(folder), is_trainable=trainable).eval()  # type: ignore[return-value]
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer that all models of the run share."""
+        from xelm.models.base import load_tokenizer
+
+        return load_tokenizer(str(self.folder(BASE)))
+
+    def heldout(self, split: str, languages: Iterable[str] | None = None) -> list[Document]:
+        """Held-out documents kept in the run.
+
+        Args:
+            split: `valid` (for decisions) or `test` (for results).
+            languages: Codes; None: all languages of the run.
+        """
+        documents = []
+        for code in sorted(languages if languages is not None else self.languages):
+            file = self.path / "eval" / "heldout" / f"{code}.jsonl"
+            with file.open(encoding="utf-8") as lines:  # str.splitlines would cut at U+2028 inside a text
+                rows = [json.loads(line) for line in lines]
+            documents += [Document(code, row["text"], row["id"]) for row in rows if row["split"] == split]
+        return documents
+
+    def history(self, name: str) -> list[dict[str, float]]:
+        """The training curve of a model: `step`, `tokens`, `loss` (nats per token); empty for a hub base."""
+        file = self.folder(name) / "training.json"
+        return read_json(file)["history"] if file.is_file() else []
+
+    def result(self, split: str) -> dict[str, Any] | None:
+        """The evaluation on `valid` or `test` text (see `xelm.evaluation.evaluate.evaluate_on`); None before it."""
+        file = self.path / "eval" / f"{split}.json"
+        return read_json(file) if file.is_file() else None
+
+    def verify(self) -> list[str]:
+        """Problems found by comparing every file with its SHA-256; empty if all is well."""
+        return verify(self.path)
+
+
+def local_run(path: str | Path) -> Path:
+    """The folder of a run given as a local path or hub id.
+
+    Raises:
+        BadInput: If it is neither.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists() or len(Path(path).parts) != 2 or str(path).startswith((".", "/", "~")):
+        raise BadInput(f"{path}: no such run directory.")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(path)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{path}: neither a run directory here nor a repository on the hub ({reason}).") from None
