@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clustering import ClusterPlan, cluster_languages
     from clustering.errors import BadInput
+    from clustering.plans.effects import Effects
     from xelm.adding.add import add_language, remove_language
+    from xelm.comparing.compare import compare_plans
+    from xelm.comparing.comparison import PlanComparison
     from xelm.inference.routed import RoutedLM
     from xelm.making.train import train
+    from xelm.measuring.measure import measure_effects
     from xelm.models.profile_tokenizers import rank_sources
     from xelm.recipe.recipe import Recipe
     from xelm.run.experts import ExpertSet
@@ -22,11 +26,15 @@ __version__ = "0.1.0"
 __all__ = [
     "BadInput",
     "ClusterPlan",
+    "Effects",
     "ExpertSet",
+    "PlanComparison",
     "Recipe",
     "RoutedLM",
     "add_language",
     "cluster_languages",
+    "compare_plans",
+    "measure_effects",
     "rank_sources",
     "remove_language",
     "train",
@@ -35,12 +43,16 @@ __all__ = [
 _HOME = {
     "BadInput": "clustering.errors",
     "ClusterPlan": "clustering",
+    "Effects": "clustering.plans.effects",
     "ExpertSet": "xelm.run.experts",
+    "PlanComparison": "xelm.comparing.comparison",
     "Recipe": "xelm.recipe.recipe",
     "RoutedLM": "xelm.inference.routed",
     "add_language": "xelm.adding.add",
     "remove_language": "xelm.adding.add",
     "cluster_languages": "clustering",
+    "compare_plans": "xelm.comparing.compare",
+    "measure_effects": "xelm.measuring.measure",
     "rank_sources": "xelm.models.profile_tokenizers",
     "train": "xelm.making.train",
 }

@@ -18,6 +18,8 @@ COMMANDS = {
     "cluster": "Group languages by typology: make a plan.",
     "sources": "Which source languages to transfer from: a ranked report.",
     "train": "Train base, experts and dense baseline from a recipe; run again to resume.",
+    "compare": "Compare plans on one base and one dense baseline, random ones among them.",
+    "measure": "Measure what training on each language does to every other.",
     "add": "Add a language to a finished run; no other expert changes.",
     "remove": "Undo the addition of a language.",
     "eval": "Expert × language table: perplexity and bits per byte.",

@@ -109,7 +109,7 @@ class Workspace:
                 parts.append({"objective": recipe.train.objective})
             entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts))
             return Making(self.run / BASE, entry, self._hub_base, None, self.tokenizer)
-        parts = [dataclasses.asdict(new), self._weights_settings(), self.fingerprints, self.budget.base.steps]
+        parts = [dataclasses.asdict(new), self.weights_settings(), self.fingerprints, self.budget.base.steps]
         if recipe.base.dtype == "bfloat16":
             parts.append({"dtype": recipe.base.dtype})
         entry = ModelEntry(everyone, None, fingerprint=fingerprint(*parts))
@@ -126,16 +126,16 @@ class Workspace:
         expert = self.recipe.expert if name != DENSE else dataclasses.replace(self.recipe.expert, kind="full")
         codes = list(budget.epochs)
         texts = {code: self.fingerprints[code] for code in codes}
-        parts: list[Any] = [base.fingerprint, dataclasses.asdict(expert), self._weights_settings(), texts, budget.steps]
+        parts: list[Any] = [base.fingerprint, dataclasses.asdict(expert), self.weights_settings(), texts, budget.steps]
         if len(budget.counts) > 1 or self.recipe.train.sampling != "temperature":
             # Who comes how often, and when, hangs on the other languages too.
             parts.append(budget.counts)
         entry = ModelEntry(codes, BASE, kind=expert.kind, fingerprint=fingerprint(name, *parts))
         stage = self._stage(name, budget, self.recipe.train, entry)
         folder = self.run / DENSE if name == DENSE else self.run / "experts" / name
-        return Making(folder, entry, lambda: as_expert(self._own_base(), expert), stage, self.tokenizer)
+        return Making(folder, entry, lambda: as_expert(self.own_base(), expert), stage, self.tokenizer)
 
-    def _weights_settings(self) -> dict[str, Any]:
+    def weights_settings(self) -> dict[str, Any]:
         settings = dataclasses.asdict(self.recipe.train)
         reading = dataclasses.asdict(self.recipe.data)
         for key in _NOT_IN_WEIGHTS:
@@ -184,7 +184,7 @@ class Workspace:
             trust_remote_code=base.trust_remote_code,
         )
 
-    def _own_base(self) -> PreTrainedModel:
+    def own_base(self) -> PreTrainedModel:
         return base_models.load_model(
             str(self.run / BASE),
             self.recipe.train.objective,

@@ -1,0 +1,71 @@
+"""The short branches that effects are measured with: two sizes for each language, within a share of the budget."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from clustering.errors import BadInput
+from xelm.trials.blocks import blocks_of_budget
+from xelm.trials.place import Place, Trial
+
+DEFAULT_SHARE = 0.05
+_SHORTER = 0.2
+"""Of a language's part, what its shorter branch gets; the longer one gets the rest."""
+_STEPS = 12
+"""Optimizer steps that a longer branch should have: with fewer, batches are made smaller."""
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Branches of every language."""
+
+    longer: dict[str, Trial]
+    shorter: dict[str, Trial]
+    """Empty where the share is too small for two sizes."""
+    sequence_length: int
+
+    def all(self) -> list[Trial]:
+        """The longer ones first, as they take longest."""
+        return [*self.longer.values(), *self.shorter.values()]
+
+    def tokens(self, branches: Mapping[str, Trial]) -> dict[str, int]:
+        """Tokens of each language's branch."""
+        return {code: sum(trial.blocks) * self.sequence_length for code, trial in branches.items()}
+
+    @property
+    def total(self) -> int:
+        """Tokens of all branches."""
+        return sum(self.tokens(self.longer).values()) + sum(self.tokens(self.shorter).values())
+
+
+def plan_branches(place: Place, share: float = DEFAULT_SHARE) -> Branches:
+    """Share out a part of the budget: each language gets what it gets of the whole, a fifth of it for a shorter branch.
+
+    Args:
+        place: Of the recipe's text and budget.
+        share: Of the budget, in (0, 0.5].
+
+    Raises:
+        BadInput: If the share is out of range.
+    """
+    if not 0 < share <= 0.5:
+        raise BadInput(f"share={share} of the budget for measuring: choose more than 0 and at most 0.5 (0.05 is usual).")
+    whole = blocks_of_budget(place.recipe, place.num_blocks, place.sequence_length)
+    part = {code: share * blocks for code, blocks in whole.items()}
+    usual = statistics.median((1 - _SHORTER) * blocks for blocks in part.values())
+    batch = max(1, min(place.recipe.train.batch_size, int(usual / _STEPS)))
+    steps = {code: max(1, int(blocks / batch)) for code, blocks in part.items()}
+    short = {code: max(1, round(_SHORTER * count)) for code, count in steps.items()}
+    two_sizes = all(count >= 3 * short[code] for code, count in steps.items())
+    if not two_sizes:
+        short = dict.fromkeys(steps, 0)
+    reads = tuple(place.codes)
+
+    def branch(code: str, count: int) -> Trial:
+        return Trial((code,), (count * batch,), batch, "valid", reads)
+
+    longer = {code: branch(code, steps[code] - short[code]) for code in place.codes}
+    shorter = {code: branch(code, short[code]) for code in place.codes} if two_sizes else {}
+    return Branches(longer, shorter, place.sequence_length)

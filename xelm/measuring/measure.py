@@ -1,0 +1,155 @@
+"""`measure_effects`: a short branch of each language from the base, and how every other language fares by it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from clustering.errors import BadInput
+from clustering.files import read_json
+from clustering.plans.effects import Effects, Probe
+from xelm.launch.options import Launch
+from xelm.measuring.branches import DEFAULT_SHARE, Branches, plan_branches
+from xelm.measuring.updates import update_cosines
+from xelm.recipe.recipe import Recipe
+from xelm.run.failures import disk_trouble_told
+from xelm.run.lock import locked
+from xelm.run.manifest import fingerprint, package_versions
+from xelm.run.names import BASE
+from xelm.trials.place import Place, Trial
+from xelm.trials.scores import Scores, num_bytes, score_base, score_trial
+from xelm.trials.work import Task, do_tasks
+
+_HERE = "."
+logger = logging.getLogger(__name__)
+
+
+def measure_effects(
+    recipe: str | Path | Recipe,
+    out: str | Path,
+    *,
+    overrides: tuple[str, ...] = (),
+    share: float = DEFAULT_SHARE,
+    run: str | Path | None = None,
+    launch: Launch | None = None,
+) -> Effects:
+    """Measure what training on each language does to every other, and save it.
+
+    From the base a short branch of each language is trained (as the recipe's experts are: full, adapters; causal or
+    masked), and the valid text of all languages is read before and after. Run again after an interruption it goes on.
+
+    Args:
+        recipe: A TOML file, or a `Recipe`; its clusters do not matter.
+        out: Where the effects go, as JSON. The work is kept beside it, in `<name>.work/`.
+        overrides: `section.key=value`, for a recipe file.
+        share: Part of `[train] tokens` that the branches get together.
+        run: A run whose base is taken where it was made from the same recipe and text, instead of training one.
+        launch: Machines; None: this one.
+
+    Returns:
+        The effects.
+
+    Raises:
+        BadInput: For a recipe, text or file that cannot be used.
+        TrainingFailedError: If a branch could not be made; the others are kept.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
+    file = Path(out)
+    if file.is_dir():
+        raise BadInput(f"{file}: is a directory; --out names the file of the effects, such as effects.json.")
+    folder = file.with_name(f"{file.stem}.work")
+    with disk_trouble_told(folder), locked(folder):
+        place = Place.prepare(recipe, folder)
+        if run:
+            place.take_base(Path(run))
+        do_tasks(folder, {_HERE: place}, [Task(_HERE, None)], launch or Launch())
+        effects = measure_in(place, folder, _HERE, share, launch or Launch())
+    effects.save(file)
+    return effects
+
+
+def measure_in(place: Place, folder: Path, name: str, share: float, launch: Launch) -> Effects:
+    """Effects in a place whose base is made; measured once, then read from its `effects.json`.
+
+    Args:
+        place: The place.
+        folder: Common folder of several places.
+        name: Of the place's folder beneath it.
+        share: Part of the budget.
+        launch: Machines.
+    """
+    branches = plan_branches(place, share)
+    file, key = place.folder / "effects.json", _key(place, branches)
+    if file.is_file() and read_json(file).get("about", {}).get("fingerprint") == key:
+        return Effects.load(file)
+    logger.info("measuring: %s tokens in %d branches", f"{branches.total:,}", len(branches.all()))
+    do_tasks(folder, {name: place}, [Task(name, trial) for trial in branches.all()], launch)
+    effects = _effects(place, branches, key)
+    effects.save(file)
+    for trial in branches.all():
+        shutil.rmtree(place.making(trial).folder, ignore_errors=True)
+    return effects
+
+
+def _key(place: Place, branches: Branches) -> str:
+    made = [place.making(trial).entry.fingerprint for trial in branches.all()]
+    texts = {code: [d.text for d in found] for code, found in place.documents("valid", place.codes).items()}
+    return fingerprint(made, texts)
+
+
+def _effects(place: Place, branches: Branches, key: str) -> Effects:
+    codes = place.codes
+    before, sizes = score_base(place, "valid", codes), num_bytes(place, "valid", codes)
+    if silent := [code for code in codes if not sizes[code].sum()]:
+        raise BadInput(f"no valid text of {', '.join(silent)}, so no effect on it can be measured. Add text.")
+    folders = [place.making(branches.longer[code]).folder for code in codes]
+    cosines, by_layer = update_cosines(place.folder / BASE, folders)
+    return Effects(
+        tuple(codes),
+        _probe(place, branches, branches.longer, before),
+        _probe(place, branches, branches.shorter, before) if branches.shorter else None,
+        bits_before=np.array([before[code].sum() / np.log(2) / sizes[code].sum() for code in codes]),
+        cosines=cosines,
+        layer_cosines=by_layer,
+        budget_tokens=place.recipe.train.tokens,
+        about={
+            "fingerprint": key,
+            "base": place.base.entry.fingerprint,
+            "kind": place.recipe.expert.kind,
+            "objective": place.recipe.train.objective,
+            "documents": {code: len(before[code]) for code in codes},
+            "batch_size": next(iter(branches.longer.values())).batch_size,
+            "packages": package_versions(),
+        },
+    )
+
+
+def _probe(place: Place, branches: Branches, trials: Mapping[str, Trial], before: Scores) -> Probe:
+    cells = [[effect(before[j], after[j]) for j in place.codes] for after in _read(place, trials)]
+    table = np.array(cells)
+    return Probe(branches.tokens(trials), table[:, :, 0], table[:, :, 1])
+
+
+def _read(place: Place, trials: Mapping[str, Trial]) -> list[Scores]:
+    return [score_trial(place, trials[code]) for code in place.codes]
+
+
+def effect(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    """Change of the cost of a language's documents, as a share, and its standard error over documents.
+
+    Args:
+        before: Nats of each of D documents under the base.
+        after: The same after training.
+
+    Returns:
+        `after / before - 1` of the sums, and the error of that ratio (linearised); NaN for one document.
+    """
+    ratio, number = after.sum() / before.sum(), len(before)
+    if number < 2:
+        return float(ratio - 1), float("nan")
+    residuals = after - ratio * before
+    return float(ratio - 1), float(np.sqrt(number / (number - 1) * (residuals**2).sum()) / before.sum())

@@ -1,0 +1,201 @@
+"""Where trials are made: a folder laid out as a run, with one base, and models named by what made them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clustering.files import atomic_write
+from xelm.corpus.sources import find_sources
+from xelm.corpus.store import heldout_texts
+from xelm.making.make_model import Making, finished_entry, is_made
+from xelm.making.workspace import Workspace, portable_recipe
+from xelm.models.expert import as_expert
+from xelm.recipe.recipe import Clusters, Recipe
+from xelm.run.experts import Document, ExpertSet
+from xelm.run.manifest import Manifest, ModelEntry, fingerprint
+from xelm.run.names import BASE
+from xelm.trials.blocks import draw_own_blocks, phases_of
+
+if TYPE_CHECKING:
+    from xelm.training.stage import Stage
+
+_KEY_LENGTH = 10
+_ONE_CLUSTER = "one.json"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A training of some languages from the base.
+
+    Attributes:
+        codes: Its languages, sorted.
+        blocks: How many blocks each brings, in the order of `codes`.
+        batch_size: Blocks of an optimizer step.
+        split: Held-out text that the model reads afterwards: `test` for results, `valid` for decisions.
+        reads: Languages whose text it reads.
+    """
+
+    codes: tuple[str, ...]
+    blocks: tuple[int, ...]
+    batch_size: int
+    split: str
+    reads: tuple[str, ...]
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Trial:
+        """Of JSON values."""
+        return cls(**{key: tuple(item) if isinstance(item, list) else item for key, item in value.items()})
+
+
+@dataclass
+class Place:
+    """A folder of trials from one base."""
+
+    workspace: Workspace
+
+    @classmethod
+    def prepare(cls, recipe: Recipe, folder: Path) -> Place:
+        """Find and tokenise the text; the recipe's clusters do not matter here.
+
+        Raises:
+            BadInput: For anything in the recipe or the text that stands in the way.
+        """
+        from clustering import ClusterPlan
+
+        codes = [source.code for source in find_sources(recipe.data.path, recipe.data.languages)]
+        plan = folder / "work" / _ONE_CLUSTER
+        plan.parent.mkdir(parents=True, exist_ok=True)
+        if not plan.is_file():
+            ClusterPlan({"all": sorted(codes)}, "one cluster").save(plan)
+        clusters = Clusters(plan=str(plan))
+        return cls(Workspace.prepare(dataclasses.replace(recipe, clusters=clusters), folder))
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace.run
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.workspace.recipe
+
+    @property
+    def codes(self) -> list[str]:
+        """All languages, sorted."""
+        return sorted(self.workspace.blocks)
+
+    @property
+    def num_blocks(self) -> dict[str, int]:
+        """Training blocks there are of each language."""
+        return {code: len(self.workspace.blocks[code]) for code in self.codes}
+
+    @property
+    def sequence_length(self) -> int:
+        """Tokens of a block."""
+        return next(iter(self.workspace.blocks.values())).sequence_length
+
+    def documents(self, split: str, codes: Sequence[str]) -> dict[str, list[Document]]:
+        """Held-out documents of some languages."""
+        stores = self.workspace.stores
+        return {code: [Document(code, text) for text in heldout_texts(stores[code], split)] for code in codes}
+
+    @cached_property
+    def base(self) -> Making:
+        """How the base is made: as `xelm train` makes it."""
+        return self.workspace.base_making()
+
+    def making(self, trial: Trial) -> Making:
+        """How a trial's model is made; its folder is named by all that decides its weights."""
+        space = self.workspace
+        expert, settings = space.recipe.expert, dataclasses.replace(self.recipe.train, batch_size=trial.batch_size)
+        phases = phases_of(self.recipe, self.num_blocks, dict(zip(trial.codes, trial.blocks, strict=True)))
+        key = fingerprint(
+            self.base.entry.fingerprint,
+            dataclasses.asdict(expert),
+            space.weights_settings(),
+            trial.batch_size,
+            {code: space.fingerprints[code] for code in trial.codes},
+            phases,
+        )
+        name = name_of_trial(trial, key)
+        entry = ModelEntry(list(trial.codes), BASE, kind=expert.kind, fingerprint=key)
+        stage = self._stage(name, trial, phases, settings, key)
+        folder = self.folder / "experts" / name
+        return Making(folder, entry, lambda: as_expert(space.own_base(), expert), stage, space.tokenizer)
+
+    def _stage(self, name: str, trial: Trial, phases: list[dict[str, int]], settings: Any, key: str) -> Stage:
+        from xelm.training.objectives import Causal, Masked, Objective
+        from xelm.training.stage import Stage
+
+        space = self.workspace
+        blocks = {code: space.blocks[code] for code in trial.codes}
+        order = draw_own_blocks(
+            {code: len(b) for code, b in blocks.items()}, phases, seed=settings.seed, name=" ".join(trial.codes)
+        )
+        objective: Objective = Causal()
+        if settings.objective == "masked":
+            name_of_masks = " ".join(trial.codes)
+            objective = Masked.of(space.tokenizer, settings.mask_rates, seed=settings.seed, name=name_of_masks)
+        settings = dataclasses.replace(
+            settings,
+            evaluate_every_steps=None,
+            log="files",
+            micro_batch_size=None if trial.batch_size != self.recipe.train.batch_size else settings.micro_batch_size,
+        )
+        return Stage(
+            name,
+            order,
+            blocks,
+            settings.learning_rate,
+            settings,
+            self.folder / "work" / f"{name}-{key[:12]}",
+            objective=objective,
+            log_folder=self.folder / "logs",
+        )
+
+    def experts(self, trial: Trial | None = None) -> ExpertSet:
+        """The base, and a trial's model where one is given, as a run in memory, to load and measure it."""
+        from clustering import ClusterPlan
+
+        base = finished_entry(self.folder / BASE)
+        manifest = Manifest(portable_recipe(self.recipe), base=base)
+        if trial is None:
+            return ExpertSet(self.folder, manifest, ClusterPlan({"all": self.codes}, "base"))
+        making = self.making(trial)
+        entry = finished_entry(making.folder)
+        name = making.folder.name
+        manifest.experts = {name: entry} if entry else {}
+        return ExpertSet(self.folder, manifest, ClusterPlan({name: list(trial.codes)}, "trial"))
+
+    def take_base(self, run: Path) -> bool:
+        """Link the base of a run, where it was made from the same inputs.
+
+        Returns:
+            Whether there is a finished base now.
+        """
+        making = self.base
+        there = finished_entry(run / BASE)
+        if is_made(making) or there is None or there.fingerprint != making.entry.fingerprint:
+            return is_made(making)
+        with atomic_write(making.folder) as partial:
+            shutil.copytree(run / BASE, partial, copy_function=_link)
+        return True
+
+
+def name_of_trial(trial: Trial, key: str) -> str:
+    """Readable and unique: `deu-nld-1a2b3c4d5e`."""
+    shown = [*trial.codes[:3], *(["etc"] if len(trial.codes) > 3 else [])]
+    return "-".join([*shown, key[:_KEY_LENGTH]])
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copyfile(source, target)
