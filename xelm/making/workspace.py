@@ -244,4 +244,3 @@ def _stores(
         folder = run / "cache" / f"{source.code}-{key[:12]}"
         stores[source.code] = build_store(folder, source, recipe.data, tokenizer, vocab_size=len(tokenizer))
     return stores
-
