@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from clustering.errors import BadInput
     from clustering.languages.codes import Language, UnknownLanguageError, match, name_of, resolve, to_code
     from clustering.plans.documents import DocumentClusters
+    from clustering.plans.effects import Effects
     from clustering.plans.make import SuggestedK, cluster_languages, suggest_k
     from clustering.plans.pairs import xelm_distances
     from clustering.plans.picture import plot_tree, tree_svg
@@ -32,6 +33,7 @@ _MODULE_OF = {
     "Distances": "distances.matrix",
     "DistancesFrom": "distances.matrix",
     "DocumentClusters": "plans.documents",
+    "Effects": "plans.effects",
     "Language": "languages.codes",
     "Profile": "sources.profiles",
     "Quality": "plans.plan",
@@ -81,6 +83,7 @@ __all__ = [
     "Distances",
     "DistancesFrom",
     "DocumentClusters",
+    "Effects",
     "Language",
     "Profile",
     "Quality",

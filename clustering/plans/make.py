@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,10 @@ from clustering.distances.matrix import Distances, Kind
 from clustering.errors import BadInput
 from clustering.languages.codes import match, name_of, to_codes
 from clustering.plans import quality
+from clustering.plans.effects import Effects
 from clustering.plans.hierarchy import balance_by_languages, balance_by_tokens
+from clustering.plans.measured import METHOD as MEASURED
+from clustering.plans.measured import measured_plan
 from clustering.plans.methods import Grouping, Method, find_method
 from clustering.plans.pairs import XELM_KIND
 from clustering.plans.plan import ClusterPlan, Quality, cluster_name
@@ -44,6 +48,7 @@ def cluster_languages(
     distances: Distances | Kind | None = None,
     missing: Missing = "knn",
     texts: Mapping[str, Sequence[str]] | None = None,
+    effects: Effects | str | Path | None = None,
     stability: bool = False,
     seed: int = 0,
 ) -> ClusterPlan:
@@ -66,6 +71,8 @@ def cluster_languages(
             family and place beside syntax; for `pairs` it is the authors' own distance.
         missing: What unknown features count as (`clustering.distances.matrix`).
         texts: Documents per language to take distances from (`documents.text_distances`) instead of typology.
+        effects: What training on each language does to every other (`xelm.measure_effects`), or a file of it: the
+            plan is then the one of least interference within even clusters (method `measured`).
         stability: Also measure stability under resampled features (20 more groupings).
         seed: Of the resampling; nothing else is random.
 
@@ -80,8 +87,10 @@ def cluster_languages(
         >>> cluster_languages(["deu", "nld", "jpn", "kor"], k=2).clusters
         {'c1-deu-nld': ['deu', 'nld'], 'c2-jpn-kor': ['jpn', 'kor']}
     """
+    if effects is not None or method == MEASURED:
+        return _measured(languages, k, method, effects, balance, distances, texts)
     chosen = find_method(method)
-    codes = _ordered(languages, chosen)
+    codes = _ordered(languages, sort=not chosen.keeps_order)
     _check_k(k, len(codes))
     loads = _loads(codes, balance, tokens, chosen)
     known = _distances_for(codes, distances, texts, chosen, missing)
@@ -92,6 +101,33 @@ def cluster_languages(
             grouping.groups, resample, lambda values: _group(values, k, chosen, loads, balance).groups, seed=seed
         )
     return _plan_of(codes, grouping, method if balance is None else f"{method}+{balance}", known, loads, stable)
+
+
+def _measured(
+    languages: Sequence[str],
+    k: int,
+    method: str,
+    effects: Effects | str | Path | None,
+    balance: str | None,
+    distances: Distances | Kind | None,
+    texts: Mapping[str, Sequence[str]] | None,
+) -> ClusterPlan:
+    if effects is None:
+        raise BadInput(
+            f"method='{MEASURED}' needs effects: measure them (`xelm measure RECIPE --out effects.json`) and give "
+            "effects=, or --effects effects.json."
+        )
+    if method not in (MEASURED, DEFAULT_METHOD):
+        raise BadInput(f"Give effects or method={method!r}, not both: effects make plans of method '{MEASURED}'.")
+    if distances is not None or texts is not None:
+        raise BadInput("Give effects, or distances or texts, not both.")
+    if balance == "tokens":
+        raise BadInput(
+            "Plans from effects have clusters of even numbers of languages; balance='tokens' is not for them."
+        )
+    codes = _ordered(languages, sort=True)
+    _check_k(k, len(codes))
+    return measured_plan(codes, k, effects)
 
 
 def suggest_k(
@@ -120,13 +156,13 @@ def suggest_k(
     return rows
 
 
-def _ordered(languages: Sequence[str], chosen: Method) -> list[str]:
+def _ordered(languages: Sequence[str], *, sort: bool) -> list[str]:
     if isinstance(languages, str):
         raise BadInput(f"languages={languages!r} is one text; give a list, such as ['deu', 'nld'].")
     codes = to_codes(languages)
     if not codes:
         raise BadInput("No languages to cluster: give at least one.")
-    return codes if chosen.keeps_order else sorted(codes)
+    return sorted(codes) if sort else codes
 
 
 def _check_k(k: int, num_languages: int) -> None:

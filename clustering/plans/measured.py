@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from clustering.errors import BadInput
-from clustering.plans.effects import KIND, Effects, as_effects
+from clustering.plans.effects import Effects, as_effects
 from clustering.plans.plan import ClusterPlan, cluster_name
 
 METHOD = "measured"
@@ -228,6 +228,3 @@ def _cost(both: np.ndarray, owners: np.ndarray) -> float:
 def _groups(owners: np.ndarray) -> list[list[int]]:
     groups = [np.flatnonzero(owners == number).tolist() for number in range(int(owners.max()) + 1)]
     return sorted(groups)
-
-
-__all__ = ["KIND", "METHOD", "least_cost_groups", "measured_plan", "nearest_cluster", "predicted_cost"]

@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 _OPTIONS = (
-    click.option("--launcher", type=click.Choice(["local", "slurm"]), default="local", help="This machine, or Slurm jobs."),
+    click.option(
+        "--launcher", type=click.Choice(["local", "slurm"]), default="local", help="This machine, or Slurm jobs."
+    ),
     click.option("--processes", type=int, default=1, help="Processes that train one model together, a GPU each."),
     click.option("--workers", type=int, help="local: models at a time (default: one a GPU, or one)."),
     click.option("--partition", help="slurm: partition."),

@@ -13,7 +13,7 @@ from xelm.cli._machines import machine_options
 
 @click.command(
     "compare",
-    epilog="\b\nExample:\n  xelm compare recipe.toml --plans typological,tfidf,random:3,measured --seeds 2 --out compared\n"
+    epilog="\b\nExample:\n  xelm compare recipe.toml --plans typological,random:3,measured --seeds 2 --out compared\n"
     "  xelm compare recipe.toml --plans typological,mine.json,random:3 --out compared --workers 2",
 )
 @click.argument("recipe", type=click.Path(path_type=Path))
@@ -26,7 +26,9 @@ from xelm.cli._machines import machine_options
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for models, table and page.")
 @click.option("--share", type=float, default=0.05, help="measured: part of the budget that measuring takes.")
 @click.option("--run", type=click.Path(path_type=Path), help="Take the base of this run, if made from the same recipe.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, such as train.tokens=1e6.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, such as train.tokens=1e6."
+)
 @click.option("--dry-run", is_flag=True, help="Read everything and print what would be trained; train nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @machine_options

@@ -141,7 +141,13 @@ def _refuse_unfit(arms: Sequence[Arm], place: Place, recipe: Recipe, share: floa
 
 
 def _do_seed(
-    folder: Path, places: Mapping[str, Place], name: str, arms: Sequence[Arm], recipe: Recipe, share: float, launch: Launch
+    folder: Path,
+    places: Mapping[str, Place],
+    name: str,
+    arms: Sequence[Arm],
+    recipe: Recipe,
+    share: float,
+    launch: Launch,
 ) -> SeedResult:
     place = places[name]
     effects = measure_in(place, folder, name, share, launch) if any(arm.needs_effects for arm in arms) else None

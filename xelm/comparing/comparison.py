@@ -151,7 +151,9 @@ class PlanComparison:
 
     def notes(self) -> list[str]:
         """What must be known to read the table."""
-        notes = ["intervals: test documents drawn with replacement, the same for all plans and dense; seeds as they are"]
+        notes = [
+            "intervals: test documents drawn with replacement, the same for all plans and dense; seeds as they are"
+        ]
         paid = [arm for arm in self.arms if any(arm.measuring_tokens)]
         for arm in paid:
             share = 100 * arm.measuring_tokens[0] / self.dense_tokens

@@ -6,13 +6,13 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clustering.errors import BadInput
+from xelm.making.plan import plan_texts
 from xelm.recipe.recipe import Recipe
 from xelm.trials.place import Place
 
@@ -30,7 +30,6 @@ NAMES = {
 }
 MEASURED = ("measured", "worst")
 _RANDOM = "random"
-_MOST_DOCUMENTS = 1000
 
 
 @dataclass(frozen=True)
@@ -123,6 +122,7 @@ def make_plans(arms: Sequence[Arm], place: Place, recipe: Recipe, effects: Effec
 
 def _typological(place: Place, recipe: Recipe) -> ClusterPlan:
     from clustering import ClusterPlan, cluster_languages
+    from clustering.plans.make import DEFAULT_METHOD
     from clustering.plans.measured import METHOD
 
     clusters = recipe.clusters
@@ -131,7 +131,7 @@ def _typological(place: Place, recipe: Recipe) -> ClusterPlan:
     return cluster_languages(
         place.codes,
         k=k,
-        method="ward" if clusters.method == METHOD else clusters.method,
+        method=DEFAULT_METHOD if clusters.method in (METHOD, "tfidf") else clusters.method,
         balance=clusters.balance,
         tokens=tokens if clusters.balance == "tokens" else None,
         distances=clusters.distance,
@@ -140,12 +140,8 @@ def _typological(place: Place, recipe: Recipe) -> ClusterPlan:
 
 def _by_text(place: Place, k: int) -> ClusterPlan:
     from clustering import cluster_languages
-    from xelm.corpus.store import training_texts
 
-    data = place.recipe.data
-    texts = {
-        source.code: list(islice(training_texts(source, data), _MOST_DOCUMENTS)) for source in place.workspace.sources
-    }
+    texts = plan_texts(place.workspace.sources, place.recipe.data)
     return cluster_languages(place.codes, k=k, method="tfidf", texts=texts)
 
 

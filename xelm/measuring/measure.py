@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -153,3 +156,52 @@ def effect(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
         return float(ratio - 1), float("nan")
     residuals = after - ratio * before
     return float(ratio - 1), float(np.sqrt(number / (number - 1) * (residuals**2).sum()) / before.sum())
+
+
+@dataclass(frozen=True)
+class MeasuringBill:
+    """What measuring would take."""
+
+    base_tokens: int
+    """0 where the base is taken as it is; it is the training's own otherwise."""
+    tokens: int
+    budget_tokens: int
+    branch_tokens: dict[str, list[int]]
+    """Per language: of its longer and its shorter branch."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """Lines for the terminal."""
+        share = 100 * self.tokens / self.budget_tokens
+        lines = [
+            f"{code}: {' and '.join(f'{n:,}' for n in sizes)} tokens" for code, sizes in self.branch_tokens.items()
+        ]
+        lines.append(f"measuring: {self.tokens:,} tokens, {share:.1f} % of [train] tokens = {self.budget_tokens:,}")
+        if self.base_tokens:
+            lines.append(f"before that the base is trained on {self.base_tokens:,} tokens, as `xelm train` does")
+        return "\n".join(lines)
+
+
+def measuring_bill(
+    recipe: str | Path | Recipe, *, overrides: tuple[str, ...] = (), share: float = DEFAULT_SHARE
+) -> MeasuringBill:
+    """Read everything and count the tokens that measuring takes; nothing is left behind.
+
+    Raises:
+        BadInput: As `measure_effects` would.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Place.prepare(recipe, Path(scratch))
+        return bill_of(place, plan_branches(place, share))
+
+
+def bill_of(place: Place, branches: Branches) -> MeasuringBill:
+    """The bill of planned branches."""
+    base = place.workspace.budget.base
+    longer, shorter = branches.tokens(branches.longer), branches.tokens(branches.shorter)
+    sizes = {code: [longer[code], *([shorter[code]] if shorter else [])] for code in longer}
+    return MeasuringBill(base.tokens if base else 0, branches.total, place.recipe.train.tokens, sizes)

@@ -35,7 +35,9 @@ def update_cosines(base: Path, branches: Sequence[Path]) -> tuple[np.ndarray, di
     for name, product in _adapter_products(branches) if adapters else _full_products(base, branches):
         layer = layer_of(name)
         products[layer] = products.get(layer, 0.0) + product
-    order = sorted(products, key=lambda layer: (layer == "other", layer != "embedding", int(layer) if layer.isdigit() else 0))
+    order = sorted(
+        products, key=lambda layer: (layer == "other", layer != "embedding", int(layer) if layer.isdigit() else 0)
+    )
     total = sum(products.values(), np.zeros((len(branches), len(branches))))
     return _cosines(total), {layer: _cosines(products[layer]) for layer in order}
 
@@ -83,7 +85,10 @@ def _adapter_products(branches: Sequence[Path]) -> Iterator[tuple[str, np.ndarra
             downs = [read[name]().astype(np.float64) for read in readers]
             ups = [read[name.replace("lora_A", "lora_B")]().astype(np.float64) for read in readers]
             product = [
-                [float(((up.T @ other_up) * (down @ other_down.T)).sum()) for other_up, other_down in zip(ups, downs, strict=True)]
+                [
+                    float(((up.T @ other_up) * (down @ other_down.T)).sum())
+                    for other_up, other_down in zip(ups, downs, strict=True)
+                ]
                 for up, down in zip(ups, downs, strict=True)
             ]
             yield name, np.array(product)

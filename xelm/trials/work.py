@@ -68,7 +68,9 @@ def do_tasks(folder: Path, places: Mapping[str, Place], tasks: Sequence[Task], l
     file = _write(folder, places, missing)
     if apart:
         names = [f"trial-{number}" for number in range(len(missing))]
-        failures = dict(run_jobs(file, names, launch) if launch.launcher == "slurm" else run_workers(file, names, launch))
+        failures = dict(
+            run_jobs(file, names, launch) if launch.launcher == "slurm" else run_workers(file, names, launch)
+        )
     else:
         names = [f"worker-{number}" for number in range(min(num_workers(launch), len(missing)))]
         failures = dict(run_workers(file, names, launch))
@@ -155,4 +157,3 @@ def _claimed(folder: Path, number: int) -> Iterator[bool]:
 def _raise(failures: Mapping[str, Failure], number: int) -> None:
     if failures:
         raise_failures(failures, number)
-
