@@ -11,7 +11,7 @@ import difflib
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -303,7 +303,7 @@ def _parse_tag(text: str) -> tuple[str, str | None] | None:
     return None if code is None else (code, tag.script)
 
 
-def _extended(head: str, extended: list[str]) -> str | None:
+def _extended(head: str, extended: Sequence[str]) -> str | None:
     """The extended language of a tag, if it is registered to follow this head (`zh-yue`, `zho-yue`, `sgn-ase`)."""
     [language, *more] = extended
     prefix = registry().extended.get(language)
