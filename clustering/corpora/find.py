@@ -17,6 +17,8 @@ from clustering.files import sha256_of
 from clustering.languages.codes import UnknownLanguageError, match, resolve
 
 _MOST_NAMED = 20
+_BESIDE_TEXT = ("readme", "license", "licence", "notice", "citation", "changelog", "recipe")
+"""What usually lies beside text, which nobody takes for text of a corpus unless it ends like it."""
 logger = logging.getLogger(__name__)
 
 
@@ -75,7 +77,8 @@ def find_sources(path: str | Path, languages: Sequence[str] | None = None) -> li
     with one config per language, sorted by code.
 
     Every file of a folder is read, refused or named in a warning: a text file whose name is no language is refused,
-    what is no corpus file is named. Files whose names begin with a dot are hidden here as in any listing.
+    what is no corpus file is named (but for README, LICENSE and their like). Files whose names begin with a dot are
+    hidden here as in any listing.
 
     Args:
         path: The folder, or the dataset's name.
@@ -87,8 +90,12 @@ def find_sources(path: str | Path, languages: Sequence[str] | None = None) -> li
     folder = Path(path).expanduser()
     if folder.is_dir() and not is_dataset_repository(folder):
         sources = _folder_sources(folder, strict=languages is None)
-    elif folder.is_file():
+    elif folder.is_dir():
+        sources = _hub_sources(str(path), languages)
+    elif folder.exists():
         raise BadInput(f"{path}: is a file; a corpus names a folder of <code>.jsonl files or a hub dataset.")
+    elif str(path).startswith(("/", ".", "~")):  # not how a dataset is called
+        raise BadInput(f"{path}: no such folder. Give a folder of files such as swa.jsonl, or a hub dataset.")
     else:
         sources = _hub_sources(str(path), languages)
     _refuse_duplicates(sources)
@@ -147,6 +154,7 @@ def _is_there(entry: Path) -> bool:
 
 
 def _name_strangers(folder: Path, strangers: list[str]) -> None:
+    strangers = [name for name in strangers if not name.rpartition("/")[2].lower().startswith(_BESIDE_TEXT)]
     if strangers:
         more = f" and {len(strangers) - _MOST_NAMED} more" if len(strangers) > _MOST_NAMED else ""
         named = ", ".join(strangers[:_MOST_NAMED])

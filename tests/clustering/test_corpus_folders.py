@@ -232,7 +232,7 @@ def test_no_file_of_a_language_is_left_out_in_silence(tmp_path: Path, name: str)
 def test_what_is_no_corpus_is_named_in_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_jsonl(tmp_path / "deu.jsonl", ["x"])
     write_jsonl(tmp_path / "nld" / "part.jsonl", ["x"])
-    for name in ("README.md", "spa.docx", "ita.txt.bz2", "nld/notes.doc"):
+    for name in ("LIES.MICH", "spa.docx", "ita.txt.bz2", "nld/notes.doc"):
         (tmp_path / name).touch()
     (tmp_path / "pictures").mkdir()
     (tmp_path / "nld" / "old").mkdir()
@@ -242,7 +242,7 @@ def test_what_is_no_corpus_is_named_in_a_warning(tmp_path: Path, caplog: pytest.
     os.mkfifo(tmp_path / "rus.txt")
     assert [source.code for source in find_sources(str(tmp_path))] == ["deu", "nld"]
     for name in (
-        "README.md",
+        "LIES.MICH",
         "spa.docx",
         "ita.txt.bz2",
         "nld/notes.doc",
