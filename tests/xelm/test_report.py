@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def make_run(
         "experts": entries,
         "packages": {"xelm": "0.1.0", "torch": "2.13.0"},
     }
-    Manifest(Recipe.from_dict(recipe).to_dict(), **{**values, **manifest}).write(folder)
+    Manifest(**{"recipe": Recipe.from_dict(recipe).to_dict(), **values, **manifest}).write(folder)
     write_json(folder / "base" / "config.json", {"max_position_embeddings": 256})
     history = [{"step": i, "tokens": 100 * i, "loss": 5 / i + 1} for i in range(1, 11)]
     for name in ("base", "dense", *(f"experts/{name}" for name in clusters)):
@@ -360,10 +361,38 @@ def test_shade_grows_with_the_difference_and_is_symmetric() -> None:
     assert [shade(-x) for x in (0.9, 1.0, 99.0)] == ["n", "b1", "b5"]
 
 
-def test_recipe_reads_back_from_its_toml(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"path": 'a "quoted" \\ path\x7f 語\x1b', "languages": ["deu", "ell"]}},
+        {
+            "train": {
+                "enters": {"Scottish Gaelic": 0.5, "srp_Latn": 0.25, "日本語": 0.1, 'a"b': 0.3, "": 0.2, "a.b": 0.4}
+            }
+        },
+        {"train": {"learning_rate": 1e-7, "weight_decay": 0.0, "mask_rates": (0.5,), "min_learning_rate_ratio": 1.0}},
+        {"expert": {"kind": "lora", "targets": ("q_proj", "v_proj")}},
+    ],
+    ids=["path", "enters", "numbers", "targets"],
+)
+def test_recipe_reads_back_from_its_toml(tmp_path: Path, changes: dict[str, dict[str, Any]]) -> None:
     table = make_run(tmp_path).manifest.recipe
-    table["data"]["path"] = 'a "quoted" \\ path\x7f 語'
+    for section, keys in changes.items():
+        table[section] |= keys
     assert Recipe.from_dict(tomllib.loads(making.to_toml(table))) == Recipe.from_dict(table)
+
+
+def test_the_recipe_on_the_page_is_toml_that_makes_the_run_again(
+    tmp_path: Path, with_router: Callable[..., FakeRouter]
+) -> None:
+    table = make_run(tmp_path).manifest.recipe
+    table["train"]["enters"] = {"Scottish Gaelic": 0.5}
+    table["data"]["path"] = "<corpus> & 'more'"
+    experts = make_run(tmp_path, recipe=table)
+    with_router(experts)
+    blocks = [unescape(block) for block in re.findall(r"<pre[^>]*><code>(.*?)</code>", read(experts), re.DOTALL)]
+    (recipe,) = [block for block in blocks if "[train]" in block]
+    assert Recipe.from_dict(tomllib.loads(recipe)) == Recipe.from_dict(table)
 
 
 def test_charts_hold_every_point_inside_the_frame() -> None:

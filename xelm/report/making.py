@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -30,28 +29,20 @@ def making(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def to_toml(table: Mapping[str, Any], path: str = "") -> str:
+def to_toml(table: Mapping[str, Any]) -> str:
     """Nested dictionaries as TOML; keys without a value are left out, as TOML has none.
 
     Args:
-        table: Of strings, numbers, truth values, lists of these, and such tables; keys are plain words.
-        path: Dotted name of the table.
+        table: Of strings, numbers, truth values, lists of these, and such tables; any string may be a key.
     """
-    lines = [f"{key} = {_value(value)}" for key, value in table.items() if not isinstance(value, Mapping | None)]
-    blocks = ["\n".join([f"[{path}]", *lines] if path else lines)] if lines else []
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            blocks.append(to_toml(value, f"{path}.{key}" if path else key))
-    return "\n\n".join(block for block in blocks if block)
+    import tomli_w
+
+    return tomli_w.dumps(_without_none(table))
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
-    if isinstance(value, str):
-        # JSON's escapes are TOML's; only DEL, which JSON lets stand, is not.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    known = {key: value for key, value in table.items() if value is not None}
+    return {key: _without_none(value) if isinstance(value, Mapping) else value for key, value in known.items()}
 
 
 def _add_command(line: dict[str, Any]) -> str:
