@@ -34,7 +34,7 @@ def evaluate(experts: ExpertSet) -> dict[str, Any]:
         The headline numbers: wins, languages, mean gain in percent.
     """
     for split in ("valid", "test"):
-        path = experts.path / "eval" / f"{split}.json"
+        path = experts.files.evaluation(split)
         key = _fingerprint(experts, split)
         if path.is_file() and read_json(path).get("fingerprint") == key:
             continue
