@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clustering.corpora.find import Source, find_sources
 from clustering.errors import BadInput
 from clustering.files import atomic_write
 from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_phases
-from xelm.corpus.sources import Source, find_sources
 from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_texts, training_texts
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budget import Budget, StageBudget, make_budget
@@ -137,7 +137,7 @@ class Workspace:
 
     def _weights_settings(self) -> dict[str, Any]:
         settings = dataclasses.asdict(self.recipe.train)
-        reading = dataclasses.asdict(self.recipe.data)
+        reading = self.recipe.data.settings()
         for key in _NOT_IN_WEIGHTS:
             settings.pop(key)
         for key in ("path", "languages", "heldout_bytes"):
@@ -213,7 +213,7 @@ def _tokenizer(
         return base_models.load_tokenizer(str(base.model), trust_remote_code=base.trust_remote_code)
     if new.tokenizer == "byte":
         return new_tokenizer(new, ())
-    key = fingerprint(dataclasses.asdict(new), dataclasses.asdict(recipe.data) | {"path": ""}, fingerprints)
+    key = fingerprint(dataclasses.asdict(new), recipe.data.settings() | {"path": ""}, fingerprints)
     folder = run / "cache" / f"tokenizer-{key[:12]}"
     if not folder.is_dir():
         texts = (text for source in sources for text in training_texts(source, recipe.data))
@@ -232,7 +232,7 @@ def _stores(
 ) -> dict[str, TokenStore]:
     from tqdm import tqdm
 
-    reading = dataclasses.asdict(recipe.data) | {"path": "", "languages": None}
+    reading = recipe.data.settings() | {"path": "", "languages": None}
     mapping = fingerprint(sorted(tokenizer.get_vocab().items()), type(tokenizer).__name__)
     stores = {}
     for source in tqdm(sources, desc="tokenise", unit="language", leave=False):

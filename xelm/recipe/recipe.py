@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from clustering.corpora.rows import Reading
 from clustering.errors import BadInput
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.objectives.objective import OBJECTIVES, Objective
@@ -82,10 +83,14 @@ class Data:
     """Where the text is and how it is read."""
 
     path: str
-    """Folder of <code>.{txt,jsonl,jsonl.gz,parquet}, or a hub dataset with one config per language."""
+    """Folder of <code>.{txt,jsonl,ndjson,json,csv,tsv,parquet}, plain or as .gz or .zst, or of <code>/ folders of such
+    files; or a hub dataset with one config per language."""
     languages: tuple[str, ...] | None = None
     """None: every file of the folder."""
     text_field: str = "text"
+    """Key or column of the text."""
+    id_field: str = "id"
+    """Key or column of a document's name, where rows have one."""
     on_bad_line: Literal["error", "skip"] = "error"
     """A line that cannot be read: stop and name it, or skip and count it."""
     valid_fraction: float = 0.02
@@ -103,6 +108,19 @@ class Data:
             min(self.valid_fraction, self.test_fraction) >= 0 and held < 1,
             f"[data] valid_fraction + test_fraction = {held} must lie in [0, 1).",
         )
+
+    @property
+    def reading(self) -> Reading:
+        """Where a document's parts stand, for the corpus reader."""
+        way_out = 'Mend the line, or set data.on_bad_line = "skip".'
+        return Reading(text_field=self.text_field, id_field=self.id_field, way_out=way_out)
+
+    def settings(self) -> dict[str, Any]:
+        """The keys, for fingerprints. One that came later is left out at its default, and older runs keep theirs."""
+        settings = dataclasses.asdict(self)
+        if self.id_field == "id":
+            del settings["id_field"]
+        return settings
 
 
 @dataclass(frozen=True, kw_only=True)
