@@ -120,10 +120,10 @@ def command(
 def _texts(corpus: str, languages: tuple[str, ...]) -> dict[str, list[str]]:
     from itertools import islice
 
-    from xelm.corpus.sources import find_sources
+    from clustering.corpora.find import find_sources
 
     sources = find_sources(corpus, languages)
-    return {source.code: [row.text for row in islice(source.rows("text"), _MOST_DOCUMENTS)] for source in sources}
+    return {source.code: list(islice(source.texts(), _MOST_DOCUMENTS)) for source in sources}
 
 
 def _tokens(pairs: tuple[str, ...]) -> dict[str, int] | None:
