@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clustering import ClusterPlan, cluster_languages
     from clustering.errors import BadInput
+    from clustering.languages.codes import language
     from clustering.plans.effects import Effects
     from xelm.adding.add import add_language, remove_language
     from xelm.comparing.compare import compare_plans
@@ -34,6 +35,7 @@ __all__ = [
     "add_language",
     "cluster_languages",
     "compare_plans",
+    "language",
     "measure_effects",
     "rank_sources",
     "remove_language",
@@ -53,6 +55,7 @@ _HOME = {
     "cluster_languages": "clustering",
     "compare_plans": "xelm.comparing.compare",
     "measure_effects": "xelm.measuring.measure",
+    "language": "clustering.languages.codes",
     "rank_sources": "xelm.models.profile_tokenizers",
     "train": "xelm.making.train",
 }

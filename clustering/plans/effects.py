@@ -142,7 +142,7 @@ class Effects:
         return table
 
     def distances(self) -> Distances:
-        """The effects as distances in [0, 1]: 0 for the pair that helps (or harms least), 1 for the one that harms most.
+        """The effects as distances in [0, 1]: 0 for the pair that helps most (or harms least), 1 for the most harm.
 
         The two directions of a pair are averaged.
         """

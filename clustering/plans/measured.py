@@ -12,8 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from clustering.distances.kinds import distance_matrix
 from clustering.errors import BadInput
+from clustering.plans.assess import assess
 from clustering.plans.effects import Effects, as_effects
+from clustering.plans.methods import Evidence, Grouping, method
 from clustering.plans.plan import ClusterPlan, cluster_name
 
 METHOD = "measured"
@@ -22,6 +25,15 @@ _MOST_PARTITIONS = 5_000
 _STARTS = 60
 _TIE = 1e-9
 """Weight of typology beside effects: decides between equal costs, and nothing else."""
+
+
+@method(METHOD, about="least measured interference, even groups; needs --effects", needs="effects")
+def group_by_effects(evidence: Evidence, k: int) -> Grouping:
+    """Even groups whose languages harm each other least; distances decide between equal costs."""
+    if evidence.effects is None:
+        raise BadInput(f"method='{METHOD}' needs measured effects.")
+    sizes = even_sizes(len(evidence.effects), k)
+    return Grouping(least_cost_groups(evidence.effects, sizes, evidence.distances), None)
 
 
 def measured_plan(
@@ -47,8 +59,6 @@ def measured_plan(
     Raises:
         BadInput: If a language was not measured, or sizes do not fit.
     """
-    from clustering.distances.kinds import assess
-
     known, codes = as_effects(effects), sorted(languages)
     matrix = known.subset(codes)
     wanted = sorted(sizes or even_sizes(len(codes), k), reverse=True)
@@ -58,9 +68,9 @@ def measured_plan(
     groups.sort(key=lambda group: (-len(group), group[0]))
     named = [[codes[row] for row in group] for group in groups]
     clusters = {cluster_name(number, group): group for number, group in enumerate(named, start=1)}
-    plan = ClusterPlan(clusters, f"most {METHOD}" if most else METHOD)
-    scaled = known.distances().subset(plan.languages)
-    return assess(plan, scaled)
+    found = assess(clusters, known.distances())
+    name = f"{METHOD}, upside down" if most else METHOD
+    return ClusterPlan(clusters, name, found.distances, found.coverage, found.quality)
 
 
 def predicted_cost(plan: ClusterPlan, effects: Effects) -> float:
@@ -119,10 +129,8 @@ def least_cost_groups(matrix: np.ndarray, sizes: Sequence[int], typology: np.nda
 
 
 def _typology(codes: list[str]) -> np.ndarray | None:
-    from clustering.distances.kinds import measure_kind
-
     try:
-        return measure_kind(codes, "combined").values
+        return distance_matrix(codes, "combined").values
     except BadInput:  # a language that URIEL lacks: equal costs are then decided by the codes
         return None
 

@@ -25,7 +25,7 @@ class Bill:
     dense: int
     measuring: int
     arms: dict[str, dict[str, int | None]]
-    """Per plan: `experts`, `tokens`, and `new_tokens`, those of experts that no earlier plan has; None: measured first."""
+    """Per plan: `experts`, `tokens`, and `new_tokens` of experts that no earlier plan has; None: measured first."""
 
     @property
     def total(self) -> int:

@@ -11,12 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clustering.corpora.find import find_sources
 from clustering.files import atomic_write
-from xelm.corpus.sources import find_sources
 from xelm.corpus.store import heldout_texts
 from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.workspace import Workspace, portable_recipe
-from xelm.models.expert import as_expert
 from xelm.recipe.recipe import Clusters, Recipe
 from xelm.run.experts import Document, ExpertSet
 from xelm.run.manifest import Manifest, ModelEntry, fingerprint
@@ -113,11 +112,11 @@ class Place:
     def making(self, trial: Trial) -> Making:
         """How a trial's model is made; its folder is named by all that decides its weights."""
         space = self.workspace
-        expert, settings = space.recipe.expert, dataclasses.replace(self.recipe.train, batch_size=trial.batch_size)
+        expert, settings = self.recipe.expert, dataclasses.replace(self.recipe.train, batch_size=trial.batch_size)
         phases = phases_of(self.recipe, self.num_blocks, dict(zip(trial.codes, trial.blocks, strict=True)))
         key = fingerprint(
             self.base.entry.fingerprint,
-            dataclasses.asdict(expert),
+            expert.identity(),
             space.weights_settings(),
             trial.batch_size,
             {code: space.fingerprints[code] for code in trial.codes},
@@ -127,21 +126,14 @@ class Place:
         entry = ModelEntry(list(trial.codes), BASE, kind=expert.kind, fingerprint=key)
         stage = self._stage(name, trial, phases, settings, key)
         folder = self.folder / "experts" / name
-        return Making(folder, entry, lambda: as_expert(space.own_base(), expert), stage, space.tokenizer)
+        return Making(folder, entry, lambda: expert.prepare(space.own_base()), expert, stage, space.tokenizer)
 
     def _stage(self, name: str, trial: Trial, phases: list[dict[str, int]], settings: Any, key: str) -> Stage:
-        from xelm.training.objectives import Causal, Masked, Objective
         from xelm.training.stage import Stage
 
-        space = self.workspace
+        space, own_name = self.workspace, " ".join(trial.codes)
         blocks = {code: space.blocks[code] for code in trial.codes}
-        order = draw_own_blocks(
-            {code: len(b) for code, b in blocks.items()}, phases, seed=settings.seed, name=" ".join(trial.codes)
-        )
-        objective: Objective = Causal()
-        if settings.objective == "masked":
-            name_of_masks = " ".join(trial.codes)
-            objective = Masked.of(space.tokenizer, settings.mask_rates, seed=settings.seed, name=name_of_masks)
+        order = draw_own_blocks({code: len(b) for code, b in blocks.items()}, phases, seed=settings.seed, name=own_name)
         settings = dataclasses.replace(
             settings,
             evaluate_every_steps=None,
@@ -155,7 +147,7 @@ class Place:
             settings.learning_rate,
             settings,
             self.folder / "work" / f"{name}-{key[:12]}",
-            objective=objective,
+            batches=self.recipe.objective.batches(space.tokenizer, settings, own_name),
             log_folder=self.folder / "logs",
         )
 

@@ -14,7 +14,7 @@ from xelm.run.experts import Document
 from xelm.run.manifest import fingerprint
 from xelm.trials.place import Place, Trial
 
-_FOLDER = "scores"
+_FOLDER = "cache/scores"
 Scores = dict[str, np.ndarray]
 """Per language, a figure for each of its documents."""
 
