@@ -47,6 +47,7 @@ def _kinds() -> str:
 @click.option("--distances", type=click.Path(path_type=Path), help="Your own matrix or vectors (.csv, .npz) instead.")
 @click.option("--corpus", help="Text of the languages (as [data] path): group by it, with --method tfidf or --model.")
 @click.option("--model", help="Group as this base model sees the languages (hub id or path); needs --corpus.")
+@click.option("--effects", type=click.Path(path_type=Path), help="Measured effects (of `xelm measure`): group by them.")
 @click.option("--stability", is_flag=True, help="Also say how far clusters hold under resampled features.")
 @click.option("--suggest-k", is_flag=True, help="Show quality for K = 1 to the number of languages.")
 @click.option("--out", type=click.Path(path_type=Path), help="Save the plan (JSON).")
@@ -62,6 +63,7 @@ def command(
     distances: Path | None,
     corpus: str | None,
     model: str | None,
+    effects: Path | None,
     stability: bool,
     suggest_k: bool,
     out: Path | None,
@@ -72,8 +74,12 @@ def command(
     from clustering.plans.make import DEFAULT_METHOD, cluster_languages
     from clustering.plans.methods import find_method
 
-    if sum(map(bool, (distance, distances, corpus))) > 1:
-        raise BadInput("--distance measures typology, --distances reads a file, --corpus reads text: give one of them.")
+    if sum(map(bool, (distance, distances, corpus, effects))) > 1:
+        raise BadInput(
+            "--distance measures typology, --distances and --effects read files, --corpus reads text: give one of them."
+        )
+    if effects and stability:
+        raise BadInput("--stability draws typological features anew, of which --effects has none: leave it out.")
     method = method or DEFAULT_METHOD
     if find_method(method).needs == "texts" and not (distance or distances or corpus):
         raise BadInput(f"--method {method} groups by text: add --corpus FOLDER.")
@@ -82,6 +88,8 @@ def command(
     if model and not corpus:
         raise BadInput("--model reads text of each language: give --corpus too.")
     options: dict[str, Any] = {"balance": balance, "tokens": _tokens(tokens), "distances": distance}
+    if effects:
+        options["effects"] = effects
     if distances:
         from clustering.distances.own import load_distances
 
@@ -95,7 +103,10 @@ def command(
     if suggest_k:
         if k is not None or out or plot:
             raise BadInput("--suggest-k only shows the choice: run it without -k, --out and --plot.")
-        _suggest(languages, method, options, stability, as_json)
+        if effects:
+            _advise(languages, effects, as_json)
+        else:
+            _suggest(languages, method, options, stability, as_json)
         return
     if k is None:
         raise BadInput("How many clusters? Give -k, or --suggest-k to see what each number would give.")
@@ -162,6 +173,32 @@ def _suggest(languages: tuple[str, ...], method: str, options: dict[str, Any], s
     headers = ["K", "silhouette", "balance", "family purity", *(["stability"] if stability else []), "largest"]
     click.echo(tabulate(table, headers, stralign="left", disable_numparse=True))
     click.echo("* best separated. More experts cost nothing to run, but each sees fewer tokens and languages.")
+
+
+def _advise(languages: tuple[str, ...], file: Path, as_json: bool) -> None:
+    """Whether to split at all, and what each number of clusters would spare, by measured effects."""
+    from clustering.languages.codes import to_codes
+    from clustering.plans.advice import advise
+    from clustering.plans.effects import Effects
+
+    advice = advise(Effects.load(file), to_codes(languages))
+    if as_json:
+        click.echo(json.dumps(advice.to_dict(), ensure_ascii=False, indent=1))
+        return
+    from tabulate import tabulate
+
+    rows = [
+        [
+            f"{row.k}{' *' if row.k == advice.k else ''}",
+            f"{row.cost:+.3f}",
+            f"{100 * row.spared:+.2f}",
+            max(map(len, row.plan.clusters.values())),
+        ]
+        for row in advice.rows
+    ]
+    headers = ["K", "effects within clusters", "spared a language, %", "largest"]
+    click.echo(tabulate(rows, headers, stralign="left", disable_numparse=True))
+    click.echo("\n".join(advice.sentences()))
 
 
 def _plan_text(plan: Any) -> str:

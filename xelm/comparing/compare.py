@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from clustering import ClusterPlan
     from clustering.plans.effects import Effects
 
-_OURS = ("seed-", "comparison.", "work", ".lock", "cache")
+_OURS = ("seed-", "comparison.", "work", "logs", ".lock", "cache")
 logger = logging.getLogger(__name__)
 
 
@@ -206,7 +207,7 @@ def _comparison(places: Sequence[Place], arms: Sequence[Arm], results: Sequence[
         [{"base": _bits(r.base, r.bytes), "dense": _bits(r.dense, r.bytes)} for r in results],
         together,
         by_seed,
-        {"recipe": portable_recipe(place.recipe), "packages": package_versions()},
+        {"recipe": json.loads(json.dumps(portable_recipe(place.recipe))), "packages": package_versions()},
     )
 
 

@@ -10,7 +10,8 @@ import numpy as np
 Nats = Mapping[str, np.ndarray]
 """Per language, the cost of each of its test documents."""
 _REPLICATES = 2000
-_LEVEL = 0.95
+_TAIL = 2.5
+"""Percent of the replicates beyond each end of an interval."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Gains:
             replicates: Bootstrap samples.
         """
         self.codes = sorted(dense[0])
+        self._many = any(len(dense[0][code]) > 1 for code in self.codes)
         rng = np.random.default_rng(0)
         weights = {}
         for code in self.codes:
@@ -65,20 +67,20 @@ class Gains:
 
     def mean(self, names: Sequence[str]) -> Estimate:
         """Mean gain over languages, seeds and (where several are named) arms."""
-        return _estimate(self._means(names))
+        return self._estimate(self._means(names))
 
     def difference(self, name: str, others: Sequence[str]) -> Estimate:
         """Mean gain of an arm less the mean of others, in percentage points."""
-        return _estimate(self._means([name]) - self._means(others))
+        return self._estimate(self._means([name]) - self._means(others))
 
     def _means(self, names: Sequence[str]) -> np.ndarray:
         return np.mean([self._gains[name].mean(axis=(1, 2)) for name in names], axis=0)
 
-
-def _estimate(values: np.ndarray) -> Estimate:
-    tail = 100 * (1 - _LEVEL) / 2
-    low, high = np.percentile(values[1:], [tail, 100 - tail])
-    return Estimate(float(values[0]), float(low), float(high))
+    def _estimate(self, values: np.ndarray) -> Estimate:
+        if not self._many:  # one document of each language: nothing to draw from
+            return Estimate(float(values[0]), None, None)
+        low, high = np.percentile(values[1:], [_TAIL, 100 - _TAIL])
+        return Estimate(float(values[0]), float(low), float(high))
 
 
 def rank_correlation(costs: Sequence[float], gains: Sequence[float]) -> Estimate | None:
@@ -94,8 +96,7 @@ def rank_correlation(costs: Sequence[float], gains: Sequence[float]) -> Estimate
     rng = np.random.default_rng(0)
     drawn = [rng.integers(len(x), size=len(x)) for _ in range(_REPLICATES)]
     values = [spearman(x[rows], y[rows]) for rows in drawn if np.ptp(x[rows]) and np.ptp(y[rows])]
-    tail = 100 * (1 - _LEVEL) / 2
-    low, high = np.percentile(values, [tail, 100 - tail])
+    low, high = np.percentile(values, [_TAIL, 100 - _TAIL])
     return Estimate(spearman(x, y), float(low), float(high))
 
 

@@ -20,6 +20,7 @@ from xelm.making.budget import Budget
 from xelm.making.finish import finish
 from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.workspace import Workspace, portable_recipe
+from xelm.measuring.for_run import stand_in, with_effects
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.failures import Failure, disk_trouble_told, raise_failures
@@ -71,6 +72,7 @@ def train(
     _refuse_other_folder(run)
     with disk_trouble_told(run), locked(run):
         _refuse_grown_run(run)
+        recipe = with_effects(recipe, run, launch)
         workspace = Workspace.prepare(recipe, run)
         logger.info("%s\n%s", clusters_text(workspace.plan), workspace.budget.to_text())
         _clear_other_inputs(workspace, redo)
@@ -99,9 +101,10 @@ def dry_run(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     _refuse_other_folder(Path(out))
     with disk_trouble_told(Path(out)), locked(Path(out)):
+        recipe, measuring = stand_in(recipe, Path(out))
         workspace = Workspace.prepare(recipe, Path(out))
         budget = dataclasses.replace(
-            workspace.budget, warnings=[*workspace.budget.warnings, *workspace.tokenizer_warnings()]
+            workspace.budget, warnings=[*measuring, *workspace.budget.warnings, *workspace.tokenizer_warnings()]
         )
         if probe:
             from xelm.making.probe import measure_speed

@@ -202,7 +202,7 @@ def portable_recipe(recipe: Recipe) -> dict[str, Any]:
     """The recipe as the manifest keeps it: every field, and of absolute paths only the last name."""
     table = recipe.to_dict()
     table["data"]["path"] = _portable(table["data"]["path"])
-    for section, key in (("base", "model"), ("clusters", "plan")):
+    for section, key in (("base", "model"), ("clusters", "plan"), ("clusters", "effects")):
         if table[section][key]:
             table[section][key] = _portable(table[section][key])
     return table

@@ -145,7 +145,7 @@ class Clusters:
         )
         check(
             self.effects is None or self.method in (_MEASURED, Clusters.method),
-            f'[clusters] effects makes a plan of method "{_MEASURED}", so method = "{self.method}" has no place beside it.',
+            f'[clusters] effects makes a plan of method "{_MEASURED}": method = "{self.method}" does not go with it.',
         )
         check(
             not self.is_measured or (self.distance is None and self.balance != "tokens"),
