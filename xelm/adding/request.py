@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from clustering.errors import BadInput
 from clustering.languages.codes import match, name_of, resolve
@@ -17,10 +17,10 @@ from xelm.corpus.sources import SUFFIXES, Source, find_sources
 from xelm.corpus.store import TokenStore, build_store
 from xelm.recipe.recipe import Data
 from xelm.run.experts import ExpertSet
+from xelm.run.ledger import Kind
 from xelm.run.manifest import fingerprint
 from xelm.run.names import BASE, DENSE
 
-Kind = Literal["new", "join"]
 _OTHER_LANGUAGE = 0.9
 """Share of documents read as another language from which the label is not believed; also how sure each reading is."""
 logger = logging.getLogger(__name__)

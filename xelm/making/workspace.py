@@ -107,12 +107,12 @@ class Workspace:
             parts = [dataclasses.asdict(recipe.base) | {"model": _portable(source)}, self.config.to_dict(), weights]
             if recipe.train.objective != "causal":  # another head on the same body
                 parts.append({"objective": recipe.train.objective})
-            entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts))
+            entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts), tokens_before=0)
             return Making(self.run / BASE, entry, self._hub_base, None, self.tokenizer)
         parts = [dataclasses.asdict(new), self._weights_settings(), self.fingerprints, self.budget.base.steps]
         if recipe.base.dtype == "bfloat16":
             parts.append({"dtype": recipe.base.dtype})
-        entry = ModelEntry(everyone, None, fingerprint=fingerprint(*parts))
+        entry = ModelEntry(everyone, None, fingerprint=fingerprint(*parts), tokens_before=0)
         settings = dataclasses.replace(recipe.train, learning_rate=new.learning_rate)
         stage = self._stage(BASE, self.budget.base, settings, entry)
         return Making(self.run / BASE, entry, self._new_base, stage, self.tokenizer)
@@ -130,7 +130,14 @@ class Workspace:
         if len(budget.counts) > 1 or self.recipe.train.sampling != "temperature":
             # Who comes how often, and when, hangs on the other languages too.
             parts.append(budget.counts)
-        entry = ModelEntry(codes, BASE, kind=expert.kind, fingerprint=fingerprint(name, *parts))
+        entry = ModelEntry(
+            codes,
+            BASE,
+            kind=expert.kind,
+            fingerprint=fingerprint(name, *parts),
+            parent_fingerprint=base.fingerprint,
+            tokens_before=self.budget.base.tokens if self.budget.base else 0,
+        )
         stage = self._stage(name, budget, self.recipe.train, entry)
         folder = self.run / DENSE if name == DENSE else self.run / "experts" / name
         return Making(folder, entry, lambda: as_expert(self._own_base(), expert), stage, self.tokenizer)
