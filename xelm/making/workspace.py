@@ -16,6 +16,7 @@ from xelm.corpus.sources import Source, find_sources
 from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_texts, training_texts
 from xelm.making.budget import Budget, StageBudget, make_budget
 from xelm.making.make_model import Making
+from xelm.making.plan import plan_for
 from xelm.models import base as base_models
 from xelm.models.expert import as_expert
 from xelm.models.tokenizers import new_tokenizer
@@ -68,7 +69,7 @@ class Workspace:
             else base_models.model_config(recipe.base)
         )
         stores = _stores(recipe, sources, fingerprints, tokenizer, run)
-        plan = _plan(recipe, {code: store.counts.tokens for code, store in stores.items()})
+        plan = plan_for(recipe, sources, {code: store.counts.tokens for code, store in stores.items()})
         blocks = {code: Blocks(store, length) for code, store in stores.items()}
         num_blocks = {code: len(b) for code, b in blocks.items()}
         budget = make_budget(recipe, plan, num_blocks, length, config)
@@ -250,29 +251,3 @@ def _stores(
         folder = run / "cache" / f"{source.code}-{key[:12]}"
         stores[source.code] = build_store(folder, source, recipe.data, tokenizer, vocab_size=len(tokenizer))
     return stores
-
-
-def _plan(recipe: Recipe, tokens: dict[str, int]) -> ClusterPlan:
-    from clustering import ClusterPlan, cluster_languages
-
-    clusters = recipe.clusters
-    if clusters.plan is None:
-        assert clusters.k is not None  # the recipe has one of the two
-        weights = tokens if clusters.balance == "tokens" else None
-        return cluster_languages(
-            sorted(tokens),
-            k=clusters.k,
-            method=clusters.method,
-            balance=clusters.balance,
-            tokens=weights,
-            distances=clusters.distance,
-        )
-    plan = ClusterPlan.load(clusters.plan)
-    missing = sorted(set(plan.languages) - set(tokens))
-    extra = sorted(set(tokens) - set(plan.languages))
-    if missing or extra:
-        parts = [f"no text for {', '.join(missing)}"] * bool(missing) + [
-            f"text of {', '.join(extra)}, which no cluster has"
-        ] * bool(extra)
-        raise BadInput(f"{clusters.plan} does not fit {recipe.data.path}: {'; '.join(parts)}.")
-    return plan
