@@ -209,12 +209,6 @@ def _kept(run: Path) -> dict[str, str]:
         "adding.enter.evaluate",
         "run.transaction._write_journal",
     ],
-    [
-        "training.loop.save_checkpoint",
-        "adding.add.put_model",
-        "adding.enter.evaluate",
-        "run.transaction._write_journal",
-    ],
 )
 def test_an_interrupted_addition_leaves_the_run_whole_and_the_same_command_completes_it(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
