@@ -79,7 +79,7 @@ HUGE = 10**400
     ("place", "value", "message"),
     [
         (("models", "base", "deu", "nats"), -1e308, r"models\.base\.deu: nats=-1e\+308 must be a number of at least 0"),
-        (("models", "base", "deu", "bits_per_byte"), float("nan"), r"bits_per_byte: Input should be a finite number"),
+        (("models", "base", "deu", "bits_per_byte"), float("nan"), "holds NaN, which is no number"),
         (("models", "base", "deu", "bytes"), HUGE, r"models\.base\.deu"),
         (("models", "base", "deu", "nats"), HUGE, r"models\.base\.deu"),
         (("models", "base", "deu", "nats"), "many", r"models\.base\.deu\.nats"),
@@ -108,5 +108,5 @@ def test_a_damaged_evaluation_is_refused_in_one_sentence(
         inner = inner[key]
     inner[place[-1]] = value
     (tmp_path / "valid.json").write_text(json.dumps(table), encoding="utf-8")
-    with pytest.raises(BadInput, match=rf"valid\.json: damaged, or written by another version of xelm: .*{message}"):
+    with pytest.raises(BadInput, match=rf"valid\.json: .*{message}"):
         Evaluation.read(tmp_path / "valid.json")

@@ -134,7 +134,7 @@ def _replayed(experts: ExpertSet, addition: Addition, donor: str) -> dict[str, T
 
 
 def _old_store(experts: ExpertSet, code: str) -> TokenStore:
-    folder = experts.path / "cache" / str(experts.manifest.data[code].get("cache"))
+    folder = experts.files.cached(experts.manifest.data[code].get("cache"))
     if not (folder / "counts.json").is_file():
         raise BadInput(f"replay needs the tokenised text of {code}, and {folder} is gone. Use --replay 0.")
     return open_store(folder, code)

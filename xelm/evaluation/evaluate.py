@@ -47,7 +47,7 @@ def evaluate(experts: ExpertSet) -> Evaluation | None:
             continue
         table = _table(experts, documents, split, POLICIES if split == "test" else ())
         table = dataclasses.replace(table, fingerprint=key)
-        write_json(experts.path / "eval" / f"{split}.json", table.to_dict())
+        write_json(experts.files.evaluation(split), table.to_dict())
     return experts.result("test")
 
 

@@ -22,7 +22,7 @@ from xelm.run.names import BASE
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_FOLDER = "cache/log_probs"
+_FOLDER = "log_probs"
 SPLITS = ("valid", "test")
 
 
@@ -41,7 +41,7 @@ def heldout_log_probs(experts: ExpertSet, name: str, split: str) -> list[np.ndar
     found: list[np.ndarray] = []
     model_print = _fingerprint(experts, name)
     for code, documents in _by_language(experts, split).items():
-        file = experts.path / _FOLDER / _file_name(name, model_print, code, split, documents)
+        file = experts.files.cache / _FOLDER / _file_name(name, model_print, code, split, documents)
         if not file.is_file():
             models = models or [experts.load_model(name)]
             _write(file, measure(experts, models[0], documents))
@@ -70,16 +70,17 @@ def measure(experts: ExpertSet, model: PreTrainedModel, documents: Sequence[Docu
 def forget_stale(experts: ExpertSet) -> None:
     """Remove what was measured for models or text that the run no longer has, earlier versions of experts included."""
     prints = [(name, _fingerprint(experts, name)) for name in experts.models]
-    for folder in (experts.path / "previous").glob("*.v*"):
-        if entry := finished_entry(folder):
-            prints.append((folder.name.rpartition(".v")[0], entry.fingerprint))
+    for name in experts.names:
+        for version in range(1, experts.files.num_versions(name) + 1):
+            if entry := finished_entry(experts.files.previous(name, version)):
+                prints.append((name, entry.fingerprint))
     current = {
         _file_name(name, model_print, code, split, documents)
         for split in SPLITS
         for code, documents in _by_language(experts, split).items()
         for name, model_print in prints
     }
-    for file in (experts.path / _FOLDER).glob("*"):
+    for file in (experts.files.cache / _FOLDER).glob("*"):
         if file.name not in current:
             file.unlink()
 

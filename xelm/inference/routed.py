@@ -75,7 +75,7 @@ class RoutedLM:
             raise BadInput(f"languages={languages!r}: choose {' or '.join(LANGUAGES)}.")
         self.experts = experts
         self.names = [*experts.names, BASE]
-        self.identifier = CombinedIdentifier.load(experts.path / "router")
+        self.identifier = CombinedIdentifier.load(experts.files.router)
         self._weigher = _weigher(experts, self.names, self.identifier.languages, rule)
         self._open_identifier = opened = OpenIdentifier(self.identifier) if languages == "open" else None
         # Made for the first text that needs it: typology takes longer to read than a small expert.

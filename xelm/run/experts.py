@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import read_json
-from xelm.run.lock import locked
-from xelm.run.manifest import Manifest, ModelEntry, verify
+from xelm.run.folder import RunFolder
+from xelm.run.heldout import read_heldout
+from xelm.run.manifest import Manifest, ModelEntry
 from xelm.run.names import BASE, DENSE
 from xelm.run.results import Evaluation
-from xelm.run.transaction import unfinished
+from xelm.run.snapshot import read_whole
+from xelm.run.verify import check_names, verify
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -41,18 +42,26 @@ class ExpertSet:
 
     @classmethod
     def load(cls, path: str | Path) -> ExpertSet:
-        """Open a run directory; no weights are read. A change that a killed process had decided is completed first.
+        """Open a run directory; no weights are read, and nothing is written.
 
         Raises:
-            BadInput: If there is no run, its manifest or plan is broken, or another process is changing it.
+            BadInput: If there is no run, or its manifest or plan is broken.
         """
         from clustering import ClusterPlan
 
         run = local_run(path)
-        if unfinished(run):
-            with locked(run):  # completes the change
-                pass
-        return cls(run, Manifest.read(run), ClusterPlan.load(run / "plan.json"))
+
+        def read() -> ExpertSet:
+            manifest = Manifest.read(run)
+            check_names(run, manifest)
+            return cls(run, manifest, ClusterPlan.load(RunFolder(run).plan))
+
+        return read_whole(run, read)
+
+    @property
+    def files(self) -> RunFolder:
+        """Where everything of the run is kept."""
+        return RunFolder(self.path)
 
     @property
     def names(self) -> list[str]:
@@ -82,7 +91,7 @@ class ExpertSet:
         """
         if name not in self.models:
             raise BadInput(f"{self.path}: no model '{name}'. There are: {', '.join(self.models)}.")
-        return self.path / name if name in (BASE, DENSE) else self.path / "experts" / name
+        return self.files.model(name)
 
     def entry_or_none(self, name: str) -> ModelEntry | None:
         """The manifest's entry of a finished model."""
@@ -123,10 +132,7 @@ class ExpertSet:
         """
         documents = []
         for code in sorted(languages if languages is not None else self.languages):
-            file = self.path / "eval" / "heldout" / f"{code}.jsonl"
-            with file.open(encoding="utf-8") as lines:  # str.splitlines would cut at U+2028 inside a text
-                rows = [json.loads(line) for line in lines]
-            documents += [Document(code, row["text"], row["id"]) for row in rows if row["split"] == split]
+            documents += [Document(code, row.text, row.id) for row in read_heldout(self.files.heldout(code), split)]
         return documents
 
     def history(self, name: str) -> list[dict[str, float]]:
@@ -140,7 +146,7 @@ class ExpertSet:
         Raises:
             BadInput: If its file is damaged.
         """
-        file = self.path / "eval" / f"{split}.json"
+        file = self.files.evaluation(split)
         return Evaluation.read(file) if file.is_file() else None
 
     def verify(self) -> list[str]:

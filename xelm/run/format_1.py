@@ -12,6 +12,7 @@ from typing import Any
 
 from clustering.files import read_json
 from xelm.run.names import BASE, DENSE
+from xelm.run.paths import inside
 
 Entry = dict[str, Any]
 
@@ -22,6 +23,9 @@ def upgraded(value: Mapping[str, Any], run: Path) -> dict[str, Any]:
     Args:
         value: Its JSON; parts that are damaged stay so, for the reader to refuse.
         run: Its run, for earlier versions of experts that took a language in.
+
+    Raises:
+        BadInput: If the name of an expert is no plain name.
     """
     return {**value, **_with_lineage(value, run), "format_version": 2}
 
@@ -51,7 +55,7 @@ def _versions(run: Path, name: str, entry: Mapping[str, Any]) -> list[Mapping[st
     """An expert's entries from its first version to the present one."""
     entries: list[Mapping[str, Any]] = []
     number = 1
-    while (file := run / "previous" / f"{name}.v{number}" / "xelm_model.json").is_file():
+    while (file := inside(run, f"previous/{name}.v{number}/xelm_model.json", str(run))).is_file():
         entries.append(read_json(file))
         number += 1
     return [*entries, entry]
