@@ -64,7 +64,7 @@ def add_language(
     Args:
         run: The run directory.
         language: Any code or name.
-        data: A .txt, .jsonl, .jsonl.gz or .parquet file, or a folder that holds one of that language.
+        data: A corpus file, or a folder that holds one of that language or a folder of shards.
         donor: `auto`, a language of the run, or a model's name (an expert, `base`, `dense`).
         replay: Share of the training blocks drawn from the donor's own languages, in [0, 1).
         as_: `new`: an expert of its own; `join`: the donor's expert is trained on and takes the language in, the

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from clustering.corpora.find import Source, find_sources, source_of
 from clustering.errors import BadInput
 from clustering.languages.codes import match, name_of, resolve
-from xelm.corpus.sources import SUFFIXES, Source, find_sources
 from xelm.corpus.store import TokenStore, build_store
 from xelm.recipe.recipe import Data
 from xelm.run.experts import ExpertSet
@@ -100,11 +100,7 @@ def find_source(data: Path, code: str) -> Source:
     """
     if data.is_dir():
         return dataclasses.replace(find_sources(str(data), [code])[0], code=code)
-    if not data.is_file():
-        raise BadInput(f"{data}: no such file or folder. --data names the new language's text.")
-    if not data.name.endswith(SUFFIXES):
-        raise BadInput(f"{data}: unknown kind of file; use {', '.join(SUFFIXES)}.")
-    return Source(code, (data,))
+    return source_of(data, code)
 
 
 def named_donor(experts: ExpertSet, wanted: str, kind: Kind) -> str:
@@ -141,7 +137,7 @@ def read_text(experts: ExpertSet, source: Source, reading: Data) -> NewText:
         BadInput: For text that cannot be read or is too short to hold some out.
     """
     text_print, tokenizer = source.fingerprint(), experts.tokenizer()
-    settings = dataclasses.asdict(reading) | {"path": "", "languages": None}
+    settings = reading.settings() | {"path": "", "languages": None}
     folder = experts.files.cache / f"{source.code}-{fingerprint(text_print, settings)[:12]}"
     store = build_store(folder, source, reading, tokenizer, vocab_size=len(tokenizer))
     texts = {split: texts_of(read_heldout(store.heldout_file, split)) for split in SPLITS}
