@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.corpora.find import Source, find_sources
 from clustering.errors import BadInput
-from clustering.files import atomic_write
 from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_phases
@@ -19,7 +18,7 @@ from xelm.making.make_model import Making
 from xelm.making.plan import plan_for
 from xelm.models import base as base_models
 from xelm.models.expert import as_expert
-from xelm.models.tokenizers import new_tokenizer
+from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
 from xelm.recipe.recipe import Recipe, Train
 from xelm.run.manifest import ModelEntry, fingerprint
 from xelm.run.names import BASE, DENSE
@@ -219,11 +218,8 @@ def _tokenizer(
         return new_tokenizer(new, ())
     key = fingerprint(dataclasses.asdict(new), recipe.data.settings() | {"path": ""}, fingerprints)
     folder = run / "cache" / f"tokenizer-{key[:12]}"
-    if not folder.is_dir():
-        texts = (text for source in sources for text in training_texts(source, recipe.data))
-        tokenizer = new_tokenizer(new, texts)
-        with atomic_write(folder) as partial:
-            tokenizer.save_pretrained(partial)
+    texts = (text for source in sources for text in training_texts(source, recipe.data))
+    keep_tokenizer(folder, new, texts)
     return base_models.load_tokenizer(str(folder))
 
 
