@@ -365,8 +365,7 @@ def _large_rate(
     import torch
     from transformers import AutoModelForCausalLM
 
-    from xelm.models.expert import as_expert
-    from xelm.recipe.recipe import Expert
+    from xelm.expert_kinds.kind import ExpertKind
     from xelm.training.loop import step_for_step
 
     torch.cuda.reset_peak_memory_stats()
@@ -375,7 +374,7 @@ def _large_rate(
     parameters = sum(p.numel() for p in model.parameters())
     stage = _random_stage(arguments.micro_batch_size, arguments.steps)
     ends_s = [time.perf_counter()]
-    for _loss in step_for_step(as_expert(model, Expert(kind=kind)), stage):
+    for _loss in step_for_step(ExpertKind.of(kind=kind).prepare(model), stage):
         torch.cuda.synchronize()
         ends_s.append(time.perf_counter())
     rate = stage.tokens_per_step / median(np.diff(ends_s)[2:].tolist())

@@ -82,7 +82,7 @@ def _documents(experts: ExpertSet, data: str) -> Iterable[Document]:
 def _table(experts: ExpertSet, documents: list[Document], split: str, policies: Sequence[str]) -> dict[str, Any]:
     from tqdm import tqdm
 
-    if experts.objective == "masked":  # which has no text before a token to follow
+    if not experts.objective.follows_text:
         policies = [policy for policy in policies if policy != "bayes"]
     log_probs: dict[str, list[np.ndarray]] = {}
     for name in tqdm(order_models(experts.models), desc=f"evaluate ({split})", unit="model"):

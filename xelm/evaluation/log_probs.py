@@ -17,6 +17,8 @@ import numpy as np
 
 from clustering.files import atomic_write
 from xelm.making.make_model import finished_entry
+from xelm.models.base import context_length
+from xelm.recipe.recipe import Base
 from xelm.run.experts import Document, ExpertSet
 from xelm.run.manifest import fingerprint
 from xelm.run.names import BASE
@@ -55,21 +57,11 @@ def heldout_log_probs(experts: ExpertSet, name: str, split: str) -> list[np.ndar
 
 
 def measure(experts: ExpertSet, model: PreTrainedModel, documents: Sequence[Document]) -> list[np.ndarray]:
-    """The same of any documents under a loaded model, not kept. For masked models see `xelm.evaluation.masked`."""
-    if experts.objective == "masked":
-        from xelm.evaluation.masked import masked_log_probs
-        from xelm.models.base import context_length
-        from xelm.recipe.recipe import Base
-
-        context = context_length(Base(model=str(experts.folder(BASE)))) or 512
-        texts = [document.text for document in documents]
-        scores = masked_log_probs(model, texts, experts.tokenizer(), context=context)
-        return [log_probs_T.astype(np.float32) for log_probs_T in scores]
-    from router.scoring.texts import encode
-    from router.scoring.tokens import token_log_probs
-
-    sequences = encode([document.text for document in documents], experts.tokenizer())
-    return [log_probs_T.astype(np.float32) for log_probs_T in token_log_probs(model, sequences)]
+    """The same of any documents under a loaded model, not kept."""
+    context = context_length(Base(model=str(experts.folder(BASE))))
+    texts = [document.text for document in documents]
+    scores = experts.objective.log_probs(model, texts, experts.tokenizer(), context)
+    return [log_probs_T.astype(np.float32) for log_probs_T in scores]
 
 
 def forget_stale(experts: ExpertSet) -> None:

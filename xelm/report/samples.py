@@ -38,7 +38,7 @@ def samples(facts: Facts, lm: RoutedLM | None) -> dict[str, Any]:
         no sample), `caution` (what to expect of a model of this size; None if it is large).
     """
     kept = _kept(facts.experts)
-    made = _made(facts, lm, kept) if lm and facts.experts.objective == "causal" else kept
+    made = _made(facts, lm, kept) if lm and facts.experts.objective.generates else kept
     if made != kept:
         content = {"max_new_tokens": MAX_NEW_TOKENS, "samples": made}
         write_json(facts.experts.files.samples, content)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import read_json
+from xelm.expert_kinds.kind import EXPERT_KINDS, ExpertKind
+from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.run.folder import RunFolder
 from xelm.run.heldout import read_heldout
 from xelm.run.manifest import Manifest, ModelEntry
@@ -78,9 +80,9 @@ class ExpertSet:
         return sorted(code for codes in self.plan.clusters.values() for code in codes)
 
     @property
-    def objective(self) -> str:
-        """What its models were trained to do: `causal` (the next token) or `masked` (tokens taken out)."""
-        return str(self.manifest.recipe.get("train", {}).get("objective", "causal"))
+    def objective(self) -> Objective:
+        """What its models were trained to do: predict the next token (causal), fill in tokens taken out (masked)."""
+        return OBJECTIVES.find(self.manifest.recipe.get("train", {}).get("objective", "causal"))
 
     def folder(self, name: str) -> Path:
         """Where a model of the run is kept.
@@ -98,23 +100,27 @@ class ExpertSet:
         entry = entries.get(name)
         return entry if entry and entry.state == "done" else None
 
+    def kind(self, name: str) -> type[ExpertKind]:
+        """What kind of expert a model of the run is: how it is loaded and served."""
+        entry = self.entry_or_none(name)
+        return EXPERT_KINDS.find(entry.kind if entry else "full")
+
     def load_model(self, name: str, *, trainable: bool = False, **options: Any) -> PreTrainedModel:
-        """A model of the run, in evaluation mode (a LoRA expert on its own copy of the base).
+        """A model of the run, in evaluation mode (an adapter on its own copy of the base).
 
         Args:
             name: `base`, `dense` or an expert.
-            trainable: Leave a LoRA expert's adapters trainable.
+            trainable: To train it on: adapters take gradients.
             options: Passed to `from_pretrained` (`dtype`, `device_map`).
         """
         from xelm.models.base import load_model
 
-        folder = self.folder(name)
-        if not (folder / "adapter_config.json").is_file():
-            return load_model(str(folder), self.objective, **options).eval()
-        from peft import PeftModel
+        def load(folder: Path) -> PreTrainedModel:
+            return load_model(str(folder), self.objective, **options)
 
-        base = load_model(str(self.folder(BASE)), self.objective, **options)
-        return PeftModel.from_pretrained(base, str(folder), is_trainable=trainable).eval()  # type: ignore[return-value]
+        kind = self.kind(name)
+        model: PreTrainedModel = kind.load(self.folder(name), self.folder(BASE), load, trainable=trainable)
+        return model.eval()
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer that all models of the run share."""
