@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.corpora.find import Source, find_sources
 from clustering.errors import BadInput
-from clustering.files import atomic_write
 from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_phases
@@ -19,7 +18,7 @@ from xelm.making.budget import Budget, StageBudget, make_budget
 from xelm.making.make_model import Making
 from xelm.making.plan import check_clusters, plan_for
 from xelm.models import base as base_models
-from xelm.models.tokenizers import new_tokenizer
+from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
 from xelm.recipe.recipe import Recipe, Train
 from xelm.run.manifest import ModelEntry, fingerprint
 from xelm.run.names import BASE, DENSE
@@ -68,6 +67,7 @@ class Workspace:
             if recipe.base.new
             else base_models.model_config(recipe.base)
         )
+        base_models.check_vocabulary(tokenizer, config)
         stores = _stores(recipe, sources, fingerprints, tokenizer, run)
         plan = plan_for(recipe, sources, {code: store.counts.tokens for code, store in stores.items()})
         blocks = {code: Blocks(store, length) for code, store in stores.items()}
@@ -223,11 +223,8 @@ def _tokenizer(
         return new_tokenizer(new, ())
     key = fingerprint(dataclasses.asdict(new), recipe.data.settings() | {"path": ""}, fingerprints)
     folder = run / "cache" / f"tokenizer-{key[:12]}"
-    if not folder.is_dir():
-        texts = (text for source in sources for text in training_texts(source, recipe.data))
-        tokenizer = new_tokenizer(new, texts)
-        with atomic_write(folder) as partial:
-            tokenizer.save_pretrained(partial)
+    texts = (text for source in sources for text in training_texts(source, recipe.data))
+    keep_tokenizer(folder, new, texts)
     return base_models.load_tokenizer(str(folder))
 
 
