@@ -232,7 +232,7 @@ def rewrite_report(run: str | Path) -> Path:
         experts = ExpertSet.load(shadow)
         write_report(experts)
         manifest = experts.manifest
-        for file in (experts.files.report, experts.files.samples):
+        for file in (experts.files.report, experts.files.samples, experts.files.comparison):
             if file.is_file():
                 manifest.files[file.relative_to(shadow).as_posix()] = sha256_of(file)
         manifest.files = dict(sorted(manifest.files.items()))

@@ -11,10 +11,10 @@ from xelm.launch.options import Launch
 from xelm.measuring.branches import DEFAULT_SHARE, plan_branches
 from xelm.measuring.measure import bill_of, measure_in
 from xelm.recipe.recipe import Clusters, Recipe
+from xelm.run.folder import RunFolder
 from xelm.trials.place import Place
 from xelm.trials.work import Task, do_tasks
 
-FILE_NAME = "effects.json"
 _HERE = "."
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def with_effects(recipe: Recipe, run: Path, launch: Launch) -> Recipe:
         effects = measure_in(place, run, _HERE, DEFAULT_SHARE, launch)
         for sentence in advise(effects).sentences():
             logger.info("%s", sentence)
-        file = str(run / FILE_NAME)
+        file = str(RunFolder(run).effects)
     return dataclasses.replace(recipe, clusters=dataclasses.replace(recipe.clusters, effects=file))
 
 
