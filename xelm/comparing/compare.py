@@ -15,7 +15,7 @@ import numpy as np
 from clustering.errors import BadInput
 from xelm.comparing.comparison import ArmResult, PlanComparison
 from xelm.comparing.plans import Arm, make_plans, parse_plans
-from xelm.comparing.statistics import Gains, rank_correlation
+from xelm.comparing.statistics import Estimate, Gains, rank_correlation
 from xelm.launch.options import Launch
 from xelm.making.workspace import portable_recipe
 from xelm.measuring.branches import DEFAULT_SHARE, plan_branches
@@ -237,7 +237,7 @@ def _arm_result(arm: Arm, arms: Sequence[Arm], gains: Gains, results: Sequence[S
     )
 
 
-def _correlations(found: Sequence[ArmResult]):  # type: ignore[no-untyped-def]
+def _correlations(found: Sequence[ArmResult]) -> tuple[Estimate | None, list[float | None]]:
     """Spearman over the plans whose number of clusters most plans have, in the mean and by seed."""
     known = [arm for arm in found if arm.predicted_cost]
     if not known:
@@ -247,7 +247,7 @@ def _correlations(found: Sequence[ArmResult]):  # type: ignore[no-untyped-def]
     costs = np.array([arm.predicted_cost for arm in alike])
     gains = np.array([arm.gain_by_seed for arm in alike])
     by_seed = [rank_correlation(costs[:, seed], gains[:, seed]) for seed in range(costs.shape[1])]
-    together = rank_correlation(costs.mean(axis=1).tolist(), gains.mean(axis=1).tolist())
+    together = rank_correlation(costs.mean(axis=1), gains.mean(axis=1))
     return together, [value.value if value else None for value in by_seed]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Nats = Mapping[str, np.ndarray]
 """Per language, the cost of each of its test documents."""
@@ -83,7 +84,7 @@ class Gains:
         return Estimate(float(values[0]), float(low), float(high))
 
 
-def rank_correlation(costs: Sequence[float], gains: Sequence[float]) -> Estimate | None:
+def rank_correlation(costs: ArrayLike, gains: ArrayLike) -> Estimate | None:
     """Spearman correlation over plans, its interval from plans drawn with replacement; None for fewer than four plans.
 
     Args:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,10 @@ def _reader(folder: Path, stack: ExitStack, *, flat: bool = True) -> dict[str, C
     for file in sorted(folder.glob("*.safetensors")):
         handle = stack.enter_context(safe_open(file, framework="pt"))
         for name in handle.keys():  # noqa: SIM118  (not a dictionary)
-            tensors[name] = lambda handle=handle, name=name: _array(handle.get_tensor(name), flat)
+            tensors[name] = partial(_array, handle, name, flat)
     return tensors
 
 
-def _array(tensor: Any, flat: bool) -> np.ndarray:
-    values: np.ndarray = tensor.float().numpy()
+def _array(handle: Any, name: str, flat: bool) -> np.ndarray:
+    values: np.ndarray = handle.get_tensor(name).float().numpy()
     return values.ravel() if flat else values

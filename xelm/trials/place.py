@@ -50,7 +50,8 @@ class Trial:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Trial:
         """Of JSON values."""
-        return cls(**{key: tuple(item) if isinstance(item, list) else item for key, item in value.items()})
+        codes, blocks, reads = (tuple(value[key]) for key in ("codes", "blocks", "reads"))
+        return cls(codes, blocks, value["batch_size"], value["split"], reads)
 
 
 @dataclass

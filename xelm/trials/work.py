@@ -62,8 +62,8 @@ def do_tasks(folder: Path, places: Mapping[str, Place], tasks: Sequence[Task], l
         return
     apart = launch.launcher == "slurm" or launch.processes > 1
     if not apart and num_workers(launch) == 1:
-        failures = {str(number): _do(places[t.place], t) for number, t in enumerate(missing)}
-        _raise({name: failure for name, failure in failures.items() if failure}, len(missing))
+        tried = {str(number): _do(places[task.place], task) for number, task in enumerate(missing)}
+        _raise({name: failure for name, failure in tried.items() if failure}, len(missing))
         return
     file = _write(folder, places, missing)
     if apart:
