@@ -11,7 +11,7 @@ import numpy as np
 from clustering.distances.arithmetic import Missing
 from clustering.distances.kinds import coverage_of, measure_kind, measure_quality, resampler
 from clustering.distances.matrix import Distances, Kind
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg, refuse_text
 from clustering.languages.codes import match, name_of, to_codes
 from clustering.plans import quality
 from clustering.plans.hierarchy import balance_by_languages, balance_by_tokens
@@ -121,8 +121,7 @@ def suggest_k(
 
 
 def _ordered(languages: Sequence[str], chosen: Method) -> list[str]:
-    if isinstance(languages, str):
-        raise BadInput(f"languages={languages!r} is one text; give a list, such as ['deu', 'nld'].")
+    refuse_text("languages", languages)
     codes = to_codes(languages)
     if not codes:
         raise BadInput("No languages to cluster: give at least one.")
@@ -132,7 +131,7 @@ def _ordered(languages: Sequence[str], chosen: Method) -> list[str]:
 def _check_k(k: int, num_languages: int) -> None:
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= num_languages:
         raise BadInput(
-            f"k={k!r} does not fit {num_languages} language{'s' if num_languages != 1 else ''}. "
+            f"{arg('k', k)} does not fit {num_languages} language{'s' if num_languages != 1 else ''}. "
             f"Choose 1 (one shared expert) to {num_languages} (one expert per language)."
         )
 
@@ -141,12 +140,17 @@ def _loads(
     codes: list[str], balance: str | None, tokens: Mapping[str, int] | None, chosen: Method
 ) -> np.ndarray | None:
     if balance not in (None, "languages", "tokens"):
-        raise BadInput(f"balance={balance!r} is unknown: languages or tokens.")
+        raise BadInput(f"{arg('balance', balance)} is unknown: languages or tokens.")
     if balance and chosen.name == "pairs":
-        raise BadInput("method='pairs' makes its own sizes; use another method with balance, such as 'ward'.")
+        raise BadInput(
+            f"{arg('method', 'pairs')} makes clusters of its own sizes: leave out {arg('balance')}, or choose another "
+            f"{arg('method')}"
+        )
     if tokens is None:
         if balance == "tokens":
-            raise BadInput("balance='tokens' needs tokens={language: training tokens}.")
+            raise BadInput(
+                f"{arg('balance', 'tokens')} needs {arg('tokens')} with the training tokens of each language."
+            )
         return None
     found = [match(code, tokens) for code in codes]
     if absent := [name_of(code) for code, key in zip(codes, found, strict=True) if key is None]:
@@ -171,7 +175,7 @@ def _distances_for(
 
         distances = text_distances(texts)
     if distances is None and chosen.name == "tfidf":
-        raise BadInput("method='tfidf' groups by text: give texts={language: documents}.")
+        raise BadInput(f"{arg('method', 'tfidf')} groups by text: give {arg('texts')} with documents of each language.")
     if isinstance(distances, Distances):
         return distances.subset(codes)
     default = XELM_KIND if chosen.name == "pairs" else DEFAULT_KIND

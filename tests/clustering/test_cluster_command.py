@@ -62,7 +62,7 @@ def test_languages_of_which_nothing_is_known_are_pointed_out() -> None:
     ("arguments", "message"),
     [
         (("de", "nl"), "How many clusters"),
-        (("de", "nl", "-k", "3"), "k=3 does not fit"),
+        (("de", "nl", "-k", "3"), "-k 3 does not fit"),
         (("de", "nl", "-k", "1", "--method", "wards"), "Did you mean 'ward'"),
         (("de", "nl", "-k", "1", "--distance", "syntactic", "--distances", "d.csv"), "one of them"),
         (("de", "nl", "-k", "1", "--suggest-k"), "without -k"),

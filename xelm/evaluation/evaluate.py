@@ -13,6 +13,7 @@ import numpy as np
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
 from clustering.languages.codes import match
+from clustering.progress import show_progress
 from xelm.corpus.sources import find_sources
 from xelm.evaluation.log_probs import SPLITS, heldout_log_probs, measure
 from xelm.evaluation.tables import order_models
@@ -78,12 +79,10 @@ def _documents(experts: ExpertSet, data: str) -> Iterable[Document]:
 
 
 def _table(experts: ExpertSet, documents: list[Document], split: str, policies: Sequence[str]) -> dict[str, Any]:
-    from tqdm import tqdm
-
     if experts.objective == "masked":  # which has no text before a token to follow
         policies = [policy for policy in policies if policy != "bayes"]
     log_probs: dict[str, list[np.ndarray]] = {}
-    for name in tqdm(order_models(experts.models), desc=f"evaluate ({split})", unit="model"):
+    for name in show_progress(order_models(experts.models), desc=f"evaluate ({split})", unit="model"):
         log_probs[name] = (
             heldout_log_probs(experts, name, split)
             if split in SPLITS

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from clustering.errors import BadInput
 from xelm.corpus.sources import Source
 from xelm.corpus.store import training_texts
+from xelm.recipe.parsing import in_recipe
 from xelm.recipe.recipe import Data, Recipe
 
 if TYPE_CHECKING:
@@ -36,15 +37,18 @@ def plan_for(recipe: Recipe, sources: Sequence[Source], tokens: Mapping[str, int
         return _plan_in_file(clusters.plan, recipe.data.path, tokens)
     assert clusters.k is not None  # the recipe has one of the two
     by_text = clusters.method == "tfidf" and clusters.distance is None
-    return cluster_languages(
-        sorted(tokens),
-        k=clusters.k,
-        method=clusters.method,
-        balance=clusters.balance,
-        tokens=tokens if clusters.balance == "tokens" else None,
-        distances=clusters.distance,
-        texts=plan_texts(sources, recipe.data) if by_text else None,
-    )
+    try:
+        return cluster_languages(
+            sorted(tokens),
+            k=clusters.k,
+            method=clusters.method,
+            balance=clusters.balance,
+            tokens=tokens if clusters.balance == "tokens" else None,
+            distances=clusters.distance,
+            texts=plan_texts(sources, recipe.data) if by_text else None,
+        )
+    except BadInput as error:
+        raise BadInput(error.spelled(in_recipe("clusters", {"distances": "distance"}))) from error
 
 
 def plan_texts(sources: Sequence[Source], reading: Data) -> dict[str, list[str]]:
