@@ -65,7 +65,7 @@ def test_an_unknown_language_is_refused(finished: Path, tmp_path: Path) -> None:
 def test_text_that_is_not_there_or_of_an_unknown_kind_is_refused(finished: Path, tmp_path: Path) -> None:
     _refused(finished, r"swe\.jsonl: no such file or folder", "swe", tmp_path / "swe.jsonl")
     (tmp_path / "swe.doc").write_text("x")
-    _refused(finished, r"swe\.doc: unknown kind of file; use \.jsonl\.gz", "swe", tmp_path / "swe.doc")
+    _refused(finished, r"swe\.doc: unknown kind of file\. A corpus is read from \.txt", "swe", tmp_path / "swe.doc")
     _refused(finished, "no text for 'pol'. There is: swe", "pol", new_text(tmp_path / "folder", "swe").parent)
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
-import xelm
+from clustering import cluster_languages
 from clustering.errors import BadInput
-from tests.xelm.test_cli import Xelm
 from xelm.cli import COMMANDS, group
 from xelm.launch.options import Launch
 
@@ -103,10 +103,10 @@ def test_help_fits_a_narrow_terminal(name: str) -> None:
         (("sources", "fit", "t.csv"), "Add --out"),
     ],
 )
-def test_the_command_line_names_its_options(_xelm: Xelm, arguments: tuple[str, ...], message: str) -> None:
-    done = _xelm(*arguments)
-    assert done.code == 2
-    assert message in done.err
+def test_the_command_line_names_its_options(arguments: tuple[str, ...], message: str) -> None:
+    error = CliRunner().invoke(group, list(arguments)).exception
+    assert isinstance(error, BadInput)
+    assert message in str(error)
 
 
 def test_python_names_its_arguments() -> None:
@@ -115,7 +115,7 @@ def test_python_names_its_arguments() -> None:
     with pytest.raises(BadInput, match=r"mem_gib=2: only for Slurm jobs\. Add launcher='slurm'"):
         Launch(mem_gib=2)
     with pytest.raises(BadInput, match=r"method='tfidf' groups by text: give texts="):
-        xelm.cluster_languages(["deu", "nld"], 1, "tfidf")
+        cluster_languages(["deu", "nld"], 1, "tfidf")
 
 
 def test_train_has_an_option_for_every_setting_of_machines() -> None:
@@ -127,11 +127,12 @@ def test_train_has_an_option_for_every_setting_of_machines() -> None:
         assert options[field.name].help  # type: ignore[attr-defined]
 
 
-def test_sources_fit_ranks_the_language_and_fits_on_a_table(_xelm: Xelm, tmp_path: Path) -> None:
-    assert "Source languages for Tornedalen Finnish (fit)" in _xelm("sources", "fit", "--candidates", "fin,swe").out
+def test_sources_fit_ranks_the_language_and_fits_on_a_table(tmp_path: Path) -> None:
+    ranked = CliRunner().invoke(group, ["sources", "fit", "--candidates", "fin,swe"])
+    assert "Source languages for Tornedalen Finnish (fit)" in ranked.output
     table = tmp_path / "t.csv"
     pairs = [(a, b) for a in ("deu", "nld", "swe", "dan") for b in ("deu", "nld", "swe", "dan") if a != b]
     table.write_text("target,source,score\n" + "".join(f"{a},{b},{len(a + b) + ord(b[0])}\n" for a, b in pairs))
-    for words in (("sources", "fit", table), ("fit", table)):
-        done = _xelm(*words, "--out", tmp_path / "r.json")
-        assert (done.code, "12 pairs: 4 targets, 4 sources" in done.out) == (0, True), done.err
+    for words in (("sources", "fit"), ("fit",)):
+        done = CliRunner().invoke(group, [*words, str(table), "--out", str(tmp_path / "r.json")])
+        assert (done.exit_code, "12 pairs: 4 targets, 4 sources" in done.output) == (0, True), done

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from clustering import ClusterPlan, cluster_languages
+from clustering.corpora.find import find_sources
 from clustering.errors import BadInput
 from xelm import Recipe
-from xelm.corpus.sources import find_sources
 from xelm.corpus.store import training_texts
 from xelm.making.plan import plan_for, plan_texts
 from xelm.making.train import dry_run

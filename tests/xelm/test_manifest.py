@@ -12,7 +12,8 @@ import pytest
 
 from clustering.errors import BadInput
 from xelm.run.lock import locked
-from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry, fingerprint, kept_files, package_versions, verify
+from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry, fingerprint, kept_files, package_versions
+from xelm.run.verify import verify
 
 
 @pytest.fixture

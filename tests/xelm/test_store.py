@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clustering.corpora.find import Source, find_sources
 from clustering.errors import BadInput
 from tests.xelm.conftest import sentences, write_jsonl
-from xelm.corpus.sources import Source, find_sources
 from xelm.corpus.store import TokenStore, boundary_tokens, build_store, training_texts
 from xelm.models.tokenizers import new_tokenizer
 from xelm.recipe.recipe import Data, NewBase

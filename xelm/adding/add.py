@@ -15,7 +15,7 @@ from clustering.languages.codes import match, resolve
 from clustering.sources.profiles import Profile
 from xelm.adding.branch import plan_branch
 from xelm.adding.donor import DonorChoice, choose_donor
-from xelm.adding.enter import heldout_lines, keep_first, put_language, put_model, seal, take_language, take_model
+from xelm.adding.enter import keep_first, put_language, put_model, seal, take_language, take_model
 from xelm.adding.ledger import Snapshot, changes
 from xelm.adding.request import (
     Addition,
@@ -33,9 +33,13 @@ from xelm.evaluation.log_probs import forget_stale
 from xelm.making.make_model import make_model
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
+from xelm.run.folder import RunFolder
+from xelm.run.heldout import read_heldout, texts_of
 from xelm.run.lock import locked
-from xelm.run.manifest import Manifest, ModelEntry, verify
+from xelm.run.manifest import Manifest, ModelEntry
+from xelm.run.names import BASE
 from xelm.run.transaction import edited
+from xelm.run.verify import verify
 
 _PROFILED_BYTES = 200_000
 logger = logging.getLogger(__name__)
@@ -61,7 +65,7 @@ def add_language(
     Args:
         run: The run directory.
         language: Any code or name.
-        data: A .txt, .jsonl, .jsonl.gz or .parquet file, or a folder that holds one of that language.
+        data: A corpus file, or a folder that holds one of that language or a folder of shards.
         donor: `auto`, a language of the run, or a model's name (an expert, `base`, `dense`).
         replay: Share of the training blocks drawn from the donor's own languages, in [0, 1).
         as_: `new`: an expert of its own; `join`: the donor's expert is trained on and takes the language in, the
@@ -194,12 +198,11 @@ def _profiles(experts: ExpertSet, addition: Addition, recipe: Recipe) -> dict[st
     from clustering.sources.profiles import profile_texts
     from xelm.models.profile_tokenizers import load_tokenizer
 
-    tokenizer = load_tokenizer(str(experts.folder("base")))
+    tokenizer = load_tokenizer(str(experts.folder(BASE)))
     own = _first_bytes(training_texts(addition.source, recipe.data), min(_PROFILED_BYTES, recipe.data.heldout_bytes))
     profiles = {addition.language: profile_texts(own, tokenizer)}
     for code in experts.languages:
-        rows = heldout_lines(experts.path / "eval" / "heldout" / f"{code}.jsonl")
-        profiles[code] = profile_texts((row["text"] for row in rows), tokenizer)
+        profiles[code] = profile_texts(texts_of(read_heldout(experts.files.heldout(code))), tokenizer)
     return profiles
 
 
@@ -231,7 +234,7 @@ def _enter(
     with edited(experts.path) as shadow:
         keep_first(shadow)
         put_model(shadow, made, line["expert"], entry)
-        shutil.copyfile(text.store.heldout_file, shadow / "eval" / "heldout" / f"{code}.jsonl")
+        shutil.copyfile(text.store.heldout_file, RunFolder(shadow).heldout(code))
         _put_data(shadow, code, text)
         put_language(shadow, line, training_texts(addition.source, recipe.data), recipe.train.seed)
         seal(shadow, complete)

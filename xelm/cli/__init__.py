@@ -73,7 +73,7 @@ def main() -> None:
         group.main(standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Abort:
-        click.echo("stopped. Finished work is kept; the same command continues.", err=True)
+        click.echo("stopped. What was finished is kept: the same command continues.", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()

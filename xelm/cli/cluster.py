@@ -91,7 +91,7 @@ def command(
     method = method or DEFAULT_METHOD
     if suggest_k:
         if k is not None or out or plot:
-            raise BadInput("--suggest-k makes no plan: leave out -k, --out and --plot.")
+            raise BadInput("--suggest-k makes no plan: run it without -k, --out and --plot.")
         _suggest(languages, method, options, stability, as_json)
         return
     if k is None:
@@ -117,10 +117,10 @@ def command(
 def _texts(corpus: str, languages: tuple[str, ...]) -> dict[str, list[str]]:
     from itertools import islice
 
-    from xelm.corpus.sources import find_sources
+    from clustering.corpora.find import find_sources
 
     sources = find_sources(corpus, languages)
-    return {source.code: [row.text for row in islice(source.rows("text"), _MOST_DOCUMENTS)] for source in sources}
+    return {source.code: list(islice(source.texts(), _MOST_DOCUMENTS)) for source in sources}
 
 
 def _tokens(pairs: tuple[str, ...]) -> dict[str, int] | None:

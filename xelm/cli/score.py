@@ -47,10 +47,10 @@ def command(
     **placement: Any,
 ) -> None:
     """Measure how probable each TEXT is to the experts of RUN: the fewer bits per byte, the more probable."""
-    from xelm.corpus.lines import read_lines
+    from clustering.corpora.read import read_file
     from xelm.inference.routed import RoutedLM
 
-    every = [*texts, *((row.text for row in read_lines(file)) if file else ())]
+    every = [*texts, *((row.text for row in read_file(file)) if file else ())]
     if not every:
         raise click.UsageError("no text: give one as an argument, or a file of them with --file.")
     scores = RoutedLM.from_pretrained(run, **placement).score(every, policy, m=m, spans=spans)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clustering.errors import BadInput
-from xelm.cli._options import Command, option
+from xelm.cli._options import Command, option, print_json
 
 if TYPE_CHECKING:
     from clustering.sources.report import SourceReport
@@ -48,10 +48,11 @@ _FITTING = "After `fit TABLE` (the same as `xelm fit TABLE`)"
 )
 @option(
     "--corpus",
-    type=click.Path(path_type=Path),
+    metavar="FOLDER",
     group="Text",
-    help="Folder with text of target and candidates: <language>.{txt,jsonl,jsonl.gz,parquet}.",
+    help="Text of target and candidates: a folder or a hub dataset, as in [data] path.",
 )
+@option("--text-field", default="text", show_default=True, group="Text", help="Key or column of the text in --corpus.")
 @option("--tokenizer", group="Text", help="Tokenizer (hub id or folder) that cuts the text, for subword overlap.")
 @option("--cache", type=click.Path(path_type=Path), group="Text", help="Folder of profiles.  [default: ~/.cache/xelm]")
 @click.option("--ranker", type=click.Path(path_type=Path), help="Ranker made by `xelm fit`, to use for the ranking.")
@@ -71,7 +72,8 @@ def command(
     table: Path | None,
     candidates: str | None,
     min_speakers: int,
-    corpus: Path | None,
+    corpus: str | None,
+    text_field: str,
     tokenizer: str | None,
     cache: Path | None,
     ranker: Path | None,
@@ -96,12 +98,13 @@ def command(
     if top is None and candidates is None and corpus is None:
         top = _DEFAULT_TOP
     names = [name.strip() for name in candidates.split(",") if name.strip()] if candidates is not None else None
-    report = rank_sources(target, names, corpus, tokenizer, top, ranker, cache=cache, min_speakers=min_speakers)
+    options: dict[str, Any] = {"cache": cache, "min_speakers": min_speakers, "text_field": text_field}
+    report = rank_sources(target, names, corpus, tokenizer, top, ranker, **options)
     report = replace(report, command=command_line(_arguments()))
     if out:
         report.save(out)
     if as_json:
-        click.echo(report.to_json())
+        print_json(report.to_dict(), indent=1)
     else:
         click.echo(_table(report))
         if out:

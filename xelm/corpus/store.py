@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clustering.corpora.find import Source
+from clustering.corpora.rows import Row
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json, write_json
-from xelm.corpus.lines import Row
-from xelm.corpus.sources import Source
 from xelm.corpus.splits import split_rows
 from xelm.recipe.recipe import Data
 
@@ -66,7 +66,7 @@ def boundary_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list
 def training_texts(source: Source, data: Data) -> Iterator[str]:
     """The training documents of a language, as text."""
     skipped: list[str] = []
-    rows = source.rows(data.text_field, skipped if data.on_bad_line == "skip" else None)
+    rows = source.rows(data.reading, skipped if data.on_bad_line == "skip" else None)
     split = split_rows(rows, valid=data.valid_fraction, test=data.test_fraction, name=source.code)
     return (row.text for row in split if row.split == "train")
 
@@ -119,7 +119,7 @@ def _write_store(
     dtype: type[np.unsignedinteger[Any]],
 ) -> None:
     counts, skipped, starts = LanguageCounts(), list[str](), list[int]()
-    rows = source.rows(data.text_field, skipped if data.on_bad_line == "skip" else None)
+    rows = source.rows(data.reading, skipped if data.on_bad_line == "skip" else None)
     split = split_rows(rows, valid=data.valid_fraction, test=data.test_fraction, name=source.code)
     heldout = _HeldOut(data.heldout_bytes)
     with (folder / "tokens.bin").open("wb") as out:

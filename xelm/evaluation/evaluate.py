@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from clustering.corpora.find import find_sources
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
 from clustering.languages.codes import match
 from clustering.progress import show_progress
-from xelm.corpus.sources import find_sources
 from xelm.evaluation.log_probs import SPLITS, heldout_log_probs, measure
 from xelm.evaluation.tables import order_models
+from xelm.recipe.recipe import Recipe
 from xelm.run.experts import Document, ExpertSet
 from xelm.run.manifest import fingerprint
 from xelm.run.names import DENSE
@@ -34,7 +35,7 @@ def evaluate(experts: ExpertSet) -> dict[str, Any]:
         The headline numbers: wins, languages, mean gain in percent.
     """
     for split in ("valid", "test"):
-        path = experts.path / "eval" / f"{split}.json"
+        path = experts.files.evaluation(split)
         key = _fingerprint(experts, split)
         if path.is_file() and read_json(path).get("fingerprint") == key:
             continue
@@ -53,8 +54,8 @@ def evaluate_on(experts: ExpertSet, data: str | None, *, policies: Sequence[str]
 
     Args:
         experts: A finished run.
-        data: As `[data] path`; None for the run's own test text. Of rows with a `split`, those of `test` count (all,
-            where no row has one).
+        data: As `[data] path`, its text where the run's recipe says; None for the run's own test text. Of rows with a
+            `split`, those of `test` count (all, where no row has one).
         policies: Routed policies to score.
 
     Returns:
@@ -71,15 +72,16 @@ def evaluate_on(experts: ExpertSet, data: str | None, *, policies: Sequence[str]
 
 
 def _documents(experts: ExpertSet, data: str) -> Iterable[Document]:
+    reading = Recipe.from_dict(experts.manifest.recipe).data.reading
     for source in find_sources(data):
         code = match(source.code, experts.languages) or source.code
-        rows = list(source.rows("text"))
+        rows = list(source.rows(reading))
         held = [row for row in rows if row.split == "test"] if any(row.split for row in rows) else rows
         yield from (Document(code, row.text, row.id) for row in held)
 
 
 def _table(experts: ExpertSet, documents: list[Document], split: str, policies: Sequence[str]) -> dict[str, Any]:
-    if experts.objective == "masked":  # which has no text before a token to follow
+    if not experts.objective.follows_text:
         policies = [policy for policy in policies if policy != "bayes"]
     log_probs: dict[str, list[np.ndarray]] = {}
     for name in show_progress(order_models(experts.models), desc=f"evaluate ({split})", unit="model"):

@@ -15,6 +15,8 @@ import numpy as np
 
 from clustering.files import atomic_write
 from xelm.making.make_model import finished_entry
+from xelm.models.base import context_length
+from xelm.recipe.recipe import Base
 from xelm.run.experts import Document, ExpertSet
 from xelm.run.manifest import fingerprint
 from xelm.run.names import BASE
@@ -22,7 +24,7 @@ from xelm.run.names import BASE
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_FOLDER = "cache/log_probs"
+_FOLDER = "log_probs"
 SPLITS = ("valid", "test")
 
 
@@ -41,7 +43,7 @@ def heldout_log_probs(experts: ExpertSet, name: str, split: str) -> list[np.ndar
     found: list[np.ndarray] = []
     model_print = _fingerprint(experts, name)
     for code, documents in _by_language(experts, split).items():
-        file = experts.path / _FOLDER / _file_name(name, model_print, code, split, documents)
+        file = experts.files.cache / _FOLDER / _file_name(name, model_print, code, split, documents)
         if not file.is_file():
             models = models or [experts.load_model(name)]
             _write(file, measure(experts, models[0], documents))
@@ -50,36 +52,27 @@ def heldout_log_probs(experts: ExpertSet, name: str, split: str) -> list[np.ndar
 
 
 def measure(experts: ExpertSet, model: PreTrainedModel, documents: Sequence[Document]) -> list[np.ndarray]:
-    """The same of any documents under a loaded model, not kept. For masked models see `xelm.evaluation.masked`."""
-    if experts.objective == "masked":
-        from xelm.evaluation.masked import masked_log_probs
-        from xelm.models.base import context_length
-        from xelm.recipe.recipe import Base
-
-        context = context_length(Base(model=str(experts.folder(BASE)))) or 512
-        texts = [document.text for document in documents]
-        scores = masked_log_probs(model, texts, experts.tokenizer(), context=context)
-        return [log_probs_T.astype(np.float32) for log_probs_T in scores]
-    from router.scoring.texts import encode
-    from router.scoring.tokens import token_log_probs
-
-    sequences = encode([document.text for document in documents], experts.tokenizer())
-    return [log_probs_T.astype(np.float32) for log_probs_T in token_log_probs(model, sequences)]
+    """The same of any documents under a loaded model, not kept."""
+    context = context_length(Base(model=str(experts.folder(BASE))))
+    texts = [document.text for document in documents]
+    scores = experts.objective.log_probs(model, texts, experts.tokenizer(), context)
+    return [log_probs_T.astype(np.float32) for log_probs_T in scores]
 
 
 def forget_stale(experts: ExpertSet) -> None:
     """Remove what was measured for models or text that the run no longer has, earlier versions of experts included."""
     prints = [(name, _fingerprint(experts, name)) for name in experts.models]
-    for folder in (experts.path / "previous").glob("*.v*"):
-        if entry := finished_entry(folder):
-            prints.append((folder.name.rpartition(".v")[0], entry.fingerprint))
+    for name in experts.names:
+        for version in range(1, experts.files.num_versions(name) + 1):
+            if entry := finished_entry(experts.files.previous(name, version)):
+                prints.append((name, entry.fingerprint))
     current = {
         _file_name(name, model_print, code, split, documents)
         for split in SPLITS
         for code, documents in _by_language(experts, split).items()
         for name, model_print in prints
     }
-    for file in (experts.path / _FOLDER).glob("*"):
+    for file in (experts.files.cache / _FOLDER).glob("*"):
         if file.name not in current:
             file.unlink()
 

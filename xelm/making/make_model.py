@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json, write_json
+from xelm.expert_kinds.kind import ExpertKind
 from xelm.models.base import quiet_transformers
 from xelm.run.manifest import ModelEntry
 from xelm.training.loop import train_stage
@@ -34,6 +35,8 @@ class Making:
     folder: Path
     entry: ModelEntry
     parent: Callable[[], PreTrainedModel]
+    kind: ExpertKind
+    """How it is saved."""
     stage: Stage | None
     tokenizer: PreTrainedTokenizerBase
 
@@ -98,7 +101,7 @@ def _save(
 ) -> None:
     with atomic_write(making.folder) as partial:
         with quiet_transformers():
-            model.save_pretrained(partial, state_dict=weights)
+            making.kind.save(model, partial, weights)
         making.tokenizer.save_pretrained(partial)
         write_json(partial / ENTRY_FILE, asdict(entry))
         if curve:

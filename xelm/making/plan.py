@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from clustering.corpora.find import Source
 from clustering.errors import BadInput
-from xelm.corpus.sources import Source
 from xelm.corpus.store import training_texts
 from xelm.recipe.parsing import in_recipe
 from xelm.recipe.recipe import Data, Recipe

@@ -7,24 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clustering.corpora.find import Source, find_sources
 from clustering.errors import BadInput
 from clustering.files import atomic_write
 from clustering.progress import show_progress
 from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_phases
-from xelm.corpus.sources import Source, find_sources
 from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_texts, training_texts
+from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budget import Budget, StageBudget, make_budget
 from xelm.making.make_model import Making
 from xelm.making.plan import plan_for
 from xelm.models import base as base_models
-from xelm.models.expert import as_expert
 from xelm.models.tokenizers import new_tokenizer
 from xelm.recipe.recipe import Recipe, Train
 from xelm.run.manifest import ModelEntry, fingerprint
 from xelm.run.names import BASE, DENSE
-from xelm.training.objectives import Causal, Masked, Objective
 from xelm.training.stage import Stage
 
 if TYPE_CHECKING:
@@ -107,17 +106,17 @@ class Workspace:
             source = str(recipe.base.model)
             weights = base_models.weights_identity(source, self.config)
             parts = [dataclasses.asdict(recipe.base) | {"model": _portable(source)}, self.config.to_dict(), weights]
-            if recipe.train.objective != "causal":  # another head on the same body
+            if recipe.train.objective != Train.objective:  # another head on the same body
                 parts.append({"objective": recipe.train.objective})
             entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts))
-            return Making(self.run / BASE, entry, self._hub_base, None, self.tokenizer)
+            return Making(self.run / BASE, entry, self._hub_base, ExpertKind.of(kind="full"), None, self.tokenizer)
         parts = [dataclasses.asdict(new), self._weights_settings(), self.fingerprints, self.budget.base.steps]
         if recipe.base.dtype == "bfloat16":
             parts.append({"dtype": recipe.base.dtype})
         entry = ModelEntry(everyone, None, fingerprint=fingerprint(*parts))
         settings = dataclasses.replace(recipe.train, learning_rate=new.learning_rate)
         stage = self._stage(BASE, self.budget.base, settings, entry)
-        return Making(self.run / BASE, entry, self._new_base, stage, self.tokenizer)
+        return Making(self.run / BASE, entry, self._new_base, ExpertKind.of(kind="full"), stage, self.tokenizer)
 
     def trained_making(self, name: str, base: ModelEntry) -> Making:
         """How an expert, or `dense`, is made from the finished base."""
@@ -125,21 +124,21 @@ class Workspace:
         if budget is None:
             raise BadInput(f"no {name} in this recipe.")
         # The dense baseline is always trained in full: it stands for what a user would do instead.
-        expert = self.recipe.expert if name != DENSE else dataclasses.replace(self.recipe.expert, kind="full")
+        expert = self.recipe.expert if name != DENSE else self.recipe.expert.as_kind("full")
         codes = list(budget.epochs)
         texts = {code: self.fingerprints[code] for code in codes}
-        parts: list[Any] = [base.fingerprint, dataclasses.asdict(expert), self._weights_settings(), texts, budget.steps]
+        parts: list[Any] = [base.fingerprint, expert.identity(), self._weights_settings(), texts, budget.steps]
         if len(budget.counts) > 1 or self.recipe.train.sampling != "temperature":
             # Who comes how often, and when, hangs on the other languages too.
             parts.append(budget.counts)
         entry = ModelEntry(codes, BASE, kind=expert.kind, fingerprint=fingerprint(name, *parts))
         stage = self._stage(name, budget, self.recipe.train, entry)
         folder = self.run / DENSE if name == DENSE else self.run / "experts" / name
-        return Making(folder, entry, lambda: as_expert(self._own_base(), expert), stage, self.tokenizer)
+        return Making(folder, entry, lambda: expert.prepare(self._own_base()), expert, stage, self.tokenizer)
 
     def _weights_settings(self) -> dict[str, Any]:
         settings = dataclasses.asdict(self.recipe.train)
-        reading = dataclasses.asdict(self.recipe.data)
+        reading = self.recipe.data.settings()
         for key in _NOT_IN_WEIGHTS:
             settings.pop(key)
         for key in ("path", "languages", "heldout_bytes"):
@@ -151,9 +150,6 @@ class Workspace:
         num_blocks = {code: len(b) for code, b in blocks.items()}
         order = draw_phases(num_blocks, budget.counts, seed=settings.seed, name=name)
         checkpoints = self.run / "work" / f"{name}-{str(entry.fingerprint)[:12]}"
-        objective: Objective = Causal()
-        if settings.objective == "masked":
-            objective = Masked.of(self.tokenizer, settings.mask_rates, seed=settings.seed, name=name)
         return Stage(
             name,
             order,
@@ -161,7 +157,7 @@ class Workspace:
             settings.learning_rate,
             settings,
             checkpoints,
-            objective=objective,
+            batches=self.recipe.objective.batches(self.tokenizer, settings, name),
             valid=self._valid(blocks) if settings.evaluate_every_steps else {},
             log_folder=self.run / "logs",
         )
@@ -181,7 +177,7 @@ class Workspace:
         base = self.recipe.base
         return base_models.load_model(
             str(base.model),
-            self.recipe.train.objective,
+            self.recipe.objective,
             dtype="auto" if base.dtype == "auto" else base_models.weights_dtype(base.dtype),
             trust_remote_code=base.trust_remote_code,
         )
@@ -189,7 +185,7 @@ class Workspace:
     def _own_base(self) -> PreTrainedModel:
         return base_models.load_model(
             str(self.run / BASE),
-            self.recipe.train.objective,
+            self.recipe.objective,
             dtype="auto",
             trust_remote_code=self.recipe.base.trust_remote_code,
         )
@@ -218,7 +214,7 @@ def _tokenizer(
         return base_models.load_tokenizer(str(base.model), trust_remote_code=base.trust_remote_code)
     if new.tokenizer == "byte":
         return new_tokenizer(new, ())
-    key = fingerprint(dataclasses.asdict(new), dataclasses.asdict(recipe.data) | {"path": ""}, fingerprints)
+    key = fingerprint(dataclasses.asdict(new), recipe.data.settings() | {"path": ""}, fingerprints)
     folder = run / "cache" / f"tokenizer-{key[:12]}"
     if not folder.is_dir():
         texts = (text for source in sources for text in training_texts(source, recipe.data))
@@ -235,7 +231,7 @@ def _stores(
     tokenizer: PreTrainedTokenizerBase,
     run: Path,
 ) -> dict[str, TokenStore]:
-    reading = dataclasses.asdict(recipe.data) | {"path": "", "languages": None}
+    reading = recipe.data.settings() | {"path": "", "languages": None}
     mapping = fingerprint(sorted(tokenizer.get_vocab().items()), type(tokenizer).__name__)
     stores = {}
     for source in show_progress(sources, desc="tokenise", unit="language", leave=False):

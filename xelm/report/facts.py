@@ -113,7 +113,7 @@ def expert_tokens(facts: Facts) -> int:
     total = 0
     for name, entry in manifest.experts.items():
         # An expert that took a language in is kept as it was before, too.
-        first = facts.experts.path / "previous" / f"{name}.v1" / "xelm_model.json"
+        first = facts.experts.files.previous(name, 1) / "xelm_model.json"
         if name in joined and first.is_file():
             total += read_json(first)["tokens"]
         elif name not in new:

@@ -25,8 +25,8 @@ _PACKAGES = (
     "torch",
     "transformers",
 )
-_NOT_KEPT = ("logs", "work", "cache")
-"""Folders that may differ between equal runs, or go away: outside the manifest."""
+_NOT_KEPT = ("logs", "work", "cache", "next")
+"""Folders that may differ between equal runs, or go away: outside the manifest (`next`: see `xelm.run.transaction`)."""
 
 
 @dataclass
@@ -115,21 +115,6 @@ def kept_files(run: Path) -> list[str]:
         if path.is_file() and not hidden and name.parts[0] not in (*_NOT_KEPT, FILE_NAME):
             names.append(name.as_posix())
     return sorted(names)
-
-
-def verify(run: Path) -> list[str]:
-    """Compare every file of a run with the manifest.
-
-    Returns:
-        One line for each file that is missing, changed or not in the manifest; empty if all is well.
-    """
-    manifest, here = Manifest.read(run), set(kept_files(run))
-    problems = [f"missing: {name}" for name in manifest.files if name not in here]
-    problems += [f"not in the manifest: {name}" for name in sorted(here - set(manifest.files))]
-    for name in sorted(here & set(manifest.files)):
-        if sha256_of(run / name) != manifest.files[name]:
-            problems.append(f"changed: {name}")
-    return problems
 
 
 def package_versions() -> dict[str, str]:
