@@ -64,4 +64,4 @@ def refuse_text(name: str, value: object) -> None:
         BadInput: If `value` is a text; the message shows the list to write.
     """
     if isinstance(value, str | bytes):
-        raise BadInput(f"{arg(name, value)} is one text where a list is expected: write [{json.dumps(str(value))}].")
+        raise BadInput(f"{arg(name, value)} is one text; give a list: write [{json.dumps(str(value))}].")

@@ -35,7 +35,7 @@ def test_any_value_comes_back_whole(value: object) -> None:
         (lambda: rank_sources("swa", candidates="eng"), 'write ["eng"]'),
         (lambda: cluster_languages("deu", 1), 'write ["deu"]'),
         (lambda: to_codes("sw"), 'write ["sw"]'),
-        (lambda: refuse_text("texts", b"ab"), "one text where a list is expected"),
+        (lambda: refuse_text("texts", b"ab"), "give a list"),
     ],
 )
 def test_a_text_in_place_of_a_list_is_refused_with_the_list(call: object, written: str) -> None:

@@ -9,10 +9,23 @@ from typing import Any
 import click
 
 from clustering.errors import BadInput
+from xelm.cli._listed import Listed
 from xelm.cli._options import Command, option, print_json
 
 _MOST_DOCUMENTS = 1000
 """Documents read of each language for clusters by text."""
+
+
+def _methods() -> str:
+    from clustering.plans.methods import methods_in_words
+
+    return methods_in_words()
+
+
+def _kinds() -> str:
+    from clustering.distances.kinds import kinds_in_words
+
+    return kinds_in_words()
 
 
 @click.command(
@@ -25,14 +38,16 @@ _MOST_DOCUMENTS = 1000
 @click.argument("languages", nargs=-1, required=True, metavar="LANG...")
 @click.option("-k", "--clusters", "k", type=int, help="Number of clusters, one expert each.")
 @click.option("--suggest-k", is_flag=True, help="Show the quality of every number of clusters, and make no plan.")
-@click.option("--method", help="ward, average, complete, single, pairs (X-ELM) or tfidf (by text).  [default: ward]")
+@click.option("--method", cls=Listed, words=_methods, help="How to group:")
 @click.option("--balance", type=click.Choice(["languages", "tokens"]), help="Make clusters nearly equal in this.")
 @click.option("--tokens", multiple=True, metavar="LANG=N", help="Training tokens of a language, for --balance tokens.")
 @click.option("--stability", is_flag=True, help="Also measure how well the clusters hold when features are resampled.")
-@option(
+@click.option(
     "--distance",
+    cls=Listed,
+    words=_kinds,
     group="What is measured (one of these)",
-    help="Typology: combined, typological, syntactic+genetic, uriel+, …  [default: combined]",
+    help="Typology, by default combined, alone or in a mean such as syntactic+genetic:",
 )
 @option(
     "--distances",
@@ -75,6 +90,7 @@ def command(
 
     if sum(map(bool, (distance, distances_file, corpus))) > 1:
         raise BadInput("--distance measures typology, --distances reads a file, --corpus reads text: give one of them.")
+    method = method or DEFAULT_METHOD
     if model and not corpus:
         raise BadInput("--model reads text of each language: add --corpus FOLDER.")
     options: dict[str, Any] = {"balance": balance, "tokens": _tokens(tokens), "distances": distance}
@@ -88,7 +104,6 @@ def command(
         options["distances"] = model_distances(model, corpus, languages)
     elif corpus:
         options["texts"] = _texts(corpus, languages)
-    method = method or DEFAULT_METHOD
     if suggest_k:
         if k is not None or out or plot:
             raise BadInput("--suggest-k makes no plan: run it without -k, --out and --plot.")

@@ -18,7 +18,7 @@ from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_te
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budget import Budget, StageBudget, make_budget
 from xelm.making.make_model import Making
-from xelm.making.plan import plan_for
+from xelm.making.plan import check_clusters, plan_for
 from xelm.models import base as base_models
 from xelm.models.tokenizers import new_tokenizer
 from xelm.recipe.recipe import Recipe, Train
@@ -60,6 +60,7 @@ class Workspace:
             BadInput: For anything in the recipe or the text that stands in the way.
         """
         sources = find_sources(recipe.data.path, recipe.data.languages)
+        check_clusters(recipe, len(sources))
         length = base_models.sequence_length(recipe.base, recipe.train.sequence_length)
         fingerprints = {source.code: source.fingerprint() for source in sources}
         tokenizer = _tokenizer(recipe, sources, fingerprints, run)
