@@ -56,6 +56,6 @@ def command(run: Path, language: str, data: Path, as_json: bool, **options: Any)
     experts = add_language(run, language, data, **options)
     entry = experts.manifest.ledger[-1]
     if as_json:
-        print_json(entry)
+        print_json(entry.to_dict())
     else:
         click.echo(addition_text(entry))

@@ -23,6 +23,6 @@ def command(run: Path, data: str | None, as_json: bool) -> None:
 
     result = evaluate_on(ExpertSet.load(run), data)
     if as_json:
-        print_json(result)
+        print_json(result.to_dict())
     else:
         click.echo(model_table(result))
