@@ -121,10 +121,10 @@ def advise(effects: Effects, languages: Sequence[str] | None = None, *, max_k: i
     codes = sorted(languages if languages is not None else effects.languages)
     rows = _rows(effects, codes, max_k or len(codes))
     chosen = effects.rows_of(codes)
-    mean, error = _mean_effect(effects.probe, chosen)
+    mean, error = _mean_effect(effects.probe, chosen, chosen)
     tokens = float(np.mean([effects.probe.tokens[effects.languages[row]] for row in chosen]))
     budget = effects.budget_tokens / len(effects.languages) if effects.budget_tokens else None
-    expected, turns_at = _line(effects, chosen, mean, tokens, budget)
+    expected, turns_at = _line(effects, chosen, budget)
     verdict = _verdict(mean, error, expected, len(codes))
     return Advice(verdict, _suggested(rows, verdict), mean, error, tokens, expected, turns_at, budget, rows)
 
@@ -139,27 +139,32 @@ def _rows(effects: Effects, codes: list[str], max_k: int) -> list[Row]:
     return rows
 
 
-def _mean_effect(probe: Probe, chosen: list[int]) -> tuple[float, float]:
-    """Mean effect off the diagonal and its standard error, from the spread between the languages that are read.
+def _mean_effect(probe: Probe, chosen: list[int], trained: list[int]) -> tuple[float, float]:
+    """Mean effect on other languages and its standard error, from the spread between the languages that are read.
 
     The documents of a language are read after every branch, so its column moves as one: columns are the units.
     """
-    table = probe.matrix[np.ix_(chosen, chosen)]
-    size = len(table)
-    if size < 2:
+    table = probe.matrix[np.ix_(trained, chosen)].copy()
+    table[np.equal.outer(trained, chosen)] = np.nan  # what a language does to itself
+    read = ~np.isnan(table).all(axis=0)
+    if not read.any():
         return 0.0, 0.0
-    columns = (table.sum(axis=0) - np.diag(table)) / (size - 1)
-    return float(columns.mean()), float(columns.std(ddof=1) / math.sqrt(size))
+    columns = np.nanmean(table[:, read], axis=0)
+    return float(columns.mean()), float(columns.std(ddof=1) / math.sqrt(len(columns))) if len(columns) > 1 else 0.0
 
 
-def _line(
-    effects: Effects, chosen: list[int], mean: float, tokens: float, budget: float | None
-) -> tuple[float | None, float | None]:
-    """The mean effect at the budget, and the tokens at which it is 0, by a line over the logarithm of the tokens."""
-    if effects.shorter is None:
+def _line(effects: Effects, chosen: list[int], budget: float | None) -> tuple[float | None, float | None]:
+    """The mean effect at the budget, and the tokens at which it is 0, by a line over the logarithm of the tokens.
+
+    Only languages with branches of two sizes count.
+    """
+    shorter = effects.shorter
+    both = [row for row in chosen if shorter and shorter.tokens.get(effects.languages[row])]
+    if shorter is None or not both or len(chosen) < 2:
         return None, None
-    before, _ = _mean_effect(effects.shorter, chosen)
-    fewer = float(np.mean([effects.shorter.tokens[effects.languages[row]] for row in chosen]))
+    names = [effects.languages[row] for row in both]
+    before, mean = (_mean_effect(probe, chosen, both)[0] for probe in (shorter, effects.probe))
+    fewer, tokens = (float(np.mean([probe.tokens[name] for name in names])) for probe in (shorter, effects.probe))
     slope = (mean - before) / math.log(tokens / fewer)
     expected = mean + slope * math.log(budget / tokens) if budget else None
     if slope == 0 or mean * slope > 0:  # it moves away from 0

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from xelm.cli._machines import machine_options
+from xelm.cli._options import Command, options_of, print_json
+from xelm.launch.options import Launch
 
 
 @click.command(
     "compare",
+    cls=Command,
     epilog="\b\nExample:\n  xelm compare recipe.toml --plans typological,random:3,measured --seeds 2 --out compared\n"
     "  xelm compare recipe.toml --plans typological,mine.json,random:3 --out compared --workers 2",
 )
@@ -31,7 +32,7 @@ from xelm.cli._machines import machine_options
 )
 @click.option("--dry-run", is_flag=True, help="Read everything and print what would be trained; train nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@machine_options
+@options_of(Launch, group="Machines", flags={"time_min": "--time", "mem_gib": "--mem"})
 def command(
     recipe: Path,
     plans: str,
@@ -49,18 +50,20 @@ def command(
     Run the same command again to resume.
     """
     from xelm.comparing.compare import compare_plans
-    from xelm.launch.options import Launch
 
     launch = Launch(**machines)
     if dry_run:
         from xelm.comparing.bill import bill
 
         found = bill(recipe, plans, seeds, out, overrides=overrides, share=share)
-        click.echo(json.dumps(found.to_dict()) if as_json else found.to_text())
+        if as_json:
+            print_json(found.to_dict())
+        else:
+            click.echo(found.to_text())
         return
     comparison = compare_plans(recipe, plans, seeds, out, overrides=overrides, share=share, run=run, launch=launch)
     if as_json:
-        click.echo(json.dumps(comparison.to_dict(), ensure_ascii=False, indent=1))
+        print_json(comparison.to_dict(), indent=1)
         return
     click.echo(comparison.to_text())
     click.echo(f"numbers: {out / 'comparison.json'}   page: {out / 'comparison.html'}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from xelm.cli._machines import machine_options
+from xelm.cli._options import Command, options_of, print_json
+from xelm.launch.options import Launch
 
 if TYPE_CHECKING:
     from clustering import Effects
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "measure",
+    cls=Command,
     epilog="\b\nExample:\n  xelm measure recipe.toml --out effects.json\n"
     "  xelm cluster deu nld rus bul -k 2 --effects effects.json --out plan.json",
 )
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Read everything and print what measuring would cost; train nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the effects and the advice.")
-@machine_options
+@options_of(Launch, group="Machines", flags={"time_min": "--time", "mem_gib": "--mem"})
 def command(
     recipe: Path,
     out: Path,
@@ -44,18 +45,20 @@ def command(
     Run the same command again to resume.
     """
     from clustering.plans.advice import advise
-    from xelm.launch.options import Launch
     from xelm.measuring.measure import measure_effects, measuring_bill
 
     launch = Launch(**machines)
     if dry_run:
         bill = measuring_bill(recipe, overrides=overrides, share=share)
-        click.echo(json.dumps(bill.to_dict()) if as_json else bill.to_text())
+        if as_json:
+            print_json(bill.to_dict())
+        else:
+            click.echo(bill.to_text())
         return
     effects = measure_effects(recipe, out, overrides=overrides, share=share, run=run, launch=launch)
     advice = advise(effects)
     if as_json:
-        click.echo(json.dumps({**effects.to_dict(), "advice": advice.to_dict()}, ensure_ascii=False, indent=1))
+        print_json({**effects.to_dict(), "advice": advice.to_dict()}, indent=1)
         return
     click.echo(effects_text(effects))
     click.echo("\n".join(advice.sentences()))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from xelm.comparing.comparison import ArmResult, PlanComparison
 from xelm.comparing.plans import Arm, make_plans, parse_plans
 from xelm.comparing.statistics import Estimate, Gains, rank_correlation
@@ -89,7 +89,7 @@ def compare_plans(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     arms, folder, launch = parse_plans(plans), Path(out), launch or Launch()
     if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= 100:
-        raise BadInput(f"seeds={seeds!r}: give a number of seeds from 1 to 100.")
+        raise BadInput(f"{arg('seeds', seeds)}: give a number of seeds from 1 to 100.")
     _refuse_other_folder(folder)
     with disk_trouble_told(folder), locked(folder):
         places = prepare_places(recipe, seeds, folder)

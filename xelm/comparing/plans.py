@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from xelm.making.plan import plan_texts
 from xelm.recipe.recipe import Recipe
 from xelm.trials.place import Place
@@ -63,9 +63,9 @@ def parse_plans(plans: str | Sequence[str]) -> list[Arm]:
         arms += _arms_of(word)
     names = [arm.name for arm in arms]
     if double := sorted({name for name in names if names.count(name) > 1}):
-        raise BadInput(f"--plans names {', '.join(double)} twice. Give each plan once.")
+        raise BadInput(f"{arg('plans')} names {', '.join(double)} twice. Give each plan once.")
     if not arms:
-        raise BadInput(f"--plans is empty: name some of {', '.join(NAMES)}, or plan files.")
+        raise BadInput(f"{arg('plans')} is empty: name some of {', '.join(NAMES)}, or plan files.")
     return arms
 
 
@@ -75,15 +75,17 @@ def _arms_of(word: str) -> list[Arm]:
     if found := re.fullmatch(rf"{_RANDOM}(?::(\d+))?", word):
         number = int(found[1] or 1)
         if not 1 <= number <= 100:
-            raise BadInput(f"--plans {word}: give 1 to 100 random plans, such as random:3.")
+            raise BadInput(f"{arg('plans', word)}: give 1 to 100 random plans, such as random:3.")
         return [Arm(f"{_RANDOM}-{index}") for index in range(1, number + 1)]
     if word.endswith(".json"):
         if not Path(word).is_file():
-            raise BadInput(f"--plans {word}: no such plan file. Make one with `xelm cluster … --out {word}`.")
+            raise BadInput(f"{arg('plans', word)}: no such plan file. Make one with `xelm cluster … --out {word}`.")
         return [Arm(Path(word).stem, word)]
     near = difflib.get_close_matches(word, [*NAMES, _RANDOM], n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    raise BadInput(f"--plans {word}: no such plan.{hint} Choose from {', '.join(NAMES)}, or name a plan file (.json).")
+    raise BadInput(
+        f"{arg('plans', word)}: no such plan.{hint} Choose from {', '.join(NAMES)}, or name a plan file (.json)."
+    )
 
 
 def make_plans(arms: Sequence[Arm], place: Place, recipe: Recipe, effects: Effects | None) -> dict[str, ClusterPlan]:

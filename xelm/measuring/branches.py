@@ -15,6 +15,8 @@ _SHORTER = 0.2
 """Of a language's part, what its shorter branch gets; the longer one gets the rest."""
 _STEPS = 12
 """Optimizer steps that a longer branch should have: with fewer, batches are made smaller."""
+_TWO_SIZES = 3
+"""Fewest optimizer steps of a language that are parted into two branches."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Branches:
 
     longer: dict[str, Trial]
     shorter: dict[str, Trial]
-    """Empty where the share is too small for two sizes."""
+    """Of the languages whose part is enough for two sizes; empty where that is so for fewer than two."""
     sequence_length: int
 
     def all(self) -> list[Trial]:
@@ -59,9 +61,8 @@ def plan_branches(place: Place, share: float = DEFAULT_SHARE) -> Branches:
     usual = statistics.median((1 - _SHORTER) * blocks for blocks in part.values())
     batch = max(1, min(place.recipe.train.batch_size, int(usual / _STEPS)))
     steps = {code: max(1, int(blocks / batch)) for code, blocks in part.items()}
-    short = {code: max(1, round(_SHORTER * count)) for code, count in steps.items()}
-    two_sizes = all(count >= 3 * short[code] for code, count in steps.items())
-    if not two_sizes:
+    short = {code: max(1, round(_SHORTER * count)) if count >= _TWO_SIZES else 0 for code, count in steps.items()}
+    if sum(count > 0 for count in short.values()) < 2:
         short = dict.fromkeys(steps, 0)
     reads = tuple(place.codes)
 
@@ -69,5 +70,5 @@ def plan_branches(place: Place, share: float = DEFAULT_SHARE) -> Branches:
         return Trial((code,), (count * batch,), batch, "valid", reads)
 
     longer = {code: branch(code, steps[code] - short[code]) for code in place.codes}
-    shorter = {code: branch(code, short[code]) for code in place.codes} if two_sizes else {}
+    shorter = {code: branch(code, short[code]) for code in place.codes if short[code]}
     return Branches(longer, shorter, place.sequence_length)

@@ -132,13 +132,13 @@ def _effects(place: Place, branches: Branches, key: str) -> Effects:
 
 
 def _probe(place: Place, branches: Branches, trials: Mapping[str, Trial], before: Scores) -> Probe:
-    cells = [[effect(before[j], after[j]) for j in place.codes] for after in _read(place, trials)]
-    table = np.array(cells)
+    codes = place.codes
+    table = np.full((len(codes), len(codes), 2), np.nan)
+    for row, code in enumerate(codes):
+        if code in trials:
+            after = score_trial(place, trials[code])
+            table[row] = [effect(before[read], after[read]) for read in codes]
     return Probe(branches.tokens(trials), table[:, :, 0], table[:, :, 1])
-
-
-def _read(place: Place, trials: Mapping[str, Trial]) -> list[Scores]:
-    return [score_trial(place, trials[code]) for code in place.codes]
 
 
 def effect(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
@@ -203,5 +203,5 @@ def bill_of(place: Place, branches: Branches) -> MeasuringBill:
     """The bill of planned branches."""
     base = place.workspace.budget.base
     longer, shorter = branches.tokens(branches.longer), branches.tokens(branches.shorter)
-    sizes = {code: [longer[code], *([shorter[code]] if shorter else [])] for code in longer}
+    sizes = {code: [longer[code], *([shorter[code]] if code in shorter else [])] for code in longer}
     return MeasuringBill(base.tokens if base else 0, branches.total, place.recipe.train.tokens, sizes)
