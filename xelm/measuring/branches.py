@@ -54,7 +54,7 @@ def plan_branches(place: Place, share: float = DEFAULT_SHARE) -> Branches:
     """
     if not 0 < share <= 0.5:
         raise BadInput(
-            f"share={share} of the budget for measuring: choose more than 0 and at most 0.5 (0.05 is usual)."
+            f"{arg('share', share)} of the budget for measuring: choose more than 0, at most 0.5; 0.05 is usual."
         )
     whole = blocks_of_budget(place.recipe, place.num_blocks, place.sequence_length)
     part = {code: share * blocks for code, blocks in whole.items()}
