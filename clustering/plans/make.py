@@ -154,7 +154,7 @@ def _measured(
 ) -> ClusterPlan:
     if effects is None:
         raise BadInput(
-            f"{arg('method', MEASURED)} needs effects: measure them (`xelm measure RECIPE --out effects.json`) and give "
+            f"{arg('method', MEASURED)} needs effects: measure them (`xelm measure RECIPE --out effects.json`), give "
             f"{arg('effects', 'effects.json')}."
         )
     if method not in (MEASURED, DEFAULT_METHOD):

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from xelm.trials.blocks import blocks_of_budget
 from xelm.trials.place import Place, Trial
 
