@@ -188,6 +188,61 @@ def test_commands_measure_and_advise(corpus: Path, measured: Path, tmp_path: Pat
     assert value["verdict"] in ("split", "one", "undecided")
 
 
+def test_a_new_language_is_measured_alone(corpus: Path, measured: Path, tmp_path: Path) -> None:
+    from clustering import ClusterPlan
+
+    file, plan = tmp_path / "recipe.toml", tmp_path / "plan.json"
+    file.write_text(tomli_w.dumps(tiny_table(data={"path": str(corpus), **HELD}, train=LONG)))
+    ClusterPlan({"a": ["deu"], "b": ["nld"]}, "by hand").save(plan)
+    work = Path(shutil.copytree(measured.with_name("effects.work"), tmp_path / "alone.work"))
+    made = len(list((work / "cache" / "scores").iterdir()))
+    options = [
+        "--out",
+        str(tmp_path / "alone.json"),
+        "--share",
+        "0.2",
+        "--only",
+        "Russian",
+        "--plan",
+        str(plan),
+        "--json",
+    ]
+    result = CliRunner().invoke(measure, [str(file), *options])
+    assert result.exit_code == 0, result.output
+    places, whole = json.loads(result.stdout)["places"]["Russian"], Effects.load(measured)
+    assert len(list((work / "cache" / "scores").iterdir())) == made  # it was read before, among the others
+    assert places == pytest.approx({"a": whole.matrix[2, 0], "b": whole.matrix[2, 1]})
+    assert list(places.values()) == sorted(places.values())
+    alone = Effects.load(tmp_path / "alone.json")
+    assert np.isnan(alone.matrix[:2]).all() and list(alone.probe.tokens) == ["rus"]
+    with pytest.raises(BadInput, match="no text of it"):
+        xelm.measure_effects(Recipe.load(file), tmp_path / "alone.json", share=0.2, only=["jpn"])
+
+
+def test_a_report_says_what_speaks_for_its_plan(corpus: Path, tmp_path: Path) -> None:
+    from xelm.comparing.comparison import ArmResult, PlanComparison
+    from xelm.comparing.statistics import Estimate
+    from xelm.making.train import rewrite_report
+
+    run = xelm.train(Recipe.from_dict(tiny_table(data={"path": str(corpus)})), tmp_path / "run").path
+    assert "has no evidence in this run" in (run / "report.html").read_text(encoding="utf-8")
+    gain = Estimate(2.5, 2.0, 3.0)
+    arms = [
+        ArmResult(
+            name, [clusters], [1536], [0], 3, [3], gain, [2.5], dict.fromkeys(["deu", "nld", "rus"], 2.5), "deu", gain
+        )
+        for name, clusters in (
+            ("typological", ExpertSet.load(run).plan.clusters),
+            ("random-1", {"a": ["deu", "nld", "rus"]}),
+        )
+    ]
+    PlanComparison(["deu", "nld", "rus"], [0], "full", 1536, arms, []).to_json(run / "comparison.json")
+    rewrite_report(run)
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Compared with other plans from one base, 1 of them" in page and "has no evidence" not in page
+    assert ExpertSet.load(run).verify() == []
+
+
 @pytest.mark.parametrize("share", [0.0, 0.9, -1.0])
 def test_a_share_out_of_range_is_refused(share: float, tiny_recipe: MakeRecipe, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="share="):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clustering.errors import BadInput, arg
+from clustering.languages.codes import match
 from xelm.trials.blocks import blocks_of_budget
 from xelm.trials.place import Place, Trial
 
@@ -42,15 +43,16 @@ class Branches:
         return sum(self.tokens(self.longer).values()) + sum(self.tokens(self.shorter).values())
 
 
-def plan_branches(place: Place, share: float = DEFAULT_SHARE) -> Branches:
+def plan_branches(place: Place, share: float = DEFAULT_SHARE, only: Sequence[str] | None = None) -> Branches:
     """Share out a part of the budget: each language gets what it gets of the whole, a fifth of it for a shorter branch.
 
     Args:
         place: Of the recipe's text and budget.
         share: Of the budget, in (0, 0.5].
+        only: Languages to train on, by any code or name; None: all. All are read in any case.
 
     Raises:
-        BadInput: If the share is out of range.
+        BadInput: If the share is out of range, or there is no text of a language.
     """
     if not 0 < share <= 0.5:
         raise BadInput(
@@ -65,10 +67,18 @@ def plan_branches(place: Place, share: float = DEFAULT_SHARE) -> Branches:
     if sum(count > 0 for count in short.values()) < 2:
         short = dict.fromkeys(steps, 0)
     reads = tuple(place.codes)
+    codes = place.codes if only is None else [_code(language, place.codes) for language in only]
 
     def branch(code: str, count: int) -> Trial:
         return Trial((code,), (count * batch,), batch, "valid", reads)
 
-    longer = {code: branch(code, steps[code] - short[code]) for code in place.codes}
-    shorter = {code: branch(code, short[code]) for code in place.codes if short[code]}
+    longer = {code: branch(code, steps[code] - short[code]) for code in codes}
+    shorter = {code: branch(code, short[code]) for code in codes if short[code]}
     return Branches(longer, shorter, place.sequence_length)
+
+
+def _code(language: str, codes: Sequence[str]) -> str:
+    found = match(language, codes)
+    if found is None:
+        raise BadInput(f"{arg('only', language)}: no text of it. There is: {', '.join(codes)}.")
+    return found

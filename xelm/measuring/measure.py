@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ def measure_effects(
     *,
     overrides: tuple[str, ...] = (),
     share: float = DEFAULT_SHARE,
+    only: Sequence[str] | None = None,
     run: str | Path | None = None,
     launch: Launch | None = None,
 ) -> Effects:
@@ -50,6 +51,7 @@ def measure_effects(
         out: Where the effects go, as JSON. The work is kept beside it, in `<name>.work/`.
         overrides: `section.key=value`, for a recipe file.
         share: Part of `[train] tokens` that the branches get together.
+        only: Languages to train branches of, such as a new one to be placed in a plan; None: all. All are read.
         run: A run whose base is taken where it was made from the same recipe and text, instead of training one.
         launch: Machines; None: this one.
 
@@ -70,12 +72,14 @@ def measure_effects(
         if run:
             place.take_base(Path(run))
         do_tasks(folder, {_HERE: place}, [Task(_HERE, None)], launch or Launch())
-        effects = measure_in(place, folder, _HERE, share, launch or Launch())
+        effects = measure_in(place, folder, _HERE, share, launch or Launch(), only)
     effects.save(file)
     return effects
 
 
-def measure_in(place: Place, folder: Path, name: str, share: float, launch: Launch) -> Effects:
+def measure_in(
+    place: Place, folder: Path, name: str, share: float, launch: Launch, only: Sequence[str] | None = None
+) -> Effects:
     """Effects in a place whose base is made; measured once, then read from its `effects.json`.
 
     Args:
@@ -84,8 +88,9 @@ def measure_in(place: Place, folder: Path, name: str, share: float, launch: Laun
         name: Of the place's folder beneath it.
         share: Part of the budget.
         launch: Machines.
+        only: Languages to train branches of; None: all.
     """
-    branches = plan_branches(place, share)
+    branches = plan_branches(place, share, only)
     file, key = place.folder / "effects.json", _key(place, branches)
     if file.is_file() and read_json(file).get("about", {}).get("fingerprint") == key:
         return Effects.load(file)
@@ -109,8 +114,9 @@ def _effects(place: Place, branches: Branches, key: str) -> Effects:
     before, sizes = score_base(place, "valid", codes), num_bytes(place, "valid", codes)
     if silent := [code for code in codes if not sizes[code].sum()]:
         raise BadInput(f"no valid text of {', '.join(silent)}, so no effect on it can be measured. Add text.")
-    folders = [place.making(branches.longer[code]).folder for code in codes]
-    cosines, by_layer = update_cosines(place.folder / BASE, folders)
+    folders = [place.making(branches.longer[code]).folder for code in codes if code in branches.longer]
+    together = len(folders) == len(codes)
+    cosines, by_layer = update_cosines(place.folder / BASE, folders) if together else (None, {})
     return Effects(
         tuple(codes),
         _probe(place, branches, branches.longer, before),
