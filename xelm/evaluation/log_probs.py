@@ -7,13 +7,15 @@ in the run.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clustering.files import atomic_write
+from clustering.errors import BadInput
+from clustering.files import atomic_write, read_arrays
 from xelm.making.make_model import finished_entry
 from xelm.models.base import context_length
 from xelm.recipe.recipe import Base
@@ -26,15 +28,17 @@ if TYPE_CHECKING:
 
 _FOLDER = "log_probs"
 SPLITS = ("valid", "test")
+logger = logging.getLogger(__name__)
 
 
-def heldout_log_probs(experts: ExpertSet, name: str, split: str) -> list[np.ndarray]:
+def heldout_log_probs(experts: ExpertSet, name: str, split: str, *, keep: bool) -> list[np.ndarray]:
     """Log-probabilities of a run's held-out text under one of its models.
 
     Args:
         experts: The run.
         name: Of the model, which is loaded only if something is to be measured.
         split: `valid` or `test`.
+        keep: Keep what is measured in the run's cache; who only reads the run does not.
 
     Returns:
         For each of `experts.heldout(split)`, in order, shape (its tokens - 1,), float32, nats.
@@ -44,10 +48,13 @@ def heldout_log_probs(experts: ExpertSet, name: str, split: str) -> list[np.ndar
     model_print = _fingerprint(experts, name)
     for code, documents in _by_language(experts, split).items():
         file = experts.files.cache / _FOLDER / _file_name(name, model_print, code, split, documents)
-        if not file.is_file():
+        known = _read(file, len(documents))
+        if known is None:
             models = models or [experts.load_model(name)]
-            _write(file, measure(experts, models[0], documents))
-        found += _read(file)
+            known = measure(experts, models[0], documents)
+            if keep:
+                _write(file, known)
+        found += known
     return found
 
 
@@ -103,8 +110,22 @@ def _write(file: Path, log_probs: Sequence[np.ndarray]) -> None:
         save_file({"log_probs": values, "lengths": lengths}, partial)
 
 
-def _read(file: Path) -> list[np.ndarray]:
-    from safetensors.numpy import load_file
-
-    stored = load_file(file)
-    return np.split(stored["log_probs"], np.cumsum(stored["lengths"])[:-1])
+def _read(file: Path, num_documents: int) -> list[np.ndarray] | None:
+    """What was kept; None if nothing was, or it is damaged and to be measured again."""
+    if not file.is_file():
+        return None
+    try:
+        stored = read_arrays(file)
+    except BadInput as error:
+        logger.warning("%s It is measured again.", error)
+        return None
+    values, lengths = (stored.get(key, np.zeros((0, 0))) for key in ("log_probs", "lengths"))
+    if (
+        (values.dtype, values.ndim, lengths.dtype, lengths.shape) != (np.float32, 1, np.int64, (num_documents,))
+        or lengths.min(initial=0) < 0
+        or lengths.sum() != len(values)
+        or not np.isfinite(values).all()
+    ):
+        logger.warning("%s: damaged. It is measured again.", file)
+        return None
+    return np.split(values, np.cumsum(lengths)[:-1])
