@@ -7,6 +7,7 @@ in the run.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clustering.errors import BadInput
-from clustering.files import atomic_write, read_arrays
+from clustering.files import atomic_write
 from xelm.making.make_model import finished_entry
 from xelm.models.base import context_length
 from xelm.recipe.recipe import Base
@@ -48,13 +48,13 @@ def heldout_log_probs(experts: ExpertSet, name: str, split: str, *, keep: bool) 
     model_print = _fingerprint(experts, name)
     for code, documents in _by_language(experts, split).items():
         file = experts.files.cache / _FOLDER / _file_name(name, model_print, code, split, documents)
-        known = _read(file, len(documents))
-        if known is None:
+        kept = _read(file, len(documents))
+        if kept is None:
             models = models or [experts.load_model(name)]
-            known = measure(experts, models[0], documents)
+            kept = measure(experts, models[0], documents)
             if keep:
-                _write(file, known)
-        found += known
+                _write(file, kept)
+        found += kept
     return found
 
 
@@ -107,25 +107,30 @@ def _write(file: Path, log_probs: Sequence[np.ndarray]) -> None:
     values = np.concatenate([*log_probs, np.zeros(0, dtype=np.float32)])
     lengths = np.array([len(log_probs_T) for log_probs_T in log_probs], dtype=np.int64)
     with atomic_write(file) as partial:
-        save_file({"log_probs": values, "lengths": lengths}, partial)
+        save_file({"log_probs": values, "lengths": lengths}, partial, metadata={"sha256": _digest(values, lengths)})
 
 
 def _read(file: Path, num_documents: int) -> list[np.ndarray] | None:
-    """What was kept; None if nothing was, or it is damaged and to be measured again."""
+    """What was kept; None where nothing was, or it is damaged. Files of older versions have no checksum."""
+    from safetensors import SafetensorError, safe_open
+
     if not file.is_file():
         return None
     try:
-        stored = read_arrays(file)
-    except BadInput as error:
-        logger.warning("%s It is measured again.", error)
+        with safe_open(file, "np") as stored:
+            values, lengths = stored.get_tensor("log_probs"), stored.get_tensor("lengths")
+            digest = (stored.metadata() or {}).get("sha256")
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        logger.warning("%s: damaged (%s). It is measured again.", file, error)
         return None
-    values, lengths = (stored.get(key, np.zeros((0, 0))) for key in ("log_probs", "lengths"))
-    if (
-        (values.dtype, values.ndim, lengths.dtype, lengths.shape) != (np.float32, 1, np.int64, (num_documents,))
-        or lengths.min(initial=0) < 0
-        or lengths.sum() != len(values)
-        or not np.isfinite(values).all()
-    ):
-        logger.warning("%s: damaged. It is measured again.", file)
+    shapes = (values.dtype, values.ndim, lengths.dtype, lengths.shape)
+    whole = shapes == (np.float32, 1, np.int64, (num_documents,)) and lengths.sum() == len(values)
+    whole = whole and lengths.min(initial=0) >= 0 and bool(np.isfinite(values).all())
+    if not whole or digest not in (None, _digest(values, lengths)):
+        logger.warning("%s: damaged, it holds other values than were measured. It is measured again.", file)
         return None
     return np.split(values, np.cumsum(lengths)[:-1])
+
+
+def _digest(values: np.ndarray, lengths: np.ndarray) -> str:
+    return hashlib.sha256(values.tobytes() + lengths.tobytes()).hexdigest()
