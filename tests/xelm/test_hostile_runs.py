@@ -38,7 +38,7 @@ READERS: dict[str, tuple[str, ...]] = {
     "score": ("Guten", *_ON_CPU),
 }
 WRITERS = ("report", "remove", "add", "train", "eval")
-TOLD = (BadInput, click.ClickException, TrainingFailedError)
+TOLD = (BadInput, click.ClickException, TrainingFailedError, SystemExit)
 
 
 class Scene:
