@@ -13,7 +13,7 @@ VERSION_TESTS := tests/router tests/clustering/test_plan.py tests/xelm/test_add.
 TORCH := $(shell grep '^torch==' constraints.txt)
 UV := UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" SSL_CERT_FILE="$${SSL_CERT_FILE-$$PIP_CERT}" $(BIN)/uv
 
-.PHONY: demo test test-versions lint clean
+.PHONY: demo test test-versions lint docs clean
 
 demo: $(READY)
 	$(BIN)/xelm demo --out demo-run
@@ -39,8 +39,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The documentation, into site/; fails on a warning.
+docs: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf .venv .versions demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv .versions demo-run site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
 # Installed again only when a dependency changed; the package itself is editable.
 $(READY): pyproject.toml constraints.txt

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clustering import ClusterPlan, cluster_languages
     from clustering.errors import BadInput
+    from clustering.languages.codes import language
     from xelm.adding.add import add_language, remove_language
     from xelm.inference.routed import RoutedLM
     from xelm.making.train import train
@@ -27,6 +28,7 @@ __all__ = [
     "RoutedLM",
     "add_language",
     "cluster_languages",
+    "language",
     "rank_sources",
     "remove_language",
     "train",
@@ -41,6 +43,7 @@ _HOME = {
     "add_language": "xelm.adding.add",
     "remove_language": "xelm.adding.add",
     "cluster_languages": "clustering",
+    "language": "clustering.languages.codes",
     "rank_sources": "xelm.models.profile_tokenizers",
     "train": "xelm.making.train",
 }

@@ -10,17 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
+from clustering.corpora.find import Source, find_sources, source_of
+from clustering.corpora.rows import Reading
 from clustering.distances import uriel as typology
 from clustering.errors import BadInput
 from clustering.languages.codes import name_of, same_language_codes, same_language_key, speakers_of, to_code
-from clustering.languages.corpora import find_corpora, iter_documents
-from clustering.sources.profile_cache import profile_file
+from clustering.sources.profile_cache import profile_source
 from clustering.sources.profiles import Profile, Tokenizer, profile_texts
 from clustering.sources.ranker import Ranker
 from clustering.sources.report import Ranking, SourceReport, place_of, text_notes
 from clustering.sources.signals import Query, default_contributions, text_signals, typology_signals
 
-Corpora = Mapping[str, str | Path | Profile] | str | Path
+Corpus = str | Path | Source | Profile
+Corpora = Mapping[str, str | Path | Source | Profile] | str | Path
 Tokenize = Tokenizer | Callable[[list[str]], list[list[str]]]
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ def rank_sources(
     *,
     cache: str | Path | None = None,
     min_speakers: int = 0,
+    text_field: str = "text",
 ) -> SourceReport:
     """Rank the languages a target may be taught from, best first.
 
@@ -45,16 +48,17 @@ def rank_sources(
         target: Code, tag or name.
         candidates: Languages to compare. None: those with text if `corpora` is given, else all of URIEL (one
             code per language). The target itself, under any of its codes, is left out.
-        corpora: {language: corpus file or `Profile`}, or a folder of `<language>.{txt,jsonl,jsonl.gz,parquet}`.
-            Languages that are neither target nor candidate are ignored.
+        corpora: {language: corpus file, folder of shards or `Profile`}, or one folder or hub dataset of all, read as
+            `xelm train` reads it. Languages that are neither target nor candidate are ignored.
         tokenizer: Cuts subwords: a `Tokenizer`, or a function from texts to lists of tokens (its profiles are
             not kept, for want of a name). None: no subword overlap. For names of hub tokenizers use
             `xelm.rank_sources`.
         top: Candidates to report; the scores are relative to all of them nevertheless. None reports all.
         ranker: A trained `Ranker` or its file, from `fit_ranker`.
-        cache: Folder of kept profiles, see `profile_file`.
+        cache: Folder of kept profiles, see `profile_source`.
         min_speakers: Of all of URIEL take only languages that so many people speak (CLDR's figures), since a
             language that nobody writes teaches nothing.
+        text_field: Key or column of the text in the corpora.
 
     Returns:
         The report; equal scores keep the order of `candidates`.
@@ -76,7 +80,7 @@ def rank_sources(
         raise BadInput("min_speakers is for all of URIEL: leave it out where candidates or corpora are given.")
     query = _query(code, candidates, paths, min_speakers)
     wanted = {code, *query.candidates}
-    profiles = _profiles(paths, wanted, tokenizer, cache)
+    profiles = _profiles(paths, wanted, tokenizer, cache, Reading(text_field=text_field))
     texts = text_signals(profiles.get(code), [profiles.get(name) for name in query.candidates]) if profiles else {}
     query = replace(query, raw={**query.raw, **texts})
     return _report(query, profiles, model, top, bool(tokenizer))
@@ -108,9 +112,7 @@ def _report(
     )
 
 
-def _query(
-    target: str, candidates: Iterable[str] | None, paths: Mapping[str, str | Path | Profile], min_speakers: int
-) -> Query:
+def _query(target: str, candidates: Iterable[str] | None, paths: Mapping[str, Corpus], min_speakers: int) -> Query:
     if candidates is None and not paths:
         return _world_query(target, min_speakers)
     given = paths if candidates is None else candidates
@@ -149,12 +151,12 @@ def _one_code_per_language() -> np.ndarray:
     return np.array([code == same_language_key(code) or same_language_key(code) not in rows for code in rows])
 
 
-def _corpora(corpora: Corpora | None) -> dict[str, str | Path | Profile]:
+def _corpora(corpora: Corpora | None) -> dict[str, Corpus]:
     if corpora is None:
         return {}
     if isinstance(corpora, str | Path):
-        return dict(find_corpora(corpora))
-    paths: dict[str, str | Path | Profile] = {}
+        return {source.code: source for source in find_sources(corpora)}
+    paths: dict[str, Corpus] = {}
     for text, corpus in corpora.items():
         paths[to_code(text)] = corpus
     if len(paths) < len(corpora):
@@ -163,10 +165,11 @@ def _corpora(corpora: Corpora | None) -> dict[str, str | Path | Profile]:
 
 
 def _profiles(
-    paths: Mapping[str, str | Path | Profile],
+    paths: Mapping[str, Corpus],
     wanted: Iterable[str],
     tokenizer: Tokenize | None,
     cache: str | Path | None,
+    reading: Reading,
 ) -> dict[str, Profile]:
     """Profiles of the languages that matter, under the codes of target and candidates."""
     profiles: dict[str, Profile] = {}
@@ -179,11 +182,16 @@ def _profiles(
         corpus = paths[name]
         if isinstance(corpus, Profile):
             profiles[language] = corpus
-        elif tokenizer is None or isinstance(tokenizer, Tokenizer):
-            profiles[language] = profile_file(corpus, tokenizer, cache=cache)
+            continue
+        if not isinstance(corpus, Source) and str(corpus).endswith(".npz"):
+            profiles[language] = Profile.load(corpus)
+            continue
+        source = corpus if isinstance(corpus, Source) else source_of(corpus, name)
+        if tokenizer is None or isinstance(tokenizer, Tokenizer):
+            profiles[language] = profile_source(source, tokenizer, cache=cache, reading=reading)
         else:
             nameless = Tokenizer(name="function", tokenize=tokenizer)
-            profiles[language] = profile_texts(iter_documents(corpus), nameless)
+            profiles[language] = profile_texts(source.texts(reading), nameless)
     names = {profile.tokenizer for profile in profiles.values()}
     if len(names) > 1:
         raise BadInput(

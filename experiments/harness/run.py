@@ -53,13 +53,13 @@ metric_list: [{{metric: bits_per_byte}}]
 
 def sentences(data: Path, languages: list[str], limit: int) -> dict[str, list[str]]:
     from clustering import match
-    from xelm.corpus.lines import read_lines
+    from clustering.corpora.read import read_file
 
     found = {}
     for file in sorted((data / "sib200").glob("*.jsonl.gz")):
         code = match(file.name.split("_")[0], languages)
         if code is not None:
-            rows = [row.text for row in read_lines(file, "text") if row.split == "test"]
+            rows = [row.text for row in read_file(file) if row.split == "test"]
             found[code] = [text for text in rows if 60 <= len(text.encode()) <= 200][:limit]
     return found
 

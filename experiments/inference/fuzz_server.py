@@ -29,6 +29,8 @@ from make_run import make_run, prompts
 PATH = "/v1/completions"
 TIMEOUT_S = 60.0
 VALID = {"model": "top1", "prompt": "Guten Morgen", "max_tokens": 4, "temperature": 0, "stream": False}
+VALID_CHAT = {"messages": [{"role": "user", "content": "Guten Morgen"}], "max_tokens": 4, "logprobs": True}
+VALID_MORE = {"echo": False, "logprobs": 2, "top_k": 3, "min_p": 0.1, "seed": 1, "presence_penalty": 0.5}
 VALUES: list[Any] = [None, True, -1, 0, 1e308, 2**70, "", "\x00", "x" * 3000, [], [[]], {}, {"a": []}, ["a", 1], [""]]
 HEADERS = ["Content-Length: -5", "Content-Length: x", "Transfer-Encoding: y", "A" * 70_000, ": :", "\x00"]
 KINDS = ("bytes", "cut", "flipped", "value", "field", "deep", "headers", "method", "huge", "liar")
@@ -46,26 +48,29 @@ def malformed(rng: random.Random) -> tuple[str, bytes]:
         place = rng.randrange(len(good))
         return kind, request(good[:place] + rng.randbytes(1) + good[place + 1 :])
     if kind == "value":
-        return kind, request(json.dumps({**VALID, rng.choice(list(VALID)): rng.choice(VALUES)}).encode())
+        body: dict[str, Any] = rng.choice([VALID, {**VALID, **VALID_MORE}, VALID_CHAT])
+        changed = {**body, rng.choice(list(body)): rng.choice(VALUES)}
+        path = "/v1/chat/completions" if "messages" in changed else PATH
+        return kind, request(json.dumps(changed).encode(), path=path)
     if kind == "field":
         return kind, request(json.dumps({**VALID, f"x{rng.random()}": rng.choice(VALUES)}).encode())
     if kind == "deep":
         return kind, request(rng.choice([b"[", b'{"a":']) * rng.randrange(100, 20_000))
     if kind == "headers":
-        return kind, f"POST {PATH} HTTP/1.1\r\nHost: x\r\n{rng.choice(HEADERS)}\r\n\r\n".encode()
+        return kind, f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{rng.choice(HEADERS)}\r\n\r\n".encode()
     if kind == "method":
         method, path = rng.choice(["GET", "PUT", "BREW"]), rng.choice([PATH, "/", "/%ff", "/v1/../x", "//"])
-        return kind, f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+        return kind, f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
     if kind == "huge":
         return kind, request(json.dumps({**VALID, "prompt": "a" * 1_100_000}).encode())
     # The body is shorter than its header says, and the client leaves.
     return kind, request(good, length=len(good) + rng.randrange(1, 1000))
 
 
-def request(body: bytes, *, length: int | None = None) -> bytes:
+def request(body: bytes, *, length: int | None = None, path: str = PATH) -> bytes:
     """An HTTP request with a JSON body."""
     size = len(body) if length is None else length
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
     return f"{head}Content-Length: {size}\r\n\r\n".encode() + body
 
 

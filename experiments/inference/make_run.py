@@ -105,10 +105,10 @@ def _adapter(base: Path, seed: int) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from xelm.recipe.recipe import Expert
+    from xelm.expert_kinds.lora import Lora
 
     torch.manual_seed(seed)
-    kind = Expert(kind="lora")
+    kind = Lora()
     config = LoraConfig(r=kind.rank, lora_alpha=kind.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
     for name, parameter in model.named_parameters():

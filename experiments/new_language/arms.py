@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clustering.corpora.find import Source
 from router.scoring.texts import encode
 from router.scoring.tokens import token_log_probs
 from xelm import ExpertSet, Recipe
 from xelm.adding.enter import heldout_lines
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_order
-from xelm.corpus.sources import Source
 from xelm.corpus.store import TokenStore, build_store
 from xelm.models.base import new_model
 from xelm.training.loop import Stage, train_stage

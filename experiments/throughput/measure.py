@@ -135,8 +135,8 @@ class _Text:
     """The starter corpus as token stores, and the model that reads it."""
 
     def __init__(self) -> None:
+        from clustering.corpora.find import find_sources
         from xelm.corpus.blocks import Blocks
-        from xelm.corpus.sources import find_sources
         from xelm.corpus.store import build_store
         from xelm.models.tokenizers import new_tokenizer
         from xelm.recipe.recipe import Data, NewBase
@@ -144,7 +144,7 @@ class _Text:
         self.new = NewBase(tokenizer="bpe", vocab_size=VOCAB_SIZE, hidden_size=256, num_layers=4, context_length=LENGTH)
         data = Data(path=str(STARTER))
         sources = find_sources(data.path, LANGUAGES)
-        self.documents = [row.text for source in sources for row in source.rows("text")]
+        self.documents = [text for source in sources for text in source.texts()]
         self.tokenizer = new_tokenizer(self.new, self.documents)
         with tempfile.TemporaryDirectory() as folder:
             stores = {
@@ -365,8 +365,7 @@ def _large_rate(
     import torch
     from transformers import AutoModelForCausalLM
 
-    from xelm.models.expert import as_expert
-    from xelm.recipe.recipe import Expert
+    from xelm.expert_kinds.kind import ExpertKind
     from xelm.training.loop import step_for_step
 
     torch.cuda.reset_peak_memory_stats()
@@ -375,7 +374,7 @@ def _large_rate(
     parameters = sum(p.numel() for p in model.parameters())
     stage = _random_stage(arguments.micro_batch_size, arguments.steps)
     ends_s = [time.perf_counter()]
-    for _loss in step_for_step(as_expert(model, Expert(kind=kind)), stage):
+    for _loss in step_for_step(ExpertKind.of(kind=kind).prepare(model), stage):
         torch.cuda.synchronize()
         ends_s.append(time.perf_counter())
     rate = stage.tokens_per_step / median(np.diff(ends_s)[2:].tolist())

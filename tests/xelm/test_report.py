@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import tomllib
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from xelm.report.facts import Facts
 from xelm.report.headline import headline
 from xelm.report.heatmap import heat_map, shade
 from xelm.run.experts import ExpertSet
+from xelm.run.ledger import DonorCandidate, LedgerEntry, TokenizerCheck, TokenizerFit
 from xelm.run.manifest import Manifest, ModelEntry
 
 CLUSTERS = {"c1-deu-nld": ["deu", "nld"], "c2-arb-heb": ["arb", "heb"], "c3-jpn": ["jpn"]}
@@ -82,7 +85,15 @@ def make_result(clusters: dict[str, list[str]], factor: float = 0.9, *, dense: b
     for name, members in clusters.items():
         models[name] = {**cells(1.3, codes), **{c: v for c, v in cells(factor, codes).items() if c in members}}
     routed = {policy: cells(factor, codes) for policy in ("top1", "ensemble", "bayes")}
-    return {"models": models, "routed": routed, "right_expert": dict.fromkeys(codes, 1.0), "summary": {}}
+    owners = {code: name for name, members in clusters.items() for code in members}
+    return {
+        "split": "test",
+        "owners": owners,
+        "models": models,
+        "routed": routed,
+        "right_expert": dict.fromkeys(codes, 1.0),
+        "summary": {"languages": len(codes)},
+    }
 
 
 def make_run(
@@ -110,7 +121,7 @@ def make_run(
         "experts": entries,
         "packages": {"xelm": "0.1.0", "torch": "2.13.0"},
     }
-    Manifest(Recipe.from_dict(recipe).to_dict(), **{**values, **manifest}).write(folder)
+    Manifest(**{"recipe": Recipe.from_dict(recipe).to_dict(), **values, **manifest}).write(folder)
     write_json(folder / "base" / "config.json", {"max_position_embeddings": 256})
     history = [{"step": i, "tokens": 100 * i, "loss": 5 / i + 1} for i in range(1, 11)]
     for name in ("base", "dense", *(f"experts/{name}" for name in clusters)):
@@ -140,23 +151,25 @@ def read(experts: ExpertSet) -> str:
     return write_report(experts).read_text(encoding="utf-8")
 
 
-def ledger_line(code: str, expert: str, donor: str, **changes: Any) -> dict[str, Any]:
-    candidate = {"name": donor, "distance": 0.25, "nearest": "deu", "overlap": 0.031, "bits_per_byte": 2.7}
-    base = {"name": "base", "distance": None, "nearest": None, "overlap": None, "bits_per_byte": 2.9}
-    line = {
-        "language": code,
-        "expert": expert,
-        "as": "new",
-        "donor": donor,
-        "reason": "It has the least loss.",
-        "candidates": [base, candidate],
-        "replay": 0.25,
-        "tokens": 1000,
-        "bytes": 800,
-        "sha256": "0",
-        "fertility": 1,
-    }
-    return {**line, **changes}
+def ledger_line(code: str, expert: str, donor: str, **changes: Any) -> LedgerEntry:
+    fit = TokenizerFit(1.0, 5.5, 0.0, 0.0)
+    line = LedgerEntry(
+        language=code,
+        expert=expert,
+        kind="new",
+        donor=donor,
+        reason="It has the least loss.",
+        candidates=[
+            DonorCandidate("base", None, None, None, None, 2.9),
+            DonorCandidate(donor, 0.25, "deu", 0.031, None, 2.7),
+        ],
+        replay=0.25,
+        tokens=1000,
+        bytes=800,
+        sha256="0",
+        tokenizer=TokenizerCheck(fit, {"deu": fit}, []),
+    )
+    return dataclasses.replace(line, **changes)
 
 
 class Page(HTMLParser):
@@ -225,9 +238,11 @@ def test_names_every_language_and_expert(tmp_path: Path, with_router: Callable[.
 
 
 def test_hostile_text_stays_text(tmp_path: Path, with_router: Callable[..., FakeRouter]) -> None:
-    line = ledger_line("afr", "c1-deu-nld", "<b>donor</b>", reason=HOSTILE.replace("\ud800", ""))
+    line = ledger_line("afr", "c1-deu-nld", "<b>donor<b>", reason=HOSTILE.replace("\ud800", ""))
     packages = {"<i>torch</i>": "<u>1</u>"}
-    experts = make_run(tmp_path, texts=dict.fromkeys(TEXTS, HOSTILE), ledger=[line], packages=packages)
+    experts = make_run(
+        tmp_path, texts=dict.fromkeys(TEXTS, HOSTILE.replace("\ud800", "")), ledger=[line], packages=packages
+    )
     with_router(experts, answer=HOSTILE.replace("\ud800", ""))
     html = read(experts)
     assert not {"script", "img", "b>donor", "u"} & set(Page(html).tags)
@@ -360,10 +375,38 @@ def test_shade_grows_with_the_difference_and_is_symmetric() -> None:
     assert [shade(-x) for x in (0.9, 1.0, 99.0)] == ["n", "b1", "b5"]
 
 
-def test_recipe_reads_back_from_its_toml(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"path": 'a "quoted" \\ path\x7f 語\x1b', "languages": ["deu", "ell"]}},
+        {
+            "train": {
+                "enters": {"Scottish Gaelic": 0.5, "srp_Latn": 0.25, "日本語": 0.1, 'a"b': 0.3, "": 0.2, "a.b": 0.4}
+            }
+        },
+        {"train": {"learning_rate": 1e-7, "weight_decay": 0.0, "mask_rates": (0.5,), "min_learning_rate_ratio": 1.0}},
+        {"expert": {"kind": "lora", "targets": ("q_proj", "v_proj")}},
+    ],
+    ids=["path", "enters", "numbers", "targets"],
+)
+def test_recipe_reads_back_from_its_toml(tmp_path: Path, changes: dict[str, dict[str, Any]]) -> None:
     table = make_run(tmp_path).manifest.recipe
-    table["data"]["path"] = 'a "quoted" \\ path\x7f 語'
+    for section, keys in changes.items():
+        table[section] |= keys
     assert Recipe.from_dict(tomllib.loads(making.to_toml(table))) == Recipe.from_dict(table)
+
+
+def test_the_recipe_on_the_page_is_toml_that_makes_the_run_again(
+    tmp_path: Path, with_router: Callable[..., FakeRouter]
+) -> None:
+    table = make_run(tmp_path).manifest.recipe
+    table["train"]["enters"] = {"Scottish Gaelic": 0.5}
+    table["data"]["path"] = "<corpus> & 'more'"
+    experts = make_run(tmp_path, recipe=table)
+    with_router(experts)
+    blocks = [unescape(block) for block in re.findall(r"<pre[^>]*><code>(.*?)</code>", read(experts), re.DOTALL)]
+    (recipe,) = [block for block in blocks if "[train]" in block]
+    assert Recipe.from_dict(tomllib.loads(recipe)) == Recipe.from_dict(table)
 
 
 def test_charts_hold_every_point_inside_the_frame() -> None:

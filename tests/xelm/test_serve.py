@@ -24,9 +24,11 @@ pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 from fastapi.testclient import TestClient
 
-from xelm.serving.app import Limits, make_app
+from xelm.serving.app import make_app
 from xelm.serving.engine import Busy, Engine
-from xelm.serving.jobs import Job, Sampling
+from xelm.serving.jobs import Job
+from xelm.serving.limits import Limits
+from xelm.serving.sampling import Sampling
 
 PROMPTS = [text for texts in TEXTS.values() for text in texts]
 URL = "/v1/completions"
@@ -132,7 +134,6 @@ def test_models_and_health(client):
         (b'{"prompt": "a", "max_tokens": 0}', 400, "max_tokens"),
         (b'{"prompt": "a", "max_tokens": true}', 400, "max_tokens"),
         (b'{"prompt": "a", "temperature": NaN}', 400, "temperature"),
-        (b'{"prompt": "a", "logprobs": 3}', 400, "logprobs"),
         (b'{"prompt": "a", "stop": [""]}', 400, "none of them empty"),
         (b'{"prompt": "a", "colour": 1}', 400, "colour"),
         (b'{"prompt": "a", "stream_options": {"colour": 1}}', 400, "colour"),
@@ -222,14 +223,14 @@ def test_closing_lets_running_answers_end_in_the_grace_and_tells_the_others(lm, 
     engine, running, waiting, first = Engine(lm, max_batch=1), [], [], threading.Event()
 
     def job(news):
-        answers = engine.answers([PROMPTS[0]], Sampling("top1"), max_tokens=100)
+        answers = engine.answers(engine.prompts([PROMPTS[0]]), "top1", Sampling(), max_tokens=100)
 
         def tell(event):
             time.sleep(0.002)  # so that the answer is not over before the engine is closed
             news.append(event)
             first.set()
 
-        return Job(answers, Sampling("top1"), time.monotonic() + 60, tell)
+        return Job(answers, "top1", time.monotonic() + 60, tell)
 
     jobs = [job(news) for news in (running, waiting)]
     for one in jobs:

@@ -46,10 +46,10 @@ def command(
     """Continue each PROMPT with the experts of RUN that its language calls for."""
     from transformers import set_seed
 
-    from xelm.corpus.lines import read_lines
+    from clustering.corpora.read import read_file
     from xelm.inference.routed import RoutedLM
 
-    texts = [*prompts, *((row.text for row in read_lines(file)) if file else ())]
+    texts = [*prompts, *((row.text for row in read_file(file)) if file else ())]
     if not texts:
         raise click.UsageError("no prompt: give one as an argument, or --file with one a line.")
     if stream and as_json:

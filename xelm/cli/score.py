@@ -39,10 +39,10 @@ def command(
     **placement: Any,
 ) -> None:
     """Say how probable each TEXT is under the experts of RUN: fewer bits per byte, more probable."""
-    from xelm.corpus.lines import read_lines
+    from clustering.corpora.read import read_file
     from xelm.inference.routed import RoutedLM
 
-    every = [*texts, *((row.text for row in read_lines(file)) if file else ())]
+    every = [*texts, *((row.text for row in read_file(file)) if file else ())]
     if not every:
         raise click.UsageError("no text: give one as an argument, or --file with one a line.")
     scores = RoutedLM.from_pretrained(run, **placement).score(every, policy, m=m, spans=spans)

@@ -26,7 +26,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
     '    -d \'{"model": "top1", "prompt": "Guten Morgen", "max_tokens": 20}\'',
 )
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; there is no password.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
 @click.option("--max-batch", default=32, show_default=True, type=click.IntRange(min=1), help="Answers in one pass.")
 @click.option("--max-queued", default=1024, show_default=True, type=click.IntRange(min=1), help="Answers that wait.")
@@ -34,6 +34,19 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 @click.option("--max-tokens", default=1024, show_default=True, type=click.IntRange(min=1), help="Of each answer.")
 @click.option("--timeout-s", default=120.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
 @click.option("--max-connections", default=512, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--api-key",
+    envvar="XELM_API_KEY",
+    show_envvar=True,
+    help="Key that clients of /v1/… must send; in the environment, other users of the machine cannot read it.",
+)
+@click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Another name by which clients reach the server, as behind a proxy. May be repeated.",
+)
 @placement_options
 def command(
     run: Path,
@@ -45,15 +58,18 @@ def command(
     max_tokens: int,
     timeout_s: float,
     max_connections: int,
+    api_key: str | None,
+    allowed_hosts: tuple[str, ...],
     **placement: Any,
 ) -> None:
-    """Serve RUN over HTTP in the form of OpenAI's completions, until SIGTERM or Ctrl-C.
+    """Serve RUN over HTTP in the form of OpenAI's API, until SIGTERM or Ctrl-C.
 
-    `model` is a policy (top1, topm, ensemble, bayes) or an expert's name. POST /v1/completions, GET /v1/models,
-    GET /health.
+    `model` is a policy (top1, topm, ensemble, bayes) or an expert's name. POST /v1/completions, /v1/chat/completions
+    (where the base has a chat template) and /v1/route; GET /v1/models, /health and /metrics.
     """
     try:
-        from xelm.serving.app import Limits, make_app
+        from xelm.serving.app import make_app
+        from xelm.serving.limits import Access, Limits
         from xelm.serving.server import make_server
     except ModuleNotFoundError as error:
         raise BadInput(f"serving needs {error.name}: pip install 'xelm[serve]'.") from None
@@ -63,8 +79,12 @@ def command(
     limits = Limits(max_body_bytes=max_body_bytes, max_tokens=max_tokens, timeout_s=timeout_s)
     lm = RoutedLM.from_pretrained(run, **placement)
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    if host not in _LOOPBACK:
-        logger.warning("%s can be reached from other machines, and asks for no password", host)
+    if host not in _LOOPBACK and api_key is None:
+        logger.warning("%s can be reached from other machines, and asks for no key: see --api-key", host)
+    # On loopback only its own names are taken, so that no web page can use a browser to ask.
+    own = {*_LOOPBACK, host.lower()} if host in _LOOPBACK or allowed_hosts else set()
+    hosts = frozenset({*own, *(name.lower() for name in allowed_hosts)}) or None
+    access = Access(api_key=api_key, hosts=hosts)
     engine = Engine(lm, max_batch=max_batch, max_queued=max_queued)
     # The server raises the signal that ended it once more when all is closed; being asked to end is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -73,5 +93,5 @@ def command(
     click.echo(f"serving {run} on http://{shown}:{listening.getsockname()[1]}")
     sys.stdout.flush()
     headers_s = min(_HEADERS_S, timeout_s)
-    server = make_server(make_app(engine, limits), engine, max_connections=max_connections, headers_s=headers_s)
+    server = make_server(make_app(engine, limits, access), engine, max_connections=max_connections, headers_s=headers_s)
     server.run(sockets=[listening])

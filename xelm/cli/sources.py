@@ -43,7 +43,8 @@ class _RankOrFit(click.Command):
 @click.argument("target")
 @click.option("--candidates", metavar="LANG,…", help="Languages to compare (default: those with text, else all).")
 @click.option("--min-speakers", type=click.IntRange(min=0), default=0, help="Of all, only those so many people speak.")
-@click.option("--corpus", type=click.Path(path_type=Path), help="Folder of <language>.{txt,jsonl,jsonl.gz,parquet}.")
+@click.option("--corpus", type=str, help="Text of the languages, a folder or hub dataset as for [data] path.")
+@click.option("--text-field", default="text", show_default=True, help="Key or column of the text in --corpus.")
 @click.option("--tokenizer", help="Hub id or folder of a tokenizer, for subword overlap.")
 @click.option("--top", type=click.IntRange(min=1), help=f"How many to show (default: {_DEFAULT_TOP} of all of URIEL).")
 @click.option("--ranker", type=click.Path(path_type=Path), help="A ranker from `xelm sources fit`.")
@@ -54,7 +55,8 @@ def command(
     target: str,
     candidates: str | None,
     min_speakers: int,
-    corpus: Path | None,
+    corpus: str | None,
+    text_field: str,
     tokenizer: str | None,
     top: int | None,
     ranker: Path | None,
@@ -73,7 +75,8 @@ def command(
     if top is None and candidates is None and corpus is None:
         top = _DEFAULT_TOP
     names = [name.strip() for name in candidates.split(",") if name.strip()] if candidates is not None else None
-    report = rank_sources(target, names, corpus, tokenizer, top, ranker, cache=cache, min_speakers=min_speakers)
+    options: dict[str, Any] = {"cache": cache, "min_speakers": min_speakers, "text_field": text_field}
+    report = rank_sources(target, names, corpus, tokenizer, top, ranker, **options)
     report = replace(report, command=command_line(_arguments()))
     if out:
         report.save(out)

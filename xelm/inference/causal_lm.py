@@ -15,6 +15,7 @@ from clustering.errors import BadInput
 from router.mixture.config import MixtureConfig
 from router.mixture.model import MixtureForCausalLM
 from xelm.run.experts import ExpertSet
+from xelm.run.folder import RunFolder, model_path
 from xelm.run.names import BASE
 
 if TYPE_CHECKING:
@@ -142,8 +143,13 @@ class RoutedForCausalLM(MixtureForCausalLM):
         experts = self.routed.experts
         for name, member in zip(self.routed.names, self.experts, strict=True):
             _save_member(experts, name, member, folder, shards)
-        for part in ("plan.json", "router", "eval/valid.json"):
-            _copy(experts.path / part, folder / part)
+        here, there = experts.files, RunFolder(folder)
+        for source, target in (
+            (here.plan, there.plan),
+            (here.router, there.router),
+            (here.evaluation("valid"), there.evaluation("valid")),
+        ):
+            _copy(source, target)
         self.routed.tokenizer.save_pretrained(folder)
         self.config.save_pretrained(folder)
         if self.generation_config is not None:
@@ -167,7 +173,7 @@ def _saved_policy(name: Any) -> str:
 
 
 def _save_member(experts: ExpertSet, name: str, member: Any, folder: Path, shards: dict[str, Any]) -> None:
-    place = folder / experts.folder(name).relative_to(experts.path)
+    place = folder / model_path(name)
     if isinstance(member, PreTrainedModel):
         member.save_pretrained(place, **shards)
     elif name == BASE:

@@ -75,7 +75,7 @@ class RoutedLM:
             raise BadInput(f"languages={languages!r}: choose {' or '.join(LANGUAGES)}.")
         self.experts = experts
         self.names = [*experts.names, BASE]
-        self.identifier = CombinedIdentifier.load(experts.path / "router")
+        self.identifier = CombinedIdentifier.load(experts.files.router)
         self._weigher = _weigher(experts, self.names, self.identifier.languages, rule)
         self._open_identifier = opened = OpenIdentifier(self.identifier) if languages == "open" else None
         # Made for the first text that needs it: typology takes longer to read than a small expert.
@@ -157,12 +157,13 @@ class RoutedLM:
         """Models by name, loaded as they are asked for: an `ExpertPool`, or a `LoraSource` on one shared base.
 
         Raises:
-            BadInput: If the experts are masked models.
+            BadInput: If the experts' objective gives no answers (masked models).
         """
-        if self.experts.objective == "masked":
+        if not self.experts.objective.generates:
             raise BadInput(
-                f"{self.experts.path}: its experts are masked models. They fill gaps in text, so this run can be "
-                "routed and evaluated but neither generates nor scores; load an expert as transformers' fill-mask."
+                f"{self.experts.path}: its experts are {self.experts.objective} models. They fill gaps in text, so "
+                "this run can be routed and evaluated but neither generates nor scores; load an expert as "
+                "transformers' fill-mask."
             )
         with self._opening:
             if self._opened is None:
@@ -383,10 +384,8 @@ def _weigher(
 ) -> ExpertWeigher:
     measured = experts.result("valid")
     losses = None
-    if measured and set(names) <= set(measured["models"]):
-        losses = {
-            name: {code: cell["bits_per_byte"] for code, cell in measured["models"][name].items()} for name in names
-        }
+    if measured and set(names) <= set(measured.models):
+        losses = {name: measured.bits(name) for name in names}
     return ExpertWeigher(
         experts.plan.clusters,
         languages,

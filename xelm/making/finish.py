@@ -5,6 +5,7 @@ from __future__ import annotations
 from xelm.corpus.store import training_texts
 from xelm.making.workspace import Workspace
 from xelm.run.experts import ExpertSet
+from xelm.run.folder import RunFolder
 from xelm.run.manifest import Manifest
 
 
@@ -16,9 +17,10 @@ def finish(workspace: Workspace, *, report: bool) -> None:
 
     run, manifest = workspace.run, Manifest.read(workspace.run)
     texts = {source.code: training_texts(source, workspace.recipe.data) for source in workspace.sources}
-    CombinedIdentifier.train(texts, seed=workspace.recipe.train.seed).save(run / "router")
+    CombinedIdentifier.train(texts, seed=workspace.recipe.train.seed).save(RunFolder(run).router)
     if report:
-        manifest.metrics = evaluate(ExpertSet.load(run))
+        result = evaluate(ExpertSet.load(run))
+        manifest.metrics = result.headline() if result else {}
         manifest.write(run)
         write_report(ExpertSet.load(run))
     manifest.refresh_files(run)

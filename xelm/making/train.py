@@ -23,9 +23,11 @@ from xelm.making.workspace import Workspace, portable_recipe
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.failures import Failure, disk_trouble_told, raise_failures
+from xelm.run.folder import RunFolder
 from xelm.run.lock import locked
 from xelm.run.manifest import FILE_NAME, Manifest, package_versions
 from xelm.run.names import BASE, DENSE
+from xelm.run.transaction import edited
 
 if TYPE_CHECKING:
     from clustering import ClusterPlan
@@ -141,11 +143,10 @@ def _begin(workspace: Workspace) -> Manifest:
         for code, store in sorted(workspace.stores.items())
     }
     manifest = Manifest(portable_recipe(workspace.recipe), data=data, packages=package_versions())
-    workspace.plan.save(workspace.run / "plan.json")
-    heldout = workspace.run / "eval" / "heldout"
-    heldout.mkdir(parents=True, exist_ok=True)
+    files = RunFolder(workspace.run)
+    workspace.plan.save(files.plan)
     for code, store in workspace.stores.items():
-        with atomic_write(heldout / f"{code}.jsonl") as partial:
+        with atomic_write(files.heldout(code)) as partial:
             shutil.copyfile(store.heldout_file, partial)
     return manifest
 
@@ -199,7 +200,7 @@ def _clear_other_inputs(workspace: Workspace, redo: bool) -> None:
 def _record(run: Path, manifest: Manifest, makings: dict[str, Making]) -> None:
     for name, making in makings.items():
         entry = finished_entry(making.folder) if is_made(making) else None
-        manifest.put(name, entry or making.entry)
+        manifest.put(name, entry.recorded_as(making.planned) if entry else making.planned)
     manifest.write(run)
 
 
@@ -224,12 +225,13 @@ def rewrite_report(run: str | Path) -> Path:
 
     folder = Path(run)
     ExpertSet.load(folder)
-    with locked(folder):
-        path = write_report(ExpertSet.load(folder))
-        manifest = Manifest.read(folder)
-        for file in (path, folder / "eval" / "samples.json"):
+    with locked(folder), edited(folder) as shadow:
+        experts = ExpertSet.load(shadow)
+        write_report(experts)
+        manifest = experts.manifest
+        for file in (experts.files.report, experts.files.samples):
             if file.is_file():
-                manifest.files[file.relative_to(folder).as_posix()] = sha256_of(file)
+                manifest.files[file.relative_to(shadow).as_posix()] = sha256_of(file)
         manifest.files = dict(sorted(manifest.files.items()))
-        manifest.write(folder)
-    return path
+        manifest.write(shadow)
+    return RunFolder(folder).report

@@ -7,22 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clustering.corpora.find import Source, find_sources
 from clustering.errors import BadInput
-from clustering.files import atomic_write
 from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_phases
-from xelm.corpus.sources import Source, find_sources
 from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_texts, training_texts
+from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budget import Budget, StageBudget, make_budget
 from xelm.making.make_model import Making
+from xelm.making.plan import check_clusters, plan_for
 from xelm.models import base as base_models
-from xelm.models.expert import as_expert
-from xelm.models.tokenizers import new_tokenizer
+from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
 from xelm.recipe.recipe import Recipe, Train
 from xelm.run.manifest import ModelEntry, fingerprint
 from xelm.run.names import BASE, DENSE
-from xelm.training.objectives import Causal, Masked, Objective
 from xelm.training.stage import Stage
 
 if TYPE_CHECKING:
@@ -59,6 +58,7 @@ class Workspace:
             BadInput: For anything in the recipe or the text that stands in the way.
         """
         sources = find_sources(recipe.data.path, recipe.data.languages)
+        check_clusters(recipe, len(sources))
         length = base_models.sequence_length(recipe.base, recipe.train.sequence_length)
         fingerprints = {source.code: source.fingerprint() for source in sources}
         tokenizer = _tokenizer(recipe, sources, fingerprints, run)
@@ -67,8 +67,9 @@ class Workspace:
             if recipe.base.new
             else base_models.model_config(recipe.base)
         )
+        base_models.check_vocabulary(tokenizer, config)
         stores = _stores(recipe, sources, fingerprints, tokenizer, run)
-        plan = _plan(recipe, {code: store.counts.tokens for code, store in stores.items()})
+        plan = plan_for(recipe, sources, {code: store.counts.tokens for code, store in stores.items()})
         blocks = {code: Blocks(store, length) for code, store in stores.items()}
         num_blocks = {code: len(b) for code, b in blocks.items()}
         budget = make_budget(recipe, plan, num_blocks, length, config)
@@ -105,17 +106,17 @@ class Workspace:
             source = str(recipe.base.model)
             weights = base_models.weights_identity(source, self.config)
             parts = [dataclasses.asdict(recipe.base) | {"model": _portable(source)}, self.config.to_dict(), weights]
-            if recipe.train.objective != "causal":  # another head on the same body
+            if recipe.train.objective != Train.objective:  # another head on the same body
                 parts.append({"objective": recipe.train.objective})
-            entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts))
-            return Making(self.run / BASE, entry, self._hub_base, None, self.tokenizer)
+            entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts), tokens_before=0)
+            return Making(self.run / BASE, entry, self._hub_base, ExpertKind.of(kind="full"), None, self.tokenizer)
         parts = [dataclasses.asdict(new), self._weights_settings(), self.fingerprints, self.budget.base.steps]
         if recipe.base.dtype == "bfloat16":
             parts.append({"dtype": recipe.base.dtype})
-        entry = ModelEntry(everyone, None, fingerprint=fingerprint(*parts))
+        entry = ModelEntry(everyone, None, fingerprint=fingerprint(*parts), tokens_before=0)
         settings = dataclasses.replace(recipe.train, learning_rate=new.learning_rate)
         stage = self._stage(BASE, self.budget.base, settings, entry)
-        return Making(self.run / BASE, entry, self._new_base, stage, self.tokenizer)
+        return Making(self.run / BASE, entry, self._new_base, ExpertKind.of(kind="full"), stage, self.tokenizer)
 
     def trained_making(self, name: str, base: ModelEntry) -> Making:
         """How an expert, or `dense`, is made from the finished base."""
@@ -123,21 +124,28 @@ class Workspace:
         if budget is None:
             raise BadInput(f"no {name} in this recipe.")
         # The dense baseline is always trained in full: it stands for what a user would do instead.
-        expert = self.recipe.expert if name != DENSE else dataclasses.replace(self.recipe.expert, kind="full")
+        expert = self.recipe.expert if name != DENSE else self.recipe.expert.as_kind("full")
         codes = list(budget.epochs)
         texts = {code: self.fingerprints[code] for code in codes}
-        parts: list[Any] = [base.fingerprint, dataclasses.asdict(expert), self._weights_settings(), texts, budget.steps]
+        parts: list[Any] = [base.fingerprint, expert.identity(), self._weights_settings(), texts, budget.steps]
         if len(budget.counts) > 1 or self.recipe.train.sampling != "temperature":
             # Who comes how often, and when, hangs on the other languages too.
             parts.append(budget.counts)
-        entry = ModelEntry(codes, BASE, kind=expert.kind, fingerprint=fingerprint(name, *parts))
+        entry = ModelEntry(
+            codes,
+            BASE,
+            kind=expert.kind,
+            fingerprint=fingerprint(name, *parts),
+            parent_fingerprint=base.fingerprint,
+            tokens_before=self.budget.base.tokens if self.budget.base else 0,
+        )
         stage = self._stage(name, budget, self.recipe.train, entry)
         folder = self.run / DENSE if name == DENSE else self.run / "experts" / name
-        return Making(folder, entry, lambda: as_expert(self._own_base(), expert), stage, self.tokenizer)
+        return Making(folder, entry, lambda: expert.prepare(self._own_base()), expert, stage, self.tokenizer)
 
     def _weights_settings(self) -> dict[str, Any]:
         settings = dataclasses.asdict(self.recipe.train)
-        reading = dataclasses.asdict(self.recipe.data)
+        reading = self.recipe.data.settings()
         for key in _NOT_IN_WEIGHTS:
             settings.pop(key)
         for key in ("path", "languages", "heldout_bytes"):
@@ -149,9 +157,6 @@ class Workspace:
         num_blocks = {code: len(b) for code, b in blocks.items()}
         order = draw_phases(num_blocks, budget.counts, seed=settings.seed, name=name)
         checkpoints = self.run / "work" / f"{name}-{str(entry.fingerprint)[:12]}"
-        objective: Objective = Causal()
-        if settings.objective == "masked":
-            objective = Masked.of(self.tokenizer, settings.mask_rates, seed=settings.seed, name=name)
         return Stage(
             name,
             order,
@@ -159,7 +164,7 @@ class Workspace:
             settings.learning_rate,
             settings,
             checkpoints,
-            objective=objective,
+            batches=self.recipe.objective.batches(self.tokenizer, settings, name),
             valid=self._valid(blocks) if settings.evaluate_every_steps else {},
             log_folder=self.run / "logs",
         )
@@ -179,7 +184,7 @@ class Workspace:
         base = self.recipe.base
         return base_models.load_model(
             str(base.model),
-            self.recipe.train.objective,
+            self.recipe.objective,
             dtype="auto" if base.dtype == "auto" else base_models.weights_dtype(base.dtype),
             trust_remote_code=base.trust_remote_code,
         )
@@ -187,7 +192,7 @@ class Workspace:
     def _own_base(self) -> PreTrainedModel:
         return base_models.load_model(
             str(self.run / BASE),
-            self.recipe.train.objective,
+            self.recipe.objective,
             dtype="auto",
             trust_remote_code=self.recipe.base.trust_remote_code,
         )
@@ -216,13 +221,10 @@ def _tokenizer(
         return base_models.load_tokenizer(str(base.model), trust_remote_code=base.trust_remote_code)
     if new.tokenizer == "byte":
         return new_tokenizer(new, ())
-    key = fingerprint(dataclasses.asdict(new), dataclasses.asdict(recipe.data) | {"path": ""}, fingerprints)
+    key = fingerprint(dataclasses.asdict(new), recipe.data.settings() | {"path": ""}, fingerprints)
     folder = run / "cache" / f"tokenizer-{key[:12]}"
-    if not folder.is_dir():
-        texts = (text for source in sources for text in training_texts(source, recipe.data))
-        tokenizer = new_tokenizer(new, texts)
-        with atomic_write(folder) as partial:
-            tokenizer.save_pretrained(partial)
+    texts = (text for source in sources for text in training_texts(source, recipe.data))
+    keep_tokenizer(folder, new, texts)
     return base_models.load_tokenizer(str(folder))
 
 
@@ -235,7 +237,7 @@ def _stores(
 ) -> dict[str, TokenStore]:
     from tqdm import tqdm
 
-    reading = dataclasses.asdict(recipe.data) | {"path": "", "languages": None}
+    reading = recipe.data.settings() | {"path": "", "languages": None}
     mapping = fingerprint(sorted(tokenizer.get_vocab().items()), type(tokenizer).__name__)
     stores = {}
     for source in tqdm(sources, desc="tokenise", unit="language", leave=False):
@@ -243,29 +245,3 @@ def _stores(
         folder = run / "cache" / f"{source.code}-{key[:12]}"
         stores[source.code] = build_store(folder, source, recipe.data, tokenizer, vocab_size=len(tokenizer))
     return stores
-
-
-def _plan(recipe: Recipe, tokens: dict[str, int]) -> ClusterPlan:
-    from clustering import ClusterPlan, cluster_languages
-
-    clusters = recipe.clusters
-    if clusters.plan is None:
-        assert clusters.k is not None  # the recipe has one of the two
-        weights = tokens if clusters.balance == "tokens" else None
-        return cluster_languages(
-            sorted(tokens),
-            k=clusters.k,
-            method=clusters.method,
-            balance=clusters.balance,
-            tokens=weights,
-            distances=clusters.distance,
-        )
-    plan = ClusterPlan.load(clusters.plan)
-    missing = sorted(set(plan.languages) - set(tokens))
-    extra = sorted(set(tokens) - set(plan.languages))
-    if missing or extra:
-        parts = [f"no text for {', '.join(missing)}"] * bool(missing) + [
-            f"text of {', '.join(extra)}, which no cluster has"
-        ] * bool(extra)
-        raise BadInput(f"{clusters.plan} does not fit {recipe.data.path}: {'; '.join(parts)}.")
-    return plan

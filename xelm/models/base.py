@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import sha256_of
+from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.recipe import Base, NewBase
 
 if TYPE_CHECKING:
@@ -38,14 +39,7 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     return tokenizer
 
 
-def auto_class(objective: str) -> Any:
-    """The class of transformers that loads models of an objective, `causal` or `masked`."""
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
-
-    return AutoModelForMaskedLM if objective == "masked" else AutoModelForCausalLM
-
-
-def empty_model(config: Any, objective: str) -> PreTrainedModel:
+def empty_model(config: Any, objective: Objective) -> PreTrainedModel:
     """A model of a configuration with no memory behind its weights.
 
     Raises:
@@ -55,7 +49,7 @@ def empty_model(config: Any, objective: str) -> PreTrainedModel:
 
     try:
         with torch.device("meta"):
-            return auto_class(objective).from_config(config)
+            return objective.auto_class().from_config(config)
     except ValueError:
         raise BadInput(
             f'[train] objective = "{objective}" does not fit the base model ({type(config).__name__}): transformers '
@@ -63,12 +57,12 @@ def empty_model(config: Any, objective: str) -> PreTrainedModel:
         ) from None
 
 
-def load_model(name: str, objective: str = "causal", **options: Any) -> PreTrainedModel:
+def load_model(name: str, objective: Objective | None = None, **options: Any) -> PreTrainedModel:
     """A language model by hub id or path, weights from safetensors.
 
     Args:
         name: Hub id or path.
-        objective: `causal` or `masked`.
+        objective: Whose head it has. None: causal.
         options: Passed to `from_pretrained` (`dtype`, `device_map`, `trust_remote_code`).
 
     Raises:
@@ -76,9 +70,10 @@ def load_model(name: str, objective: str = "causal", **options: Any) -> PreTrain
     """
     from safetensors import SafetensorError
 
+    objective = objective or OBJECTIVES.find("causal")
     try:
         with quiet_transformers():
-            return auto_class(objective).from_pretrained(name, use_safetensors=True, **options)
+            return objective.auto_class().from_pretrained(name, use_safetensors=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BadInput(f"no usable {objective} language model in '{name}': {_first_line(error)}") from None
 
@@ -121,6 +116,30 @@ def sequence_length(base: Base, wanted: int | None) -> int:
     return wanted or min(limit or _DEFAULT_SEQUENCE_LENGTH, _DEFAULT_SEQUENCE_LENGTH)
 
 
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
+    """Stop where text can give tokens that the model has no embedding for.
+
+    Special tokens that no text spells (an image's, say) may lie beyond it, as those of Gemma 3 do.
+
+    Raises:
+        BadInput: If there are such tokens.
+    """
+    rows = getattr(config.get_text_config(), "vocab_size", None)
+    if rows is None:
+        return
+    used = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id}
+    used |= {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.mask_token_id}
+    never = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special} - used
+    beyond = sorted(i for i in tokenizer.get_vocab().values() if i >= rows and i not in never)
+    if beyond:
+        first = tokenizer.convert_ids_to_tokens(beyond[0])
+        raise BadInput(
+            f"the tokenizer has {len(tokenizer):,} tokens, the base model's embedding {rows:,} rows: {len(beyond):,} "
+            f"token(s) have none, the first of them {first!r} with number {beyond[0]:,}. Tokenizer and model do not "
+            "belong together: take those of one model, or enlarge the embedding first (resize_token_embeddings)."
+        )
+
+
 def new_model(
     settings: NewBase, tokenizer: PreTrainedTokenizerBase, seed: int, *, dtype: str = "float32"
 ) -> PreTrainedModel:
@@ -136,7 +155,10 @@ def new_model(
 
     torch.manual_seed(seed)
     # Not cast afterwards: the frequencies of the rotary positions must stay float32, as they are when it is loaded.
-    return auto_class("causal").from_config(new_config(settings, tokenizer), dtype=weights_dtype(dtype))
+    model: PreTrainedModel = (
+        OBJECTIVES.find("causal").auto_class().from_config(new_config(settings, tokenizer), dtype=weights_dtype(dtype))
+    )
+    return model
 
 
 def weights_dtype(name: str) -> torch.dtype:

@@ -79,11 +79,11 @@ def model_distances(
     Raises:
         BadInput: If the model or a language's text cannot be had.
     """
-    from xelm.corpus.sources import find_sources
+    from clustering.corpora.find import find_sources
     from xelm.models.base import load_model, load_tokenizer
 
     sources = find_sources(corpus, list(languages) if languages is not None else None)
-    texts = {source.code: (row.text for row in source.rows("text")) for source in sources}
+    texts = {source.code: source.texts() for source in sources}
     loaded = load_model(model, dtype="auto").eval()
     vectors = language_vectors(loaded, load_tokenizer(model), texts, layer=layer, max_tokens=max_tokens)
     return distances_from_vectors(vectors, kind="model")

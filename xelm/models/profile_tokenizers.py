@@ -32,6 +32,7 @@ def rank_sources(
     *,
     cache: str | Path | None = None,
     min_speakers: int = 0,
+    text_field: str = "text",
 ) -> SourceReport:
     """Rank the languages a target may be taught from, best first.
 
@@ -42,7 +43,17 @@ def rank_sources(
         BadInput: As there, and if the tokenizer cannot be loaded.
     """
     loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
-    return _rank_sources(target, candidates, corpora, loaded, top, ranker, cache=cache, min_speakers=min_speakers)
+    return _rank_sources(
+        target,
+        candidates,
+        corpora,
+        loaded,
+        top,
+        ranker,
+        cache=cache,
+        min_speakers=min_speakers,
+        text_field=text_field,
+    )
 
 
 def load_tokenizer(name: str) -> Tokenizer:

@@ -70,6 +70,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             near = difflib.get_close_matches(str(value), options, n=1)
             raise BadInput(f"{where} = {value!r}: choose {' or '.join(options)}{f' ({near[0]}?)' if near else ''}.")
         return value
+    if hasattr(hint, "from_table"):  # which of several classes it is, the table says
+        return hint.from_table(value, where)
     if dataclasses.is_dataclass(hint):
         return build(hint, value, where)
     if get_origin(hint) is tuple:

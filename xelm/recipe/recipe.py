@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from clustering.corpora.rows import Reading
 from clustering.errors import BadInput
+from xelm.expert_kinds.kind import ExpertKind
+from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.parsing import build, check, override
 
 _SHORTEST_BLOCK = 8
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +83,14 @@ class Data:
     """Where the text is and how it is read."""
 
     path: str
-    """Folder of <code>.{txt,jsonl,jsonl.gz,parquet}, or a hub dataset with one config per language."""
+    """Folder of <code>.{txt,jsonl,ndjson,json,csv,tsv,parquet}, plain or as .gz or .zst, or of <code>/ folders of such
+    files; or a hub dataset with one config per language."""
     languages: tuple[str, ...] | None = None
     """None: every file of the folder."""
     text_field: str = "text"
+    """Key or column of the text."""
+    id_field: str = "id"
+    """Key or column of a document's name, where rows have one."""
     on_bad_line: Literal["error", "skip"] = "error"
     """A line that cannot be read: stop and name it, or skip and count it."""
     valid_fraction: float = 0.02
@@ -99,6 +108,19 @@ class Data:
             min(self.valid_fraction, self.test_fraction) >= 0 and held < 1,
             f"[data] valid_fraction + test_fraction = {held} must lie in [0, 1).",
         )
+
+    @property
+    def reading(self) -> Reading:
+        """Where a document's parts stand, for the corpus reader."""
+        way_out = 'Mend the line, or set data.on_bad_line = "skip".'
+        return Reading(text_field=self.text_field, id_field=self.id_field, way_out=way_out)
+
+    def settings(self) -> dict[str, Any]:
+        """The keys, for fingerprints. One that came later is left out at its default, and older runs keep theirs."""
+        settings = dataclasses.asdict(self)
+        if self.id_field == "id":
+            del settings["id_field"]
+        return settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +166,9 @@ class Train:
     min_learning_rate_ratio: float = 0.1
     weight_decay: float = 0.1
     clip_norm: float = 1.0
-    objective: Literal["causal", "masked"] = "causal"
-    """`masked`: fill in masked tokens, for models such as XLM-R and ModernBERT; `[base] model` must be one."""
+    objective: str = "causal"
+    """`causal`: predict the next token; `masked`: fill in masked tokens, for models such as XLM-R and ModernBERT, and
+    `[base] model` must be one. Installed packages may add more."""
     mask_rates: tuple[float, ...] = (0.30, 0.15, 0.05)
     """For `masked`: share of tokens to fill in, over equal parts of a training (mmBERT: Marone et al. 2025)."""
     sampling: Literal["temperature", "unimax"] = "temperature"
@@ -199,6 +222,7 @@ class Train:
             self.sampling != "unimax" or other is None,
             f'[train] sampling = "unimax" settles how often each language comes, so {other} has no place beside it.',
         )
+        OBJECTIVES.find(self.objective, "train.objective")
         every = self.evaluate_every_steps
         check(every is None or every >= 1, f"[train] evaluate_every_steps={every} must be at least 1.")
         micro = self.micro_batch_size
@@ -209,24 +233,6 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expert:
-    """What of the base an expert trains."""
-
-    kind: Literal["full", "lora", "last_n_layers"] = "full"
-    rank: int = 16
-    alpha: int = 32
-    targets: tuple[str, ...] | None = None
-    """Modules that get LoRA weights. None: every linear layer but the output head."""
-    num_last_layers: int = 2
-    """For `last_n_layers`: decoder layers that train, the final norm and head with them."""
-
-    def __post_init__(self) -> None:
-        check(self.rank >= 1, f"[expert] rank={self.rank} must be at least 1.")
-        check(self.targets != (), "[expert] targets is empty: name modules, or leave the key out to adapt all.")
-        check(self.num_last_layers >= 1, f"[expert] num_last_layers={self.num_last_layers} must be at least 1.")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A whole run: base, data, clusters, budget, kind of expert."""
 
@@ -234,13 +240,19 @@ class Recipe:
     data: Data
     clusters: Clusters
     train: Train
-    expert: Expert = field(default_factory=Expert)
+    expert: ExpertKind = field(default_factory=ExpertKind.of)
 
     def __post_init__(self) -> None:
+        name = self.objective.name
         check(
-            self.train.objective == "causal" or self.base.new is None,
-            '[train] objective = "masked" needs a masked model as [base] model; [base.new] makes causal ones.',
+            self.objective.fits_new_base or self.base.new is None,
+            f'[train] objective = "{name}" needs a {name} model as [base] model; [base.new] makes causal ones.',
         )
+
+    @property
+    def objective(self) -> Objective:
+        """What its models are trained to do."""
+        return OBJECTIVES.find(self.train.objective)
 
     @classmethod
     def load(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -267,6 +279,8 @@ class Recipe:
             recipe = cls.from_dict(table)
         except BadInput as error:
             raise BadInput(f"{file}: {error}") from None
+        if unread := recipe.expert.without_effect():
+            logger.warning('[expert] kind = "%s" does not read %s.', recipe.expert.kind, ", ".join(unread))
         return recipe._anchored(file.resolve().parent)
 
     @classmethod
@@ -276,7 +290,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Nested dictionaries of every field, defaults included."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "expert": self.expert.to_dict()}
 
     def _anchored(self, folder: Path) -> Recipe:
         data = dataclasses.replace(self.data, path=_anchor(self.data.path, folder))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from xelm.run.ledger import LedgerEntry
 from xelm.run.manifest import Manifest
 
 USAGE = """import xelm
@@ -30,33 +30,25 @@ def making(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def to_toml(table: Mapping[str, Any], path: str = "") -> str:
+def to_toml(table: Mapping[str, Any]) -> str:
     """Nested dictionaries as TOML; keys without a value are left out, as TOML has none.
 
     Args:
-        table: Of strings, numbers, truth values, lists of these, and such tables; keys are plain words.
-        path: Dotted name of the table.
+        table: Of strings, numbers, truth values, lists of these, and such tables; any string may be a key.
     """
-    lines = [f"{key} = {_value(value)}" for key, value in table.items() if not isinstance(value, Mapping | None)]
-    blocks = ["\n".join([f"[{path}]", *lines] if path else lines)] if lines else []
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            blocks.append(to_toml(value, f"{path}.{key}" if path else key))
-    return "\n\n".join(block for block in blocks if block)
+    import tomli_w
+
+    return tomli_w.dumps(_without_none(table))
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
-    if isinstance(value, str):
-        # JSON's escapes are TOML's; only DEL, which JSON lets stand, is not.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    known = {key: value for key, value in table.items() if value is not None}
+    return {key: _without_none(value) if isinstance(value, Mapping) else value for key, value in known.items()}
 
 
-def _add_command(line: dict[str, Any]) -> str:
-    code = line["language"]
-    words = ["xelm", "add", code, "--data", f"{code}.jsonl", "--run", "RUN", "--donor", line["donor"]]
-    words += ["--replay", str(line["replay"])] if line["replay"] else []
-    words += ["--as", "join"] if line["as"] == "join" else []
-    return shlex.join([*words, "--tokens", str(line["tokens"])])
+def _add_command(line: LedgerEntry) -> str:
+    code = line.language
+    words = ["xelm", "add", code, "--data", f"{code}.jsonl", "--run", "RUN", "--donor", line.donor]
+    words += ["--replay", str(line.replay)] if line.replay else []
+    words += ["--as", "join"] if line.kind == "join" else []
+    return shlex.join([*words, "--tokens", str(line.tokens)])

@@ -1,75 +1,45 @@
-"""The HTTP face of a run: OpenAI's completions, models and health."""
+"""The HTTP face of a run: OpenAI's completions and chats, models, routes, health and metrics."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import ValidationError
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from clustering.errors import BadInput
 from router.routes.policy import POLICIES
-from router.routes.weigh import Route
 from xelm import __version__
-from xelm.serving.engine import Busy, Engine
-from xelm.serving.jobs import Event, Job
-from xelm.serving.schema import CompletionRequest, Envelope, error_body
+from xelm.serving.body import read_body
+from xelm.serving.chat import chat_prompt
+from xelm.serving.engine import Engine
+from xelm.serving.envelope import ChatEnvelope, Envelope
+from xelm.serving.exchange import Exchange
+from xelm.serving.limits import Access, Limits
+from xelm.serving.metrics import Metrics
+from xelm.serving.refused import Refused, handle_errors
+from xelm.serving.schema import ChatRequest, CompletionRequest, RouteRequest
 
 logger = logging.getLogger(__name__)
-_LOOK_FOR_CLIENT_S = 1.0
-# Nobody reads this status; other servers log it for the same case.
-_CLIENT_LEFT = 499
-_MOST_PROBLEMS_TOLD = 3
-# A client that is still sending when its connection is closed sees a reset, not the answer: so much more is read first.
-_READ_AND_DROPPED = 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a request may take.
-
-    Attributes:
-        max_body_bytes: Of its JSON.
-        max_tokens: Of each answer, whatever is asked.
-        timeout_s: From arrival to the last token, waiting included.
-    """
-
-    max_body_bytes: int = 1 << 20
-    max_tokens: int = 1024
-    timeout_s: float = 120.0
-
-    def __post_init__(self) -> None:
-        for name in ("max_body_bytes", "max_tokens", "timeout_s"):
-            if not getattr(self, name) > 0:
-                raise BadInput(f"{name}={getattr(self, name)} must be greater than 0.")
-
-
-class _Refused(Exception):
-    """A request that gets an error as its answer."""
-
-    def __init__(self, status: int, message: str, kind: str = "invalid_request_error", code: str | None = None):
-        super().__init__(message)
-        self.status, self.kind, self.code = status, kind, code
-
-
-def make_app(engine: Engine, limits: Limits | None = None) -> FastAPI:
+def make_app(engine: Engine, limits: Limits | None = None, access: Access | None = None) -> FastAPI:
     """The application; it closes the engine when it shuts down.
 
     Args:
         engine: Answers the jobs.
         limits: What a request may take.
+        access: Who may ask; None: everybody who can reach it.
     """
-    limits = limits or Limits()
+    limits, access = limits or Limits(), access or Access()
+    metrics = Metrics(engine)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -77,174 +47,95 @@ def make_app(engine: Engine, limits: Limits | None = None) -> FastAPI:
         await asyncio.to_thread(engine.close)
 
     app = FastAPI(title="xelm", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    names = [*POLICIES, *engine.lm.names]
-    started = int(time.time())
-
-    def model_row(name: str) -> dict[str, Any]:
-        return {"id": name, "object": "model", "created": started, "owned_by": "xelm"}
+    _watch(app, metrics, access)
+    _add_models(app, engine)
+    _add_generation(app, Exchange(engine, limits, metrics), limits)
 
     @app.get("/health")
     async def health() -> JSONResponse:
         state = {"status": "ok" if engine.is_alive else "closed", "waiting": engine.num_waiting}
         return JSONResponse(state, 200 if engine.is_alive else 503)
 
+    @app.get("/metrics")
+    async def figures() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.post("/v1/route")
+    async def route(request: Request) -> JSONResponse:
+        asked = await read_body(request, limits, RouteRequest)
+        return JSONResponse({"routes": await asyncio.to_thread(_routes, engine, asked)})
+
+    handle_errors(app)
+    return app
+
+
+def _watch(app: FastAPI, metrics: Metrics, access: Access) -> None:
+    """Check who asks, and count every request."""
+
+    @app.middleware("http")
+    async def watch(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        started_s = time.monotonic()
+        try:
+            access.check(request)
+            response = await answer(request)
+        except Refused as refused:
+            response = refused.response()
+        metrics.request(request.url.path, response.status_code, started_s)
+        return response
+
+
+def _add_models(app: FastAPI, engine: Engine) -> None:
+    started = int(time.time())
+
+    def row(name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": started, "owned_by": "xelm"}
+
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [model_row(name) for name in names]}
+        return {"object": "list", "data": [row(name) for name in (*POLICIES, *engine.lm.names)]}
 
     @app.get("/v1/models/{name}")
     async def model(name: str) -> dict[str, Any]:
-        _check_model(engine, name)
-        return model_row(name)
+        try:
+            engine.lm.policy(name)
+        except BadInput as error:
+            raise Refused(404, str(error), code="model_not_found") from None
+        return row(name)
+
+
+def _add_generation(app: FastAPI, exchange: Exchange, limits: Limits) -> None:
+    engine = exchange.engine
 
     @app.post("/v1/completions")
     async def completions(request: Request) -> Response:
         deadline_s = time.monotonic() + limits.timeout_s
-        asked = _parse(await _body(request, limits))
-        job, news = await _submit(engine, asked, limits, deadline_s)
+        asked = await read_body(request, limits, CompletionRequest)
+        prompts = await exchange.prepare(lambda: engine.prompts(asked.prompts))
+        job, news = await exchange.submit(prompts, asked, asked.max_tokens, deadline_s)
+        envelope = Envelope(asked.model, engine.lm.tokenizer, log_probs=asked.logprobs is not None)
         if asked.stream:
-            return StreamingResponse(_stream(job, news, asked), media_type="text/event-stream")
-        return JSONResponse(await _whole(request, job, news, asked.model))
+            pieces = exchange.stream(job, news, envelope, wants_usage=asked.wants_usage)
+            return StreamingResponse(pieces, media_type="text/event-stream")
+        choices = await exchange.whole(request, job, news)
+        if asked.echo:
+            choices = await exchange.with_echo(choices, job, asked)
+        return JSONResponse(envelope.whole(choices, job.answers))
 
-    _handle_errors(app)
-    return app
-
-
-def _handle_errors(app: FastAPI) -> None:
-    def refused(_request: Request, error: Any) -> JSONResponse:
-        headers = {"Retry-After": "1"} if error.status == 503 else None
-        return JSONResponse(error_body(str(error), error.kind, error.code), error.status, headers=headers)
-
-    def http(_request: Request, error: Any) -> JSONResponse:
-        return JSONResponse(error_body(str(error.detail)), error.status_code, headers=error.headers)
-
-    def failed(_request: Request, _error: Any) -> JSONResponse:
-        return JSONResponse(error_body("internal error; the server's log says why.", "server_error"), 500)
-
-    handlers: dict[Any, Callable[[Request, Any], JSONResponse]] = {
-        _Refused: refused,
-        HTTPException: http,
-        Exception: failed,
-    }
-    for kind, handler in handlers.items():
-        app.add_exception_handler(kind, handler)
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request) -> Response:
+        deadline_s = time.monotonic() + limits.timeout_s
+        asked = await read_body(request, limits, ChatRequest)
+        prompt = await exchange.prepare(lambda: [engine.chat(lambda t: chat_prompt(asked.messages, t))])
+        most = asked.max_completion_tokens or asked.max_tokens or limits.max_tokens
+        job, news = await exchange.submit(prompt, asked, most, deadline_s)
+        envelope = ChatEnvelope(asked.model, engine.lm.tokenizer, log_probs=asked.logprobs)
+        if asked.stream:
+            pieces = exchange.stream(job, news, envelope, wants_usage=asked.wants_usage)
+            return StreamingResponse(pieces, media_type="text/event-stream")
+        return JSONResponse(envelope.whole(await exchange.whole(request, job, news), job.answers))
 
 
-async def _body(request: Request, limits: Limits) -> bytes:
-    """The body, no longer than allowed, and not slower than the time limit."""
-    body, num_bytes, most = bytearray(), 0, limits.max_body_bytes
-    try:
-        async with asyncio.timeout(limits.timeout_s):
-            async for chunk in request.stream():
-                num_bytes += len(chunk)
-                if num_bytes <= most:
-                    body += chunk
-                elif num_bytes > _READ_AND_DROPPED * most:
-                    break
-    except TimeoutError:
-        raise _Refused(408, "the body did not arrive in time.") from None
-    except ClientDisconnect:
-        raise _Refused(_CLIENT_LEFT, "the client left before the body was whole.") from None
-    if num_bytes > most:
-        raise _Refused(413, f"the body is longer than {most} bytes.")
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise _Refused(415, "send JSON, with the header Content-Type: application/json.")
-    return bytes(body)
-
-
-def _parse(body: bytes) -> CompletionRequest:
-    try:
-        return CompletionRequest.model_validate_json(body)
-    except ValidationError as error:
-        told = error.errors(include_url=False, include_input=False, include_context=False)
-        places = [f"{'.'.join(str(part) for part in e['loc']) or 'body'}: {e['msg']}" for e in told]
-        rest = len(places) - _MOST_PROBLEMS_TOLD
-        more = [f"and {rest} more"] if rest > 0 else []
-        raise _Refused(400, "; ".join([*places[:_MOST_PROBLEMS_TOLD], *more])) from None
-
-
-def _check_model(engine: Engine, name: str) -> None:
-    try:
-        engine.lm.policy(name)
-    except BadInput as error:
-        raise _Refused(404, str(error), code="model_not_found") from None
-
-
-async def _submit(
-    engine: Engine, asked: CompletionRequest, limits: Limits, deadline_s: float
-) -> tuple[Job, asyncio.Queue[Event]]:
-    news: asyncio.Queue[Event] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-
-    def tell(event: Event) -> None:
-        # While the server shuts down, the loop may be gone before the engine.
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(news.put_nowait, event)
-
-    _check_model(engine, asked.model)
-    max_tokens = min(asked.max_tokens, limits.max_tokens)
-    try:
-        answers = await asyncio.to_thread(
-            engine.answers, asked.prompts, asked.sampling, max_tokens=max_tokens, stops=asked.stops, n=asked.n
-        )
-        job = Job(answers, asked.sampling, deadline_s, tell)
-        engine.submit(job)
-    except BadInput as error:
-        raise _Refused(400, str(error)) from None
-    except Busy as error:
-        raise _Refused(503, str(error), "server_error") from None
-    return job, news
-
-
-async def _whole(request: Request, job: Job, news: asyncio.Queue[Event], model: str) -> dict[str, Any]:
-    texts = [""] * len(job.answers)
-    routes: list[Route | None] = [None] * len(job.answers)
-    try:
-        while True:
-            event = await _next(news, job)
-            if event is None:
-                if await request.is_disconnected():
-                    raise _Refused(_CLIENT_LEFT, "the client left.")
-                continue
-            if event.error:
-                raise _Refused(event.status, event.error, "server_error")
-            if event.is_end:
-                return Envelope(model).whole(texts, routes, job.answers)
-            texts[event.index] += event.text
-            routes[event.index] = event.route or routes[event.index]
-    finally:
-        job.cancelled.set()
-
-
-async def _stream(job: Job, news: asyncio.Queue[Event], asked: CompletionRequest) -> AsyncIterator[str]:
-    envelope = Envelope(asked.model)
-    try:
-        while True:
-            event = await _next(news, job)
-            if event is None:
-                continue
-            if event.error:
-                yield _sse(error_body(event.error, "server_error"))
-                return
-            if event.is_end:
-                if asked.wants_usage:
-                    yield _sse(envelope.usage_piece(job.answers))
-                yield "data: [DONE]\n\n"
-                return
-            yield _sse(envelope.piece(event.index, event.text, event.finish_reason, event.route))
-    finally:
-        job.cancelled.set()
-
-
-async def _next(news: asyncio.Queue[Event], job: Job) -> Event | None:
-    """The next event; None if a while passes without one. A job past its time ends, whatever the engine does."""
-    try:
-        return await asyncio.wait_for(news.get(), _LOOK_FOR_CLIENT_S)
-    except TimeoutError:
-        if time.monotonic() > job.deadline_s + _LOOK_FOR_CLIENT_S:
-            return Event(error="the time limit passed.", status=504, is_end=True)
-        return None
-
-
-def _sse(value: dict[str, Any]) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+def _routes(engine: Engine, asked: RouteRequest) -> list[Any]:
+    if asked.spans:
+        return [[asdict(span) for span in spans] for spans in engine.lm.route(asked.texts, spans=True)]
+    return [asdict(route) for route in engine.lm.route(asked.texts)]

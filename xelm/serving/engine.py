@@ -1,7 +1,7 @@
-"""One thread that answers jobs from a queue, those that sample alike together in a batch.
+"""One thread that answers jobs from a queue, their rows together in passes.
 
-A batch is generated to its end before the next one starts; inside it every row keeps its own length, stop texts, stream
-and cancellation. Rows are told apart by their place in the batch, which the generation hands over.
+Inside a pass every row keeps its own length, sampling, stop texts, stream and cancellation. Rows are told apart by
+their place in the batch, which the generation hands over.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from clustering.errors import BadInput
@@ -17,7 +17,10 @@ from router.models.pool import TooManyExperts
 from xelm.inference.completions import decoder, prompt_ids
 from xelm.inference.routed import RoutedLM
 from xelm.inference.stream import TextGrowth
-from xelm.serving.jobs import Answer, Event, Job, Sampling
+from xelm.serving.echo import prompt_log_probs
+from xelm.serving.jobs import Answer, Event, Job, Prompt
+from xelm.serving.sampling import Sampling, TokenChooser, TokenLogProb
+from xelm.serving.turns import Row, Slice, take_rows
 
 logger = logging.getLogger(__name__)
 _LATE = Event(error="the time limit passed.", status=504, is_end=True)
@@ -45,44 +48,97 @@ class Engine:
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._running: list[Job] = []
+        self._running: list[Row] = []
         # Fast tokenizers set themselves up anew at each call, which two threads may not do at once.
         self._tokenizing = threading.Lock()
+        # Scoring a prompt and generating use the same models, and adapters on one base know only one pass at a time.
+        self._computing = threading.Lock()
+        self._num_scoring = 0
         self._thread = threading.Thread(target=self._work, name="xelm-engine", daemon=True)
         self._thread.start()
 
     @property
     def num_waiting(self) -> int:
-        """Answers in the queue."""
-        return sum(len(job.answers) for job in list(self._waiting))
+        """Answers in the queue that are in no running pass."""
+        running = {(id(row.job), row.index) for row in list(self._running)}
+        return sum((id(job), index) not in running for job in list(self._waiting) for index in job.unfinished)
 
     @property
     def is_alive(self) -> bool:
         """Whether jobs are still answered."""
         return self._thread.is_alive() and not self._closed
 
+    def prompts(self, given: Sequence[str] | Sequence[Sequence[int]]) -> list[Prompt]:
+        """Prompts as text (which get the start token) or as token ids (taken as they are).
+
+        Raises:
+            BadInput: If an id is not in the vocabulary.
+        """
+        tokenizer = self.lm.tokenizer
+        with self._tokenizing:
+            texts = [one for one in given if isinstance(one, str)]
+            if not texts:
+                rows = [[int(token) for token in one] for one in given]
+                return [_prompt_of_ids(number, row, tokenizer) for number, row in enumerate(rows)]
+            num_lead = len(prompt_ids([""], tokenizer)[0])
+            encoded = prompt_ids(texts, tokenizer)
+            return [Prompt(text, list(ids), num_lead) for text, ids in zip(texts, encoded, strict=True)]
+
+    def chat(self, make: Callable[[Any], Prompt]) -> Prompt:
+        """A prompt that `make` builds with the run's tokenizer, which one thread at a time may use."""
+        with self._tokenizing:
+            return make(self.lm.tokenizer)
+
+    def prompt_log_probs(self, prompts: Sequence[Prompt], policy: str, num_top: int) -> dict[int, list[TokenLogProb]]:
+        """Log-probabilities of the prompts' own tokens, by `id` of the prompt; waits for the running pass.
+
+        Raises:
+            BadInput: If the experts do not all fit into memory.
+        """
+        with self._computing:
+            model = self.lm.as_causal_lm(policy)
+            return {
+                id(prompt): prompt_log_probs(model, prompt, num_top) for prompt in {id(p): p for p in prompts}.values()
+            }
+
     def answers(
-        self, prompts: Sequence[str], sampling: Sampling, *, max_tokens: int, stops: Sequence[str] = (), n: int = 1
+        self,
+        prompts: Sequence[Prompt],
+        policy: str,
+        sampling: Sampling,
+        *,
+        max_tokens: int,
+        stops: Sequence[str] = (),
+        n: int = 1,
+        num_logprobs: int | None = None,
     ) -> list[Answer]:
         """Prepare the answers of a job: `n` for each prompt in a row.
 
         Raises:
-            BadInput: If the policy is unknown, or a prompt leaves no room in the context.
+            BadInput: If the policy is unknown, a prompt leaves no room in the context, or there are more answers than
+                may ever wait.
         """
-        lm, prepared = self.lm, []
-        lm.policy(sampling.policy)
-        with self._tokenizing:
-            encoded = prompt_ids(prompts, lm.tokenizer)
-        for index, (prompt, ids) in enumerate(zip(prompts, encoded, strict=True)):
-            room = lm.context - len(ids)
-            if not ids or room < 1:
+        lm = self.lm
+        lm.policy(policy)
+        if len(prompts) * n > self._max_queued:
+            raise BadInput(
+                f"{len(prompts)} prompts with n={n} are {len(prompts) * n} answers; this server takes at most "
+                f"{self._max_queued} at a time. Send fewer in one request."
+            )
+        prepared = []
+        for index, prompt in enumerate(prompts):
+            room = lm.context - len(prompt.ids)
+            if not prompt.ids or room < bool(max_tokens):
                 raise BadInput(
-                    f"prompt {index} has {len(ids)} tokens; 1 to {lm.context - 1} leave room for an answer in the "
-                    f"experts' context of {lm.context}."
+                    f"prompt {index} has {len(prompt.ids)} tokens; 1 to {lm.context - 1} leave room for an answer in "
+                    f"the experts' context of {lm.context}."
                 )
-            for _ in range(n):
+            for number in range(n):
                 growth = TextGrowth(decoder(lm.tokenizer), stops)
-                prepared.append(Answer(prompt, ids, min(max_tokens, room), growth, lm.end_tokens))
+                most = min(max_tokens, room)
+                prepared.append(
+                    Answer(prompt, most, growth, lm.end_tokens, sampling, number=number, num_logprobs=num_logprobs)
+                )
         return prepared
 
     def submit(self, job: Job) -> None:
@@ -108,114 +164,112 @@ class Engine:
         """
         with self._changed:
             self._closed = True
-            dropped = list(self._waiting)
-            self._waiting.clear()
+            running = {id(row.job) for row in self._running}
+            dropped = [job for job in self._waiting if id(job) not in running]
+            self._waiting = deque(job for job in self._waiting if id(job) in running)
             self._changed.notify()
         for job in dropped:
             job.tell(_CLOSING)
         self._thread.join(grace_s)
-        for job in self._running:
+        for job in list(self._waiting):
             job.cancelled.set()
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
         while True:
             with self._changed:
+                self._settle()
                 while not self._waiting and not self._closed:
                     self._changed.wait()
-                if self._closed:
+                    self._settle()
+                if not self._waiting:
                     return
-                self._running = self._take()
+                self._running = take_rows(self._waiting, self._max_batch)
             self._answer(self._running)
+            self._running = []
 
-    def _take(self) -> list[Job]:
-        """The oldest job and those behind it that can share its batch; jobs that nobody waits for are dropped."""
-        taken: list[Job] = []
-        left: deque[Job] = deque()
-        num_rows = 0
-        for job in self._waiting:
-            if job.is_over:
-                job.tell(_LATE)
-            elif not taken or (
-                job.sampling == taken[0].sampling
-                and job.sampling.seed is None
-                and num_rows + len(job.answers) <= self._max_batch
-            ):
-                taken.append(job)
-                num_rows += len(job.answers)
-            else:
-                left.append(job)
-        self._waiting = left
-        return taken
+    def _settle(self) -> None:
+        """Tell jobs that are done, or that nobody waits for any more, and let them go."""
+        for job in list(self._waiting):
+            if job.is_done:
+                self._end(job, Event(is_end=True))
+            elif job.is_over:
+                self._end(job, _CLOSING if self._closed else _LATE)
 
-    def _answer(self, jobs: list[Job]) -> None:
+    def _end(self, job: Job, event: Event) -> None:
+        if job in self._waiting:
+            self._waiting.remove(job)
+        job.tell(event)
+
+    def _answer(self, rows: list[Row]) -> None:
+        jobs = list({id(row.job): row.job for row in rows}.values())
         try:
-            if jobs:
-                self._generate(jobs)
+            with self._computing:
+                self._generate(rows)
         except Exception as error:
-            untouched = [job for job in jobs if not job.has_begun] if len(jobs) > 1 else []
-            failed = [job for job in jobs if job not in untouched and not job.is_done]
-            if failed:
-                # What is wrong with files or settings is said in a sentence; anything else needs its traceback.
-                logger.error("A batch failed: %s", error, exc_info=not isinstance(error, BadInput))
+            if len(jobs) > 1:
+                # One job may be to blame for all: each goes on without the others.
+                for job in jobs:
+                    self._answer([row for row in rows if row.job is job and row.answer.finish_reason is None])
+                return
+            # What is wrong with files or settings is said in a sentence; anything else needs its traceback.
+            logger.error("A batch failed: %s", error, exc_info=not isinstance(error, BadInput))
             status = 400 if isinstance(error, TooManyExperts) else 500
-            for job in failed:
-                job.tell(Event(error=_public(error), status=status, is_end=True))
-            # One job may be to blame for all: the others get their answers without it.
-            for job in untouched:
-                self._answer([job])
-            jobs = [job for job in jobs if job.is_done and job not in untouched]
-        for job in jobs:
-            given_up = _CLOSING if self._closed else _LATE
-            job.tell(Event(is_end=True) if job.is_done else given_up)
+            with self._changed:
+                for job in jobs:
+                    self._end(job, Event(error=_public(error), status=status, is_end=True))
 
-    def _generate(self, jobs: list[Job]) -> None:
-        import torch
-
-        sampling = jobs[0].sampling
-        rows = [_Row(job, index, answer) for job in jobs for index, answer in enumerate(job.answers)]
-        routes = self.lm.route([row.answer.prompt for row in rows])
-        for row, route in zip(rows, routes, strict=True):
-            row.job.tell(Event(row.index, route=route))
-        if sampling.seed is not None:
-            torch.manual_seed(sampling.seed)
+    def _generate(self, rows: list[Row]) -> None:
+        self._route(rows)
+        answers = [row.answer for row in rows]
         self.lm.complete_ids(
-            [row.answer.ids for row in rows],
-            routes,
-            sampling.policy,
-            max_new_tokens=max(row.answer.max_tokens for row in rows),
+            [answer.ids for answer in answers],
+            [answer.route for answer in answers if answer.route],
+            rows[0].job.policy,
+            max_new_tokens=max(answer.num_left for answer in answers),
             batch_size=self._max_batch,
             eos_token_id=sorted(self.lm.end_tokens) or None,
-            for_batch=lambda chosen: {"stopping_criteria": _watch([rows[index] for index in chosen])},
-            **sampling.options,
+            for_batch=lambda chosen: self._hooks([rows[index] for index in chosen]),
+            # Tokens are chosen row by row; defaults of a checkpoint that samples would be warned about.
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
         )
 
+    def _route(self, rows: Sequence[Row]) -> None:
+        new = [row for row in rows if row.answer.route is None]
+        if not new:
+            return
+        for row, route in zip(new, self.lm.route([row.answer.prompt.text for row in new]), strict=True):
+            row.answer.route = route
+            row.job.tell(Event(row.index, route=route))
 
-class _Row:
-    """A row of a batch: one answer of a job."""
+    def _hooks(self, rows: list[Row]) -> dict[str, Any]:
+        """How a batch's tokens are chosen, and who hears of each new one."""
+        import torch
+        from transformers import LogitsProcessorList, StoppingCriteriaList
 
-    def __init__(self, job: Job, index: int, answer: Answer):
-        self.job, self.index, self.answer = job, index, answer
+        turn = Slice(rows)
 
-    def step(self, token: int) -> bool:
-        """Take the row's newest token; whether the row is done."""
-        if self.answer.finish_reason is None and not self.job.is_over:
-            text = self.answer.add(token)
-            if text or self.answer.finish_reason:
-                self.job.tell(Event(self.index, text, self.answer.finish_reason))
-        return self.answer.finish_reason is not None or self.job.is_over
+        def step(input_ids: Any, _scores: Any, **_kwargs: Any) -> Any:
+            done = [row.step(token) for row, token in zip(rows, input_ids[:, -1].tolist(), strict=True)]
+            if turn.is_used_up(list(self._waiting), wanted=self._num_scoring > 0):
+                done = [True] * len(rows)
+            return torch.tensor(done, device=input_ids.device)
+
+        chooser = TokenChooser([row.answer for row in rows])
+        return {
+            "logits_processor": LogitsProcessorList([chooser]),
+            "stopping_criteria": StoppingCriteriaList([step]),
+        }
 
 
-def _watch(rows: list[_Row]) -> Any:
-    """Stopping criteria that hand every new token to its row."""
-    import torch
-    from transformers import StoppingCriteriaList
-
-    def step(input_ids: Any, _scores: Any, **_kwargs: Any) -> Any:
-        done = [row.step(token) for row, token in zip(rows, input_ids[:, -1].tolist(), strict=True)]
-        return torch.tensor(done, device=input_ids.device)
-
-    return StoppingCriteriaList([step])
+def _prompt_of_ids(number: int, ids: list[int], tokenizer: Any) -> Prompt:
+    wrong = [token for token in ids if not 0 <= token < len(tokenizer)]
+    if wrong:
+        raise BadInput(f"prompt {number}: token {wrong[0]}; the vocabulary has 0 to {len(tokenizer) - 1}.")
+    return Prompt(tokenizer.decode(ids, skip_special_tokens=True), ids)
 
 
 def _public(error: Exception) -> str:

@@ -1,65 +1,77 @@
-"""Requests and answers in the form of OpenAI's completions."""
+"""Requests in the form of OpenAI's API. What OpenAI has and this server has not is taken at its neutral value only."""
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from router.routes.weigh import Route
-from xelm.serving.jobs import Answer, Sampling
+from xelm.serving.sampling import Sampling
 
 MAX_PROMPTS = 64
 MAX_STOPS = 4
+MAX_LOGPROBS = 20
+COLDEST = 0.01
+"""Lowest temperature at which tokens are drawn: far below it, logits divided by it overflow."""
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Text = Annotated[str, Field(max_length=1_000_000)]
+TokenIds = Annotated[list[int], Field(max_length=1_000_000)]
 
 
-class StreamOptions(BaseModel):
+class _Request(BaseModel):
+    """A body whose optional fields may be null, as clients send them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        fields = cls.model_fields
+        return {key: v for key, v in value.items() if v is not None or key not in fields or fields[key].is_required()}
+
+
+class StreamOptions(_Request):
     """What a stream carries besides text."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
     include_usage: bool = False
+    include_obfuscation: Literal[False] = False
 
 
-class CompletionRequest(BaseModel):
-    """The body of POST /v1/completions. What OpenAI has and this has not is taken at its neutral value only."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
+class _Generation(_Request):
+    """What completions and chats have in common."""
 
     model: str = "top1"
-    prompt: str | list[str]
-    max_tokens: int = Field(default=64, ge=1, le=1_000_000)
     temperature: float = Field(default=0.0, ge=0, le=10)
     top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=-1, le=1_000_000)
+    """0 or -1: all."""
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    presence_penalty: Penalty = 0.0
+    frequency_penalty: Penalty = 0.0
     n: int = Field(default=1, ge=1, le=MAX_PROMPTS)
-    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     stop: str | list[str] | None = None
     stream: bool = False
-    user: str | None = None
-    best_of: Literal[1] | None = None
-    echo: Literal[False] | None = None
-    logprobs: None = None
-    logit_bias: dict[str, float] | None = Field(default=None, max_length=0)
-    suffix: None = None
-    presence_penalty: Literal[0] | None = None
-    frequency_penalty: Literal[0] | None = None
     stream_options: StreamOptions | None = None
+    logit_bias: dict[str, float] | None = Field(default=None, max_length=0)
+    user: str | None = None
+    store: Literal[False] = False
+    metadata: dict[str, str] | None = None
 
-    @field_validator("temperature", "top_p", mode="before")
+    @field_validator("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", mode="before")
     @classmethod
     def _number(cls, value: Any) -> Any:
         # JSON writes 1.0 as 1; strict mode would refuse it, but for this.
         return float(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53 else value
 
-    @field_validator("prompt")
+    @field_validator("temperature")
     @classmethod
-    def _some_prompts(cls, value: str | list[str]) -> str | list[str]:
-        if isinstance(value, list) and not 1 <= len(value) <= MAX_PROMPTS:
-            raise ValueError(f"{len(value)} prompts; 1 to {MAX_PROMPTS} go in one request")
+    def _warm_enough(cls, value: float) -> float:
+        if 0 < value < COLDEST:
+            raise ValueError(f"{value!r} is too low to draw tokens: 0 takes the likeliest, {COLDEST} and more draw")
         return value
 
     @field_validator("stop")
@@ -71,9 +83,9 @@ class CompletionRequest(BaseModel):
         return value
 
     @property
-    def prompts(self) -> list[str]:
+    def stops(self) -> list[str]:
         """As a list."""
-        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
 
     @property
     def wants_usage(self) -> bool:
@@ -81,55 +93,130 @@ class CompletionRequest(BaseModel):
         return self.stream_options is not None and self.stream_options.include_usage
 
     @property
-    def stops(self) -> list[str]:
-        """As a list."""
-        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+    def sampling(self) -> Sampling:
+        """How tokens are chosen."""
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=max(0, self.top_k),
+            min_p=self.min_p,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            seed=self.seed,
+        )
+
+
+class CompletionRequest(_Generation):
+    """The body of POST /v1/completions."""
+
+    prompt: Text | list[Text] | TokenIds | list[TokenIds]
+    """One or several texts, or token ids of one or several."""
+    max_tokens: int = Field(default=64, ge=0, le=1_000_000)
+    best_of: int | None = None
+    echo: bool = False
+    logprobs: int | None = Field(default=None, ge=0, le=MAX_LOGPROBS)
+    suffix: Literal[""] | None = None
+
+    @field_validator("prompt", mode="after")
+    @classmethod
+    def _some_prompts(cls, value: Any) -> Any:
+        if isinstance(value, list) and not value:
+            raise ValueError(f"0 prompts; 1 to {MAX_PROMPTS} go in one request")
+        several = isinstance(value, list) and not isinstance(value[0], int)
+        if several and len(value) > MAX_PROMPTS:
+            raise ValueError(f"{len(value)} prompts; 1 to {MAX_PROMPTS} go in one request")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> CompletionRequest:
+        if self.best_of not in (None, self.n):
+            raise ValueError(f"best_of={self.best_of}: only the {self.n} answers of n are made; leave it out")
+        if self.max_tokens == 0 and not self.echo:
+            raise ValueError("max_tokens=0 asks for nothing, unless echo is true")
+        if self.echo and self.stream:
+            raise ValueError("echo: not while streaming; leave one of the two out")
+        return self
 
     @property
-    def sampling(self) -> Sampling:
-        """How tokens are chosen. Without temperature nothing is drawn, and the seed has no say."""
-        if not self.temperature:
-            return Sampling(self.model)
-        return Sampling(self.model, self.temperature, self.top_p, self.seed)
+    def prompts(self) -> Sequence[str] | Sequence[Sequence[int]]:
+        """As a list, of texts or of token ids."""
+        prompt: Any = self.prompt
+        several: Sequence[str] | Sequence[Sequence[int]]
+        several = [prompt] if isinstance(prompt, str) or isinstance(prompt[0], int) else prompt
+        return several
+
+    @property
+    def num_logprobs(self) -> int | None:
+        """How many likeliest tokens are wanted at each place; None: no log-probabilities."""
+        return self.logprobs
 
 
-class Envelope:
-    """What all parts of one answer have in common."""
+class TextPart(_Request):
+    """A piece of a message's content."""
 
-    def __init__(self, model: str):
-        self._head = {"id": f"cmpl-{uuid.uuid4().hex}", "object": "text_completion", "created": int(time.time())}
-        self._model = model
-
-    def whole(self, texts: Sequence[str], routes: Sequence[Route | None], answers: Sequence[Answer]) -> dict[str, Any]:
-        """The answer in one piece."""
-        choices = [
-            _choice(index, text, answer.finish_reason, route)
-            for index, (text, route, answer) in enumerate(zip(texts, routes, answers, strict=True))
-        ]
-        return {**self._head, "model": self._model, "choices": choices, "usage": _usage(answers)}
-
-    def piece(self, index: int, text: str, finish_reason: str | None, route: Route | None) -> dict[str, Any]:
-        """One chunk of a streamed answer."""
-        return {**self._head, "model": self._model, "choices": [_choice(index, text, finish_reason, route)]}
-
-    def usage_piece(self, answers: Sequence[Answer]) -> dict[str, Any]:
-        """The last chunk of a streamed answer whose client wants its tokens counted."""
-        return {**self._head, "model": self._model, "choices": [], "usage": _usage(answers)}
+    type: Literal["text"]
+    text: Text
 
 
-def error_body(message: str, kind: str = "invalid_request_error", code: str | None = None) -> dict[str, Any]:
-    """An error as OpenAI's clients expect it."""
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+class Message(_Request):
+    """One turn of a chat."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text | Annotated[list[TextPart], Field(max_length=1000)]
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Its content in one piece."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
-def _usage(answers: Sequence[Answer]) -> dict[str, int]:
-    """Tokens of prompts (each counted once, however many answers it has) and of answers."""
-    prompt_tokens = sum(len(ids) for ids in {id(a.ids): a.ids for a in answers}.values())
-    completion_tokens = sum(answer.num_tokens for answer in answers)
-    total = prompt_tokens + completion_tokens
-    return {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "total_tokens": total}
+class ResponseFormat(_Request):
+    """The form of an answer: text."""
+
+    type: Literal["text"] = "text"
 
 
-def _choice(index: int, text: str, finish_reason: str | None, route: Route | None) -> dict[str, Any]:
-    choice: dict[str, Any] = {"index": index, "text": text, "finish_reason": finish_reason, "logprobs": None}
-    return {**choice, "route": asdict(route)} if route else choice
+class ChatRequest(_Generation):
+    """The body of POST /v1/chat/completions."""
+
+    messages: list[Message] = Field(min_length=1, max_length=1000)
+    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    logprobs: bool = False
+    top_logprobs: int = Field(default=0, ge=0, le=MAX_LOGPROBS)
+    tools: list[Any] | None = Field(default=None, max_length=0)
+    tool_choice: Literal["none"] | None = None
+    response_format: ResponseFormat | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ChatRequest:
+        if not any(message.role == "user" for message in self.messages):
+            raise ValueError("messages: one of them must be of the role user, since its text decides the route")
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs goes with logprobs: true")
+        return self
+
+    @property
+    def num_logprobs(self) -> int | None:
+        """How many likeliest tokens are wanted at each place; None: no log-probabilities."""
+        return self.top_logprobs if self.logprobs else None
+
+
+class RouteRequest(_Request):
+    """The body of POST /v1/route."""
+
+    input: Text | list[Text]
+    spans: bool = False
+
+    @field_validator("input")
+    @classmethod
+    def _some_texts(cls, value: str | list[str]) -> str | list[str]:
+        if isinstance(value, list) and not 1 <= len(value) <= MAX_PROMPTS:
+            raise ValueError(f"{len(value)} texts; 1 to {MAX_PROMPTS} go in one request")
+        return value
+
+    @property
+    def texts(self) -> list[str]:
+        """As a list."""
+        return [self.input] if isinstance(self.input, str) else self.input

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustering.errors import BadInput
+from xelm.objectives.objective import Batch
 from xelm.training.batches import draws_of_step, gather
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from xelm.training.isolation import isolates_documents
 from xelm.training.memory import memory_trouble_told
-from xelm.training.objectives import Batch
 from xelm.training.random_state import random_states
 from xelm.training.sharding import refuse_unfit
 from xelm.training.stage import Stage, Trained
@@ -82,7 +81,7 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     torch.manual_seed(stage.settings.seed + accelerator.process_index)
     if not accelerator.is_fsdp2:  # which takes to the device no more than this process's part
         model.to(accelerator.device)
-    isolated = isolates_documents(model)
+    isolated = stage.batches.isolates(model)
     if not isolated:
         logger.warning("%s attends across packed documents; only their boundaries carry no loss.", stage.name)
     if stage.settings.gradient_checkpointing:
@@ -181,9 +180,9 @@ def valid_losses(model: torch.nn.Module, stage: Stage, isolated: bool, device: t
         total, targets = 0.0, 0
         for index in range(min(len(blocks), _VALID_BLOCKS)):
             draws = np.array([index])
-            batch = stage.objective.batch(*blocks.take(draws), draws, 0.0)
+            batch = stage.batches.batch(*blocks.take(draws), draws, 0.0)
             with torch.no_grad(), _autocast(stage, device):
-                total += float(_summed_loss(model, batch, isolated, device))
+                total += float(batch.summed_loss(model, isolated=isolated, device=device))
             targets += batch.num_targets
         losses[code] = total / max(1, targets)
     model.train(was_training)
@@ -222,7 +221,7 @@ def _step(
         last = index == len(batches) - 1
         with nullcontext() if last else accelerator.no_sync(model):
             with _autocast(stage, accelerator.device):
-                loss = _summed_loss(model, batch, isolated, accelerator.device)
+                loss = batch.summed_loss(model, isolated=isolated, device=accelerator.device)
             # DDP averages over processes, hence the factor.
             accelerator.backward(loss * accelerator.num_processes / num_targets)
         total += loss.detach()
@@ -235,20 +234,7 @@ def _step(
 def _batches(stage: Stage, step: int, process: int, num_processes: int) -> list[Batch]:
     settings, done = stage.settings, step / stage.num_steps
     draws = draws_of_step(step, settings.batch_size, settings.micro_batch_size, process, num_processes)
-    return [stage.objective.batch(*gather(stage.order, stage.blocks, mine), mine, done) for mine in draws]
-
-
-def _summed_loss(model: torch.nn.Module, batch: Batch, isolated: bool, device: torch.device) -> torch.Tensor:
-    import torch
-
-    ids, labels = torch.from_numpy(batch.input_ids).to(device), torch.from_numpy(batch.labels).to(device)
-    extra: dict[str, Any] = {"position_ids": torch.from_numpy(batch.position_ids).to(device)} if isolated else {}
-    if labels.shape[1] < ids.shape[1]:  # a causal model would keep its keys and values
-        extra["use_cache"] = False
-    logits = model(input_ids=ids, **extra).logits[:, : labels.shape[1]]
-    return torch.nn.functional.cross_entropy(
-        logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="sum"
-    )
+    return [stage.batches.batch(*gather(stage.order, stage.blocks, mine), mine, done) for mine in draws]
 
 
 def _autocast(stage: Stage, device: torch.device) -> Any:

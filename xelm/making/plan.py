@@ -1,0 +1,84 @@
+"""The plan that a recipe asks for: read from its file, or made from its languages and, where wanted, their text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from clustering.corpora.find import Source
+from clustering.errors import BadInput
+from xelm.corpus.store import training_texts
+from xelm.recipe.recipe import Data, Recipe
+
+if TYPE_CHECKING:
+    from clustering import ClusterPlan
+
+MOST_DOCUMENTS = 1000
+"""Documents of each language that a plan by text reads."""
+
+
+def plan_for(recipe: Recipe, sources: Sequence[Source], tokens: Mapping[str, int]) -> ClusterPlan:
+    """The plan of `[clusters]`: clusters of the languages by its method, or those of its file.
+
+    Args:
+        recipe: Its `[clusters]`, and its `[data]` for a method that reads text.
+        sources: The text of every language.
+        tokens: Training tokens of every language, for `balance = "tokens"`.
+
+    Raises:
+        BadInput: If the plan cannot be made, or its file has other languages than the text.
+    """
+    from clustering import cluster_languages
+    from clustering.plans.methods import find_method
+
+    clusters = recipe.clusters
+    if clusters.plan is not None:
+        return _plan_in_file(clusters.plan, recipe.data.path, tokens)
+    assert clusters.k is not None  # the recipe has one of the two
+    by_text = find_method(clusters.method).needs == "texts" and clusters.distance is None
+    return cluster_languages(
+        sorted(tokens),
+        k=clusters.k,
+        method=clusters.method,
+        balance=clusters.balance,
+        tokens=tokens if clusters.balance == "tokens" else None,
+        distances=clusters.distance,
+        texts=plan_texts(sources, recipe.data) if by_text else None,
+    )
+
+
+def check_clusters(recipe: Recipe, num_languages: int) -> None:
+    """Refuse `[clusters]` that cannot be carried out, before any text is read.
+
+    Raises:
+        BadInput: If the method or the kind of distance is unknown, or K does not fit.
+    """
+    from clustering.plans.make import check_request
+
+    clusters = recipe.clusters
+    if clusters.k is None:
+        return
+    try:
+        check_request(num_languages, clusters.k, clusters.method, balance=clusters.balance, distances=clusters.distance)
+    except BadInput as error:
+        raise BadInput(f"[clusters] {error}") from None
+
+
+def plan_texts(sources: Sequence[Source], reading: Data) -> dict[str, list[str]]:
+    """The first `MOST_DOCUMENTS` training documents of each language, which a plan by text is made from."""
+    return {source.code: list(islice(training_texts(source, reading), MOST_DOCUMENTS)) for source in sources}
+
+
+def _plan_in_file(file: str, data: str, tokens: Mapping[str, int]) -> ClusterPlan:
+    from clustering import ClusterPlan
+
+    plan = ClusterPlan.load(file)
+    problems = []
+    if missing := sorted(set(plan.languages) - set(tokens)):
+        problems.append(f"no text for {', '.join(missing)}")
+    if extra := sorted(set(tokens) - set(plan.languages)):
+        problems.append(f"text of {', '.join(extra)}, which no cluster has")
+    if problems:
+        raise BadInput(f"{file} does not fit {data}: {'; '.join(problems)}.")
+    return plan

@@ -1,0 +1,66 @@
+"""What a request may take, and who may ask."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from clustering.errors import BadInput
+from xelm.serving.refused import Refused
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a request may take."""
+
+    max_body_bytes: int = 1 << 20
+    """Of its JSON."""
+    max_tokens: int = 1024
+    """Of each answer, whatever is asked."""
+    timeout_s: float = 120.0
+    """From arrival to the last token, waiting included."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_body_bytes", "max_tokens", "timeout_s"):
+            if not getattr(self, name) > 0:
+                raise BadInput(f"{name}={getattr(self, name)} must be greater than 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Who may ask."""
+
+    api_key: str | None = None
+    """What clients of `/v1/…` must send as `Authorization: Bearer KEY`; None: nothing."""
+    hosts: frozenset[str] | None = None
+    """Names by which the server may be addressed, in small letters without port; None: any. A page on the web can make
+    a browser ask any server that listens on loopback, but not with loopback's own name in the Host header."""
+
+    def __post_init__(self) -> None:
+        if self.api_key is not None and (not self.api_key.isascii() or not self.api_key.strip()):
+            raise BadInput("the API key must be ASCII text, and not empty.")
+
+    def check(self, request: Request) -> None:
+        """Refuse a request from somebody who may not ask.
+
+        Raises:
+            Refused: With status 421 (another host) or 401 (no key, or a wrong one).
+        """
+        host = host_name(request.headers.get("host", ""))
+        if self.hosts is not None and host not in self.hosts:
+            raise Refused(421, f"this server is not called {host!r}. Start it with --allowed-host NAME to allow that.")
+        if self.api_key is None or not request.url.path.startswith("/v1/"):
+            return
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        known = hmac.compare_digest(key.strip().encode(), self.api_key.encode())
+        if scheme.lower() != "bearer" or not known:
+            raise Refused(401, "wrong or missing API key: send Authorization: Bearer KEY.", code="invalid_api_key")
+
+
+def host_name(header: str) -> str:
+    """The name in a Host header: without port, in small letters."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0].lower()
+    return header.partition(":")[0].lower()
