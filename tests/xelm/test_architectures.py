@@ -128,13 +128,13 @@ def test_a_masked_model_trains_is_evaluated_and_says_that_it_cannot_write(
     experts = trained(name, settings, kind, tokenizer, masked=True)
     _check(experts, kind, isolation)
     result = evaluate_on(experts, None)
-    assert list(result["routed"]) == ["top1", "ensemble"]
-    cell = result["models"]["base"]["deu"]
-    assert cell["tokens"] == sum(
+    assert list(result.routed) == ["top1", "ensemble"]
+    cell = result.models["base"]["deu"]
+    assert cell.tokens == sum(
         len(experts.tokenizer()(d.text, add_special_tokens=False)["input_ids"])
         for d in experts.heldout("test", ["deu"])
     )
-    assert 0 < cell["bits_per_byte"] < 20
+    assert 0 < cell.bits_per_byte < 20
     lm = RoutedLM(experts)
     assert lm.route(["Das Haus und das Wasser"])[0].language in ("deu", "nld")
     with pytest.raises(BadInput, match=r"experts are masked models\. They fill gaps"):

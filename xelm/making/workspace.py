@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.corpora.find import Source, find_sources
 from clustering.errors import BadInput
+from clustering.progress import show_progress
 from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_phases
@@ -121,12 +122,12 @@ class Workspace:
             parts = [dataclasses.asdict(recipe.base) | {"model": _portable(source)}, self.config.to_dict(), weights]
             if recipe.train.objective != Train.objective:  # another head on the same body
                 parts.append({"objective": recipe.train.objective})
-            entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts))
+            entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts), tokens_before=0)
             return Making(self.run / BASE, entry, self._hub_base, ExpertKind.of(kind="full"), None, self.tokenizer)
         parts = [dataclasses.asdict(new), self._weights_settings(), self.fingerprints, self.budget.base.steps]
         if recipe.base.dtype == "bfloat16":
             parts.append({"dtype": recipe.base.dtype})
-        entry = ModelEntry(everyone, None, fingerprint=fingerprint(*parts))
+        entry = ModelEntry(everyone, None, fingerprint=fingerprint(*parts), tokens_before=0)
         settings = dataclasses.replace(recipe.train, learning_rate=new.learning_rate)
         stage = self._stage(BASE, self.budget.base, settings, entry)
         return Making(self.run / BASE, entry, self._new_base, ExpertKind.of(kind="full"), stage, self.tokenizer)
@@ -144,7 +145,14 @@ class Workspace:
         if len(budget.counts) > 1 or self.recipe.train.sampling != "temperature":
             # Who comes how often, and when, hangs on the other languages too.
             parts.append(budget.counts)
-        entry = ModelEntry(codes, BASE, kind=expert.kind, fingerprint=fingerprint(name, *parts))
+        entry = ModelEntry(
+            codes,
+            BASE,
+            kind=expert.kind,
+            fingerprint=fingerprint(name, *parts),
+            parent_fingerprint=base.fingerprint,
+            tokens_before=self.budget.base.tokens if self.budget.base else 0,
+        )
         stage = self._stage(name, budget, self.recipe.train, entry)
         folder = self.run / DENSE if name == DENSE else self.run / "experts" / name
         return Making(folder, entry, lambda: expert.prepare(self._own_base()), expert, stage, self.tokenizer)
@@ -241,12 +249,10 @@ def _stores(
     tokenizer: PreTrainedTokenizerBase,
     run: Path,
 ) -> dict[str, TokenStore]:
-    from tqdm import tqdm
-
     reading = recipe.data.settings() | {"path": "", "languages": None}
     mapping = fingerprint(sorted(tokenizer.get_vocab().items()), type(tokenizer).__name__)
     stores = {}
-    for source in tqdm(sources, desc="tokenise", unit="language", leave=False):
+    for source in show_progress(sources, desc="tokenise", unit="language", leave=False):
         key = fingerprint(reading, mapping, fingerprints[source.code])
         folder = run / "cache" / f"{source.code}-{key[:12]}"
         stores[source.code] = build_store(folder, source, recipe.data, tokenizer, vocab_size=len(tokenizer))
