@@ -15,6 +15,7 @@ from clustering.errors import BadInput
 from clustering.files import atomic_write, write_json
 from clustering.languages.codes import match, name_of, to_code
 from router.identify.backend import Backend, read_spec
+from router.identify.protocol import LanguageIdentifier
 from router.letters import plain_letters
 
 FORMAT_VERSION = 2
@@ -32,15 +33,22 @@ class ReadyMadeIdentifier:
         backend: The ready-made identifier.
         file: Its model file, where it reads one.
         languages: The run's R codes.
+        known: The backend at work, where it is at work already: some take long to load.
 
     Raises:
         BadInput: If the backend does not know one of them.
     """
 
-    def __init__(self, backend: Backend, file: Path | None, languages: Sequence[str]):
+    def __init__(
+        self,
+        backend: Backend,
+        file: Path | None,
+        languages: Sequence[str],
+        known: LanguageIdentifier | None = None,
+    ):
         self.backend = backend
         self._file = file
-        self._known = backend.make(None, file)
+        self._known = known or backend.make(None, file)
         self._languages = tuple(to_code(code) for code in languages)
         for code in self._languages:
             self.refuse_unknown(code)
@@ -102,7 +110,7 @@ class ReadyMadeIdentifier:
         Raises:
             BadInput: If the backend does not know it.
         """
-        return ReadyMadeIdentifier(self.backend, self._file, [*self._languages, code])
+        return ReadyMadeIdentifier(self.backend, self._file, [*self._languages, code], self._known)
 
     def without_language(self, code: str) -> ReadyMadeIdentifier:
         """One language less.
@@ -113,7 +121,7 @@ class ReadyMadeIdentifier:
         left = [known for known in self._languages if known != to_code(code)]
         if len(left) == len(self._languages):
             raise BadInput(f"{code}: the identifier does not answer for it, but for {', '.join(self._languages)}.")
-        return ReadyMadeIdentifier(self.backend, self._file, left)
+        return ReadyMadeIdentifier(self.backend, self._file, left, self._known)
 
     def save(self, folder: str | Path) -> None:
         """Write which backend it is and for whom it answers; the model file is copied, so that a run is whole."""

@@ -38,7 +38,7 @@ def test_probabilities_are_shared_out_between_the_run_and_the_others() -> None:
     assert np.allclose(opened.posterior(["a"]), [[0.2, 0.6, 0.2]])
 
 
-@pytest.mark.parametrize("name", ["langid", "py3langid", "lingua"])
+@pytest.mark.parametrize("name", ["langid", "py3langid", pytest.param("lingua", marks=pytest.mark.slow)])
 def test_every_backend_reads_plain_text_and_comes_back_from_its_folder(name: str, tmp_path: Path) -> None:
     pytest.importorskip({"lingua": "lingua", "py3langid": "py3langid"}.get(name, "langid"))
     identifier = train_identifier(name, {"jpn": [], "deu": [], "rus": []})
@@ -59,7 +59,9 @@ def test_a_fasttext_model_is_kept_in_the_folder(tmp_path: Path) -> None:
     training = tmp_path / "train.txt"
     training.write_text("".join(f"__label__{code} {text}\n" * 20 for code, text in words.items()), encoding="utf-8")
     model = tmp_path / "lid.bin"
-    fasttext.train_supervised(str(training), epoch=25, minn=2, maxn=4, verbose=0).save_model(str(model))
+    fasttext.train_supervised(
+        str(training), epoch=25, minn=2, maxn=4, dim=8, bucket=500, thread=1, verbose=0
+    ).save_model(str(model))
     run = tmp_path / "router"
     save_identifier(train_identifier(f"fasttext:{model}", {"rus": [], "deu": []}), run)
     model.unlink()  # the run is whole without it

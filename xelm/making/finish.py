@@ -20,7 +20,8 @@ def finish(workspace: Workspace, *, report: bool) -> None:
     identifier = train_identifier(workspace.recipe.router.identifier, texts, seed=workspace.recipe.train.seed)
     save_identifier(identifier, RunFolder(run).router)
     if report:
-        manifest.metrics = evaluate(ExpertSet.load(run))
+        result = evaluate(ExpertSet.load(run))
+        manifest.metrics = result.headline() if result else {}
         manifest.write(run)
         write_report(ExpertSet.load(run))
     manifest.refresh_files(run)

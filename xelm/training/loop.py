@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustering.errors import BadInput
+from clustering.progress import show_progress
 from xelm.objectives.objective import Batch
 from xelm.training.batches import draws_of_step, gather
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -110,12 +111,10 @@ class _Training:
 
     def steps(self) -> Iterator[float]:
         """Take all steps that are left, yielding the loss of each."""
-        from tqdm import tqdm
-
         stage, progress, schedule = self.stage, self.progress, self.stage.schedule()
         point_every = max(1, stage.num_steps // _CURVE_POINTS)
         started_s, started_at = time.perf_counter(), progress.step
-        bar = tqdm(
+        bar = show_progress(
             total=stage.num_steps * stage.tokens_per_step,
             initial=progress.step * stage.tokens_per_step,
             desc=stage.name,
