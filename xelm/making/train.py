@@ -67,7 +67,8 @@ def train(
         OSError: If the disk is full or read-only.
     """
     launch = launch or Launch()
-    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
+    written = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe, overrides)
+    recipe = written if isinstance(recipe, Recipe) else written.anchored(Path(recipe).resolve().parent)
     run, started_s = Path(out), time.monotonic()
     _refuse_other_folder(run)
     with disk_trouble_told(run), locked(run):
@@ -76,7 +77,9 @@ def train(
         workspace = Workspace.prepare(recipe, run)
         logger.info("%s\n%s", clusters_text(workspace.plan), workspace.budget.to_text())
         _clear_other_inputs(workspace, redo)
-        manifest = _begin(workspace)
+        for warning in workspace.duplicates().warnings():
+            logger.warning("%s", warning)
+        manifest = _begin(workspace, written)
         work = Work(run, recipe, redo, report, launch.processes, launch.fsdp)
         _make_models(workspace, manifest, work, launch)
         _finish(workspace, work, launch)
@@ -87,7 +90,8 @@ def train(
 def dry_run(
     recipe: str | Path | Recipe, out: str | Path, *, overrides: tuple[str, ...] = (), probe: bool = False
 ) -> tuple[ClusterPlan, Budget]:
-    """Read and tokenise everything, share out the budget, look how the tokenizer serves each language, train nothing.
+    """Read and tokenise everything, share out the budget, look how the tokenizer serves each language and for text that
+    stands in two splits or languages, train nothing.
 
     Args:
         recipe: As for `train`.
@@ -103,9 +107,8 @@ def dry_run(
     with disk_trouble_told(Path(out)), locked(Path(out)):
         recipe, measuring = stand_in(recipe, Path(out))
         workspace = Workspace.prepare(recipe, Path(out))
-        budget = dataclasses.replace(
-            workspace.budget, warnings=[*measuring, *workspace.budget.warnings, *workspace.tokenizer_warnings()]
-        )
+        found = [*workspace.tokenizer_warnings(), *workspace.duplicates().warnings()]
+        budget = dataclasses.replace(workspace.budget, warnings=[*measuring, *workspace.budget.warnings, *found])
         if probe:
             from xelm.making.probe import measure_speed
 
@@ -136,7 +139,7 @@ def clusters_text(plan: ClusterPlan) -> str:
     return "\n".join(["clusters", *(f"  {line}" for line in lines)])
 
 
-def _begin(workspace: Workspace) -> Manifest:
+def _begin(workspace: Workspace, written: Recipe) -> Manifest:
     data = {
         code: {
             **dataclasses.asdict(store.counts),
@@ -145,7 +148,7 @@ def _begin(workspace: Workspace) -> Manifest:
         }
         for code, store in sorted(workspace.stores.items())
     }
-    manifest = Manifest(portable_recipe(workspace.recipe), data=data, packages=package_versions())
+    manifest = Manifest(portable_recipe(written), data=data, packages=package_versions())
     files = RunFolder(workspace.run)
     workspace.plan.save(files.plan)
     for code, store in workspace.stores.items():
