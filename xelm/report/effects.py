@@ -66,7 +66,7 @@ def evidence(facts: Facts) -> str:
     if against and against.low is not None and against.high is not None:
         beside += f" ({signed(against.low, 2)} to {signed(against.high, 2)})"
     return (
-        f"Compared with other plans from one base, {len(comparison.arms) - 1} of them (comparison.json): this one gains "
+        f"Compared with other plans from one base ({len(comparison.arms) - 1}, in comparison.json): this one gains "
         f"{signed(arm.mean_gain.value, 2)} % over dense{beside}."
     )
 
