@@ -28,6 +28,7 @@ COMMANDS = {
     "status": "Who of a run is where, while it trains.",
     "info": "What is in a run.",
     "verify": "Check every file of a run against its checksum.",
+    "export": "Write a model of a run as a plain checkpoint.",
     "report": "Write a run's report.html again.",
 }
 
