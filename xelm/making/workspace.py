@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.corpora.find import Source, find_sources
 from clustering.errors import BadInput
-from clustering.files import atomic_write
 from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_phases
@@ -19,7 +18,7 @@ from xelm.making.budget import Budget, StageBudget, make_budget
 from xelm.making.make_model import Making
 from xelm.making.plan import check_clusters, plan_for
 from xelm.models import base as base_models
-from xelm.models.tokenizers import new_tokenizer
+from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
 from xelm.recipe.recipe import Recipe, Train
 from xelm.run.manifest import ModelEntry, fingerprint
 from xelm.run.names import BASE, DENSE
@@ -68,6 +67,7 @@ class Workspace:
             if recipe.base.new
             else base_models.model_config(recipe.base)
         )
+        base_models.check_vocabulary(tokenizer, config)
         stores = _stores(recipe, sources, fingerprints, tokenizer, run)
         plan = plan_for(recipe, sources, {code: store.counts.tokens for code, store in stores.items()})
         blocks = {code: Blocks(store, length) for code, store in stores.items()}
@@ -108,12 +108,12 @@ class Workspace:
             parts = [dataclasses.asdict(recipe.base) | {"model": _portable(source)}, self.config.to_dict(), weights]
             if recipe.train.objective != Train.objective:  # another head on the same body
                 parts.append({"objective": recipe.train.objective})
-            entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts))
+            entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts), tokens_before=0)
             return Making(self.run / BASE, entry, self._hub_base, ExpertKind.of(kind="full"), None, self.tokenizer)
         parts = [dataclasses.asdict(new), self._weights_settings(), self.fingerprints, self.budget.base.steps]
         if recipe.base.dtype == "bfloat16":
             parts.append({"dtype": recipe.base.dtype})
-        entry = ModelEntry(everyone, None, fingerprint=fingerprint(*parts))
+        entry = ModelEntry(everyone, None, fingerprint=fingerprint(*parts), tokens_before=0)
         settings = dataclasses.replace(recipe.train, learning_rate=new.learning_rate)
         stage = self._stage(BASE, self.budget.base, settings, entry)
         return Making(self.run / BASE, entry, self._new_base, ExpertKind.of(kind="full"), stage, self.tokenizer)
@@ -131,7 +131,14 @@ class Workspace:
         if len(budget.counts) > 1 or self.recipe.train.sampling != "temperature":
             # Who comes how often, and when, hangs on the other languages too.
             parts.append(budget.counts)
-        entry = ModelEntry(codes, BASE, kind=expert.kind, fingerprint=fingerprint(name, *parts))
+        entry = ModelEntry(
+            codes,
+            BASE,
+            kind=expert.kind,
+            fingerprint=fingerprint(name, *parts),
+            parent_fingerprint=base.fingerprint,
+            tokens_before=self.budget.base.tokens if self.budget.base else 0,
+        )
         stage = self._stage(name, budget, self.recipe.train, entry)
         folder = self.run / DENSE if name == DENSE else self.run / "experts" / name
         return Making(folder, entry, lambda: expert.prepare(self._own_base()), expert, stage, self.tokenizer)
@@ -216,11 +223,8 @@ def _tokenizer(
         return new_tokenizer(new, ())
     key = fingerprint(dataclasses.asdict(new), recipe.data.settings() | {"path": ""}, fingerprints)
     folder = run / "cache" / f"tokenizer-{key[:12]}"
-    if not folder.is_dir():
-        texts = (text for source in sources for text in training_texts(source, recipe.data))
-        tokenizer = new_tokenizer(new, texts)
-        with atomic_write(folder) as partial:
-            tokenizer.save_pretrained(partial)
+    texts = (text for source in sources for text in training_texts(source, recipe.data))
+    keep_tokenizer(folder, new, texts)
     return base_models.load_tokenizer(str(folder))
 
 
