@@ -93,10 +93,10 @@ class LayerBank:
         return LoraView(self, [-1 if name is None else self._index[name] for name in names])
 
     @contextmanager
-    def using(self, experts: Sequence[int]) -> Iterator[None]:
+    def using(self, adapters: Sequence[int]) -> Iterator[None]:
         """Run the base with these experts, by index in `names`, one for each row; -1 for the base's own layers."""
         with self._lock:
-            before, self._rows = self._rows, tuple(experts)
+            before, self._rows = self._rows, tuple(adapters)
             try:
                 yield
             finally:

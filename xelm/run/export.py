@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write
@@ -28,7 +29,7 @@ def export(run: str | Path, name: str, out: str | Path) -> Path:
     folder, experts = Path(out), ExpertSet.load(run)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"{folder}: not empty. Give a new folder.")
-    model = experts.load_model(name)
+    model: Any = experts.load_model(name)
     if hasattr(model, "merge_and_unload"):  # adapters
         model = model.merge_and_unload()
     with atomic_write(folder) as partial, quiet_transformers():
