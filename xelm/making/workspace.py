@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.corpora.find import Source, find_sources
 from clustering.errors import BadInput
+from clustering.progress import show_progress
+from router.identify.stored import check_identifier
 from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_phases
+from xelm.corpus.duplicates import Duplicates, find_duplicates, kept_duplicates
 from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_texts, training_texts
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budget import Budget, StageBudget, make_budget
@@ -59,6 +63,7 @@ class Workspace:
         """
         sources = find_sources(recipe.data.path, recipe.data.languages)
         check_clusters(recipe, len(sources))
+        check_identifier(recipe.router.identifier, [source.code for source in sources])
         length = base_models.sequence_length(recipe.base, recipe.train.sequence_length)
         fingerprints = {source.code: source.fingerprint() for source in sources}
         tokenizer = _tokenizer(recipe, sources, fingerprints, run)
@@ -97,6 +102,17 @@ class Workspace:
         tokenizer = load_tokenizer(self.tokenizer.name_or_path)
         texts = {code: heldout_texts(store) for code, store in self.stores.items()}
         return badly_served({code: profile_texts(found, tokenizer) for code, found in texts.items()})
+
+    def duplicates(self) -> Duplicates:
+        """Text that stands in two splits or languages; looked for once and kept beside the tokens."""
+        key = fingerprint(self.recipe.data.settings() | {"path": ""}, self.fingerprints)
+        heldout = {
+            code: {split: texts for split in ("valid", "test") if (texts := heldout_texts(store, split))}
+            for code, store in self.stores.items()
+        }
+        training = {s.code: partial(training_texts, s, self.recipe.data) for s in self.sources}
+        file = self.run / "cache" / f"duplicates-{key[:12]}.json"
+        return kept_duplicates(file, lambda: find_duplicates(heldout, training))
 
     def base_making(self) -> Making:
         """How the base is made: trained anew, or copied from hub or path."""
@@ -210,6 +226,8 @@ def portable_recipe(recipe: Recipe) -> dict[str, Any]:
     for section, key in (("base", "model"), ("clusters", "plan")):
         if table[section][key]:
             table[section][key] = _portable(table[section][key])
+    name, colon, file = table["router"]["identifier"].partition(":")
+    table["router"]["identifier"] = name + colon + _portable(file)
     return table
 
 
@@ -235,12 +253,10 @@ def _stores(
     tokenizer: PreTrainedTokenizerBase,
     run: Path,
 ) -> dict[str, TokenStore]:
-    from tqdm import tqdm
-
     reading = recipe.data.settings() | {"path": "", "languages": None}
     mapping = fingerprint(sorted(tokenizer.get_vocab().items()), type(tokenizer).__name__)
     stores = {}
-    for source in tqdm(sources, desc="tokenise", unit="language", leave=False):
+    for source in show_progress(sources, desc="tokenise", unit="language", leave=False):
         key = fingerprint(reading, mapping, fingerprints[source.code])
         folder = run / "cache" / f"{source.code}-{key[:12]}"
         stores[source.code] = build_store(folder, source, recipe.data, tokenizer, vocab_size=len(tokenizer))

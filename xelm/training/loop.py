@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustering.errors import BadInput
+from clustering.progress import show_progress
 from xelm.objectives.objective import Batch
 from xelm.training.batches import draws_of_step, gather
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -85,7 +86,7 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     if not isolated:
         logger.warning("%s attends across packed documents; only their boundaries carry no loss.", stage.name)
     if stage.settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        _save_activations(model)
     optimizer = _optimizer(model, stage)
     prepared, optimizer = accelerator.prepare(torch.compile(model) if stage.settings.compile else model, optimizer)
     inner = accelerator.unwrap_model(prepared, keep_torch_compile=False)
@@ -110,12 +111,10 @@ class _Training:
 
     def steps(self) -> Iterator[float]:
         """Take all steps that are left, yielding the loss of each."""
-        from tqdm import tqdm
-
         stage, progress, schedule = self.stage, self.progress, self.stage.schedule()
         point_every = max(1, stage.num_steps // _CURVE_POINTS)
         started_s, started_at = time.perf_counter(), progress.step
-        bar = tqdm(
+        bar = show_progress(
             total=stage.num_steps * stage.tokens_per_step,
             initial=progress.step * stage.tokens_per_step,
             desc=stage.name,
@@ -265,3 +264,9 @@ def _optimizer(model: torch.nn.Module, stage: Stage) -> torch.optim.Optimizer:
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.95), fused=True)
+
+
+def _save_activations(model: Any) -> None:
+    """Compute activations again instead of keeping them; transformers 6 drops the older of the two names."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable()
