@@ -31,22 +31,28 @@ class Probe:
         tokens: Per language, tokens its branch was trained on.
         matrix: Shape (L, L): row i trained on, column j read; NaN where nothing was trained on i.
         errors: Standard errors of `matrix` over documents of the language read, shape (L, L); NaN for one document.
+        joint: The same effect of a training on all languages together, each with the blocks of its own branch, shape
+            (L,); NaN for languages that were not in it. None where there was no such training.
     """
 
     tokens: dict[str, int]
     matrix: np.ndarray
     errors: np.ndarray
+    joint: np.ndarray | None = None
 
     @property
-    def mean_tokens(self) -> float:
-        """Tokens of a branch, mean over the languages."""
-        return float(np.mean(list(self.tokens.values())))
+    def all_tokens(self) -> int:
+        """Tokens of all branches, and of the training on all languages together."""
+        own = sum(self.tokens.values())
+        return own if self.joint is None else 2 * own
 
     @property
-    def mean(self) -> float:
-        """Mean effect of a language on another."""
-        size = len(self.matrix)
-        return float(np.nanmean(off_diagonal(self.matrix))) if size > 1 else 0.0
+    def split_gains(self) -> np.ndarray | None:
+        """What a language gains alone against all together on equal tokens each, as a share of bits, shape (L,).
+
+        Above 0 a model of its own is better for it; NaN where one of the two was not trained.
+        """
+        return None if self.joint is None else (1 + self.joint) / (1 + np.diag(self.matrix)) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +113,8 @@ class Effects:
 
     @property
     def tokens(self) -> int:
-        """Tokens that measuring took, both sizes together."""
-        return sum(sum(probe.tokens.values()) for probe in (self.probe, self.shorter) if probe)
+        """Tokens that measuring took, both sizes and trainings on all languages counted in."""
+        return sum(probe.all_tokens for probe in (self.probe, self.shorter) if probe)
 
     def rows_of(self, languages: Sequence[str]) -> list[int]:
         """Rows of languages given by any code or name.
@@ -224,12 +230,14 @@ def off_diagonal(table: np.ndarray) -> np.ndarray:
 
 
 def _probe_to_json(probe: Probe) -> dict[str, Any]:
-    return {"tokens": probe.tokens, "matrix": _lines(probe.matrix), "errors": _lines(probe.errors)}
+    joint = None if probe.joint is None else " ".join(map(repr, probe.joint.tolist()))
+    return {"tokens": probe.tokens, "matrix": _lines(probe.matrix), "errors": _lines(probe.errors), "joint": joint}
 
 
 def _probe_from_json(content: Mapping[str, Any]) -> Probe:
     tokens = {str(code): int(number) for code, number in content["tokens"].items()}
-    return Probe(tokens, _table(content["matrix"]), _table(content["errors"]))
+    joint = _table([content["joint"]])[0] if content.get("joint") else None
+    return Probe(tokens, _table(content["matrix"]), _table(content["errors"]), joint)
 
 
 def _lines(table: np.ndarray) -> list[str]:

@@ -153,30 +153,53 @@ def test_a_new_language_goes_where_it_harms_least() -> None:
         cluster_languages(["deu", "nld"], k=1, effects=Effects.of(["deu", "nld", "jpn", "kor"], matrix))
 
 
-def _two_sizes(short: float, long: float, noise: float = 0.002) -> Effects:
-    def probe(mean: float, tokens: int) -> Probe:
-        matrix = mean + np.random.default_rng(5).normal(0, noise, (6, 6))
-        return Probe(dict.fromkeys(CODES[:6], tokens), matrix, np.full((6, 6), 0.001))
+def _sizes(short: float, long: float, noise: float = 0.002) -> Effects:
+    """Effects where a language alone gains `short` at 1,000 tokens and `long` at 4,000, of a budget of 100,000."""
+
+    def probe(gain: float, tokens: int) -> Probe:
+        rng = np.random.default_rng(5)
+        matrix = np.full((6, 6), 0.1)
+        np.fill_diagonal(matrix, -0.2)
+        joint = (1 + gain + rng.normal(0, noise, 6)) * 0.8 - 1
+        return Probe(dict.fromkeys(CODES[:6], tokens), matrix, np.full((6, 6), 0.001), joint)
 
     return Effects(tuple(CODES[:6]), probe(long, 4_000), probe(short, 1_000), budget_tokens=6 * 100_000)
 
 
-def test_advice_follows_the_sign_of_the_effects() -> None:
-    harm = advise(_two_sizes(0.02, 0.05))
-    assert (harm.verdict, harm.k > 1, harm.turns_at) == ("split", True, None)
-    assert harm.rows[0].spared == 0 and harm.rows[-1].cost == 0
-    assert harm.rows[-1].spared == pytest.approx(5 * harm.mean_effect)
-    help_ = advise(_two_sizes(-0.02, -0.05))
-    assert (help_.verdict, help_.k) == ("one", 1)
-    assert "one cluster" in " ".join(help_.sentences())
+def test_advice_holds_alone_against_together() -> None:
+    alone = advise(_sizes(0.02, 0.03))
+    assert (alone.verdict, alone.k > 1) == ("split", True)
+    assert alone.gain is not None and alone.gain.value == pytest.approx(0.03, abs=0.003)
+    assert alone.rows[0].spared == 0 and alone.rows[-1].cost == 0
+    assert alone.rows[-1].spared == pytest.approx(5 * alone.effect.value)
+    together = advise(_sizes(-0.02, -0.03))
+    assert (together.verdict, together.k) == ("one", 1)
+    assert "one cluster" in " ".join(together.sentences())
+    assert advise(_sizes(0.0, 0.0, noise=0.05)).verdict == "undecided"
 
 
 def test_advice_says_where_it_is_expected_to_turn() -> None:
-    turning = advise(_two_sizes(-0.03, -0.02, noise=0.0))
+    turning = advise(_sizes(-0.03, -0.02, noise=0.0))
     # A line over log tokens: -0.03 at 1,000, -0.02 at 4,000, so 0 two quadruplings later.
     assert turning.turns_at == pytest.approx(4_000 * 16)
-    assert turning.expected_effect is not None and turning.expected_effect > 0  # at 100,000
-    assert "turn at about 64,000" in " ".join(turning.sentences())
-    assert advise(_two_sizes(0.0, 0.0, noise=0.05)).verdict == "undecided"
+    assert turning.expected is not None
+    assert turning.expected.value == pytest.approx(-0.02 + 0.01 * np.log(25) / np.log(4))
+    assert turning.verdict == "split"  # at 100,000 tokens a language
+    assert "break even at about 64,000" in " ".join(turning.sentences())
+
+
+def test_advice_goes_by_the_sign_of_effects_where_nothing_else_was_measured() -> None:
+    help_ = np.random.default_rng(0).normal(-0.05, 0.01, (6, 6))
+    assert advise(Effects.of(CODES[:6], help_)).verdict == "one"
+    assert advise(Effects.of(CODES[:6], -help_)).verdict == "split"
     alone = advise(Effects.of(["deu"], [[-0.2]]))
     assert (alone.verdict, alone.k) == ("one", 1)
+
+
+def test_measuring_all_together_counts_in_its_tokens(tmp_path: Path) -> None:
+    effects = _sizes(0.1, 0.2)
+    assert effects.tokens == 2 * 6 * 5_000
+    effects.save(tmp_path / "e.json")
+    again = Effects.load(tmp_path / "e.json")
+    assert again.tokens == effects.tokens
+    assert np.array_equal(again.probe.split_gains, effects.probe.split_gains)

@@ -151,7 +151,8 @@ def _do_seed(
     launch: Launch,
 ) -> SeedResult:
     place = places[name]
-    effects = measure_in(place, folder, name, share, launch) if any(arm.needs_effects for arm in arms) else None
+    needed = any(arm.needs_effects for arm in arms)
+    effects = measure_in(place, folder, name, share, launch, joint=False) if needed else None
     plans = make_plans(arms, place, recipe, effects)
     paid = effects.tokens if effects else 0
     trials = {arm.name: trials_of(place, plans[arm.name], paid if arm.name == "measured" else 0) for arm in arms}

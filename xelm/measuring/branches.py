@@ -22,16 +22,24 @@ _TWO_SIZES = 3
 
 @dataclass(frozen=True)
 class Branches:
-    """Branches of every language."""
+    """Branches of every language, and of all of them together."""
 
     longer: dict[str, Trial]
     shorter: dict[str, Trial]
     """Of the languages whose part is enough for two sizes; empty where that is so for fewer than two."""
     sequence_length: int
+    joint: bool = True
+    """Whether all languages are trained together too, on the blocks of their own branches."""
+
+    @property
+    def together(self) -> dict[str, Trial]:
+        """One training on the blocks of all longer branches, one on those of all shorter ones, where wanted."""
+        sizes = {"longer": self.longer, "shorter": self.shorter}
+        return {name: _together(trials) for name, trials in sizes.items() if self.joint and len(trials) > 1}
 
     def all(self) -> list[Trial]:
-        """The longer ones first, as they take longest."""
-        return [*self.longer.values(), *self.shorter.values()]
+        """Those that take longest first."""
+        return [*self.together.values(), *self.longer.values(), *self.shorter.values()]
 
     def tokens(self, branches: Mapping[str, Trial]) -> dict[str, int]:
         """Tokens of each language's branch."""
@@ -40,16 +48,25 @@ class Branches:
     @property
     def total(self) -> int:
         """Tokens of all branches."""
-        return sum(self.tokens(self.longer).values()) + sum(self.tokens(self.shorter).values())
+        return sum(sum(trial.blocks) for trial in self.all()) * self.sequence_length
 
 
-def plan_branches(place: Place, share: float = DEFAULT_SHARE, only: Sequence[str] | None = None) -> Branches:
+def _together(trials: Mapping[str, Trial]) -> Trial:
+    codes = tuple(sorted(trials))
+    batch_size = trials[codes[0]].batch_size
+    return Trial(codes, tuple(sum(trials[code].blocks) for code in codes), batch_size, "valid", codes)
+
+
+def plan_branches(
+    place: Place, share: float = DEFAULT_SHARE, only: Sequence[str] | None = None, *, joint: bool = True
+) -> Branches:
     """Share out a part of the budget: each language gets what it gets of the whole, a fifth of it for a shorter branch.
 
     Args:
         place: Of the recipe's text and budget.
-        share: Of the budget, in (0, 0.5].
+        share: Of the budget, in (0, 0.5], for the branches of single languages.
         only: Languages to train on, by any code or name; None: all. All are read in any case.
+        joint: Train on all of them together too, which takes the same part again and tells whether to split at all.
 
     Raises:
         BadInput: If the share is out of range, or there is no text of a language.
@@ -74,7 +91,7 @@ def plan_branches(place: Place, share: float = DEFAULT_SHARE, only: Sequence[str
 
     longer = {code: branch(code, steps[code] - short[code]) for code in codes}
     shorter = {code: branch(code, short[code]) for code in codes if short[code]}
-    return Branches(longer, shorter, place.sequence_length)
+    return Branches(longer, shorter, place.sequence_length, joint and only is None)
 
 
 def _code(language: str, codes: Sequence[str]) -> str:

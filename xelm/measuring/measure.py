@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from xelm.run.failures import disk_trouble_told
 from xelm.run.lock import locked
 from xelm.run.manifest import fingerprint, package_versions
 from xelm.run.names import BASE
-from xelm.trials.place import Place, Trial
+from xelm.trials.place import Place
 from xelm.trials.scores import Scores, num_bytes, score_base, score_trial
 from xelm.trials.work import Task, do_tasks
 
@@ -50,7 +50,8 @@ def measure_effects(
         recipe: A TOML file, or a `Recipe`; its clusters do not matter.
         out: Where the effects go, as JSON. The work is kept beside it, in `<name>.work/`.
         overrides: `section.key=value`, for a recipe file.
-        share: Part of `[train] tokens` that the branches get together.
+        share: Part of `[train] tokens` that the branches of single languages get together; trainings on all languages
+            at once, which tell whether to split at all, take the same again.
         only: Languages to train branches of, such as a new one to be placed in a plan; None: all. All are read.
         run: A run whose base is taken where it was made from the same recipe and text, instead of training one.
         launch: Machines; None: this one.
@@ -78,7 +79,14 @@ def measure_effects(
 
 
 def measure_in(
-    place: Place, folder: Path, name: str, share: float, launch: Launch, only: Sequence[str] | None = None
+    place: Place,
+    folder: Path,
+    name: str,
+    share: float,
+    launch: Launch,
+    only: Sequence[str] | None = None,
+    *,
+    joint: bool = True,
 ) -> Effects:
     """Effects in a place whose base is made; measured once, then read from its `effects.json`.
 
@@ -89,8 +97,9 @@ def measure_in(
         share: Part of the budget.
         launch: Machines.
         only: Languages to train branches of; None: all.
+        joint: Train on all of them together too.
     """
-    branches = plan_branches(place, share, only)
+    branches = plan_branches(place, share, only, joint=joint)
     file, key = place.folder / "effects.json", _key(place, branches)
     if file.is_file() and read_json(file).get("about", {}).get("fingerprint") == key:
         return Effects.load(file)
@@ -119,8 +128,8 @@ def _effects(place: Place, branches: Branches, key: str) -> Effects:
     cosines, by_layer = update_cosines(place.folder / BASE, folders) if together else (None, {})
     return Effects(
         tuple(codes),
-        _probe(place, branches, branches.longer, before),
-        _probe(place, branches, branches.shorter, before) if branches.shorter else None,
+        _probe(place, branches, "longer", before),
+        _probe(place, branches, "shorter", before) if branches.shorter else None,
         bits_before=np.array([before[code].sum() / np.log(2) / sizes[code].sum() for code in codes]),
         cosines=cosines,
         layer_cosines=by_layer,
@@ -137,14 +146,18 @@ def _effects(place: Place, branches: Branches, key: str) -> Effects:
     )
 
 
-def _probe(place: Place, branches: Branches, trials: Mapping[str, Trial], before: Scores) -> Probe:
-    codes = place.codes
+def _probe(place: Place, branches: Branches, size: Literal["longer", "shorter"], before: Scores) -> Probe:
+    codes, trials = place.codes, branches.longer if size == "longer" else branches.shorter
     table = np.full((len(codes), len(codes), 2), np.nan)
     for row, code in enumerate(codes):
         if code in trials:
             after = score_trial(place, trials[code])
             table[row] = [effect(before[read], after[read]) for read in codes]
-    return Probe(branches.tokens(trials), table[:, :, 0], table[:, :, 1])
+    joint = None
+    if size in branches.together:
+        after = score_trial(place, branches.together[size])
+        joint = np.array([effect(before[code], after[code])[0] if code in after else np.nan for code in codes])
+    return Probe(branches.tokens(trials), table[:, :, 0], table[:, :, 1], joint)
 
 
 def effect(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
