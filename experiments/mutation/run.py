@@ -1,6 +1,6 @@
 """Change one formula at a time in a copy of the sources, and see whether the golden tests notice.
 
-    nice python -m experiments.mutation.run [--only TEXT] [--out experiments/mutation/result.md]
+    nice python experiments/mutation/run.py [--only TEXT] [--out experiments/mutation/result.md]
 
 Exit code 1 if a mutant survives or no longer fits the sources.
 """
@@ -10,17 +10,30 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
-from experiments.mutation.mutants import MUTANTS
+from mutants import MUTANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("clustering", "router", "xelm", "tests", "pyproject.toml")
 MOST_S = 300
+LIBRARIES = (
+    "pytest",
+    "scipy.cluster.hierarchy",
+    "scipy.optimize",
+    "scipy.sparse",
+    "sklearn.decomposition",
+    "sklearn.feature_extraction.text",
+    "torch",
+    "transformers.models.llama.modeling_llama",
+)
+"""Loaded once, before the children are forked; nothing of ours, which every child loads from its own copy."""
 
 
 def tests_of(file: str) -> str:
@@ -29,15 +42,34 @@ def tests_of(file: str) -> str:
 
 
 def passes(folder: Path, tests: str) -> bool:
-    """Whether the tests pass on the sources of a folder."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", tests]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, timeout=MOST_S, check=False, text=True
-    )
-    if done.returncode not in (0, 1):  # 1: tests ran and failed
-        raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
-    return done.returncode == 0
+    """Whether the tests pass on the sources of a folder: in a child process, which finds the libraries loaded."""
+    child = os.fork()
+    if child == 0:
+        _run_tests(folder, tests)
+    deadline = time.monotonic() + MOST_S
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            code = os.waitstatus_to_exitcode(status)
+            if code not in (0, 1, 2):  # 1: tests ran and failed; 2: the mutant cannot even be imported
+                raise RuntimeError(f"pytest ended with {code}")
+            return code == 0
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False  # an endless loop is noticed too
+
+
+def _run_tests(folder: Path, tests: str) -> NoReturn:
+    import pytest
+
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    sys.dont_write_bytecode = True
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    os._exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", tests])))
 
 
 def outcome(folder: Path, file: str, text: str, replacement: str) -> str:
@@ -49,8 +81,6 @@ def outcome(folder: Path, file: str, text: str, replacement: str) -> str:
     target.write_text(source.replace(text, replacement), encoding="utf-8")
     try:
         return "survives" if passes(folder, tests_of(file)) else "killed"
-    except subprocess.TimeoutExpired:
-        return "killed"  # an endless loop is noticed too
     except RuntimeError as error:
         return f"does not run: {error}"
     finally:
@@ -63,6 +93,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="mutants whose file or text holds this")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    for library in LIBRARIES:
+        import_module(library)
     wanted = [mutant for mutant in MUTANTS if arguments.only in mutant[0] or arguments.only in mutant[1]]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
