@@ -4,8 +4,8 @@
 
 The commit begins where the changed parts are put under `next/` and ends where the last of them is in its place. A child
 process adds a language and kills itself before the n-th call that changes the file system in between; the n are spread
-over the whole commit. After each kill the run is made read-only and read: its manifest and the SHA-256 of every file
-must be those of the run without the language or with it. Then the same addition is given again.
+over the whole commit. After each kill the run is read, which changes nothing in it: its manifest and the SHA-256 of
+every file must be those of the run without the language or with it. Then it is completed, or the language removed.
 """
 
 from __future__ import annotations
