@@ -62,7 +62,13 @@ def command(
         else:
             click.echo(bill.to_text())
         return
-    options = {"overrides": overrides, "share": share, "only": only or None, "run": run, "launch": launch}
+    options: dict[str, Any] = {
+        "overrides": overrides,
+        "share": share,
+        "only": only or None,
+        "run": run,
+        "launch": launch,
+    }
     effects = measure_effects(recipe, out, **options)
     if only:
         _show_places(effects, only, plan, as_json)
