@@ -13,15 +13,7 @@ if TYPE_CHECKING:
     from clustering import ClusterPlan, cluster_languages
     from clustering.errors import BadInput
     from clustering.languages.codes import language
-<<<<<<< HEAD
     from clustering.plans.effects import Effects
-    from xelm.adding.add import add_language, remove_language
-    from xelm.comparing.compare import compare_plans
-    from xelm.comparing.comparison import PlanComparison
-    from xelm.inference.routed import RoutedLM
-    from xelm.making.train import train
-    from xelm.measuring.measure import measure_effects
-=======
     from clustering.plans.make import suggest_k
     from clustering.sources.report import SourceReport, SourceScore
     from router.routes.policy import Policy
@@ -29,11 +21,13 @@ if TYPE_CHECKING:
     from router.scoring.texts import Score
     from router.scoring.tokens import ScoringOptions
     from xelm.adding.add import add_language, remove_language
+    from xelm.comparing.compare import compare_plans
+    from xelm.comparing.comparison import PlanComparison
     from xelm.evaluation.evaluate import evaluate, evaluate_on
     from xelm.inference.routed import RoutedLM
     from xelm.launch.options import Launch
     from xelm.making.train import dry_run, train
->>>>>>> main
+    from xelm.measuring.measure import measure_effects
     from xelm.models.profile_tokenizers import rank_sources
     from xelm.recipe.recipe import Recipe
     from xelm.run.experts import ExpertSet
@@ -46,12 +40,9 @@ __all__ = [
     "ClusterPlan",
     "Effects",
     "ExpertSet",
-<<<<<<< HEAD
-    "PlanComparison",
-=======
     "Launch",
+    "PlanComparison",
     "Policy",
->>>>>>> main
     "Recipe",
     "Route",
     "RoutedLM",
@@ -63,14 +54,11 @@ __all__ = [
     "TrainingFailedError",
     "add_language",
     "cluster_languages",
-<<<<<<< HEAD
     "compare_plans",
-=======
     "dry_run",
     "evaluate",
     "evaluate_on",
     "export",
->>>>>>> main
     "language",
     "measure_effects",
     "rank_sources",
@@ -84,12 +72,9 @@ _HOME = {
     "ClusterPlan": "clustering",
     "Effects": "clustering.plans.effects",
     "ExpertSet": "xelm.run.experts",
-<<<<<<< HEAD
     "PlanComparison": "xelm.comparing.comparison",
-=======
     "Launch": "xelm.launch.options",
     "Policy": "router.routes.policy",
->>>>>>> main
     "Recipe": "xelm.recipe.recipe",
     "Route": "router.routes.weigh",
     "RoutedLM": "xelm.inference.routed",
@@ -101,15 +86,12 @@ _HOME = {
     "TrainingFailedError": "xelm.run.failures",
     "add_language": "xelm.adding.add",
     "cluster_languages": "clustering",
-<<<<<<< HEAD
     "compare_plans": "xelm.comparing.compare",
     "measure_effects": "xelm.measuring.measure",
-=======
     "dry_run": "xelm.making.train",
     "evaluate": "xelm.evaluation.evaluate",
     "evaluate_on": "xelm.evaluation.evaluate",
     "export": "xelm.run.export",
->>>>>>> main
     "language": "clustering.languages.codes",
     "rank_sources": "xelm.models.profile_tokenizers",
     "remove_language": "xelm.adding.add",

@@ -145,12 +145,9 @@ class Clusters:
     distance: str | None = None
     """Kind of distance, such as `combined` or `syntactic`; None: the default of the method."""
     balance: Literal["languages", "tokens"] | None = None
-<<<<<<< HEAD
+    """What clusters are made nearly equal in. None: nothing."""
     effects: str | None = None
     """For `measured`: a file that `xelm measure` wrote. None: measured before the experts are trained."""
-=======
-    """What clusters are made nearly equal in. None: nothing."""
->>>>>>> main
 
     def __post_init__(self) -> None:
         check(
