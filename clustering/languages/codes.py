@@ -1,26 +1,30 @@
-"""Any usual code, tag or English name of a language -> ISO 639-3; converted once, at the edge.
+"""Any usual code, tag or name of a language -> ISO 639-3; converted once, at the edge.
 
-Tables come from langcodes (codes, macrolanguages) and language_data (names, loaded only when a name is
-given or asked for). Import costs nothing; the first code costs about 40 ms, the first name about 60 ms more.
+Codes, their scopes and retirements come from ISO 639-3 itself (`iso`), macrolanguages and their usual members from
+langcodes, names from both and language_data (`names`). Import costs nothing; the first code costs about 40 ms, the
+first name about 60 ms more.
 """
 
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, refuse_text
+from clustering.languages import iso, names
+from clustering.languages.names import name_of
+from clustering.languages.registry import members_of_collections, registry
 
 # Corpora (FLORES, SIB-200, NLLB) label these by a member that no table calls the usual one.
 _MORE_USUAL_MEMBERS = {"nob": "nor", "pbt": "pus"}
-_NAME_SUFFIX = re.compile(r" \((?:individual|macro)[ -]?language\)$")
-_SPECIAL_CODES = frozenset({"mis", "mul", "und", "zxx"})
+_NONE_SUCH = "there is no such language. Give another code or a name."
+log = logging.getLogger(__name__)
 
 
 class UnknownLanguageError(BadInput):
@@ -43,18 +47,22 @@ class Language:
 
 
 def resolve(text: str) -> Language:
-    """Find the language that a code, tag or English name means.
+    """Find the language that a code, tag or name means.
 
-    Two and three letters are always read as a code (`Mon` is Mongolian; write `mnw` for the language Mon).
+    An exact name of one language wins over a tag (`Ho-Chunk` is no Hiri Motu). Two and three letters are a code,
+    unless they are written just like a name (`mon` is Mongolian, `Mon` is the language Mon). A retired code with one
+    successor is read as that, which is logged.
 
     Args:
-        text: `sw`, `swa`, `swh_Latn`, `zh-Hant`, `pt-BR`, `ger`, `Scottish Gaelic`; case is ignored.
+        text: `sw`, `swa`, `swh_Latn`, `zh-Hant`, `pt-BR`, `ger`, `Scottish Gaelic`, `Kiswahili`; case is ignored.
 
     Returns:
         The language, with the code as given (no member replaced by its macrolanguage or the reverse).
 
     Raises:
-        UnknownLanguageError: If no language has this code or name; the message lists near ones.
+        UnknownLanguageError: If no language has this code or name (the message lists near ones), the code stands for
+            a collection of languages or for several since it was retired (the message names them), or the tag has
+            parts that are not registered.
 
     Example:
         >>> resolve("swh_Latn")
@@ -69,13 +77,31 @@ def to_code(text: str) -> str:
     return _find(text)[0]  # without the name, whose tables take longer to load than all the others
 
 
+def language(name: str) -> str:
+    """ISO 639-3 code of any code, tag or name of a language.
+
+    Args:
+        name: `sw`, `swa`, `swh_Latn`, `ger`, `Scottish Gaelic`, `русский`.
+
+    Raises:
+        BadInput: If no single language is meant; the message names near ones, or the members of a collection.
+
+    Example:
+        >>> language("Swahili"), language("German"), language("日本語")
+        ('swa', 'deu', 'jpn')
+    """
+    return to_code(name)
+
+
 def to_codes(texts: Iterable[str]) -> list[str]:
     """Codes of several languages, in order.
 
     Raises:
         UnknownLanguageError: If a text names no language.
-        BadInput: If two texts mean the same language (`sw` and `swh`), since it would be counted twice.
+        BadInput: If two texts mean the same language (`sw` and `swh`), since it would be counted twice, or `texts`
+            is one text.
     """
+    refuse_text("languages", texts)
     texts = list(texts)
     codes = [to_code(text) for text in texts]
     first: dict[str, int] = {}
@@ -137,6 +163,11 @@ def same_language_codes(code: str) -> tuple[str, ...]:
     return (code, *sorted({key, *_members_of_key().get(key, ())} - {code}))
 
 
+def usual_member(code: str) -> bool:
+    """Whether a code is what people usually mean by its macrolanguage (`swh`, `zsm`, `arb`)."""
+    return _alpha2().get(code, code) in _tables().NORMALIZED_MACROLANGUAGES
+
+
 @lru_cache(maxsize=1)
 def codes_with_relatives() -> frozenset[str]:
     """All codes that share their language with another code or belong to a macrolanguage."""
@@ -152,28 +183,77 @@ def macrolanguage_of(code: str) -> str | None:
     return None if macro is None else tables.LANGUAGE_ALPHA3.get(macro, macro)
 
 
-@lru_cache(maxsize=16384)
-def name_of(code: str) -> str:
-    """English name of an ISO 639-3 code (`swh` -> `Swahili`); the code itself where no name is known."""
-    from language_data.names import code_to_names
-
-    for candidate in (_alpha2().get(code), code):
-        name = code_to_names(candidate).get("en") if candidate else None
-        if name:
-            return _NAME_SUFFIX.sub("", name)
-    return code
-
-
 @lru_cache(maxsize=8192)
 def _find(text: str) -> tuple[str, str | None]:
     """Code and script that a text means."""
     if not isinstance(text, str):
         raise UnknownLanguageError(f"A language is given as text (code or name), not {text!r}.")
-    cleaned = text.strip()
-    found = _parse_tag(cleaned) or _parse_name(cleaned)
+    found = _read(text.strip())
     if found is None:
         raise UnknownLanguageError(_unknown_message(text))
-    return found
+    code, script = found
+    return _in_use(code, text), script
+
+
+def _read(text: str) -> tuple[str, str | None] | None:
+    if len(text) <= 3 and text.isascii():
+        is_code = text.islower() or (text.isupper() and len(text) > 1)
+        if not is_code and (named := names.code_written_as_name(text)) is not None:
+            _say_if_a_code_too(text, named)
+            return named, None
+        return _parse_tag(text)
+    if (named := names.code_of_exact_name(text)) is not None:
+        return named, None
+    if (tagged := _parse_tag(text)) is not None:
+        return tagged
+    return next((tagged for tag in names.tags_of_name(text) if (tagged := _parse_tag(tag))), None)
+
+
+def _say_if_a_code_too(text: str, named: str) -> None:
+    code = _to_alpha3(text.lower())
+    if code is not None and code != named:
+        log.warning(
+            "%r is read as the name of %s (%s); for %s (%s) write %s",
+            *(text, name_of(named), named, name_of(code), code, text.lower()),
+        )
+
+
+def _in_use(code: str, text: str) -> str:
+    """The code, or the one that has replaced it."""
+    gone = iso.retired().get(code)
+    if gone is None:
+        return code
+    successors = _successors(gone)
+    if len(successors) == 1:
+        [new] = successors
+        log.warning("%s (%s) is retired since %s; now %s (%s)", code, gone.name, gone.year, new, name_of(new))
+        return new
+    if not successors:
+        raise UnknownLanguageError(
+            f"{text!r}: the code {code} ({gone.name}) is retired since {gone.year}: {_NONE_SUCH}"
+        )
+    raise UnknownLanguageError(
+        f"{text!r}: the code {code} ({gone.name}) is retired since {gone.year}; now {_named(successors)}. "
+        "Give the one that you mean."
+    )
+
+
+def _successors(gone: iso.Retired) -> list[str]:
+    """Codes in use that replace a retired one, through any that were retired in their turn."""
+    found: dict[str, None] = {}
+    waiting, seen = list(gone.successors), {gone.code}
+    while waiting:
+        code = waiting.pop(0)
+        if code in iso.languages():
+            found[code] = None
+        elif code in iso.retired() and code not in seen:
+            seen.add(code)
+            waiting += iso.retired()[code].successors
+    return list(found)
+
+
+def _named(codes: Iterable[str]) -> str:
+    return ", ".join(f"{name_of(code)} ({code})" for code in codes)
 
 
 def _tables() -> Any:
@@ -195,25 +275,25 @@ def _bibliographic() -> dict[str, str]:
 
 
 def _to_alpha3(subtag: str) -> str | None:
-    """ISO 639-3 of a language subtag of two or three letters, or None if it stands for no single language."""
-    tables = _tables()
+    """ISO 639-3, in use or retired, of a language subtag of two or three letters; None if it is no single language."""
     if len(subtag) == 2:
-        return tables.LANGUAGE_ALPHA3.get(subtag)
-    if subtag in _alpha2():
-        return subtag
-    if subtag in _bibliographic():
-        return _bibliographic()[subtag]
-    if subtag in _SPECIAL_CODES or "qaa" <= subtag <= "qtz" or subtag in _registry()[0]:
-        return None
-    return subtag if tables.VALIDITY.match(subtag) else None
+        subtag = _tables().LANGUAGE_ALPHA3.get(subtag, "")
+    elif subtag in _bibliographic():
+        subtag = _bibliographic()[subtag]
+    known = iso.languages().get(subtag)
+    if known is not None:
+        return None if known.scope == "special" else subtag
+    return subtag if subtag in iso.retired() else None
 
 
 def _parse_tag(text: str) -> tuple[str, str | None] | None:
+    """Code and script of a tag all of whose parts are registered."""
+    text = registry().grandfathered.get(text.lower(), text) if text.count("-") else text
     head, *rest = re.split(r"[-_]", text)
     if not (2 <= len(head) <= 3 and head.isascii() and head.isalpha()):
         return None
     code = _to_alpha3(head.lower())
-    if code is None or not rest:
+    if not rest:
         return None if code is None else (code, None)
     from langcodes import Language as Tag
     from langcodes.tag_parser import LanguageTagError
@@ -222,51 +302,21 @@ def _parse_tag(text: str) -> tuple[str, str | None] | None:
         tag = Tag.get(text, normalize=False)
     except LanguageTagError:
         return None
-    if tag.script is not None and not _tables().VALIDITY.match(tag.script):
-        return None
     if tag.extlangs:  # zh-yue is Cantonese
-        code = _to_alpha3(tag.extlangs[0]) or code
-    return code, tag.script
+        code = _extended(head.lower(), tag.extlangs)
+    for part in (tag.script, tag.territory, *(tag.variants or ())):
+        if part is not None and not _tables().VALIDITY.match(part):
+            return None
+    return None if code is None else (code, tag.script)
 
 
-def _parse_name(text: str) -> tuple[str, str | None] | None:
-    from language_data.names import get_trie_value, normalize_name
-
-    name = normalize_name(text.replace("_", " "))
-    for key in (name, name.removesuffix(" language")):
-        for trie in _name_tries():
-            if len(key) > 3 and key in trie:
-                return _parse_tag(get_trie_value(trie, key))
-    return None
-
-
-@lru_cache(maxsize=1)
-def _name_tries() -> tuple[Any, Any]:
-    """Exact names in English, then in any language (Deutsch, Kiswahili)."""
-    from language_data.names import load_trie
-    from language_data.util import data_filename
-
-    return tuple(load_trie(data_filename(f"trie/{lang}/name_to_language.marisa")) for lang in ("en", "und"))
-
-
-@lru_cache(maxsize=1)
-def _registry() -> tuple[frozenset[str], dict[str, str]]:
-    """From the IANA registry: codes of language groups, and members that bear their macrolanguage's name."""
-    import langcodes
-
-    path = Path(langcodes.__file__).with_name("data") / "language-subtag-registry.txt"
-    collections: set[str] = set()
-    namesakes: dict[str, str] = {}
-    for record in path.read_text(encoding="utf-8").split("%%\n"):
-        if "Scope: collection" not in record and "(individual language)" not in record:
-            continue
-        fields = dict(line.split(": ", 1) for line in record.splitlines() if ": " in line)
-        subtag = fields.get("Subtag", "")
-        if "Scope" in fields:
-            collections.add(subtag)
-        elif "Macrolanguage" in fields:
-            namesakes[subtag] = fields["Macrolanguage"]
-    return frozenset(collections), namesakes
+def _extended(head: str, extended: Sequence[str]) -> str | None:
+    """The extended language of a tag, if it is registered to follow this head (`zh-yue`, `zho-yue`, `sgn-ase`)."""
+    [language, *more] = extended
+    prefix = registry().extended.get(language)
+    if more or prefix is None or head not in (prefix, _tables().LANGUAGE_ALPHA3.get(prefix)):
+        return None
+    return _to_alpha3(language)
 
 
 @lru_cache(maxsize=1)
@@ -277,7 +327,7 @@ def _usual_members() -> dict[str, str]:
     counts = Counter(normalized.values())
     # Two "usual" members (Twi and Fanti of Akan) are two languages: neither stands for the macrolanguage.
     pairs = {member: macro for member, macro in normalized.items() if counts[macro] == 1}
-    pairs.update(_registry()[1])
+    pairs.update(registry().namesakes)
     # Retired and alias codes that CLDR replaces (tl -> fil, mo -> ro); `sh` -> `sr-Latn` is no such pair.
     pairs.update({old: new for old, new in tables.LANGUAGE_REPLACEMENTS.items() if "-" not in new})
     two_to_three = {two: three for three, two in _alpha2().items()}
@@ -299,7 +349,20 @@ def _members_of_key() -> dict[str, list[str]]:
 
 
 def _unknown_message(text: str) -> str:
-    near = _near(text)
+    cleaned = text.strip()
+    head, *rest = re.split(r"[-_]", cleaned.lower())
+    if (group := _collection(cleaned.lower())) is not None:
+        examples = _named(members_of_collections().get(group, ()))
+        return (
+            f"Unknown language {text!r}: it is a collection ({registry().collections[group]}). Name a language of it, "
+            f"such as {examples}."
+        )
+    if rest and len(head) <= 3 and (code := _to_alpha3(head)) is not None:
+        return (
+            f"Unknown language {text!r}: {'-'.join(rest)} is no registered script, region or extended language after "
+            f"{head}. Did you mean {_named([code])}?"
+        )
+    near = _near(cleaned)
     hint = f" Did you mean {', '.join(near)}?" if near else ""
     return (
         f"Unknown language {text!r}.{hint} "
@@ -307,21 +370,25 @@ def _unknown_message(text: str) -> str:
     )
 
 
+def _collection(text: str) -> str | None:
+    """Subtag of the collection that a code or name means (`ber`, `berber`, `berber languages`)."""
+    for subtag, name in registry().collections.items():
+        whole = name.lower()
+        if text in (subtag, whole, whole.removesuffix(" languages").removesuffix(" (family)")):
+            return subtag
+    return None
+
+
 def _near(text: str, limit: int = 3) -> list[str]:
-    head = re.split(r"[-_]", text.strip().lower())[0]
+    head = re.split(r"[-_]", text.lower())[0]
     codes: list[str] = []
     if len(head) <= 4:
         common = {*_alpha2(), *_tables().NORMALIZED_MACROLANGUAGES}
         codes = sorted(difflib.get_close_matches(head, sorted(common), n=20, cutoff=0.6), key=_closeness(head))
-        if (parsed := _parse_tag(head)) is not None:  # the tag is wrong further on
-            codes.insert(0, parsed[0])
-    else:
-        from language_data.names import get_trie_value, normalize_name
-
-        trie = _name_tries()[0]
-        for name in difflib.get_close_matches(normalize_name(text), trie.keys(), n=2 * limit, cutoff=0.7):
-            if (parsed := _parse_tag(get_trie_value(trie, name))) is not None:
-                codes.append(parsed[0])
+    if len(text) > 4:
+        for name in difflib.get_close_matches(text.casefold(), names.english_names(), n=2 * limit, cutoff=0.7):
+            found = _read(name)
+            codes += [] if found is None else [found[0]]
     by_name = {name_of(code): code for code in reversed(codes)}
     return [f"{name} ({code})" for name, code in reversed(by_name.items())][:limit]
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from clustering.corpora.find import Source, find_sources, source_of
+from clustering.corpora.rows import Reading
 from clustering.distances import uriel as typology
-from clustering.errors import BadInput
-from clustering.languages.codes import name_of, same_language_codes, same_language_key, speakers_of, to_code
-from clustering.languages.corpora import find_corpora, iter_documents
-from clustering.sources.profile_cache import profile_file
+from clustering.errors import BadInput, arg, refuse_text
+from clustering.languages.codes import name_of, same_language_key, to_code
+from clustering.languages.facts import is_signed
+from clustering.sources.candidates import CandidateRules, choose
+from clustering.sources.profile_cache import profile_source
 from clustering.sources.profiles import Profile, Tokenizer, profile_texts
 from clustering.sources.ranker import Ranker
 from clustering.sources.report import Ranking, SourceReport, place_of, text_notes
 from clustering.sources.signals import Query, default_contributions, text_signals, typology_signals
 
-Corpora = Mapping[str, str | Path | Profile] | str | Path
+Corpus = str | Path | Source | Profile
+Corpora = Mapping[str, str | Path | Source | Profile] | str | Path
 Tokenize = Tokenizer | Callable[[list[str]], list[list[str]]]
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,8 @@ def rank_sources(
     *,
     cache: str | Path | None = None,
     min_speakers: int = 0,
+    text_field: str = "text",
+    rules: CandidateRules | None = None,
 ) -> SourceReport:
     """Rank the languages a target may be taught from, best first.
 
@@ -43,43 +48,52 @@ def rank_sources(
 
     Args:
         target: Code, tag or name.
-        candidates: Languages to compare. None: those with text if `corpora` is given, else all of URIEL (one
-            code per language). The target itself, under any of its codes, is left out.
-        corpora: {language: corpus file or `Profile`}, or a folder of `<language>.{txt,jsonl,jsonl.gz,parquet}`.
-            Languages that are neither target nor candidate are ignored.
+        candidates: Languages to compare. None: those with text if `corpora` is given, else those of URIEL that
+            `rules` keep. The target itself, under any of its codes, is left out.
+        corpora: {language: corpus file, folder of shards or `Profile`}, or one folder or hub dataset of all, read as
+            `xelm train` reads it. Languages that are neither target nor candidate are ignored.
         tokenizer: Cuts subwords: a `Tokenizer`, or a function from texts to lists of tokens (its profiles are
             not kept, for want of a name). None: no subword overlap. For names of hub tokenizers use
             `xelm.rank_sources`.
         top: Candidates to report; the scores are relative to all of them nevertheless. None reports all.
         ranker: A trained `Ranker` or its file, from `fit_ranker`.
-        cache: Folder of kept profiles, see `profile_file`.
-        min_speakers: Of all of URIEL take only languages that so many people speak (CLDR's figures), since a
-            language that nobody writes teaches nothing.
+        cache: Folder of kept profiles, see `profile_source`.
+        min_speakers: As in `rules`.
+        text_field: Key or column of the text in the corpora.
+        rules: Which languages are compared without candidates and corpora. None: living languages of the target's
+            modality of which there is text.
 
     Returns:
         The report; equal scores keep the order of `candidates`.
 
     Raises:
-        BadInput: If a language or file is unknown, there is no candidate beside the target, nothing at all is
-            known of the target, or `min_speakers` comes with candidates or corpora.
+        BadInput: If `candidates` is one text, a language or file is unknown, there is no candidate beside the
+            target, nothing at all is known of the target, or `min_speakers` or `rules` come with candidates
+            or corpora.
 
     Example:
         >>> rank_sources("swh", ["zul", "deu", "kor"]).ranking.codes()
         ['zul', 'deu', 'kor']
     """
     code = to_code(target)
+    refuse_text("candidates", candidates)
     if top is not None and top < 1:
-        raise BadInput(f"top={top}: ask for at least 1 candidate.")
+        raise BadInput(f"{arg('top', top)}: ask for at least 1 candidate.")
     model = Ranker.load(ranker) if isinstance(ranker, str | Path) else ranker
     paths = _corpora(corpora)
-    if min_speakers and (paths or candidates is not None):
-        raise BadInput("min_speakers is for all of URIEL: leave it out where candidates or corpora are given.")
-    query = _query(code, candidates, paths, min_speakers)
+    if min_speakers:
+        rules = replace(rules or CandidateRules(), min_speakers=min_speakers)
+    if rules is not None and (paths or candidates is not None):
+        raise BadInput(
+            "min_speakers, types and the like choose among all of URIEL: leave it out, or "
+            f"{arg('candidates')} and {arg('corpora')}."
+        )
+    query, left_out = _query(code, candidates, paths, rules or CandidateRules())
     wanted = {code, *query.candidates}
-    profiles = _profiles(paths, wanted, tokenizer, cache)
+    profiles = _profiles(paths, wanted, tokenizer, cache, Reading(text_field=text_field))
     texts = text_signals(profiles.get(code), [profiles.get(name) for name in query.candidates]) if profiles else {}
     query = replace(query, raw={**query.raw, **texts})
-    return _report(query, profiles, model, top, bool(tokenizer))
+    return replace(_report(query, profiles, model, top, bool(tokenizer)), left_out=left_out)
 
 
 def _report(
@@ -109,10 +123,11 @@ def _report(
 
 
 def _query(
-    target: str, candidates: Iterable[str] | None, paths: Mapping[str, str | Path | Profile], min_speakers: int
-) -> Query:
+    target: str, candidates: Iterable[str] | None, paths: Mapping[str, Corpus], rules: CandidateRules
+) -> tuple[Query, str]:
+    """The candidates with their signals, and what was left out of URIEL ("" where candidates are given)."""
     if candidates is None and not paths:
-        return _world_query(target, min_speakers)
+        return _world_query(target, rules)
     given = paths if candidates is None else candidates
     key = same_language_key(target)
     codes: dict[str, str] = {}
@@ -122,39 +137,28 @@ def _query(
             codes.setdefault(same_language_key(code), code)
     if not codes:
         raise BadInput(f"No candidate beside the target {target} itself. Give other languages, or text of some.")
-    return typology_signals(target, list(codes.values()))
+    return typology_signals(target, list(codes.values())), ""
 
 
-def _world_query(target: str, min_speakers: int) -> Query:
+def _world_query(target: str, rules: CandidateRules) -> tuple[Query, str]:
+    """All of URIEL that the rules keep, and what they left out."""
+    keep, left_out = choose(target, rules)
     query = typology_signals(target, typology.languages())
-    keep = _one_code_per_language().copy()
-    for code in same_language_codes(target):
-        keep[typology.row_of().get(code, [])] = False
-    if min_speakers:
-        keep &= np.array([speakers_of(code) >= min_speakers for code in query.candidates])
-        if not keep.any():
-            raise BadInput(f"No candidate: no language of URIEL has {min_speakers:,} speakers.")
-    return Query(
+    kept = Query(
         target,
         tuple(code for code, kept in zip(query.candidates, keep, strict=True) if kept),
         {name: values[keep] for name, values in query.raw.items()},
         {name: values[keep] for name, values in query.coverage.items()},
     )
+    return kept, left_out
 
 
-@lru_cache(maxsize=1)
-def _one_code_per_language() -> np.ndarray:
-    """URIEL rows to offer as candidates: of the codes of one language (`swa`, `swh`) the one that stands for it."""
-    rows = typology.row_of()
-    return np.array([code == same_language_key(code) or same_language_key(code) not in rows for code in rows])
-
-
-def _corpora(corpora: Corpora | None) -> dict[str, str | Path | Profile]:
+def _corpora(corpora: Corpora | None) -> dict[str, Corpus]:
     if corpora is None:
         return {}
     if isinstance(corpora, str | Path):
-        return dict(find_corpora(corpora))
-    paths: dict[str, str | Path | Profile] = {}
+        return {source.code: source for source in find_sources(corpora)}
+    paths: dict[str, Corpus] = {}
     for text, corpus in corpora.items():
         paths[to_code(text)] = corpus
     if len(paths) < len(corpora):
@@ -163,10 +167,11 @@ def _corpora(corpora: Corpora | None) -> dict[str, str | Path | Profile]:
 
 
 def _profiles(
-    paths: Mapping[str, str | Path | Profile],
+    paths: Mapping[str, Corpus],
     wanted: Iterable[str],
     tokenizer: Tokenize | None,
     cache: str | Path | None,
+    reading: Reading,
 ) -> dict[str, Profile]:
     """Profiles of the languages that matter, under the codes of target and candidates."""
     profiles: dict[str, Profile] = {}
@@ -179,11 +184,16 @@ def _profiles(
         corpus = paths[name]
         if isinstance(corpus, Profile):
             profiles[language] = corpus
-        elif tokenizer is None or isinstance(tokenizer, Tokenizer):
-            profiles[language] = profile_file(corpus, tokenizer, cache=cache)
+            continue
+        if not isinstance(corpus, Source) and str(corpus).endswith(".npz"):
+            profiles[language] = Profile.load(corpus)
+            continue
+        source = corpus if isinstance(corpus, Source) else source_of(corpus, name)
+        if tokenizer is None or isinstance(tokenizer, Tokenizer):
+            profiles[language] = profile_source(source, tokenizer, cache=cache, reading=reading)
         else:
             nameless = Tokenizer(name="function", tokenize=tokenizer)
-            profiles[language] = profile_texts(iter_documents(corpus), nameless)
+            profiles[language] = profile_texts(source.texts(reading), nameless)
     names = {profile.tokenizer for profile in profiles.values()}
     if len(names) > 1:
         raise BadInput(
@@ -196,7 +206,9 @@ def _profiles(
 def _warnings(query: Query, profiles: Mapping[str, Profile], model: Ranker | None, tokenized: bool) -> list[str]:
     found = []
     name = f"{name_of(query.target)} ({query.target})"
-    if np.isnan(query.raw["syntactic"]).all():
+    if is_signed(query.target):
+        found.append(f"{name} is a sign language: family and place rank, since URIEL has no features of its own for it")
+    elif np.isnan(query.raw["syntactic"]).all():
         found.append(f"URIEL has no row for {name}: the ranking rests on text alone")
     elif typology.typology_code(query.target, "syntactic").num_known == 0:
         found.append(f"no syntactic feature of {name} is known: its syntax is predicted from relatives and neighbours")

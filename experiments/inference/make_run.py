@@ -14,10 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clustering import ClusterPlan
-from router.identify.combined import CombinedIdentifier
-from xelm.models.tokenizers import new_tokenizer
-from xelm.recipe.recipe import NewBase
-from xelm.run.manifest import Manifest, ModelEntry
+from xelm.parts import CombinedIdentifier, Manifest, ModelEntry, NewBase, new_tokenizer
 
 CLUSTERS = {
     "germanic": ["deu", "nld"],
@@ -105,10 +102,10 @@ def _adapter(base: Path, seed: int) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from xelm.recipe.recipe import Expert
+    from xelm.parts import Lora
 
     torch.manual_seed(seed)
-    kind = Expert(kind="lora")
+    kind = Lora()
     config = LoraConfig(r=kind.rank, lora_alpha=kind.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
     for name, parameter in model.named_parameters():

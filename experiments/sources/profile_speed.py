@@ -15,11 +15,9 @@ from typing import Any
 
 import click
 
-from clustering.languages.corpora import find_corpora, iter_documents
-from clustering.sources.profile_cache import profile_file
-from clustering.sources.profiles import profile_texts
-from clustering.sources.rank import rank_sources
-from xelm.models.profile_tokenizers import fast_tokenizer
+from clustering import profile_file, profile_texts
+from xelm import rank_sources
+from xelm.parts import Source, fast_tokenizer, find_sources, source_of
 
 _BYTES = 1_000_000
 _VOCABULARY = 16_000
@@ -50,16 +48,18 @@ def main(corpora: Path, languages: int) -> None:
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-    found = sorted(find_corpora(corpora).items(), key=lambda item: -item[1].stat().st_size)[:languages]
+    found = sorted(find_sources(corpora), key=lambda source: -source.files[0].stat().st_size)[:languages]
     with tempfile.TemporaryDirectory() as folder:
-        sizes = {code: _cut(path, Path(folder) / f"{code}.jsonl") for code, path in found}
+        sizes = {source.code: _cut(source, Path(folder) / f"{source.code}.jsonl") for source in found}
         files = {code: Path(folder) / f"{code}.jsonl" for code in sizes}
         backend = Backend(models.BPE(byte_fallback=True, unk_token="<unk>"))
         backend.normalizer = normalizers.Prepend("▁")
         backend.pre_tokenizer = pre_tokenizers.Metaspace()
         backend.decoder = decoders.ByteFallback()
         trainer = trainers.BpeTrainer(vocab_size=_VOCABULARY, special_tokens=["<unk>"], limit_alphabet=2000)
-        backend.train_from_iterator((text for file in files.values() for text in iter_documents(file)), trainer)
+        backend.train_from_iterator(
+            (text for code, file in files.items() for text in source_of(file, code).texts()), trainer
+        )
         timed = _Timed(backend)
         tokenizer = fast_tokenizer("bpe", timed)
         target, *candidates = files
@@ -80,11 +80,11 @@ def main(corpora: Path, languages: int) -> None:
     click.echo(f"ranking from kept profiles {ranking:.2f} s")
 
 
-def _cut(source: Path, target: Path) -> int:
+def _cut(source: Source, target: Path) -> int:
     """Copy documents until there is 1 MB of them; the bytes copied."""
     total = 0
     with target.open("w", encoding="utf-8") as handle:
-        for text in iter_documents(source):
+        for text in source.texts():
             total += len(text.encode())
             handle.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
             if total >= _BYTES:

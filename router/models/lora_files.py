@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,20 +38,38 @@ def read_adapter(folder: str | Path) -> AdapterWeights:
         BadInput: If files are missing or damaged, or the adapter is more than plain LoRA on linear layers (DoRA,
             trained biases, embeddings or whole modules), which one pass cannot mix.
     """
-    from peft import PeftConfig
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = Path(folder)
+    with _reading(Path(folder)) as (config, weights):
+        tensors = load_file(weights)
+    return adapter_from(config, tensors, str(folder))
+
+
+def beyond_plain_lora(folder: str | Path) -> list[str]:
+    """What an adapter has that one pass cannot mix, such as DoRA; empty for plain LoRA. Reads no weights.
+
+    Raises:
+        BadInput: If files are missing or damaged.
+    """
+    from safetensors import safe_open
+
+    with _reading(Path(folder)) as (config, weights), safe_open(weights, "pt") as tensors:
+        return _extras(config, list(tensors.keys()))
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[tuple[Any, Path]]:
+    """An adapter's configuration and the file of its weights; what cannot be read is told with the folder."""
+    from peft import PeftConfig
+    from safetensors import SafetensorError
+
     for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (path / name).is_file():
-            raise BadInput(f"{path / name}: no such file; a PEFT adapter folder has it.")
+        if not (folder / name).is_file():
+            raise BadInput(f"{folder / name}: no such file; a PEFT adapter folder has it.")
     try:
-        config = PeftConfig.from_pretrained(str(path))
-        tensors = load_file(path / "adapter_model.safetensors")
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise BadInput(f"{path}: the adapter cannot be read ({error}). Restore the file or train it again.") from None
-    return adapter_from(config, tensors, str(path))
+        yield PeftConfig.from_pretrained(str(folder)), folder / "adapter_model.safetensors"
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{folder}: the adapter cannot be read ({error}). Restore the file or train it again.") from None
 
 
 def adapter_from(config: Any, tensors: dict[str, torch.Tensor], source: str) -> AdapterWeights:
@@ -58,23 +78,13 @@ def adapter_from(config: Any, tensors: dict[str, torch.Tensor], source: str) -> 
     Raises:
         BadInput: As `read_adapter`.
     """
-    extras = [
-        what
-        for what, present in (
-            (f"method {config.peft_type}", str(getattr(config.peft_type, "value", config.peft_type)) != "LORA"),
-            ("DoRA", getattr(config, "use_dora", False)),
-            ("trained biases", getattr(config, "bias", "none") != "none" or getattr(config, "lora_bias", False)),
-            ("whole modules", bool(getattr(config, "modules_to_save", None))),
-        )
-        if present
-    ]
-    matches = {name: _FACTOR.match(name) for name in tensors}
-    extras += sorted({f"tensor {name}" for name, found in matches.items() if found is None})[:3]
+    extras = _extras(config, list(tensors))
     if extras:
         raise BadInput(
             f"{source}: has {', '.join(extras)}; only plain LoRA on linear layers runs in a shared batch. Merge the "
             "adapter into a copy of the base (peft's merge_and_unload) and use it as a full expert."
         )
+    matches = {name: _FACTOR.match(name) for name in tensors}
     sides: dict[str, dict[str, torch.Tensor]] = {}
     for name, found in matches.items():
         assert found is not None
@@ -94,3 +104,18 @@ def _scaling(config: Any, path: str, rank: int) -> float:
     alphas: dict[str, float] = config.alpha_pattern or {}
     alpha: float = alphas.get(get_pattern_key(list(alphas), path), config.lora_alpha)
     return alpha / math.sqrt(rank) if config.use_rslora else alpha / rank
+
+
+def _extras(config: Any, tensors: list[str]) -> list[str]:
+    """What of an adapter is more than plain LoRA on linear layers."""
+    extras = [
+        what
+        for what, present in (
+            (f"method {config.peft_type}", str(getattr(config.peft_type, "value", config.peft_type)) != "LORA"),
+            ("DoRA", getattr(config, "use_dora", False)),
+            ("trained biases", getattr(config, "bias", "none") != "none" or getattr(config, "lora_bias", False)),
+            ("whole modules", bool(getattr(config, "modules_to_save", None))),
+        )
+        if present
+    ]
+    return extras + [f"tensor {name}" for name in sorted(tensors) if _FACTOR.match(name) is None][:3]

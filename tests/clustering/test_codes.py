@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from clustering.errors import BadInput
+from clustering.languages import iso
 from clustering.languages.codes import (
     UnknownLanguageError,
+    language,
     match,
     name_of,
     resolve,
@@ -18,6 +20,7 @@ from clustering.languages.codes import (
     to_code,
     to_codes,
 )
+from clustering.languages.registry import members_of_collections, registry
 
 
 @pytest.mark.parametrize(
@@ -120,3 +123,101 @@ def test_names_are_english_and_unknown_codes_name_themselves() -> None:
 def test_importing_codes_loads_no_tables() -> None:
     code = "import sys, clustering.languages.codes; assert not {'langcodes', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        *(("Dari", "prs"), ("Montenegrin", "cnr"), ("Western Punjabi", "pnb"), ("Congo Swahili", "swc")),
+        *(("Ho-Chunk", "win"), ("aka-bea", "abj"), ("Aka-Cari", "aci"), ("Mon", "mnw"), ("Dimli", "diq")),
+        *(("Swahili (individual language)", "swh"), ("Persian, Afghan", "prs"), ("Scottish_Gaelic", "gla")),
+    ],
+)
+def test_an_exact_name_of_one_language_wins_over_tags_and_macrolanguages(name: str, code: str) -> None:
+    assert to_code(name) == code
+
+
+def test_every_unique_english_name_comes_back_as_its_own_code() -> None:
+    codes = [code for code, known in iso.languages().items() if known.scope != "special"]
+    names: dict[str, list[str]] = {}
+    for code in codes:
+        names.setdefault(name_of(code), []).append(code)
+    unique = {name: found[0] for name, found in names.items() if len(found) == 1}
+    assert len(unique) > 7_875
+    assert {name: to_code(name) for name in unique} == unique
+    # The rest are pairs of a macrolanguage and the member that bears its name.
+    shared = {"Dogri", "Konkani", "Malay", "Nepali", "Odia", "Swahili"}
+    assert {name for name in names if name not in unique} == shared
+    assert {code for code in codes if to_code(iso.languages()[code].name) != code} == {"ory"}
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        *(
+            ("中文", "zho"),
+            ("русский", "rus"),
+            ("日本語", "jpn"),
+            ("العربية", "ara"),
+            ("हिन्दी", "hin"),
+            ("한국어", "kor"),
+        ),
+        *(("ไทย", "tha"), ("ລາວ", "lao"), ("粵語", "yue"), ("ᏣᎳᎩ", "chr"), ("Français", "fra"), ("Türkçe", "tur")),
+    ],
+)
+def test_languages_answer_to_their_own_names_in_their_scripts(name: str, code: str) -> None:
+    assert language(name) == code
+
+
+@pytest.mark.parametrize("tag", ["cbk-zam", "eng-deu", "swa_kin", "eng-spa", "de-XYZQ", "en-ZZZ", "zh-min", "deu-yue"])
+def test_a_tag_with_parts_that_are_not_registered_for_it_is_refused(tag: str) -> None:
+    with pytest.raises(UnknownLanguageError, match="Unknown language"):
+        language(tag)
+
+
+@pytest.mark.parametrize(
+    ("tag", "code"),
+    [("zho_yue", "yue"), ("ar-arz", "arz"), ("sgn-ase", "ase"), ("zh-min-nan", "nan"), ("sr_Latn_RS", "srp")],
+)
+def test_registered_extended_languages_scripts_and_regions_are_read(tag: str, code: str) -> None:
+    assert language(tag) == code
+
+
+@pytest.mark.parametrize("text", ["ber", "afa", "Berber", "Sorbian languages", "sgn", "BNT"])
+def test_a_collection_is_told_with_languages_of_it(text: str) -> None:
+    with pytest.raises(
+        UnknownLanguageError, match=r"is a collection \(.*\)\. Name a language of it, such as \w.* \(\w{3}\)"
+    ):
+        language(text)
+
+
+def test_every_collection_has_examples_that_are_languages() -> None:
+    assert set(members_of_collections()) == set(registry().collections)
+    assert all(to_code(code) == code for members in members_of_collections().values() for code in members)
+
+
+def test_a_retired_code_is_told_and_read_as_its_one_successor(caplog: pytest.LogCaptureFixture) -> None:
+    assert language("fri") == "fry"
+    assert "fri (Western Frisian) is retired since 2005; now fry (Western Frisian)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("code", "now"), [("bhk", ["ubl", "lbl", "rbl", "fbl"]), ("flm", ["rnl", "cfm"]), ("eml", ["egl", "rgn"])]
+)
+def test_a_retired_code_with_several_successors_is_refused_with_them(code: str, now: list[str]) -> None:
+    with pytest.raises(UnknownLanguageError, match="is retired since") as caught:
+        language(code)
+    assert all(f"({new})" in str(caught.value) for new in now)
+
+
+def test_every_retired_code_is_refused_or_read_as_a_code_in_use() -> None:
+    for code in iso.retired():
+        try:
+            assert to_code(code) in iso.languages()
+        except UnknownLanguageError as error:
+            assert "retired" in str(error)
+
+
+def test_a_short_name_that_is_a_code_too_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    assert [language("mon"), language("MON"), language(" Fas")] == ["mon", "mon", "fqs"]
+    assert "'Fas' is read as the name of Fas (fqs); for Persian (fas) write fas" in caplog.text

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -12,12 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clustering.errors import BadInput
-from clustering.languages.corpora import find_corpora, iter_documents
 from clustering.languages.words import script_shares, split_words
 from clustering.sources.profile_cache import profile_file
 from clustering.sources.profiles import EMPTY, Profile, Tokenizer, merge_profiles, overlap, profile_texts
 
 LETTERS = Tokenizer(name="letters", tokenize=lambda texts: [[c for c in text if c != " "] for text in texts])
+
+
+def settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files just written count as long unchanged."""
+    monkeypatch.setattr("clustering.sources.profile_cache._SETTLED_S", -1.0)
+
+
 documents = st.lists(st.text(alphabet="abcде漢字ไทย ि\n1.", max_size=12), max_size=5)
 
 
@@ -96,12 +101,13 @@ def test_a_tokenizer_that_loses_a_text_is_named() -> None:
 def test_a_second_profile_reads_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = tmp_path / "swa.txt"
     corpus.write_text("habari ya asubuhi\n", encoding="utf-8")
+    settle(monkeypatch)
     first = profile_file(corpus, LETTERS, cache=tmp_path / "cache")
 
     def fail(*args: object) -> None:
         raise AssertionError("the corpus was read again")
 
-    monkeypatch.setattr("clustering.sources.profile_cache.iter_documents", fail)
+    monkeypatch.setattr("clustering.sources.profile_cache.profile_texts", fail)
     monkeypatch.setattr("clustering.sources.profile_cache.sha256_of", fail)
     assert profile_file(corpus, LETTERS, cache=tmp_path / "cache") == first
     with pytest.raises(AssertionError, match="read again"):
@@ -125,46 +131,59 @@ def test_a_damaged_cache_file_is_made_again(tmp_path: Path) -> None:
     assert profile_file(corpus, cache=tmp_path / "cache") == first
 
 
-def test_every_kind_of_corpus_file_gives_the_same_documents(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
-    import pyarrow.parquet as pq
-
-    texts = ["habari", "यह हिन्दी है"]
-    lines = "".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate(texts))
-    (tmp_path / "a.txt").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
-    (tmp_path / "a.jsonl").write_text(lines, encoding="utf-8")
-    with gzip.open(tmp_path / "a.jsonl.gz", "wt", encoding="utf-8") as handle:
-        handle.write(lines)
-    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
-    for path in tmp_path.iterdir():
-        assert [text.strip() for text in iter_documents(path)] == texts, path
+def test_a_file_changed_within_a_tick_of_the_clock_is_profiled_anew(tmp_path: Path) -> None:
+    corpus = tmp_path / "swa.txt"
+    corpus.write_text("moja\n", encoding="utf-8")
+    times = corpus.stat()
+    profile_file(corpus, cache=tmp_path / "cache")
+    corpus.write_text("mbil\n", encoding="utf-8")
+    os.utime(corpus, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert profile_file(corpus, cache=tmp_path / "cache").words == {"mbil": 1}
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.jsonl", b'{"text": "a"}\n{broken\n', r"line 2: not valid JSON"),
-        ("a.jsonl", b'{"txt": "a"}\n', r'line 1: no field "text" with text \(found: txt\)'),
-        ("a.txt", b"\xff\xfe", "not valid UTF-8"),
-        ("a.jsonl.gz", b"no gzip", "broken gzip"),
-        ("a.parquet", b"no parquet", "not a parquet file"),
-        ("a.csv", b"text\n", "not a corpus file"),
-    ],
-)
-def test_broken_corpora_are_named_with_the_place(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(BadInput, match=message):
-        list(iter_documents(tmp_path / name))
+def test_another_column_or_format_is_another_profile(tmp_path: Path) -> None:
+    table = tmp_path / "swa.csv"
+    table.write_text("text,body\nmoja,mbili\n", encoding="utf-8")
+    cache = tmp_path / "cache"
+    assert profile_file(table, cache=cache).words == {"moja": 1}
+    assert profile_file(table, cache=cache, text_field="body").words == {"mbili": 1}
+    lines = table.rename(tmp_path / "swa.txt")
+    assert profile_file(lines, cache=cache).documents == 2
 
 
-def test_corpora_are_found_by_language_and_strangers_are_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for name in ("swh_Latn.jsonl.gz", "deu.txt", "readme.txt", "notes.md"):
-        (tmp_path / name).write_bytes(b"")
-    assert list(find_corpora(tmp_path)) == ["deu", "swh"]
-    assert "readme.txt skipped" in caplog.text
-    (tmp_path / "de.jsonl").write_bytes(b"")
-    with pytest.raises(BadInput, match="both of deu"):
-        find_corpora(tmp_path)
+def test_a_folder_of_shards_has_one_profile_and_a_new_shard_changes_it(tmp_path: Path) -> None:
+    folder, cache = tmp_path / "swa", tmp_path / "cache"
+    folder.mkdir()
+    (folder / "0.txt").write_text("moja\n", encoding="utf-8")
+    assert profile_file(folder, cache=cache).words == {"moja": 1}
+    (folder / "1.jsonl").write_text('{"text": "mbili"}\n', encoding="utf-8")
+    assert profile_file(folder, cache=cache).words == {"moja": 1, "mbili": 1}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{broken", '{"stamp": 1}'])
+def test_a_damaged_stamp_is_taken_no_notice_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    corpus = tmp_path / "swa.txt"
+    corpus.write_text("moja\n", encoding="utf-8")
+    settle(monkeypatch)
+    first = profile_file(corpus, cache=tmp_path / "cache")
+    (stamp,) = (tmp_path / "cache").glob("*.stamp.json")
+    stamp.write_text(content, encoding="utf-8")
+    assert profile_file(corpus, cache=tmp_path / "cache") == first
+
+
+def test_profiles_are_made_without_a_cache_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = tmp_path / "swa.txt"
+    corpus.write_text("moja\n", encoding="utf-8")
+    (tmp_path / "file").touch()
+    assert profile_file(corpus, cache=tmp_path / "file" / "cache").words == {"moja": 1}
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("XELM_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert profile_file(corpus).words == {"moja": 1}
 
 
 def test_scripts_are_shares_of_letters() -> None:

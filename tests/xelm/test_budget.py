@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from clustering.errors import BadInput
 from tests.xelm.conftest import tiny_table
 from xelm.making.budget import Budget, count_parameters, make_budget
+from xelm.objectives.objective import OBJECTIVES
 from xelm.recipe.recipe import Recipe
 
 LENGTH = 32
@@ -119,7 +120,9 @@ def test_a_base_that_is_not_trained_enough_is_warned_of(tokens: int, warned: boo
 def test_parameters_are_counted_as_the_model_has_them() -> None:
     from transformers import LlamaForCausalLM
 
-    assert count_parameters(_config()) == sum(p.numel() for p in LlamaForCausalLM(_config()).parameters())
+    assert count_parameters(_config(), OBJECTIVES.find("causal")) == sum(
+        p.numel() for p in LlamaForCausalLM(_config()).parameters()
+    )
 
 
 def _hub(**sections: dict[str, Any]) -> Recipe:

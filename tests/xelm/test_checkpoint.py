@@ -12,16 +12,15 @@ import torch
 
 from clustering.errors import BadInput
 from tests.xelm.training_parts import same_bits, stage_of, tiny_llama, weights_of
-from xelm.models.expert import as_expert
-from xelm.recipe.recipe import Expert
+from xelm.expert_kinds.kind import ExpertKind
 from xelm.training.loop import train_stage
 from xelm.training.random_state import random_states, set_random_state
 
 KINDS = {
-    "full": Expert(),
-    "dropout": Expert(),
-    "lora": Expert(kind="lora", rank=2),
-    "last_n_layers": Expert(kind="last_n_layers", num_last_layers=1),
+    "full": ExpertKind.of(),
+    "dropout": ExpertKind.of(),
+    "lora": ExpertKind.of(kind="lora", rank=2),
+    "last_n_layers": ExpertKind.of(kind="last_n_layers", num_last_layers=1),
 }
 
 
@@ -32,7 +31,7 @@ class Interrupted(Exception):
 def _model(kind: str) -> Any:
     model = tiny_llama(num_layers=2, attention_dropout=0.3 if kind == "dropout" else 0.0)
     torch.manual_seed(1)
-    return as_expert(model, KINDS[kind])
+    return KINDS[kind].prepare(model)
 
 
 def _stop_after(step: int) -> Any:

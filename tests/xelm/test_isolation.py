@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from xelm.models.expert import as_expert
-from xelm.recipe.recipe import Expert
+from xelm.expert_kinds.kind import ExpertKind
 from xelm.training.isolation import isolates_documents
 
 _SIZES = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -40,9 +39,9 @@ def test_a_model_that_ignores_positions_is_found_out_even_with_small_new_weights
 
 
 def test_a_lora_expert_keeps_documents_apart_as_its_base_does() -> None:
-    expert = Expert(kind="lora", rank=2)
-    assert isolates_documents(as_expert(_model("LlamaConfig", **_GATED), expert))
-    assert not isolates_documents(as_expert(_model("XGLMConfig", **ATTENDS_ACROSS["XGLMConfig"]), expert))
+    expert = ExpertKind.of(kind="lora", rank=2)
+    assert isolates_documents(expert.prepare(_model("LlamaConfig", **_GATED)))
+    assert not isolates_documents(expert.prepare(_model("XGLMConfig", **ATTENDS_ACROSS["XGLMConfig"])))
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -11,11 +11,10 @@ import pytest
 import torch
 
 from tests.xelm.training_parts import blocks_of, random_documents, same_bits, stage_of, tiny_llama, weights_of
-from xelm.models.expert import as_expert
-from xelm.recipe.recipe import Expert
+from xelm.expert_kinds.kind import ExpertKind
+from xelm.objectives.causal import CausalBatches
 from xelm.run.failures import in_a_sentence
-from xelm.training.loop import _summed_loss, train_stage
-from xelm.training.objectives import Causal
+from xelm.training.loop import train_stage
 from xelm.training.schedule import Schedule
 
 
@@ -36,8 +35,8 @@ def test_packed_documents_have_the_loss_and_gradients_of_each_document_alone() -
     documents = [[1, 5, 9, 2], [1, 7, 2], [1, 30, 31, 32, 33, 34, 2], [1, 9, 9, 2]]
     packed = tiny_llama()
     draws = np.arange(2)
-    batch = Causal().batch(*blocks_of(documents, 9).take(draws), draws, 0.0)
-    loss = _summed_loss(packed, batch, True, torch.device("cpu"))
+    batch = CausalBatches().batch(*blocks_of(documents, 9).take(draws), draws, 0.0)
+    loss = batch.summed_loss(packed, isolated=True, device=torch.device("cpu"))
     loss.backward()
 
     alone, expected = tiny_llama(), torch.zeros(())
@@ -55,8 +54,16 @@ def test_the_first_token_of_a_document_is_never_a_target() -> None:
     model = tiny_llama()
     ids, positions, draws = np.array([[3, 4, 3, 4]]), np.array([[0, 1, 0, 1]]), np.array([0])
     with torch.no_grad():
-        both = _summed_loss(model, Causal().batch(ids, positions, draws, 0.0), True, torch.device("cpu"))
-        one = _summed_loss(model, Causal().batch(ids[:, :2], positions[:, :2], draws, 0.0), True, torch.device("cpu"))
+        both = (
+            CausalBatches()
+            .batch(ids, positions, draws, 0.0)
+            .summed_loss(model, isolated=True, device=torch.device("cpu"))
+        )
+        one = (
+            CausalBatches()
+            .batch(ids[:, :2], positions[:, :2], draws, 0.0)
+            .summed_loss(model, isolated=True, device=torch.device("cpu"))
+        )
     torch.testing.assert_close(both, 2 * one)
 
 
@@ -164,7 +171,7 @@ def test_too_little_memory_is_told_with_what_needs_less(
 ) -> None:
     model = tiny_llama()
     if lora:
-        model = as_expert(model, Expert(kind="lora", rank=2))
+        model = ExpertKind.of(kind="lora", rank=2).prepare(model)
 
     def run_out(*_: Any) -> None:
         raise error

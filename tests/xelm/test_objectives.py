@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
 
-from xelm.training.objectives import IGNORED, Causal, Masked
+from clustering.errors import BadInput
+from xelm.inference.routed import RoutedLM
+from xelm.making.train import train
+from xelm.objectives.causal import Causal, CausalBatches
+from xelm.objectives.masked import MaskedBatches
+from xelm.objectives.objective import IGNORED, OBJECTIVES, Batches, objective
+from xelm.objectives.tokens import TokenBatch
+from xelm.recipe.recipe import Recipe
 
 MASK, SPECIAL = 4, (0, 1, 2, 3, 4)
 
 
-def _masked(**changes: object) -> Masked:
+def _masked(**changes: object) -> MaskedBatches:
     values = {"mask_id": MASK, "vocab_size": 1000, "special_ids": SPECIAL, "rates": (0.3, 0.15, 0.05), "seed": 7}
-    return Masked(**{**values, **changes})  # type: ignore[arg-type]
+    return MaskedBatches(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def _blocks(number: int, length: int = 400) -> tuple[np.ndarray, np.ndarray]:
@@ -61,6 +72,49 @@ def test_masks_hang_on_the_draw_alone_so_that_a_resumed_training_has_the_same() 
 
 def test_a_causal_label_is_the_next_token_of_the_same_document() -> None:
     ids, positions = np.array([[7, 8, 9, 7, 6]]), np.array([[0, 1, 2, 0, 1]])
-    batch = Causal().batch(ids, positions, np.array([0]), 0.0)
+    batch = CausalBatches().batch(ids, positions, np.array([0]), 0.0)
     assert batch.labels.tolist() == [[8, 9, IGNORED, 6]]
     assert batch.num_targets == 3
+
+
+@pytest.fixture
+def backwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An objective as another package would add it: the token before each token, and no answers."""
+    monkeypatch.setattr(OBJECTIVES, "_found", {name: OBJECTIVES.find(name) for name in OBJECTIVES.names()})
+
+    class BackwardsBatches(Batches):
+        def batch(self, ids_BT: np.ndarray, positions_BT: np.ndarray, draws_B: np.ndarray, done: float) -> TokenBatch:
+            labels_BT = np.where(positions_BT == 0, IGNORED, np.roll(ids_BT, 1, axis=1))
+            return TokenBatch(ids_BT, positions_BT, labels_BT)
+
+    @objective
+    class Backwards(Causal):
+        name: ClassVar[str] = "backwards"
+        generates: ClassVar[bool] = False
+        follows_text: ClassVar[bool] = False
+
+        def batches(self, tokenizer: Any, settings: Any, name: str) -> Batches:
+            return BackwardsBatches()
+
+        def log_probs(self, model: Any, texts: Any, tokenizer: Any, context: int | None) -> list[np.ndarray]:
+            return [np.full(len(text), -float(len(text))) for text in texts]
+
+
+def test_a_new_objective_trains_and_evaluates_a_run_that_gives_no_answers(
+    backwards: None, tmp_path: Path, tiny_recipe: Callable[..., Recipe]
+) -> None:
+    experts = train(tiny_recipe(train={"objective": "backwards", "tokens": 512}), tmp_path / "run")
+    assert experts.objective.name == "backwards"
+    assert experts.history("base")[-1]["loss"] < experts.history("base")[0]["loss"]
+    result = experts.result("test")
+    assert result is not None
+    assert sorted(result["routed"]) == ["ensemble", "top1"]
+    documents = experts.heldout("test", ["deu"])
+    assert result["models"]["base"]["deu"]["nats"] == sum(len(document.text) ** 2 for document in documents)
+    with pytest.raises(BadInput, match="its experts are backwards models"):
+        RoutedLM(experts).generate(["das"])
+
+
+def test_an_unknown_objective_is_refused_with_the_near_one(tiny_recipe: Callable[..., Recipe]) -> None:
+    with pytest.raises(BadInput, match=r"train.objective = 'casual': choose causal or masked \(causal\?\)"):
+        tiny_recipe(train={"objective": "casual"})

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clustering.corpora.rows import Row
 from clustering.errors import BadInput
 from tests.xelm.conftest import sentences
-from xelm.corpus.lines import Row
 from xelm.corpus.splits import SMALL_CORPUS, split_rows
 
 

@@ -11,8 +11,8 @@ import torch
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_order
 from xelm.corpus.store import LanguageCounts, TokenStore
-from xelm.models.expert import as_expert
-from xelm.recipe.recipe import Expert, Train
+from xelm.expert_kinds.kind import ExpertKind
+from xelm.recipe.recipe import Train
 from xelm.training.loop import Stage
 
 VOCAB_SIZE = 48
@@ -40,7 +40,7 @@ def sharded_model(kind: str) -> Any:
     """What the tests of sharding train: `full`, `tied` (one matrix for both ends) or `lora`."""
     model = tiny_llama(num_layers=2, tie_word_embeddings=kind == "tied")
     torch.manual_seed(1)
-    return as_expert(model, Expert(kind="lora", rank=2)) if kind == "lora" else model
+    return ExpertKind.of(kind="lora", rank=2).prepare(model) if kind == "lora" else model
 
 
 def blocks_of(documents: list[list[int]], sequence_length: int) -> Blocks:

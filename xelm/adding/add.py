@@ -8,18 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from clustering.errors import BadInput
 from clustering.languages.codes import match, resolve
 from clustering.sources.profiles import Profile
 from xelm.adding.branch import plan_branch
 from xelm.adding.donor import DonorChoice, choose_donor
-from xelm.adding.enter import heldout_lines, keep_first, put_language, put_model, seal, take_language, take_model
-from xelm.adding.ledger import Snapshot, changes
+from xelm.adding.enter import keep_first, put_language, put_model, seal, take_language, take_model
+from xelm.adding.ledger import Snapshot, with_changes
 from xelm.adding.request import (
     Addition,
-    Kind,
     NewText,
     find_source,
     named_donor,
@@ -27,15 +25,21 @@ from xelm.adding.request import (
     read_text,
     refuse_other_language,
 )
-from xelm.adding.tokenizer_fit import TokenizerCheck, check_tokenizer
+from xelm.adding.tokenizer_fit import check_tokenizer
 from xelm.corpus.store import training_texts
 from xelm.evaluation.log_probs import forget_stale
 from xelm.making.make_model import make_model
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
+from xelm.run.failures import disk_trouble_told
+from xelm.run.folder import RunFolder
+from xelm.run.heldout import read_heldout, texts_of
+from xelm.run.ledger import Kind, LedgerEntry, TokenizerCheck
 from xelm.run.lock import locked
-from xelm.run.manifest import Manifest, ModelEntry, verify
+from xelm.run.manifest import Manifest, ModelEntry
+from xelm.run.names import BASE
 from xelm.run.transaction import edited
+from xelm.run.verify import verify
 
 _PROFILED_BYTES = 200_000
 logger = logging.getLogger(__name__)
@@ -61,7 +65,7 @@ def add_language(
     Args:
         run: The run directory.
         language: Any code or name.
-        data: A .txt, .jsonl, .jsonl.gz or .parquet file, or a folder that holds one of that language.
+        data: A corpus file, or a folder that holds one of that language or a folder of shards.
         donor: `auto`, a language of the run, or a model's name (an expert, `base`, `dense`).
         replay: Share of the training blocks drawn from the donor's own languages, in [0, 1).
         as_: `new`: an expert of its own; `join`: the donor's expert is trained on and takes the language in, the
@@ -75,9 +79,10 @@ def add_language(
     Raises:
         BadInput: If the run has the language already, the text cannot be used or seems to be another language's, or
             an argument does not fit.
+        OSError: If the disk is full or read-only; what was trained is kept, and the same command goes on.
     """
     folder = _local(run)
-    with locked(folder):
+    with disk_trouble_told(folder), locked(folder):
         experts = _whole_run(folder)
         code = new_code(experts, language)
         addition = Addition(
@@ -101,19 +106,19 @@ def remove_language(run: str | Path, language: str) -> ExpertSet:
         BadInput: If the language was not added to this run, or another one joined its expert later.
     """
     folder = _local(run)
-    with locked(folder):
+    with disk_trouble_told(folder), locked(folder):
         experts = _whole_run(folder)
         ledger = experts.manifest.ledger
-        code = match(resolve(language).code, [entry["language"] for entry in ledger])
+        code = match(resolve(language).code, [entry.language for entry in ledger])
         if code is None:
-            added = ", ".join(entry["language"] for entry in ledger) or "none"
+            added = ", ".join(entry.language for entry in ledger) or "none"
             raise BadInput(f"{language}: was not added to this run (added: {added}); only additions can be undone.")
-        position = next(i for i, entry in enumerate(ledger) if entry["language"] == code)
-        later = [e["language"] for e in ledger[position + 1 :] if _rests_on(e, ledger[position])]
+        position = next(i for i, entry in enumerate(ledger) if entry.language == code)
+        later = [e.language for e in ledger[position + 1 :] if _rests_on(e, ledger[position])]
         if later:
             raise BadInput(f"{code}: {', '.join(later)} joined its expert later; remove that first.")
         with edited(folder) as shadow:
-            take_model(shadow, ledger[position]["expert"])
+            take_model(shadow, ledger[position].expert)
             take_language(shadow, code)
         _forget(folder, code)
     return _loaded(folder)
@@ -141,13 +146,13 @@ def _whole_run(folder: Path) -> ExpertSet:
 
 @contextmanager
 def _traceless(run: Path, code: str) -> Iterator[None]:
-    """Clear away what an addition leaves beside the run: its work when it succeeds, its text and log when it fails.
+    """Clear away what an addition leaves beside the run: its work when it succeeds, text and log when it is refused.
 
-    One that is stopped from outside leaves everything, to go on from.
+    One that is stopped, by a full disk or from outside, leaves everything, to go on from.
     """
     try:
         yield
-    except Exception:
+    except BadInput:
         _forget(run, code)
         raise
     _clear_work(run, code)
@@ -194,12 +199,11 @@ def _profiles(experts: ExpertSet, addition: Addition, recipe: Recipe) -> dict[st
     from clustering.sources.profiles import profile_texts
     from xelm.models.profile_tokenizers import load_tokenizer
 
-    tokenizer = load_tokenizer(str(experts.folder("base")))
+    tokenizer = load_tokenizer(str(experts.folder(BASE)))
     own = _first_bytes(training_texts(addition.source, recipe.data), min(_PROFILED_BYTES, recipe.data.heldout_bytes))
     profiles = {addition.language: profile_texts(own, tokenizer)}
     for code in experts.languages:
-        rows = heldout_lines(experts.path / "eval" / "heldout" / f"{code}.jsonl")
-        profiles[code] = profile_texts((row["text"] for row in rows), tokenizer)
+        profiles[code] = profile_texts(texts_of(read_heldout(experts.files.heldout(code))), tokenizer)
     return profiles
 
 
@@ -220,18 +224,18 @@ def _free_name(experts: ExpertSet, code: str) -> str:
 
 
 def _enter(
-    experts: ExpertSet, addition: Addition, line: dict[str, Any], made: Path, entry: ModelEntry, text: NewText
+    experts: ExpertSet, addition: Addition, line: LedgerEntry, made: Path, entry: ModelEntry, text: NewText
 ) -> None:
     recipe, code = Recipe.from_dict(experts.manifest.recipe), addition.language
     before = Snapshot.of(experts, code, text.test)
 
     def complete(grown: ExpertSet, manifest: Manifest) -> None:
-        manifest.ledger[-1] |= changes(before, Snapshot.of(grown, code, text.test))
+        manifest.ledger[-1] = with_changes(manifest.ledger[-1], before, Snapshot.of(grown, code, text.test))
 
     with edited(experts.path) as shadow:
         keep_first(shadow)
-        put_model(shadow, made, line["expert"], entry)
-        shutil.copyfile(text.store.heldout_file, shadow / "eval" / "heldout" / f"{code}.jsonl")
+        put_model(shadow, made, line.expert, entry)
+        shutil.copyfile(text.store.heldout_file, RunFolder(shadow).heldout(code))
         _put_data(shadow, code, text)
         put_language(shadow, line, training_texts(addition.source, recipe.data), recipe.train.seed)
         seal(shadow, complete)
@@ -245,21 +249,21 @@ def _put_data(shadow: Path, code: str, text: NewText) -> None:
 
 def _ledger_line(
     addition: Addition, choice: DonorChoice, check: TokenizerCheck, name: str, entry: ModelEntry, text: NewText
-) -> dict[str, Any]:
-    return {
-        "language": addition.language,
-        "expert": name,
-        "as": addition.kind,
-        "donor": choice.donor,
-        "reason": choice.reason,
-        "candidates": choice.to_dict()["candidates"],
-        "replay": addition.replay,
-        "tokens": entry.tokens,
-        "bytes": text.store.counts.bytes,
-        "sha256": text.fingerprint,
-        "tokenizer": check.to_dict(),
-    }
+) -> LedgerEntry:
+    return LedgerEntry(
+        language=addition.language,
+        expert=name,
+        kind=addition.kind,
+        donor=choice.donor,
+        reason=choice.reason,
+        candidates=choice.candidates,
+        replay=addition.replay,
+        tokens=entry.tokens,
+        bytes=text.store.counts.bytes,
+        sha256=text.fingerprint,
+        tokenizer=check,
+    )
 
 
-def _rests_on(later: dict[str, Any], earlier: dict[str, Any]) -> bool:
-    return later["as"] == "join" and later["expert"] == earlier["expert"]
+def _rests_on(later: LedgerEntry, earlier: LedgerEntry) -> bool:
+    return later.kind == "join" and later.expert == earlier.expert

@@ -14,10 +14,10 @@ from xelm.adding.request import Addition, NewText
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_order
 from xelm.corpus.store import TokenStore, open_store
+from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.make_model import Making
 from xelm.models import base as base_models
-from xelm.models.expert import as_expert
-from xelm.recipe.recipe import Base, Expert, Recipe, Train
+from xelm.recipe.recipe import Base, Recipe, Train
 from xelm.run.experts import ExpertSet
 from xelm.run.manifest import ModelEntry, fingerprint
 from xelm.run.names import BASE
@@ -51,17 +51,20 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
     tokens = addition.tokens or _own_budget(experts, text.store.counts.tokens)
     steps = max(1, round(tokens / (settings.batch_size * length)))
     parent = experts.entry_or_none(donor)
-    inputs = [text.fingerprint, shares, steps, asdict(kind), asdict(settings), parent.fingerprint if parent else None]
+    origin = parent.fingerprint if parent else None
+    inputs = [text.fingerprint, shares, steps, kind.identity(), asdict(settings), origin]
     entry = ModelEntry(
         [*experts.plan.clusters.get(name, []), addition.language],
         donor,
         kind=kind.kind,
         fingerprint=fingerprint(name, *inputs),
+        parent_fingerprint=parent.fingerprint if parent else None,
+        tokens_before=parent.tokens_after if parent else None,
     )
     work = experts.path / "work" / f"{addition.name}-{str(entry.fingerprint)[:12]}"
     stage = _stage(addition, {c: Blocks(s, length) for c, s in stores.items()}, shares, steps, settings, work)
-    if settings.objective == "masked":
-        stage = dataclasses.replace(stage, objective=_masked(experts, settings, addition.name))
+    batches = experts.objective.batches(experts.tokenizer(), settings, addition.name)
+    stage = dataclasses.replace(stage, batches=batches)
     epochs = stage.num_steps * settings.batch_size * shares[addition.language] / len(stage.blocks[addition.language])
     if epochs > _MOST_EPOCHS:
         logger.warning("%s: its text is read %.0f times; expect overfitting.", addition.language, epochs)
@@ -69,7 +72,7 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
     logger.info(
         "%s: %s from %s, %s tokens (its text %.1f times)", name, name_of(addition.language), donor, f"{total:,}", epochs
     )
-    return Making(work / "expert", entry, lambda: _start(experts, donor, kind), stage, experts.tokenizer())
+    return Making(work / "expert", entry, lambda: _start(experts, donor, kind), kind, stage, experts.tokenizer())
 
 
 def _stage(
@@ -82,28 +85,19 @@ def _stage(
     return Stage(addition.name, order, blocks, settings.learning_rate, settings, work / "checkpoints")
 
 
-def _masked(experts: ExpertSet, settings: Train, name: str) -> Any:
-    from xelm.training.objectives import Masked
+def _kind_of(experts: ExpertSet, donor: str) -> ExpertKind:
+    """How the new expert trains: as the recipe says, unless the donor is no change of the base to go on from.
 
-    return Masked.of(experts.tokenizer(), settings.mask_rates, seed=settings.seed, name=name)
-
-
-def _kind_of(experts: ExpertSet, donor: str) -> Expert:
-    """How the new expert trains: as the recipe says, unless the donor has no adapter to go on from.
-
-    An adapter is read on top of the base, so weights other than the base's cannot carry one.
+    A change that shares the base is read on top of it, so weights other than the base's cannot carry one.
     """
-    recipe = Recipe.from_dict(experts.manifest.recipe)
-    entry = experts.entry_or_none(donor)
-    if recipe.expert.kind == "lora" and donor != BASE and entry is not None and entry.kind != "lora":
-        return dataclasses.replace(recipe.expert, kind="full")
-    return recipe.expert
+    wanted = Recipe.from_dict(experts.manifest.recipe).expert
+    if wanted.shares_base and donor != BASE and experts.kind(donor) is not type(wanted):
+        return wanted.as_kind("full")
+    return wanted
 
 
-def _start(experts: ExpertSet, donor: str, kind: Expert) -> Any:
-    model = experts.load_model(donor, trainable=True)
-    adapted = hasattr(model, "peft_config")  # a LoRA donor's adapters are trained on, not adapted again
-    return model if adapted else as_expert(model, kind)
+def _start(experts: ExpertSet, donor: str, kind: ExpertKind) -> Any:
+    return kind.prepare(experts.load_model(donor, trainable=True))
 
 
 def _own_budget(experts: ExpertSet, text_tokens: int) -> int:
@@ -132,7 +126,7 @@ def _replayed(experts: ExpertSet, addition: Addition, donor: str) -> dict[str, T
 
 
 def _old_store(experts: ExpertSet, code: str) -> TokenStore:
-    folder = experts.path / "cache" / str(experts.manifest.data[code].get("cache"))
+    folder = experts.files.cached(experts.manifest.data[code].get("cache"))
     if not (folder / "counts.json").is_file():
         raise BadInput(f"replay needs the tokenised text of {code}, and {folder} is gone. Use --replay 0.")
     return open_store(folder, code)

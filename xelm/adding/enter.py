@@ -7,59 +7,57 @@ start, to the byte, whatever machine or version did the work between.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from clustering import ClusterPlan
 from clustering.errors import BadInput
-from router.identify.combined import CombinedIdentifier
+from router.identify.stored import load_identifier
 from xelm.evaluation.evaluate import evaluate
 from xelm.run.experts import ExpertSet
+from xelm.run.folder import RunFolder, is_derived
+from xelm.run.ledger import LedgerEntry
 from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry, kept_files
-from xelm.run.names import BASE, DENSE
-
-_FIRST = "previous/run"
-_NOT_DERIVED = (BASE, DENSE, "experts", "eval/heldout", "previous")
 
 
-def put_language(shadow: Path, entry: dict[str, Any], texts: Iterable[str], seed: int) -> None:
+def put_language(shadow: Path, entry: LedgerEntry, texts: Iterable[str], seed: int) -> None:
     """Enter an added language into plan, router and ledger of a run that already holds its model and held-out text.
 
     Args:
         shadow: The run, as given by `xelm.run.transaction.edited`.
-        entry: Its line of the ledger, with `language`, `expert` and `as` (`new` or `join`).
+        entry: Its line of the ledger.
         texts: Training text, for the identifier.
         seed: Of the identifier's sample.
     """
     manifest = Manifest.read(shadow)
     manifest.ledger.append(entry)
     _write_plan(shadow, manifest.ledger)
-    identifier = CombinedIdentifier.load(shadow / "router")
-    identifier.with_language(entry["language"], texts, seed=seed).save(shadow / "router")
+    router = RunFolder(shadow).router
+    identifier = load_identifier(router)
+    identifier.with_language(entry.language, texts, seed=seed).save(router)
     manifest.write(shadow)
 
 
 def take_language(shadow: Path, language: str) -> None:
     """Undo `put_language`, after `take_model`, and seal the run."""
     manifest = Manifest.read(shadow)
-    manifest.ledger = [entry for entry in manifest.ledger if entry["language"] != language]
-    (shadow / "eval" / "heldout" / f"{language}.jsonl").unlink()
+    manifest.ledger = [entry for entry in manifest.ledger if entry.language != language]
+    RunFolder(shadow).heldout(language).unlink()
     if not manifest.ledger:
         _bring_back_first(shadow)
         return
     del manifest.data[language]
     _write_plan(shadow, manifest.ledger)
-    CombinedIdentifier.load(shadow / "router").without_language(language).save(shadow / "router")
+    router = RunFolder(shadow).router
+    load_identifier(router).without_language(language).save(router)
     manifest.write(shadow)
     seal(shadow)
 
 
 def keep_first(shadow: Path) -> None:
     """Keep what is derived as it was before the first addition; does nothing when it is kept already."""
-    kept = shadow / _FIRST
+    kept = RunFolder(shadow).first
     if kept.is_dir():
         return
     for name in (*_derived(shadow), FILE_NAME):
@@ -76,9 +74,9 @@ def seal(shadow: Path, complete: Callable[[ExpertSet, Manifest], None] = lambda 
     """
     from xelm.report import write_report
 
-    metrics = evaluate(ExpertSet.load(shadow))
+    result = evaluate(ExpertSet.load(shadow))
     manifest = Manifest.read(shadow)
-    manifest.metrics = metrics
+    manifest.metrics = result.headline() if result else {}
     complete(ExpertSet.load(shadow), manifest)
     manifest.write(shadow)
     write_report(ExpertSet.load(shadow))
@@ -88,10 +86,10 @@ def seal(shadow: Path, complete: Callable[[ExpertSet, Manifest], None] = lambda 
 
 def put_model(shadow: Path, made: Path, name: str, entry: ModelEntry) -> None:
     """Put a finished model into the run as expert `name`; one of that name is kept under `previous/`."""
-    target = shadow / "experts" / name
-    manifest = Manifest.read(shadow)
+    files, manifest = RunFolder(shadow), Manifest.read(shadow)
+    target = files.model(name)
     if target.exists():
-        _move(target, _previous_folder(shadow, name, _versions(shadow, name) + 1))
+        _move(target, files.previous(name, files.num_versions(name) + 1))
     shutil.copytree(made, target)
     manifest.experts[name] = entry
     manifest.write(shadow)
@@ -101,8 +99,9 @@ def take_model(shadow: Path, name: str) -> None:
     """Undo `put_model`."""
     from xelm.making.make_model import finished_entry
 
-    manifest, target = Manifest.read(shadow), shadow / "experts" / name
-    previous = _previous_folder(shadow, name, _versions(shadow, name))
+    files, manifest = RunFolder(shadow), Manifest.read(shadow)
+    target = files.model(name)
+    previous = files.previous(name, files.num_versions(name))
     shutil.rmtree(target)
     if previous.is_dir():
         _move(previous, target)
@@ -115,18 +114,12 @@ def take_model(shadow: Path, name: str) -> None:
     manifest.write(shadow)
 
 
-def heldout_lines(file: Path) -> list[dict[str, Any]]:
-    """The rows of a held-out file."""
-    with file.open(encoding="utf-8") as lines:  # str.splitlines would cut at U+2028 inside a text
-        return [json.loads(line) for line in lines]
-
-
 def _derived(run: Path) -> list[str]:
-    return [name for name in kept_files(run) if not name.startswith(tuple(f"{part}/" for part in _NOT_DERIVED))]
+    return [name for name in kept_files(run) if is_derived(name)]
 
 
 def _bring_back_first(shadow: Path) -> None:
-    kept = shadow / _FIRST
+    kept = RunFolder(shadow).first
     for name in _derived(shadow):
         (shadow / name).unlink()
     for name in kept_files(kept):
@@ -135,20 +128,13 @@ def _bring_back_first(shadow: Path) -> None:
     shutil.rmtree(kept)
 
 
-def _write_plan(shadow: Path, ledger: list[dict[str, Any]]) -> None:
+def _write_plan(shadow: Path, ledger: list[LedgerEntry]) -> None:
     # Always from the first plan: languages can then leave in any order.
-    plan = ClusterPlan.load(shadow / _FIRST / "plan.json")
+    files = RunFolder(shadow)
+    plan = ClusterPlan.load(RunFolder(files.first).plan)
     for entry in ledger:
-        plan = plan.with_language(entry["language"], entry["expert"], new=entry["as"] == "new")
-    plan.save(shadow / "plan.json")
-
-
-def _versions(run: Path, name: str) -> int:
-    return len(list((run / "previous").glob(f"{name}.v*")))
-
-
-def _previous_folder(run: Path, name: str, version: int) -> Path:
-    return run / "previous" / f"{name}.v{version}"
+        plan = plan.with_language(entry.language, entry.expert, new=entry.kind == "new")
+    plan.save(files.plan)
 
 
 def _move(source: Path, target: Path) -> None:

@@ -8,19 +8,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from clustering.errors import BadInput
+from clustering.corpora.find import Source, find_sources, source_of
+from clustering.errors import BadInput, arg
 from clustering.languages.codes import match, name_of, resolve
-from xelm.adding.enter import heldout_lines
-from xelm.corpus.sources import SUFFIXES, Source, find_sources
+from router.identify.stored import load_identifier
 from xelm.corpus.store import TokenStore, build_store
 from xelm.recipe.recipe import Data
 from xelm.run.experts import ExpertSet
+from xelm.run.folder import is_expert
+from xelm.run.heldout import SPLITS, read_heldout, texts_of
+from xelm.run.ledger import Kind
 from xelm.run.manifest import fingerprint
-from xelm.run.names import BASE, DENSE
 
-Kind = Literal["new", "join"]
 _OTHER_LANGUAGE = 0.9
 """Share of documents read as another language from which the label is not believed; also how sure each reading is."""
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def new_code(experts: ExpertSet, language: str) -> str:
     """The code of a language that the run does not have yet.
 
     Raises:
-        BadInput: If there is no such language, or the run has it.
+        BadInput: If there is no such language, the run has it, or the run's identifier cannot learn it.
     """
     code = resolve(language).code
     there = match(code, experts.languages)
@@ -89,6 +90,7 @@ def new_code(experts: ExpertSet, language: str) -> str:
             f"{name_of(code)} is in this run already, as {there} in {experts.plan.cluster_of(there)}. "
             "If it was added, `xelm remove` takes it out again."
         )
+    load_identifier(experts.files.router).refuse_unknown(code)
     return code
 
 
@@ -100,11 +102,7 @@ def find_source(data: Path, code: str) -> Source:
     """
     if data.is_dir():
         return dataclasses.replace(find_sources(str(data), [code])[0], code=code)
-    if not data.is_file():
-        raise BadInput(f"{data}: no such file or folder. --data names the new language's text.")
-    if not data.name.endswith(SUFFIXES):
-        raise BadInput(f"{data}: unknown kind of file; use {', '.join(SUFFIXES)}.")
-    return Source(code, (data,))
+    return source_of(data, code)
 
 
 def named_donor(experts: ExpertSet, wanted: str, kind: Kind) -> str:
@@ -116,7 +114,7 @@ def named_donor(experts: ExpertSet, wanted: str, kind: Kind) -> str:
     if wanted == "auto":
         return wanted
     name = wanted if wanted in experts.models else _expert_of(experts, wanted)
-    if kind == "join" and name in (BASE, DENSE):
+    if kind == "join" and not is_expert(name):
         raise BadInput(f"--as join needs an expert to join; {name} is none. There are: {', '.join(experts.names)}.")
     return name
 
@@ -141,11 +139,10 @@ def read_text(experts: ExpertSet, source: Source, reading: Data) -> NewText:
         BadInput: For text that cannot be read or is too short to hold some out.
     """
     text_print, tokenizer = source.fingerprint(), experts.tokenizer()
-    settings = dataclasses.asdict(reading) | {"path": "", "languages": None}
-    folder = experts.path / "cache" / f"{source.code}-{fingerprint(text_print, settings)[:12]}"
+    settings = reading.settings() | {"path": "", "languages": None}
+    folder = experts.files.cache / f"{source.code}-{fingerprint(text_print, settings)[:12]}"
     store = build_store(folder, source, reading, tokenizer, vocab_size=len(tokenizer))
-    rows = heldout_lines(store.heldout_file)
-    texts = {split: [row["text"] for row in rows if row["split"] == split] for split in ("valid", "test")}
+    texts = {split: texts_of(read_heldout(store.heldout_file, split)) for split in SPLITS}
     if not any(texts.values()):
         raise BadInput(
             f"{source.code}: no held-out text, so nothing to choose a donor by or to measure on. Rows say their "
@@ -166,18 +163,17 @@ def refuse_other_language(experts: ExpertSet, addition: Addition, texts: Sequenc
     for taken in (_read_as_of_run(experts, texts), _read_as_of_world(addition.language, texts)):
         most = max(sorted(set(taken) - {""}), key=taken.count, default=None)
         if most and taken.count(most) >= math.ceil(_OTHER_LANGUAGE * len(texts)):
-            here = f"({most}), which this run has" if most in experts.languages else f"({most})"
+            here = f"; {name_of(most)} is already in this run" if most in experts.languages else ""
             raise BadInput(
-                f"the text given as {said} reads as {name_of(most)} {here}: {taken.count(most)} of {len(texts)} "
-                "held-out documents. If the label is right, give --believe-label."
+                f"The text looks like {name_of(most)} ({most}) in {taken.count(most)} of {len(texts)} held-out "
+                f"documents, not {said}{here}. If it is {said}, add {arg('believe_label', True)}."
             )
 
 
 def _read_as_of_run(experts: ExpertSet, texts: Sequence[str]) -> list[str]:
     """The language of the run that each text surely is; empty where it is surely none."""
-    from router.identify.combined import CombinedIdentifier
 
-    identifier = CombinedIdentifier.load(experts.path / "router")
+    identifier = load_identifier(experts.files.router)
     posterior_BL, familiarity_B = identifier.identify(texts)
     sure_B = posterior_BL.max(axis=1) * familiarity_B > _OTHER_LANGUAGE
     best_B = posterior_BL.argmax(axis=1)

@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from xelm.cli._options import Command, print_json
 
-@click.command("info", epilog="\b\nExample:\n  xelm info runs/a")
+
+@click.command("info", cls=Command, epilog="\b\nExample:\n  xelm info runs/a")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the whole manifest as JSON.")
 def command(run: Path, as_json: bool) -> None:
-    """Say what is in RUN: models, languages, tokens, where each came from."""
+    """Show what is in RUN: its models, their languages and training tokens, and what each started from."""
     from tabulate import tabulate
 
+    from xelm.evaluation.tables import forgetting_line, own_and_elsewhere
     from xelm.run.experts import ExpertSet
+    from xelm.run.lineage import entries, origin
 
     experts = ExpertSet.load(run)
     if as_json:
-        click.echo(json.dumps(asdict(experts.manifest), ensure_ascii=False))
+        print_json(experts.manifest.to_dict())
         return
     manifest = experts.manifest
-    entries = {"base": manifest.base, **manifest.experts, "dense": manifest.dense}
+    result = experts.result("test")
+    forgotten = result.forgetting if result else {}
     rows = [
-        [name, entry.state, entry.kind, entry.parent or "new", f"{entry.tokens:,}", " ".join(entry.languages)]
-        for name, entry in entries.items()
-        if entry
+        [
+            name,
+            entry.state,
+            entry.kind,
+            origin(experts.path, manifest, name),
+            f"{entry.tokens:,}",
+            *own_and_elsewhere(forgotten.get(name)),
+            " ".join(entry.languages),
+        ]
+        for name, entry in entries(manifest).items()
     ]
-    click.echo(tabulate(rows, headers=["model", "state", "kind", "from", "tokens", "languages"]))
+    headers = ["model", "state", "kind", "from", "tokens", "own gain %", "cost elsewhere %", "languages"]
+    click.echo(tabulate(rows, headers=headers, disable_numparse=True))
+    if result and forgotten:
+        click.echo(forgetting_line(result.summary))
     total_bytes = sum(counts["bytes"] for counts in manifest.data.values())
     click.echo(
         f"{len(experts.languages)} languages, {total_bytes:,} bytes of training text, {len(manifest.files)} files"
     )
-    for entry in manifest.ledger:
-        click.echo(f"added: {entry['language']} to {entry['expert']}, from {entry['donor']}")
+    for line in manifest.ledger:
+        click.echo(f"added: {line.language} to {line.expert}, from {line.donor}")

@@ -7,8 +7,8 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 
+from clustering.corpora.rows import SPLITS, Row
 from clustering.errors import BadInput
-from xelm.corpus.lines import SPLITS, Row
 
 SMALL_CORPUS = 200
 """Below this many documents a share by hash alone may leave a split empty, so documents are ranked by hash."""

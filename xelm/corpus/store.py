@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clustering.corpora.find import Source
+from clustering.corpora.rows import Row
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json, write_json
-from xelm.corpus.lines import Row
-from xelm.corpus.sources import Source
+from xelm.corpus.intact import is_sealed, seal
 from xelm.corpus.splits import split_rows
+from xelm.corpus.store_check import HELDOUT, store_damage
 from xelm.recipe.recipe import Data
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_BATCH, _HELDOUT = 256, "heldout.jsonl"
+_BATCH = 256
 logger = logging.getLogger(__name__)
 
 
@@ -66,16 +68,26 @@ def boundary_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list
 def training_texts(source: Source, data: Data) -> Iterator[str]:
     """The training documents of a language, as text."""
     skipped: list[str] = []
-    rows = source.rows(data.text_field, skipped if data.on_bad_line == "skip" else None)
+    rows = source.rows(data.reading, skipped if data.on_bad_line == "skip" else None)
     split = split_rows(rows, valid=data.valid_fraction, test=data.test_fraction, name=source.code)
     return (row.text for row in split if row.split == "train")
 
 
 def open_store(folder: Path, code: str) -> TokenStore:
-    """Open what `build_store` wrote."""
+    """Open what `build_store` wrote.
+
+    Raises:
+        BadInput: If it is not whole any more.
+    """
+    problem = store_damage(folder)
+    if problem:
+        raise BadInput(
+            f"{folder}: the tokenised text is damaged: {problem}. Remove the folder and run `xelm train` again, which "
+            "makes it anew."
+        )
     info = read_json(folder / "counts.json")
     tokens = np.memmap(folder / "tokens.bin", dtype=info["dtype"], mode="r")
-    return TokenStore(code, tokens, np.load(folder / "starts.npy"), LanguageCounts(**info["counts"]), folder / _HELDOUT)
+    return TokenStore(code, tokens, np.load(folder / "starts.npy"), LanguageCounts(**info["counts"]), folder / HELDOUT)
 
 
 def heldout_texts(store: TokenStore, split: str | None = None) -> list[str]:
@@ -99,15 +111,23 @@ def build_store(
 ) -> TokenStore:
     """Read, split, deduplicate and tokenise a language's text into `folder`, which appears whole.
 
-    Held-out documents go to `heldout.jsonl` beside the tokens, at most `data.heldout_bytes` a split.
+    Held-out documents go to `heldout.jsonl` beside the tokens, at most `data.heldout_bytes` a split. What is there
+    already is kept if it is whole, and else made again.
 
     Raises:
         BadInput: For lines that cannot be read (unless the recipe skips them) and text with no training tokens.
     """
-    if not (folder / "counts.json").is_file():
+    before = boundary_tokens(tokenizer)[0]
+    problem = store_damage(folder, vocab_size, *before) if folder.is_dir() else "it is not there"
+    if problem:
+        if folder.is_dir():
+            logger.warning("%s: the tokenised text is damaged: %s. It is made again.", folder, problem)
         with atomic_write(folder) as partial:
             partial.mkdir()
             _write_store(partial, source, data, tokenizer, np.uint16 if vocab_size <= 2**16 else np.uint32)
+            seal(partial)
+    elif not is_sealed(folder):
+        seal(folder)
     return open_store(folder, source.code)
 
 
@@ -119,7 +139,7 @@ def _write_store(
     dtype: type[np.unsignedinteger[Any]],
 ) -> None:
     counts, skipped, starts = LanguageCounts(), list[str](), list[int]()
-    rows = source.rows(data.text_field, skipped if data.on_bad_line == "skip" else None)
+    rows = source.rows(data.reading, skipped if data.on_bad_line == "skip" else None)
     split = split_rows(rows, valid=data.valid_fraction, test=data.test_fraction, name=source.code)
     heldout = _HeldOut(data.heldout_bytes)
     with (folder / "tokens.bin").open("wb") as out:
@@ -134,7 +154,7 @@ def _write_store(
     if not counts.tokens:
         raise BadInput(f"{source.code}: no training text. Rows say their split: some must be 'train'.")
     np.save(folder / "starts.npy", np.asarray(starts, dtype=np.int64))
-    heldout.write(folder / _HELDOUT)
+    heldout.write(folder / HELDOUT)
     write_json(folder / "counts.json", {"dtype": np.dtype(dtype).name, "counts": asdict(counts)})
 
 

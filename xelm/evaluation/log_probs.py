@@ -7,6 +7,8 @@ in the run.
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,8 @@ import numpy as np
 
 from clustering.files import atomic_write
 from xelm.making.make_model import finished_entry
+from xelm.models.base import context_length
+from xelm.recipe.recipe import Base
 from xelm.run.experts import Document, ExpertSet
 from xelm.run.manifest import fingerprint
 from xelm.run.names import BASE
@@ -22,17 +26,19 @@ from xelm.run.names import BASE
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_FOLDER = "cache/log_probs"
+_FOLDER = "log_probs"
 SPLITS = ("valid", "test")
+logger = logging.getLogger(__name__)
 
 
-def heldout_log_probs(experts: ExpertSet, name: str, split: str) -> list[np.ndarray]:
+def heldout_log_probs(experts: ExpertSet, name: str, split: str, *, keep: bool) -> list[np.ndarray]:
     """Log-probabilities of a run's held-out text under one of its models.
 
     Args:
         experts: The run.
         name: Of the model, which is loaded only if something is to be measured.
         split: `valid` or `test`.
+        keep: Keep what is measured in the run's cache; who only reads the run does not.
 
     Returns:
         For each of `experts.heldout(split)`, in order, shape (its tokens - 1,), float32, nats.
@@ -41,45 +47,39 @@ def heldout_log_probs(experts: ExpertSet, name: str, split: str) -> list[np.ndar
     found: list[np.ndarray] = []
     model_print = _fingerprint(experts, name)
     for code, documents in _by_language(experts, split).items():
-        file = experts.path / _FOLDER / _file_name(name, model_print, code, split, documents)
-        if not file.is_file():
+        file = experts.files.cache / _FOLDER / _file_name(name, model_print, code, split, documents)
+        kept = _read(file, len(documents))
+        if kept is None:
             models = models or [experts.load_model(name)]
-            _write(file, measure(experts, models[0], documents))
-        found += _read(file)
+            kept = measure(experts, models[0], documents)
+            if keep:
+                _write(file, kept)
+        found += kept
     return found
 
 
 def measure(experts: ExpertSet, model: PreTrainedModel, documents: Sequence[Document]) -> list[np.ndarray]:
-    """The same of any documents under a loaded model, not kept. For masked models see `xelm.evaluation.masked`."""
-    if experts.objective == "masked":
-        from xelm.evaluation.masked import masked_log_probs
-        from xelm.models.base import context_length
-        from xelm.recipe.recipe import Base
-
-        context = context_length(Base(model=str(experts.folder(BASE)))) or 512
-        texts = [document.text for document in documents]
-        scores = masked_log_probs(model, texts, experts.tokenizer(), context=context)
-        return [log_probs_T.astype(np.float32) for log_probs_T in scores]
-    from router.scoring.texts import encode
-    from router.scoring.tokens import token_log_probs
-
-    sequences = encode([document.text for document in documents], experts.tokenizer())
-    return [log_probs_T.astype(np.float32) for log_probs_T in token_log_probs(model, sequences)]
+    """The same of any documents under a loaded model, not kept."""
+    context = context_length(Base(model=str(experts.folder(BASE))))
+    texts = [document.text for document in documents]
+    scores = experts.objective.log_probs(model, texts, experts.tokenizer(), context)
+    return [log_probs_T.astype(np.float32) for log_probs_T in scores]
 
 
 def forget_stale(experts: ExpertSet) -> None:
     """Remove what was measured for models or text that the run no longer has, earlier versions of experts included."""
     prints = [(name, _fingerprint(experts, name)) for name in experts.models]
-    for folder in (experts.path / "previous").glob("*.v*"):
-        if entry := finished_entry(folder):
-            prints.append((folder.name.rpartition(".v")[0], entry.fingerprint))
+    for name in experts.names:
+        for version in range(1, experts.files.num_versions(name) + 1):
+            if entry := finished_entry(experts.files.previous(name, version)):
+                prints.append((name, entry.fingerprint))
     current = {
         _file_name(name, model_print, code, split, documents)
         for split in SPLITS
         for code, documents in _by_language(experts, split).items()
         for name, model_print in prints
     }
-    for file in (experts.path / _FOLDER).glob("*"):
+    for file in (experts.files.cache / _FOLDER).glob("*"):
         if file.name not in current:
             file.unlink()
 
@@ -107,11 +107,30 @@ def _write(file: Path, log_probs: Sequence[np.ndarray]) -> None:
     values = np.concatenate([*log_probs, np.zeros(0, dtype=np.float32)])
     lengths = np.array([len(log_probs_T) for log_probs_T in log_probs], dtype=np.int64)
     with atomic_write(file) as partial:
-        save_file({"log_probs": values, "lengths": lengths}, partial)
+        save_file({"log_probs": values, "lengths": lengths}, partial, metadata={"sha256": _digest(values, lengths)})
 
 
-def _read(file: Path) -> list[np.ndarray]:
-    from safetensors.numpy import load_file
+def _read(file: Path, num_documents: int) -> list[np.ndarray] | None:
+    """What was kept; None where nothing was, or it is damaged. Files of older versions have no checksum."""
+    from safetensors import SafetensorError, safe_open
 
-    stored = load_file(file)
-    return np.split(stored["log_probs"], np.cumsum(stored["lengths"])[:-1])
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, "np") as stored:
+            values, lengths = stored.get_tensor("log_probs"), stored.get_tensor("lengths")
+            digest = (stored.metadata() or {}).get("sha256")
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        logger.warning("%s: damaged (%s). It is measured again.", file, error)
+        return None
+    shapes = (values.dtype, values.ndim, lengths.dtype, lengths.shape)
+    whole = shapes == (np.float32, 1, np.int64, (num_documents,)) and lengths.sum() == len(values)
+    whole = whole and lengths.min(initial=0) >= 0 and bool(np.isfinite(values).all())
+    if not whole or digest not in (None, _digest(values, lengths)):
+        logger.warning("%s: damaged, it holds other values than were measured. It is measured again.", file)
+        return None
+    return np.split(values, np.cumsum(lengths)[:-1])
+
+
+def _digest(values: np.ndarray, lengths: np.ndarray) -> str:
+    return hashlib.sha256(values.tobytes() + lengths.tobytes()).hexdigest()

@@ -8,8 +8,11 @@ from pathlib import Path
 from clustering.errors import BadInput
 from clustering.files import sha256_of
 from xelm.run.experts import ExpertSet, local_run
+from xelm.run.folder import model_path
 from xelm.run.manifest import Manifest
 from xelm.run.names import BASE
+from xelm.run.snapshot import RunChangedError
+from xelm.run.transaction import current
 
 
 def check_opening(run: str | Path) -> None:
@@ -32,8 +35,8 @@ def check_model(experts: ExpertSet, name: str) -> None:
     Raises:
         BadInput: If a file is missing or changed.
     """
-    folder = experts.folder(name).relative_to(experts.path).as_posix() + "/"
-    files = [file for file in experts.manifest.files if file.startswith(folder)]
+    experts.folder(name)  # a model of the run
+    files = [file for file in experts.manifest.files if file.startswith(f"{model_path(name)}/")]
     check_files(experts.path, experts.manifest, files)
 
 
@@ -49,11 +52,13 @@ def check_files(run: Path, manifest: Manifest, names: Iterable[str]) -> None:
         BadInput: If one is missing or changed.
     """
     for name in names:
-        file = run / name
-        if not file.is_file():
-            raise BadInput(f"{file}: missing. {_remedy(run)}")
-        if sha256_of(file) != manifest.files[name]:
-            raise BadInput(f"{file}: changed since the run was written. {_remedy(run)}")
+        file = current(run, name)
+        what = "missing" if not file.is_file() else "changed since the run was written"
+        if file.is_file() and sha256_of(file) == manifest.files[name]:
+            continue
+        if Manifest.read(run).files != manifest.files:
+            raise RunChangedError(f"{run}: another process changed this run since it was opened. Ask again.")
+        raise BadInput(f"{file}: {what}. {_remedy(run)}")
 
 
 def _is_read_at_opening(name: str) -> bool:

@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clustering.errors import BadInput
+from xelm.expert_kinds.kind import ExpertKind
 from xelm.inference.files import check_model
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE
 
-if TYPE_CHECKING:
-    from router.models.lora_source import LoraSource
-    from router.models.pool import ExpertPool
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where models go and how many.
-
-    Attributes:
-        device: As for torch (`cpu`, `cuda:0`); `auto` takes a GPU where there is one.
-        device_map: As for transformers' `from_pretrained` (`auto`, `balanced`, a mapping of modules), instead of
-            `device`.
-        dtype: Of the weights (`bfloat16`, `torch.bfloat16`); `auto` keeps the checkpoint's.
-        max_loaded: Most experts in memory at a time, >= 1; None: no limit. LoRA experts share one base and are not
-            counted.
-        max_bytes: Most bytes of experts in memory, at least one expert; None: no limit.
-        check_files: Whether a model's files are compared with the manifest as it is loaded.
-    """
+    """Where models go and how many are kept in memory."""
 
     device: str = "auto"
+    """Where models go: `cpu`, `cuda`, `cuda:1`, …; `auto` takes a GPU where there is one."""
     device_map: Any = None
+    """As for transformers' `from_pretrained` (`auto`, `balanced`, a mapping of modules), instead of `device`."""
     dtype: Any = "auto"
+    """Type of the weights: `bfloat16`, `float32`, …; `auto` keeps that of the checkpoint."""
     max_loaded: int | None = None
+    """Most experts in memory at a time, at least 1; LoRA experts share one base and are not counted. None: no limit."""
     max_bytes: int | None = None
+    """Most bytes of experts in memory, at least one expert. None: no limit."""
     check_files: bool = True
+    """Whether a model's files are compared with the manifest as it is loaded."""
 
 
-def open_models(experts: ExpertSet, names: Sequence[str], placement: Placement) -> ExpertPool | LoraSource:
+def open_models(experts: ExpertSet, names: Sequence[str], placement: Placement) -> Any:
     """The models of a run by name, loaded when they are first asked for.
 
     Args:
@@ -49,20 +44,24 @@ def open_models(experts: ExpertSet, names: Sequence[str], placement: Placement) 
         names: Experts, the base among them.
         placement: Where they go.
 
+    Returns:
+        An `ExpertPool`, or experts on one base in memory (`ExpertKind.serve`).
+
     Raises:
-        BadInput: If the device or the dtype cannot be had, or (LoRA) the base cannot be loaded.
+        BadInput: If the device or the dtype cannot be had, or the shared base cannot be loaded.
     """
     options = load_options(placement)
-    if all(name == BASE or _is_lora(experts, name) for name in names) and len(names) > 1:
-        from router.models.lora_bank import LoraBank
-        from router.models.lora_source import LoraSource
-
+    kind = _sharing_kind(experts, names)
+    if kind is not None:
+        others = [name for name in names if name != BASE]
         if placement.check_files:
-            for name in names:
-                if name != BASE:
-                    check_model(experts, name)
-        base = load_checked(experts, BASE, options, check=placement.check_files)
-        return LoraSource(LoraBank(base), {name: None if name == BASE else experts.folder(name) for name in names})
+            for name in others:
+                check_model(experts, name)
+        apart = _apart(experts, others, kind)
+        if not apart:
+            base = load_checked(experts, BASE, options, check=placement.check_files)
+            return kind.serve(base, {name: None if name == BASE else experts.folder(name) for name in names})
+        logger.warning("Each expert is loaded with a base of its own, because of %s.", "; ".join(apart))
     from router.models.pool import ExpertPool
 
     return ExpertPool(
@@ -108,8 +107,20 @@ def load_checked(experts: ExpertSet, name: str, options: dict[str, Any], *, chec
     return model
 
 
-def _is_lora(experts: ExpertSet, name: str) -> bool:
-    return experts.manifest.experts[name].kind == "lora"
+def _sharing_kind(experts: ExpertSet, names: Sequence[str]) -> type[ExpertKind] | None:
+    kinds = [experts.kind(name) for name in names if name != BASE]
+    return next((kind for kind in kinds if kind.shares_base), None) if len(names) > 1 else None
+
+
+def _apart(experts: ExpertSet, names: Sequence[str], kind: type[ExpertKind]) -> list[str]:
+    """Experts that cannot be served on a base that those of a kind share, with the reason."""
+    found = []
+    for name in names:
+        own = experts.kind(name)
+        reason = kind.cannot_share(experts.folder(name)) if own is kind else f"of the kind {own.name()}"
+        if reason:
+            found.append(f"{name} ({reason})")
+    return found
 
 
 def _device(device: str) -> str:

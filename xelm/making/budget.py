@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from clustering.errors import BadInput
 from xelm.corpus.draw import apportion
 from xelm.corpus.mixture import Phase, mean_shares, mixture, phase_counts
+from xelm.models.base import empty_model
+from xelm.objectives.objective import Objective
 from xelm.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -127,30 +129,28 @@ def make_budget(
         for name, codes in plan.clusters.items()
     }
     dense = stage("dense", total_steps, whole) if recipe.train.dense else None
-    parameters = count_parameters(config, recipe.train.objective)
+    parameters = count_parameters(config, recipe.objective)
+    trained = recipe.expert.trained_parameters(empty_model(config, recipe.objective))
     return Budget(
         base=base,
         experts=experts,
         dense=dense,
         num_parameters=parameters,
-        memory_gib=_memory_gib(recipe, parameters, sequence_length, config),
-        disk_gib=_disk_gib(recipe, parameters, len(experts)),
+        memory_gib=_memory_gib(recipe, parameters, trained, sequence_length, config),
+        disk_gib=_disk_gib(recipe, parameters, trained, len(experts)),
         warnings=_warnings(recipe, base, experts, parameters),
     )
 
 
-def count_parameters(config: Any, objective: str = "causal") -> int:
+def count_parameters(config: Any, objective: Objective) -> int:
     """Parameters of a model of this configuration, without allocating them."""
-    from xelm.models.base import empty_model
-
     return sum(p.numel() for p in empty_model(config, objective).parameters())
 
 
-def _memory_gib(recipe: Recipe, parameters: int, sequence_length: int, config: Any) -> float:
+def _memory_gib(recipe: Recipe, parameters: int, trained: int, sequence_length: int, config: Any) -> float:
     weight_bytes = 2 if recipe.base.dtype == "bfloat16" else 4
     # The dense baseline is trained in full even where experts are adapters.
-    whole = recipe.expert.kind == "full" or recipe.base.new or recipe.train.dense
-    trained = parameters if whole else parameters // 50
+    trained = parameters if recipe.base.new or recipe.train.dense else trained
     micro = recipe.train.micro_batch_size or recipe.train.batch_size
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     layers = 1 if recipe.train.gradient_checkpointing else getattr(text, "num_hidden_layers", 12)
@@ -161,10 +161,10 @@ def _memory_gib(recipe: Recipe, parameters: int, sequence_length: int, config: A
     return (parameters * weight_bytes + trained * (weight_bytes + 8) + activations) / _GIB
 
 
-def _disk_gib(recipe: Recipe, parameters: int, num_experts: int) -> float:
-    copies = 1 + int(recipe.train.dense) + (num_experts if recipe.expert.kind != "lora" else num_experts / 50)
-    checkpoint = 3
-    return (copies + checkpoint) * parameters * (2 if recipe.base.dtype == "bfloat16" else 4) / _GIB
+def _disk_gib(recipe: Recipe, parameters: int, trained: int, num_experts: int) -> float:
+    experts = num_experts * (trained if recipe.expert.shares_base else parameters)
+    whole = 1 + int(recipe.train.dense) + 3  # the base, dense, and a checkpoint of weights and two moments
+    return (experts + whole * parameters) * (2 if recipe.base.dtype == "bfloat16" else 4) / _GIB
 
 
 def _warnings(recipe: Recipe, base: StageBudget | None, experts: dict[str, StageBudget], parameters: int) -> list[str]:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from xelm.corpus.store import training_texts
 from xelm.making.workspace import Workspace
 from xelm.run.experts import ExpertSet
+from xelm.run.folder import RunFolder
 from xelm.run.manifest import Manifest
 
 
 def finish(workspace: Workspace, *, report: bool) -> None:
     """Router, evaluation, report and checksums of a run whose models are made."""
-    from router.identify.combined import CombinedIdentifier
+    from router.identify.stored import save_identifier, train_identifier
     from xelm.evaluation.evaluate import evaluate
     from xelm.report import write_report
 
     run, manifest = workspace.run, Manifest.read(workspace.run)
     texts = {source.code: training_texts(source, workspace.recipe.data) for source in workspace.sources}
-    CombinedIdentifier.train(texts, seed=workspace.recipe.train.seed).save(run / "router")
+    identifier = train_identifier(workspace.recipe.router.identifier, texts, seed=workspace.recipe.train.seed)
+    save_identifier(identifier, RunFolder(run).router)
     if report:
-        manifest.metrics = evaluate(ExpertSet.load(run))
+        result = evaluate(ExpertSet.load(run))
+        manifest.metrics = result.headline() if result else {}
         manifest.write(run)
         write_report(ExpertSet.load(run))
     manifest.refresh_files(run)

@@ -6,14 +6,17 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json, write_json
+from xelm.expert_kinds.kind import ExpertKind
 from xelm.models.base import quiet_transformers
 from xelm.run.manifest import ModelEntry
+from xelm.run.names import BASE
+from xelm.run.reading import read_as
 from xelm.training.loop import train_stage
 from xelm.training.processes import processes
 from xelm.training.sharding import whole_weights
@@ -34,8 +37,24 @@ class Making:
     folder: Path
     entry: ModelEntry
     parent: Callable[[], PreTrainedModel]
+    kind: ExpertKind
+    """How it is saved."""
     stage: Stage | None
     tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def planned(self) -> ModelEntry:
+        """The entry with what the training will read: blocks and epochs of each language, tokens when it is done."""
+        drawn = self.stage.order.counts() if self.stage else {}
+        num_blocks = {code: len(blocks) for code, blocks in self.stage.blocks.items()} if self.stage else {}
+        tokens = self.stage.num_steps * self.stage.tokens_per_step if self.stage else 0
+        before = self.entry.tokens_before
+        return replace(
+            self.entry,
+            blocks=drawn,
+            epochs={code: number / num_blocks[code] for code, number in drawn.items()},
+            tokens_after=None if before is None else before + tokens,
+        )
 
 
 def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEntry:
@@ -61,7 +80,7 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
         # Low-rank adapters begin at random: the same, whatever this process trained before.
         torch.manual_seed(making.stage.settings.seed)
     model = making.parent()
-    entry, curve = making.entry, dict[str, Any]()
+    entry, curve = making.planned, dict[str, Any]()
     if making.stage:
         trained = train_stage(model, making.stage, _logger_to(log_file))
         entry.tokens, entry.isolation, curve = trained.tokens, trained.isolation, {"history": trained.history}
@@ -86,7 +105,7 @@ def is_made(making: Making) -> bool:
 def finished_entry(folder: Path) -> ModelEntry | None:
     """The entry of a finished model's folder."""
     file = folder / ENTRY_FILE
-    return ModelEntry(**read_json(file)) if file.is_file() else None
+    return read_as(ModelEntry, file) if file.is_file() else None
 
 
 def _save(
@@ -98,11 +117,24 @@ def _save(
 ) -> None:
     with atomic_write(making.folder) as partial:
         with quiet_transformers():
-            model.save_pretrained(partial, state_dict=weights)
+            making.kind.save(model, partial, weights)
+        _make_portable(partial)
         making.tokenizer.save_pretrained(partial)
         write_json(partial / ENTRY_FILE, asdict(entry))
         if curve:
             write_json(partial / CURVE_FILE, curve)
+
+
+def _make_portable(folder: Path) -> None:
+    """Take the paths of this machine out of what peft wrote; the base lies beside the experts, wherever the run is.
+
+    peft reads a relative path from the working directory: `AutoPeftModel` finds the base from within the expert's
+    folder, and says which path it misses from elsewhere.
+    """
+    file = folder / "adapter_config.json"
+    if file.is_file():
+        write_json(file, read_json(file) | {"base_model_name_or_path": f"../../{BASE}"})
+        (folder / "README.md").unlink(missing_ok=True)  # a template that names the folder of the base
 
 
 def _logger_to(file: Path) -> Callable[[dict[str, Any]], None]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budget import Budget
 from xelm.making.workspace import Workspace
-from xelm.models.base import auto_class, weights_dtype
-from xelm.models.expert import as_expert
+from xelm.models.base import weights_dtype
 from xelm.run.names import BASE, DENSE
 from xelm.training.loop import step_for_step
 
@@ -53,25 +52,24 @@ def measure_speed(workspace: Workspace) -> Speed:
     """
     import torch
 
-    budget, expert = workspace.budget, workspace.recipe.expert
-    kinds: dict[str, str] = {
-        stage.name: "full" if stage.name in (BASE, DENSE) else expert.kind for stage in budget.stages()
-    }
+    budget, full = workspace.budget, ExpertKind.of(kind="full")
+    kinds = {stage.name: full if stage.name in (BASE, DENSE) else workspace.recipe.expert for stage in budget.stages()}
+    names = {name: kind.kind for name, kind in kinds.items()}
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    rates = {kind: _rate(workspace, kind) for kind in sorted(set(kinds.values()))}
+    rates = {name: _rate(workspace, kind) for name, kind in sorted({k.kind: k for k in kinds.values()}.items())}
     peak = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} thread(s)"
-    return Speed(device, rates, peak, _hours(budget, kinds, rates))
+    return Speed(device, rates, peak, _hours(budget, names, rates))
 
 
 def _hours(budget: Budget, kinds: dict[str, str], rates: dict[str, float]) -> dict[str, float]:
     return {stage.name: stage.tokens / rates[kinds[stage.name]] / 3600 for stage in budget.stages()}
 
 
-def _rate(workspace: Workspace, kind: Any) -> float:
+def _rate(workspace: Workspace, kind: ExpertKind) -> float:
     dtype = weights_dtype(workspace.recipe.base.dtype)
-    model = auto_class(workspace.recipe.train.objective).from_config(workspace.config, dtype=dtype)
+    model = workspace.recipe.objective.auto_class().from_config(workspace.config, dtype=dtype)
     making = workspace.making(DENSE if workspace.budget.dense else next(iter(workspace.plan.clusters)))
     assert making.stage is not None  # only a base that is not trained has none
     settings = dataclasses.replace(
@@ -80,7 +78,7 @@ def _rate(workspace: Workspace, kind: Any) -> float:
     nowhere = making.stage.checkpoints.with_name("none")
     stage = dataclasses.replace(making.stage, name="probe", settings=settings, checkpoints=nowhere)
     ends_s = [time.perf_counter()]
-    for _loss in step_for_step(as_expert(model, dataclasses.replace(workspace.recipe.expert, kind=kind)), stage):
+    for _loss in step_for_step(kind.prepare(model), stage):
         ends_s.append(time.perf_counter())
         if len(ends_s) > _MOST_STEPS or (ends_s[-1] - ends_s[0] > _LONG_ENOUGH_S and len(ends_s) > _FEWEST_STEPS):
             break

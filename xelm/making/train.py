@@ -23,9 +23,11 @@ from xelm.making.workspace import Workspace, portable_recipe
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.failures import Failure, disk_trouble_told, raise_failures
+from xelm.run.folder import RunFolder
 from xelm.run.lock import locked
 from xelm.run.manifest import FILE_NAME, Manifest, package_versions
 from xelm.run.names import BASE, DENSE
+from xelm.run.transaction import edited
 
 if TYPE_CHECKING:
     from clustering import ClusterPlan
@@ -51,7 +53,7 @@ def train(
         recipe: A TOML file, or a `Recipe`.
         out: The run directory.
         overrides: `section.key=value`, for a recipe file.
-        redo: Make models anew whose recipe, data or parent changed, instead of refusing.
+        redo: Retrain models whose recipe, data or parent model changed, instead of refusing.
         report: Evaluate and write `report.html` at the end.
         launch: Machines to train on; None: this one.
 
@@ -64,7 +66,8 @@ def train(
         OSError: If the disk is full or read-only.
     """
     launch = launch or Launch()
-    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
+    written = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe, overrides)
+    recipe = written if isinstance(recipe, Recipe) else written.anchored(Path(recipe).resolve().parent)
     run, started_s = Path(out), time.monotonic()
     _refuse_other_folder(run)
     with disk_trouble_told(run), locked(run):
@@ -72,7 +75,9 @@ def train(
         workspace = Workspace.prepare(recipe, run)
         logger.info("%s\n%s", clusters_text(workspace.plan), workspace.budget.to_text())
         _clear_other_inputs(workspace, redo)
-        manifest = _begin(workspace)
+        for warning in workspace.duplicates().warnings():
+            logger.warning("%s", warning)
+        manifest = _begin(workspace, written)
         work = Work(run, recipe, redo, report, launch.processes, launch.fsdp)
         _make_models(workspace, manifest, work, launch)
         _finish(workspace, work, launch)
@@ -83,7 +88,8 @@ def train(
 def dry_run(
     recipe: str | Path | Recipe, out: str | Path, *, overrides: tuple[str, ...] = (), probe: bool = False
 ) -> tuple[ClusterPlan, Budget]:
-    """Read and tokenise everything, share out the budget, look how the tokenizer serves each language, train nothing.
+    """Read and tokenise everything, share out the budget, look how the tokenizer serves each language and for text that
+    stands in two splits or languages, train nothing.
 
     Args:
         recipe: As for `train`.
@@ -98,9 +104,8 @@ def dry_run(
     _refuse_other_folder(Path(out))
     with disk_trouble_told(Path(out)), locked(Path(out)):
         workspace = Workspace.prepare(recipe, Path(out))
-        budget = dataclasses.replace(
-            workspace.budget, warnings=[*workspace.budget.warnings, *workspace.tokenizer_warnings()]
-        )
+        found = [*workspace.tokenizer_warnings(), *workspace.duplicates().warnings()]
+        budget = dataclasses.replace(workspace.budget, warnings=[*workspace.budget.warnings, *found])
         if probe:
             from xelm.making.probe import measure_speed
 
@@ -131,7 +136,7 @@ def clusters_text(plan: ClusterPlan) -> str:
     return "\n".join(["clusters", *(f"  {line}" for line in lines)])
 
 
-def _begin(workspace: Workspace) -> Manifest:
+def _begin(workspace: Workspace, written: Recipe) -> Manifest:
     data = {
         code: {
             **dataclasses.asdict(store.counts),
@@ -140,12 +145,11 @@ def _begin(workspace: Workspace) -> Manifest:
         }
         for code, store in sorted(workspace.stores.items())
     }
-    manifest = Manifest(portable_recipe(workspace.recipe), data=data, packages=package_versions())
-    workspace.plan.save(workspace.run / "plan.json")
-    heldout = workspace.run / "eval" / "heldout"
-    heldout.mkdir(parents=True, exist_ok=True)
+    manifest = Manifest(portable_recipe(written), data=data, packages=package_versions())
+    files = RunFolder(workspace.run)
+    workspace.plan.save(files.plan)
     for code, store in workspace.stores.items():
-        with atomic_write(heldout / f"{code}.jsonl") as partial:
+        with atomic_write(files.heldout(code)) as partial:
             shutil.copyfile(store.heldout_file, partial)
     return manifest
 
@@ -199,7 +203,7 @@ def _clear_other_inputs(workspace: Workspace, redo: bool) -> None:
 def _record(run: Path, manifest: Manifest, makings: dict[str, Making]) -> None:
     for name, making in makings.items():
         entry = finished_entry(making.folder) if is_made(making) else None
-        manifest.put(name, entry or making.entry)
+        manifest.put(name, entry.recorded_as(making.planned) if entry else making.planned)
     manifest.write(run)
 
 
@@ -224,12 +228,13 @@ def rewrite_report(run: str | Path) -> Path:
 
     folder = Path(run)
     ExpertSet.load(folder)
-    with locked(folder):
-        path = write_report(ExpertSet.load(folder))
-        manifest = Manifest.read(folder)
-        for file in (path, folder / "eval" / "samples.json"):
+    with locked(folder), edited(folder) as shadow:
+        experts = ExpertSet.load(shadow)
+        write_report(experts)
+        manifest = experts.manifest
+        for file in (experts.files.report, experts.files.samples):
             if file.is_file():
-                manifest.files[file.relative_to(folder).as_posix()] = sha256_of(file)
+                manifest.files[file.relative_to(shadow).as_posix()] = sha256_of(file)
         manifest.files = dict(sorted(manifest.files.items()))
-        manifest.write(folder)
-    return path
+        manifest.write(shadow)
+    return RunFolder(folder).report

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clustering.corpora.find import Source, find_sources
 from clustering.errors import BadInput
-from clustering.files import atomic_write
+from clustering.progress import show_progress
+from router.identify.stored import check_identifier
 from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_phases
-from xelm.corpus.sources import Source, find_sources
+from xelm.corpus.duplicates import Duplicates, find_duplicates, kept_duplicates
 from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_texts, training_texts
+from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budget import Budget, StageBudget, make_budget
 from xelm.making.make_model import Making
-from xelm.making.plan import plan_for
+from xelm.making.plan import check_clusters, plan_for
 from xelm.models import base as base_models
-from xelm.models.expert import as_expert
-from xelm.models.tokenizers import new_tokenizer
+from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
 from xelm.recipe.recipe import Recipe, Train
 from xelm.run.manifest import ModelEntry, fingerprint
 from xelm.run.names import BASE, DENSE
-from xelm.training.objectives import Causal, Masked, Objective
 from xelm.training.stage import Stage
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ class Workspace:
             BadInput: For anything in the recipe or the text that stands in the way.
         """
         sources = find_sources(recipe.data.path, recipe.data.languages)
+        check_clusters(recipe, len(sources))
+        check_identifier(recipe.router.identifier, [source.code for source in sources])
         length = base_models.sequence_length(recipe.base, recipe.train.sequence_length)
         fingerprints = {source.code: source.fingerprint() for source in sources}
         tokenizer = _tokenizer(recipe, sources, fingerprints, run)
@@ -68,6 +72,7 @@ class Workspace:
             if recipe.base.new
             else base_models.model_config(recipe.base)
         )
+        base_models.check_vocabulary(tokenizer, config)
         stores = _stores(recipe, sources, fingerprints, tokenizer, run)
         plan = plan_for(recipe, sources, {code: store.counts.tokens for code, store in stores.items()})
         blocks = {code: Blocks(store, length) for code, store in stores.items()}
@@ -98,6 +103,17 @@ class Workspace:
         texts = {code: heldout_texts(store) for code, store in self.stores.items()}
         return badly_served({code: profile_texts(found, tokenizer) for code, found in texts.items()})
 
+    def duplicates(self) -> Duplicates:
+        """Text that stands in two splits or languages; looked for once and kept beside the tokens."""
+        key = fingerprint(self.recipe.data.settings() | {"path": ""}, self.fingerprints)
+        heldout = {
+            code: {split: texts for split in ("valid", "test") if (texts := heldout_texts(store, split))}
+            for code, store in self.stores.items()
+        }
+        training = {s.code: partial(training_texts, s, self.recipe.data) for s in self.sources}
+        file = self.run / "cache" / f"duplicates-{key[:12]}.json"
+        return kept_duplicates(file, lambda: find_duplicates(heldout, training))
+
     def base_making(self) -> Making:
         """How the base is made: trained anew, or copied from hub or path."""
         recipe, new = self.recipe, self.recipe.base.new
@@ -106,17 +122,17 @@ class Workspace:
             source = str(recipe.base.model)
             weights = base_models.weights_identity(source, self.config)
             parts = [dataclasses.asdict(recipe.base) | {"model": _portable(source)}, self.config.to_dict(), weights]
-            if recipe.train.objective != "causal":  # another head on the same body
+            if recipe.train.objective != Train.objective:  # another head on the same body
                 parts.append({"objective": recipe.train.objective})
-            entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts))
-            return Making(self.run / BASE, entry, self._hub_base, None, self.tokenizer)
+            entry = ModelEntry([], _portable(source), fingerprint=fingerprint(*parts), tokens_before=0)
+            return Making(self.run / BASE, entry, self._hub_base, ExpertKind.of(kind="full"), None, self.tokenizer)
         parts = [dataclasses.asdict(new), self._weights_settings(), self.fingerprints, self.budget.base.steps]
         if recipe.base.dtype == "bfloat16":
             parts.append({"dtype": recipe.base.dtype})
-        entry = ModelEntry(everyone, None, fingerprint=fingerprint(*parts))
+        entry = ModelEntry(everyone, None, fingerprint=fingerprint(*parts), tokens_before=0)
         settings = dataclasses.replace(recipe.train, learning_rate=new.learning_rate)
         stage = self._stage(BASE, self.budget.base, settings, entry)
-        return Making(self.run / BASE, entry, self._new_base, stage, self.tokenizer)
+        return Making(self.run / BASE, entry, self._new_base, ExpertKind.of(kind="full"), stage, self.tokenizer)
 
     def trained_making(self, name: str, base: ModelEntry) -> Making:
         """How an expert, or `dense`, is made from the finished base."""
@@ -124,21 +140,28 @@ class Workspace:
         if budget is None:
             raise BadInput(f"no {name} in this recipe.")
         # The dense baseline is always trained in full: it stands for what a user would do instead.
-        expert = self.recipe.expert if name != DENSE else dataclasses.replace(self.recipe.expert, kind="full")
+        expert = self.recipe.expert if name != DENSE else self.recipe.expert.as_kind("full")
         codes = list(budget.epochs)
         texts = {code: self.fingerprints[code] for code in codes}
-        parts: list[Any] = [base.fingerprint, dataclasses.asdict(expert), self._weights_settings(), texts, budget.steps]
+        parts: list[Any] = [base.fingerprint, expert.identity(), self._weights_settings(), texts, budget.steps]
         if len(budget.counts) > 1 or self.recipe.train.sampling != "temperature":
             # Who comes how often, and when, hangs on the other languages too.
             parts.append(budget.counts)
-        entry = ModelEntry(codes, BASE, kind=expert.kind, fingerprint=fingerprint(name, *parts))
+        entry = ModelEntry(
+            codes,
+            BASE,
+            kind=expert.kind,
+            fingerprint=fingerprint(name, *parts),
+            parent_fingerprint=base.fingerprint,
+            tokens_before=self.budget.base.tokens if self.budget.base else 0,
+        )
         stage = self._stage(name, budget, self.recipe.train, entry)
         folder = self.run / DENSE if name == DENSE else self.run / "experts" / name
-        return Making(folder, entry, lambda: as_expert(self._own_base(), expert), stage, self.tokenizer)
+        return Making(folder, entry, lambda: expert.prepare(self._own_base()), expert, stage, self.tokenizer)
 
     def _weights_settings(self) -> dict[str, Any]:
         settings = dataclasses.asdict(self.recipe.train)
-        reading = dataclasses.asdict(self.recipe.data)
+        reading = self.recipe.data.settings()
         for key in _NOT_IN_WEIGHTS:
             settings.pop(key)
         for key in ("path", "languages", "heldout_bytes"):
@@ -150,9 +173,6 @@ class Workspace:
         num_blocks = {code: len(b) for code, b in blocks.items()}
         order = draw_phases(num_blocks, budget.counts, seed=settings.seed, name=name)
         checkpoints = self.run / "work" / f"{name}-{str(entry.fingerprint)[:12]}"
-        objective: Objective = Causal()
-        if settings.objective == "masked":
-            objective = Masked.of(self.tokenizer, settings.mask_rates, seed=settings.seed, name=name)
         return Stage(
             name,
             order,
@@ -160,7 +180,7 @@ class Workspace:
             settings.learning_rate,
             settings,
             checkpoints,
-            objective=objective,
+            batches=self.recipe.objective.batches(self.tokenizer, settings, name),
             valid=self._valid(blocks) if settings.evaluate_every_steps else {},
             log_folder=self.run / "logs",
         )
@@ -180,7 +200,7 @@ class Workspace:
         base = self.recipe.base
         return base_models.load_model(
             str(base.model),
-            self.recipe.train.objective,
+            self.recipe.objective,
             dtype="auto" if base.dtype == "auto" else base_models.weights_dtype(base.dtype),
             trust_remote_code=base.trust_remote_code,
         )
@@ -188,7 +208,7 @@ class Workspace:
     def _own_base(self) -> PreTrainedModel:
         return base_models.load_model(
             str(self.run / BASE),
-            self.recipe.train.objective,
+            self.recipe.objective,
             dtype="auto",
             trust_remote_code=self.recipe.base.trust_remote_code,
         )
@@ -200,12 +220,18 @@ def _portable(name: str) -> str:
 
 
 def portable_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as the manifest keeps it: every field, and of absolute paths only the last name."""
+    """The recipe as the manifest keeps it: every field, paths as they were written, of absolute ones the last name.
+
+    Args:
+        recipe: As it was read, so that the same recipe in two folders gives the same run.
+    """
     table = recipe.to_dict()
     table["data"]["path"] = _portable(table["data"]["path"])
     for section, key in (("base", "model"), ("clusters", "plan")):
         if table[section][key]:
             table[section][key] = _portable(table[section][key])
+    name, colon, file = table["router"]["identifier"].partition(":")
+    table["router"]["identifier"] = name + colon + _portable(file)
     return table
 
 
@@ -217,13 +243,10 @@ def _tokenizer(
         return base_models.load_tokenizer(str(base.model), trust_remote_code=base.trust_remote_code)
     if new.tokenizer == "byte":
         return new_tokenizer(new, ())
-    key = fingerprint(dataclasses.asdict(new), dataclasses.asdict(recipe.data) | {"path": ""}, fingerprints)
+    key = fingerprint(dataclasses.asdict(new), recipe.data.settings() | {"path": ""}, fingerprints)
     folder = run / "cache" / f"tokenizer-{key[:12]}"
-    if not folder.is_dir():
-        texts = (text for source in sources for text in training_texts(source, recipe.data))
-        tokenizer = new_tokenizer(new, texts)
-        with atomic_write(folder) as partial:
-            tokenizer.save_pretrained(partial)
+    texts = (text for source in sources for text in training_texts(source, recipe.data))
+    keep_tokenizer(folder, new, texts)
     return base_models.load_tokenizer(str(folder))
 
 
@@ -234,12 +257,10 @@ def _stores(
     tokenizer: PreTrainedTokenizerBase,
     run: Path,
 ) -> dict[str, TokenStore]:
-    from tqdm import tqdm
-
-    reading = dataclasses.asdict(recipe.data) | {"path": "", "languages": None}
+    reading = recipe.data.settings() | {"path": "", "languages": None}
     mapping = fingerprint(sorted(tokenizer.get_vocab().items()), type(tokenizer).__name__)
     stores = {}
-    for source in tqdm(sources, desc="tokenise", unit="language", leave=False):
+    for source in show_progress(sources, desc="tokenise", unit="language", leave=False):
         key = fingerprint(reading, mapping, fingerprints[source.code])
         folder = run / "cache" / f"{source.code}-{key[:12]}"
         stores[source.code] = build_store(folder, source, recipe.data, tokenizer, vocab_size=len(tokenizer))

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
-from clustering.files import sha256_of
+from clustering.files import read_json, sha256_of
+from xelm.models.foreign import unusable_told
+from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.recipe import Base, NewBase
 
 if TYPE_CHECKING:
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _DEFAULT_SEQUENCE_LENGTH = 1024
+_LAYERS = (
+    "num_hidden_layers",
+    "n_layer",
+    "n_layers",
+    "num_layers",
+    "num_decoder_layers",
+    "encoder_layers",
+    "decoder_layers",
+)
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -26,10 +37,8 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     """
     from transformers import AutoTokenizer
 
-    try:
+    with unusable_told(f"no tokenizer in '{name}' (a hub id or a local path)"):
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"no tokenizer in '{name}' (a hub id or a local path): {_first_line(error)}") from None
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -38,14 +47,7 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     return tokenizer
 
 
-def auto_class(objective: str) -> Any:
-    """The class of transformers that loads models of an objective, `causal` or `masked`."""
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
-
-    return AutoModelForMaskedLM if objective == "masked" else AutoModelForCausalLM
-
-
-def empty_model(config: Any, objective: str) -> PreTrainedModel:
+def empty_model(config: Any, objective: Objective) -> PreTrainedModel:
     """A model of a configuration with no memory behind its weights.
 
     Raises:
@@ -55,7 +57,7 @@ def empty_model(config: Any, objective: str) -> PreTrainedModel:
 
     try:
         with torch.device("meta"):
-            return auto_class(objective).from_config(config)
+            return objective.auto_class().from_config(config)
     except ValueError:
         raise BadInput(
             f'[train] objective = "{objective}" does not fit the base model ({type(config).__name__}): transformers '
@@ -63,24 +65,45 @@ def empty_model(config: Any, objective: str) -> PreTrainedModel:
         ) from None
 
 
-def load_model(name: str, objective: str = "causal", **options: Any) -> PreTrainedModel:
+def load_model(name: str, objective: Objective | None = None, **options: Any) -> PreTrainedModel:
     """A language model by hub id or path, weights from safetensors.
 
     Args:
         name: Hub id or path.
-        objective: `causal` or `masked`.
+        objective: Whose head it has. None: causal.
         options: Passed to `from_pretrained` (`dtype`, `device_map`, `trust_remote_code`).
 
     Raises:
         BadInput: If there is no model, or its weights are damaged.
     """
-    from safetensors import SafetensorError
+    objective = objective or OBJECTIVES.find("causal")
+    with unusable_told(f"no usable {objective} language model in '{name}'"), quiet_transformers():
+        refuse_endless(Path(name))
+        model: PreTrainedModel = objective.auto_class().from_pretrained(name, use_safetensors=True, **options)
+        return model
 
-    try:
-        with quiet_transformers():
-            return auto_class(objective).from_pretrained(name, use_safetensors=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise BadInput(f"no usable {objective} language model in '{name}': {_first_line(error)}") from None
+
+def refuse_endless(folder: Path) -> None:
+    """Refuse a configuration with more layers than the weights beside it have tensors: building it might never end.
+
+    Raises:
+        BadInput: If it is such a one. A folder that is not here, or whose weights are elsewhere, passes.
+    """
+    from safetensors import safe_open
+
+    files, config = sorted(folder.glob("*.safetensors")), folder / "config.json"
+    if not files or not config.is_file():
+        return
+    num_tensors = 0
+    for file in files:
+        with safe_open(file, "np") as tensors:
+            num_tensors += len(tensors.keys())
+    table = read_json(config, finite=False)
+    sizes = [table, *(value for value in table.values() if isinstance(value, dict))] if isinstance(table, dict) else []
+    for key in _LAYERS:
+        for size in sizes:
+            if isinstance(size.get(key), int) and size[key] > num_tensors:
+                raise BadInput(f"{config}: {key}={size[key]}, but the weights have {num_tensors} tensors.")
 
 
 def model_config(base: Base) -> Any:
@@ -89,12 +112,8 @@ def model_config(base: Base) -> Any:
 
     if base.model is None:
         return None
-    try:
+    with unusable_told(f"[base] model = '{base.model}' is neither a model here nor on the hub"):
         return AutoConfig.from_pretrained(base.model, trust_remote_code=base.trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"[base] model = '{base.model}' is neither a model here nor on the hub: {_first_line(error)}"
-        ) from None
 
 
 def context_length(base: Base) -> int | None:
@@ -121,6 +140,30 @@ def sequence_length(base: Base, wanted: int | None) -> int:
     return wanted or min(limit or _DEFAULT_SEQUENCE_LENGTH, _DEFAULT_SEQUENCE_LENGTH)
 
 
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
+    """Stop where text can give tokens that the model has no embedding for.
+
+    Special tokens that no text spells (an image's, say) may lie beyond it, as those of Gemma 3 do.
+
+    Raises:
+        BadInput: If there are such tokens.
+    """
+    rows = getattr(config.get_text_config(), "vocab_size", None)
+    if rows is None:
+        return
+    used = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id}
+    used |= {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.mask_token_id}
+    never = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special} - used
+    beyond = sorted(i for i in tokenizer.get_vocab().values() if i >= rows and i not in never)
+    if beyond:
+        first = tokenizer.convert_ids_to_tokens(beyond[0])
+        raise BadInput(
+            f"the tokenizer has {len(tokenizer):,} tokens, the base model's embedding {rows:,} rows: {len(beyond):,} "
+            f"token(s) have none, the first of them {first!r} with number {beyond[0]:,}. Tokenizer and model do not "
+            "belong together: take those of one model, or enlarge the embedding first (resize_token_embeddings)."
+        )
+
+
 def new_model(
     settings: NewBase, tokenizer: PreTrainedTokenizerBase, seed: int, *, dtype: str = "float32"
 ) -> PreTrainedModel:
@@ -136,7 +179,10 @@ def new_model(
 
     torch.manual_seed(seed)
     # Not cast afterwards: the frequencies of the rotary positions must stay float32, as they are when it is loaded.
-    return auto_class("causal").from_config(new_config(settings, tokenizer), dtype=weights_dtype(dtype))
+    model: PreTrainedModel = (
+        OBJECTIVES.find("causal").auto_class().from_config(new_config(settings, tokenizer), dtype=weights_dtype(dtype))
+    )
+    return model
 
 
 def weights_dtype(name: str) -> torch.dtype:
@@ -187,7 +233,3 @@ def quiet_transformers() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

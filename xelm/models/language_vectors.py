@@ -10,6 +10,7 @@ import numpy as np
 
 from clustering.distances.own import distances_from_vectors
 from clustering.errors import BadInput
+from clustering.progress import show_progress
 from router.letters import utf8_bytes
 from router.scoring.tokens import context_of
 
@@ -44,14 +45,12 @@ def language_vectors(
     Raises:
         BadInput: If a language has no text, or there is no such layer.
     """
-    from tqdm import tqdm
-
     num_layers = model.config.get_text_config().num_hidden_layers
     chosen = (num_layers + 1) // 2 if layer is None else layer
     if not 0 <= chosen <= num_layers:
         raise BadInput(f"layer={layer}: this model has hidden states 0 (embeddings) to {num_layers}.")
     vectors = {}
-    for code, texts in tqdm(corpora.items(), desc="read by the model", unit="language"):
+    for code, texts in show_progress(corpora.items(), desc="read by the model", unit="language"):
         windows = _windows(texts, tokenizer, context_of(model, 512), max_tokens)
         if not windows:
             raise BadInput(f"{code}: no text for the model to read.")
@@ -79,11 +78,11 @@ def model_distances(
     Raises:
         BadInput: If the model or a language's text cannot be had.
     """
-    from xelm.corpus.sources import find_sources
+    from clustering.corpora.find import find_sources
     from xelm.models.base import load_model, load_tokenizer
 
     sources = find_sources(corpus, list(languages) if languages is not None else None)
-    texts = {source.code: (row.text for row in source.rows("text")) for source in sources}
+    texts = {source.code: source.texts() for source in sources}
     loaded = load_model(model, dtype="auto").eval()
     vectors = language_vectors(loaded, load_tokenizer(model), texts, layer=layer, max_tokens=max_tokens)
     return distances_from_vectors(vectors, kind="model")

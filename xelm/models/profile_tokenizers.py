@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustering.errors import BadInput
+from clustering.sources.candidates import CandidateRules
 from clustering.sources.profiles import Tokenizer
 from clustering.sources.rank import Corpora, Tokenize
 from clustering.sources.rank import rank_sources as _rank_sources
@@ -32,6 +33,8 @@ def rank_sources(
     *,
     cache: str | Path | None = None,
     min_speakers: int = 0,
+    text_field: str = "text",
+    rules: CandidateRules | None = None,
 ) -> SourceReport:
     """Rank the languages a target may be taught from, best first.
 
@@ -42,7 +45,18 @@ def rank_sources(
         BadInput: As there, and if the tokenizer cannot be loaded.
     """
     loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
-    return _rank_sources(target, candidates, corpora, loaded, top, ranker, cache=cache, min_speakers=min_speakers)
+    return _rank_sources(
+        target,
+        candidates,
+        corpora,
+        loaded,
+        top,
+        ranker,
+        cache=cache,
+        min_speakers=min_speakers,
+        text_field=text_field,
+        rules=rules,
+    )
 
 
 def load_tokenizer(name: str) -> Tokenizer:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from clustering.corpora.rows import Reading
 from clustering.errors import BadInput
+from xelm.expert_kinds.kind import ExpertKind
+from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.parsing import build, check, override
 
 _SHORTEST_BLOCK = 8
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +28,19 @@ class NewBase:
     vocab_size: int = 8000
     """Tokens of the BPE vocabulary, special tokens counted in. Not used by `byte`."""
     hidden_size: int = 64
+    """Width of the model; an even multiple of num_heads."""
     num_layers: int = 2
+    """Number of layers."""
     num_heads: int = 4
+    """Attention heads of a layer."""
     intermediate_size: int | None = None
-    """None: 8/3 of hidden_size, rounded up to a multiple of 16."""
+    """Width of the feed-forward part. None: 8/3 of hidden_size, rounded up to a multiple of 16."""
     context_length: int = 256
     """Positions the model can attend over, in tokens."""
     tokens: int = 6_000_000
     """Budget of the base training over all languages, in tokens."""
     learning_rate: float = 3e-3
+    """Peak learning rate of the base training."""
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "num_layers", "num_heads", "tokens"):
@@ -61,10 +70,13 @@ class Base:
     """The base model: a hub id or path, or `[base.new]`."""
 
     model: str | None = None
+    """Hub id or path of a pretrained model; or give a table `[base.new]` instead."""
     new: NewBase | None = None
+    """A small new base, see `[base.new]`."""
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Of the weights while training and as saved. `auto`: as in the checkpoint."""
+    """Type of the weights, while training and as saved. `auto`: that of the checkpoint."""
     trust_remote_code: bool = False
+    """Run code that comes with the model; only for models whose authors you trust."""
 
     def __post_init__(self) -> None:
         check(
@@ -78,15 +90,20 @@ class Data:
     """Where the text is and how it is read."""
 
     path: str
-    """Folder of <code>.{txt,jsonl,jsonl.gz,parquet}, or a hub dataset with one config per language."""
+    """Folder of <code>.{txt,jsonl,ndjson,json,csv,tsv,parquet}, plain or as .gz or .zst, or of <code>/ folders of such
+    files; or a hub dataset with one config per language."""
     languages: tuple[str, ...] | None = None
-    """None: every file of the folder."""
+    """Languages to train on. None: all of the folder."""
     text_field: str = "text"
+    """Key or column of the text."""
+    id_field: str = "id"
+    """Key or column of a document's name, where rows have one."""
     on_bad_line: Literal["error", "skip"] = "error"
     """A line that cannot be read: stop and name it, or skip and count it."""
     valid_fraction: float = 0.02
+    """Share of documents held out for decisions, chosen by a hash of the text, where rows have no `split`."""
     test_fraction: float = 0.02
-    """Shares of documents held out by a hash of the text, where rows have no `split`."""
+    """Share of documents held out for the evaluation, chosen in the same way."""
     heldout_bytes: int = 65_536
     """Most held-out text kept per language and split, in UTF-8 bytes."""
 
@@ -100,18 +117,34 @@ class Data:
             f"[data] valid_fraction + test_fraction = {held} must lie in [0, 1).",
         )
 
+    @property
+    def reading(self) -> Reading:
+        """Where a document's parts stand, for the corpus reader."""
+        way_out = 'Mend the line, or set data.on_bad_line = "skip".'
+        return Reading(text_field=self.text_field, id_field=self.id_field, way_out=way_out)
+
+    def settings(self) -> dict[str, Any]:
+        """The keys, for fingerprints. One that came later is left out at its default, and older runs keep theirs."""
+        settings = dataclasses.asdict(self)
+        if self.id_field == "id":
+            del settings["id_field"]
+        return settings
+
 
 @dataclass(frozen=True, kw_only=True)
 class Clusters:
     """How the languages are grouped: one expert each group."""
 
     k: int | None = None
+    """Number of clusters, one expert each; or give a `plan`."""
     plan: str | None = None
-    """A plan.json to take instead of clustering."""
+    """Plan (JSON) made by `xelm cluster --out`, to use instead of clustering."""
     method: str = "ward"
+    """How languages are grouped; `xelm cluster --help` lists the methods."""
     distance: str | None = None
     """Kind of distance, such as `combined` or `syntactic`; None: the default of the method."""
     balance: Literal["languages", "tokens"] | None = None
+    """What clusters are made nearly equal in. None: nothing."""
 
     def __post_init__(self) -> None:
         check(
@@ -140,12 +173,18 @@ class Train:
     learning_rate: float = 1e-3
     """Peak, of experts and dense; `[base.new]` has its own."""
     schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
+    """Course of the learning rate after the warmup; `wsd` keeps it and lets it fall at the end."""
     warmup_fraction: float = 0.05
+    """Share of the steps over which the learning rate rises from 0."""
     min_learning_rate_ratio: float = 0.1
+    """Where the learning rate ends, as a share of its peak."""
     weight_decay: float = 0.1
+    """Weight decay (AdamW) of matrices; norms and biases have none."""
     clip_norm: float = 1.0
-    objective: Literal["causal", "masked"] = "causal"
-    """`masked`: fill in masked tokens, for models such as XLM-R and ModernBERT; `[base] model` must be one."""
+    """Largest norm of the gradient; a larger one is scaled down to it."""
+    objective: str = "causal"
+    """`causal`: predict the next token; `masked`: fill in masked tokens, for models such as XLM-R and ModernBERT, and
+    `[base] model` must be one. Installed packages may add more."""
     mask_rates: tuple[float, ...] = (0.30, 0.15, 0.05)
     """For `masked`: share of tokens to fill in, over equal parts of a training (mmBERT: Marone et al. 2025)."""
     sampling: Literal["temperature", "unimax"] = "temperature"
@@ -157,20 +196,24 @@ class Train:
     """Where the temperature ends: 1/temperature moves there evenly over a training (mmBERT: 1.43 to 3.33). None: it
     stays."""
     max_epochs: float = 4.0
-    """For `unimax`."""
+    """For `unimax`: how often a language's text is read at most."""
     enters: dict[str, float] = field(default_factory=dict)
     """Languages that come later: the share of a training over all languages after which each is first drawn (mmBERT
     brings most languages in at the end)."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the forward and backward pass (autocast)."""
     gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, more time."""
     compile: bool = False
+    """Use `torch.compile`."""
     checkpoint_every_steps: int = 200
+    """Steps between two checkpoints, from which an interrupted training resumes."""
     evaluate_every_steps: int | None = None
     """Loss on the held-out valid text of the model's languages, so often. None: never while training."""
     log: Literal["files", "tensorboard", "wandb"] = "files"
     """Where training curves go besides `logs/`."""
     seed: int = 0
+    """Seed of every random choice."""
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch_size", "checkpoint_every_steps"):
@@ -197,8 +240,9 @@ class Train:
         other = "enters" if self.enters else "final_sampling_temperature" if self.final_sampling_temperature else None
         check(
             self.sampling != "unimax" or other is None,
-            f'[train] sampling = "unimax" settles how often each language comes, so {other} has no place beside it.',
+            f'[train] sampling = "unimax" already decides how often each language is drawn: remove {other}.',
         )
+        OBJECTIVES.find(self.objective, "train.objective")
         every = self.evaluate_every_steps
         check(every is None or every >= 1, f"[train] evaluate_every_steps={every} must be at least 1.")
         micro = self.micro_batch_size
@@ -209,42 +253,51 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expert:
-    """What of the base an expert trains."""
+class Router:
+    """How a run finds out which language a text is in."""
 
-    kind: Literal["full", "lora", "last_n_layers"] = "full"
-    rank: int = 16
-    alpha: int = 32
-    targets: tuple[str, ...] | None = None
-    """Modules that get LoRA weights. None: every linear layer but the output head."""
-    num_last_layers: int = 2
-    """For `last_n_layers`: decoder layers that train, the final norm and head with them."""
+    identifier: str = "combined"
+    """`combined` is trained on the run's own text. Ready-made ones, for languages that they all know: `langid`,
+    `py3langid`, `lingua`, `fasttext:PATH` (a model file such as GlotLID's, of which the run keeps a copy)."""
 
     def __post_init__(self) -> None:
-        check(self.rank >= 1, f"[expert] rank={self.rank} must be at least 1.")
-        check(self.targets != (), "[expert] targets is empty: name modules, or leave the key out to adapt all.")
-        check(self.num_last_layers >= 1, f"[expert] num_last_layers={self.num_last_layers} must be at least 1.")
+        check(bool(self.identifier), "[router] identifier is empty: name one, or leave the key out.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A whole run: base, data, clusters, budget, kind of expert."""
+    """A whole run: base, data, clusters, budget, kind of expert, router."""
 
     base: Base
     data: Data
     clusters: Clusters
     train: Train
-    expert: Expert = field(default_factory=Expert)
+    expert: ExpertKind = field(default_factory=ExpertKind.of)
+    router: Router = field(default_factory=Router)
 
     def __post_init__(self) -> None:
+        name = self.objective.name
         check(
-            self.train.objective == "causal" or self.base.new is None,
-            '[train] objective = "masked" needs a masked model as [base] model; [base.new] makes causal ones.',
+            self.objective.fits_new_base or self.base.new is None,
+            f'[train] objective = "{name}" needs a {name} model as [base] model; [base.new] makes causal ones.',
         )
+
+    @property
+    def objective(self) -> Objective:
+        """What its models are trained to do."""
+        return OBJECTIVES.find(self.train.objective)
 
     @classmethod
     def load(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
         """Read a TOML recipe; relative paths in it start at its own folder.
+
+        See `read`.
+        """
+        return cls.read(path, overrides).anchored(Path(path).resolve().parent)
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
+        """Read a TOML recipe with its paths as they are written.
 
         Args:
             path: The recipe.
@@ -267,7 +320,9 @@ class Recipe:
             recipe = cls.from_dict(table)
         except BadInput as error:
             raise BadInput(f"{file}: {error}") from None
-        return recipe._anchored(file.resolve().parent)
+        if unread := recipe.expert.without_effect():
+            logger.warning('[expert] kind = "%s" does not read %s.', recipe.expert.kind, ", ".join(unread))
+        return recipe
 
     @classmethod
     def from_dict(cls, table: dict[str, Any]) -> Recipe:
@@ -276,16 +331,19 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Nested dictionaries of every field, defaults included."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "expert": self.expert.to_dict()}
 
-    def _anchored(self, folder: Path) -> Recipe:
+    def anchored(self, folder: Path) -> Recipe:
+        """The same with relative paths starting at a folder."""
         data = dataclasses.replace(self.data, path=_anchor(self.data.path, folder))
         base, clusters = self.base, self.clusters
         if base.model:
             base = dataclasses.replace(base, model=_anchor(base.model, folder))
         if clusters.plan:
             clusters = dataclasses.replace(clusters, plan=_anchor(clusters.plan, folder))
-        return dataclasses.replace(self, data=data, base=base, clusters=clusters)
+        name, colon, file = self.router.identifier.partition(":")
+        router = dataclasses.replace(self.router, identifier=name + colon + (_anchor(file, folder) if file else ""))
+        return dataclasses.replace(self, data=data, base=base, clusters=clusters, router=router)
 
 
 def _anchor(name: str, folder: Path) -> str:

@@ -31,6 +31,6 @@ def write_report(experts: ExpertSet) -> Path:
     from clustering.files import write_text
     from xelm.report.page import render
 
-    path = experts.path / "report.html"
+    path = experts.files.report
     write_text(path, render(experts))
     return path

@@ -20,7 +20,7 @@ _LEAST_WEIGHT = 0.005
 
 def router_of(experts: ExpertSet) -> RoutedLM | None:
     """The run's router, with at most one expert in memory; None if the run has none."""
-    if not (experts.path / "router").is_dir():
+    if not experts.files.router.is_dir():
         return None
     from xelm.inference.routed import RoutedLM
 
@@ -29,7 +29,7 @@ def router_of(experts: ExpertSet) -> RoutedLM | None:
 
 def heldout_texts(experts: ExpertSet, code: str) -> list[str]:
     """Held-out documents of a language, those of `test` first; empty if there are none."""
-    if not (experts.path / "eval" / "heldout" / f"{code}.jsonl").is_file():
+    if not experts.files.heldout(code).is_file():
         return []
     return [document.text for split in ("test", "valid") for document in experts.heldout(split, [code])]
 
@@ -69,7 +69,7 @@ def _example(facts: Facts, code: str, text: str, route: Route) -> dict[str, Any]
         "bars": _bars(facts, route.weights),
         "reason": route.reason,
         "share": None if share is None else f"{100 * share:.0f}",
-        "documents": int(facts.answer().get(code, {}).get("documents", 0)),
+        "documents": cell.documents if (cell := facts.answer().get(code)) else 0,
     }
 
 

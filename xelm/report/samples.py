@@ -6,6 +6,7 @@ import logging
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from clustering.errors import BadInput
 from clustering.files import read_json, write_json
 from xelm.report.facts import Facts
 from xelm.report.routing import heldout_texts
@@ -17,7 +18,6 @@ from xelm.run.names import BASE
 if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM
 
-FILE_NAME = "eval/samples.json"
 MAX_LANGUAGES = 24
 MAX_NEW_TOKENS = 48
 _PROMPT_CHARACTERS = 36
@@ -38,10 +38,10 @@ def samples(facts: Facts, lm: RoutedLM | None) -> dict[str, Any]:
         no sample), `caution` (what to expect of a model of this size; None if it is large).
     """
     kept = _kept(facts.experts)
-    made = _made(facts, lm, kept) if lm and facts.experts.objective == "causal" else kept
+    made = _made(facts, lm, kept) if lm and facts.experts.objective.generates else kept
     if made != kept:
         content = {"max_new_tokens": MAX_NEW_TOKENS, "samples": made}
-        write_json(facts.experts.path / FILE_NAME, content)
+        write_json(facts.experts.files.samples, content)
     rows = [_row(facts, row) for row in made if row["language"] in facts.languages]
     return {
         "rows": rows,
@@ -53,8 +53,19 @@ def samples(facts: Facts, lm: RoutedLM | None) -> dict[str, Any]:
 
 
 def _kept(experts: ExpertSet) -> list[dict[str, str]]:
-    file = experts.path / FILE_NAME
-    return read_json(file)["samples"] if file.is_file() else []
+    file = experts.files.samples
+    if not file.is_file():
+        return []
+    content = read_json(file)
+    rows = content.get("samples") if isinstance(content, dict) else None
+    if not isinstance(rows, list) or not all(map(_is_sample, rows)):
+        raise BadInput(f"{file}: damaged. Remove it, and `xelm report` writes the samples again.")
+    return rows
+
+
+def _is_sample(row: Any) -> bool:
+    needed = {"language", "expert", "prompt", "text"}  # older runs kept no fingerprint
+    return isinstance(row, dict) and needed <= row.keys() and all(isinstance(value, str) for value in row.values())
 
 
 def _made(facts: Facts, lm: RoutedLM, kept: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -110,9 +121,14 @@ def _prompts(facts: Facts, lm: RoutedLM) -> dict[str, str]:
 
 
 def _context(experts: ExpertSet) -> int:
-    config = read_json(experts.folder(BASE) / "config.json")
-    config = config.get("text_config", config)
-    return next((config[key] for key in ("max_position_embeddings", "n_positions") if key in config), _DEFAULT_CONTEXT)
+    file = experts.folder(BASE) / "config.json"
+    config = read_json(file, finite=False)
+    if isinstance(config, dict):
+        config = config.get("text_config", config)
+    if not isinstance(config, dict):
+        raise BadInput(f"{file}: damaged, no configuration of a model.")
+    limits = [config.get(key) for key in ("max_position_embeddings", "n_positions")]
+    return next((limit for limit in limits if isinstance(limit, int)), _DEFAULT_CONTEXT)
 
 
 def _caution(num_parameters: int | None) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import read_json
-from xelm.run.lock import locked
-from xelm.run.manifest import Manifest, ModelEntry, verify
+from xelm.expert_kinds.kind import EXPERT_KINDS, ExpertKind
+from xelm.objectives.objective import OBJECTIVES, Objective
+from xelm.run.folder import RunFolder
+from xelm.run.heldout import read_heldout
+from xelm.run.manifest import Manifest, ModelEntry
 from xelm.run.names import BASE, DENSE
-from xelm.run.transaction import unfinished
+from xelm.run.results import Evaluation
+from xelm.run.snapshot import read_whole
+from xelm.run.verify import check_names, verify
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from clustering import ClusterPlan
+
+
+_MOST_OF_ANY = 1e18
 
 
 @dataclass(frozen=True)
@@ -40,18 +47,26 @@ class ExpertSet:
 
     @classmethod
     def load(cls, path: str | Path) -> ExpertSet:
-        """Open a run directory; no weights are read. A change that a killed process had decided is completed first.
+        """Open a run directory; no weights are read, and nothing is written.
 
         Raises:
-            BadInput: If there is no run, its manifest or plan is broken, or another process is changing it.
+            BadInput: If there is no run, or its manifest or plan is broken.
         """
         from clustering import ClusterPlan
 
         run = local_run(path)
-        if unfinished(run):
-            with locked(run):  # completes the change
-                pass
-        return cls(run, Manifest.read(run), ClusterPlan.load(run / "plan.json"))
+
+        def read() -> ExpertSet:
+            manifest = Manifest.read(run)
+            check_names(run, manifest)
+            return cls(run, manifest, ClusterPlan.load(RunFolder(run).plan))
+
+        return read_whole(run, read)
+
+    @property
+    def files(self) -> RunFolder:
+        """Where everything of the run is kept."""
+        return RunFolder(self.path)
 
     @property
     def names(self) -> list[str]:
@@ -69,9 +84,10 @@ class ExpertSet:
         return sorted(code for codes in self.plan.clusters.values() for code in codes)
 
     @property
-    def objective(self) -> str:
-        """What its models were trained to do: `causal` (the next token) or `masked` (tokens taken out)."""
-        return str(self.manifest.recipe.get("train", {}).get("objective", "causal"))
+    def objective(self) -> Objective:
+        """What its models were trained to do: predict the next token (causal), fill in tokens taken out (masked)."""
+        train = self.manifest.recipe.get("train", {})
+        return OBJECTIVES.find(str(train.get("objective", "causal")) if isinstance(train, dict) else "causal")
 
     def folder(self, name: str) -> Path:
         """Where a model of the run is kept.
@@ -81,7 +97,7 @@ class ExpertSet:
         """
         if name not in self.models:
             raise BadInput(f"{self.path}: no model '{name}'. There are: {', '.join(self.models)}.")
-        return self.path / name if name in (BASE, DENSE) else self.path / "experts" / name
+        return self.files.model(name)
 
     def entry_or_none(self, name: str) -> ModelEntry | None:
         """The manifest's entry of a finished model."""
@@ -89,23 +105,32 @@ class ExpertSet:
         entry = entries.get(name)
         return entry if entry and entry.state == "done" else None
 
+    def kind(self, name: str) -> type[ExpertKind]:
+        """What kind of expert a model of the run is: how it is loaded and served."""
+        entry = self.entry_or_none(name)
+        return EXPERT_KINDS.find(entry.kind if entry else "full")
+
     def load_model(self, name: str, *, trainable: bool = False, **options: Any) -> PreTrainedModel:
-        """A model of the run, in evaluation mode (a LoRA expert on its own copy of the base).
+        """A model of the run, in evaluation mode (an adapter on its own copy of the base).
 
         Args:
             name: `base`, `dense` or an expert.
-            trainable: Leave a LoRA expert's adapters trainable.
+            trainable: To train it on: adapters take gradients.
             options: Passed to `from_pretrained` (`dtype`, `device_map`).
         """
         from xelm.models.base import load_model
+        from xelm.models.foreign import unusable_told
 
-        folder = self.folder(name)
-        if not (folder / "adapter_config.json").is_file():
-            return load_model(str(folder), self.objective, **options).eval()
-        from peft import PeftModel
+        def load(folder: Path) -> PreTrainedModel:
+            return load_model(str(folder), self.objective, **options)
 
-        base = load_model(str(self.folder(BASE)), self.objective, **options)
-        return PeftModel.from_pretrained(base, str(folder), is_trainable=trainable).eval()  # type: ignore[return-value]
+        def read() -> PreTrainedModel:
+            folder = self.folder(name)
+            with unusable_told(str(folder)):
+                model: PreTrainedModel = self.kind(name).load(folder, self.folder(BASE), load, trainable=trainable)
+                return model.eval()
+
+        return read_whole(self.path, read)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer that all models of the run share."""
@@ -122,25 +147,39 @@ class ExpertSet:
         """
         documents = []
         for code in sorted(languages if languages is not None else self.languages):
-            file = self.path / "eval" / "heldout" / f"{code}.jsonl"
-            with file.open(encoding="utf-8") as lines:  # str.splitlines would cut at U+2028 inside a text
-                rows = [json.loads(line) for line in lines]
-            documents += [Document(code, row["text"], row["id"]) for row in rows if row["split"] == split]
+            documents += [Document(code, row.text, row.id) for row in read_heldout(self.files.heldout(code), split)]
         return documents
 
     def history(self, name: str) -> list[dict[str, float]]:
         """The training curve of a model: `step`, `tokens`, `loss` (nats per token); empty for a hub base."""
         file = self.folder(name) / "training.json"
-        return read_json(file)["history"] if file.is_file() else []
+        if not file.is_file():
+            return []
+        content = read_json(file)
+        rows = content.get("history") if isinstance(content, dict) else None
+        if not isinstance(rows, list) or not all(map(_is_point, rows)):
+            raise BadInput(f"{file}: damaged: its history is no list of step, tokens and loss.")
+        return rows
 
-    def result(self, split: str) -> dict[str, Any] | None:
-        """The evaluation on `valid` or `test` text (see `xelm.evaluation.evaluate.evaluate_on`); None before it."""
-        file = self.path / "eval" / f"{split}.json"
-        return read_json(file) if file.is_file() else None
+    def result(self, split: str) -> Evaluation | None:
+        """The evaluation on `valid` or `test` text; None before it.
+
+        Raises:
+            BadInput: If its file is damaged.
+        """
+        file = self.files.evaluation(split)
+        return Evaluation.read(file) if file.is_file() else None
 
     def verify(self) -> list[str]:
         """Problems found by comparing every file with its SHA-256; empty if all is well."""
         return verify(self.path)
+
+
+def _is_point(row: Any) -> bool:
+    if not isinstance(row, dict):
+        return False
+    values = [row.get(key) for key in ("step", "tokens", "loss")]
+    return all(isinstance(value, int | float) and 0 <= value < _MOST_OF_ANY for value in values)
 
 
 def local_run(path: str | Path) -> Path:

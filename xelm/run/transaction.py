@@ -1,8 +1,14 @@
-"""Changing a finished run all at once or not at all.
+"""Changing a finished run all at once or not at all, while others read it.
 
 The change is made to a shadow: a second run directory inside `work/`, whose files are hard links to the run's. When the
-shadow is right, a journal of what differs is written (whole), then the files are moved. A process killed before the
-journal leaves the run as it was; one killed after it leaves a journal that the next reader of the run completes.
+shadow is right, the parts that differ are put under `next/`, and last of all the new manifest, `next/xelm.json`. Then
+comes the switch, one rename: `xelm.json` becomes the new manifest. Only after it the new parts are moved from `next/`
+to their places.
+
+So whoever reads the run sees one whole state at every moment, also where the process was killed and nobody may write:
+before the switch the two manifests differ, `next/` is ignored and every file is in its place; from the switch on they
+are the same, and a part still under `next/` is read there (`current`). A part is a whole folder where a model or the
+router is concerned, else a file. Only a process that holds the lock and changes the run completes such a move.
 """
 
 from __future__ import annotations
@@ -14,12 +20,50 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from clustering.files import read_json, sha256_of, write_json
+from clustering.errors import BadInput
+from clustering.files import atomic_write, read_json, remove, sha256_of, write_json
 from xelm.run.manifest import FILE_NAME, kept_files
+from xelm.run.paths import inside, refuse_leaving
 
-_JOURNAL = "work/journal.json"
-_SHADOW = "work/shadow"
+NEXT = "next"
+SHADOW = ("work", "shadow")
+_LEAVING = "leaving.json"
+_REPLACED = "work/replaced"
+_OLD_JOURNAL = "work/journal.json"
+_FOLDERS = {"base": 1, "dense": 1, "router": 1, "experts": 2, "previous": 2}
+"""Top folders whose files change together, and how many names of a path tell such a part."""
 logger = logging.getLogger(__name__)
+
+
+def current(run: Path, name: str) -> Path:
+    """Where a file or folder of the run is read, whether or not a change is being moved into place.
+
+    Args:
+        run: The run directory.
+        name: Path inside it, with `/`. The name of a part (`experts/a`, `router`, `plan.json`) or of a file in one.
+
+    Raises:
+        BadInput: If the name is none, or leads out of the run.
+    """
+    if is_decided(run):
+        moving = inside(run, f"{NEXT}/{part_of(name)}", str(run))
+        if moving.exists():
+            return inside(run, f"{NEXT}/{name}", str(run))
+    return inside(run, name, str(run))
+
+
+def is_decided(run: Path) -> bool:
+    """Whether a change is decided and not all of it is in its place yet."""
+    try:
+        return (run / NEXT / FILE_NAME).read_bytes() == (run / FILE_NAME).read_bytes()
+    except OSError:
+        return False
+
+
+def part_of(name: str) -> str:
+    """The part of a run that a file belongs to: its path, or the folder that changes with it as a whole."""
+    pieces = name.split("/")
+    return "/".join(pieces[: _FOLDERS.get(pieces[0], len(pieces))])
 
 
 @contextmanager
@@ -33,46 +77,112 @@ def edited(run: Path) -> Iterator[Path]:
         The shadow's path.
     """
     recover(run)
-    shadow = run / _SHADOW
-    shutil.rmtree(shadow, ignore_errors=True)
+    shadow = run.joinpath(*SHADOW)
+    remove(shadow)
     for name in (*kept_files(run), FILE_NAME):
         (shadow / name).parent.mkdir(parents=True, exist_ok=True)
         _link(run / name, shadow / name)
-    # What is measured while the change is made may be kept: the cache is no part of the run.
-    (run / "cache").mkdir(exist_ok=True)
-    (shadow / "cache").symlink_to(Path("..") / ".." / "cache")
     try:
         yield shadow
-        _write_journal(run, shadow)
+        _prepare(run, shadow)
+        _switch(run)
     except BaseException:
-        # With its journal written the change is decided, and the shadow is needed to complete it.
-        if not unfinished(run):
-            shutil.rmtree(shadow, ignore_errors=True)
+        # After the switch the change is decided, and what is under next/ belongs to the run.
+        if not is_decided(run):
+            _forget(run)
         raise
     recover(run)
 
 
-def unfinished(run: Path) -> bool:
-    """Whether a change is decided but not complete, so that the run's files are a mix until `recover`."""
-    return (run / _JOURNAL).is_file()
-
-
 def recover(run: Path) -> None:
-    """Complete a change whose journal is there; does nothing otherwise. Safe to repeat after any interruption."""
-    if not unfinished(run):
-        return
-    journal, shadow = run / _JOURNAL, run / _SHADOW
-    change = read_json(journal)
-    for name in change["replace"]:
-        if (shadow / name).exists():
-            (run / name).parent.mkdir(parents=True, exist_ok=True)
-            (shadow / name).replace(run / name)
-    for name in change["remove"]:
-        (run / name).unlink(missing_ok=True)
-        _remove_empty_folders((run / name).parent, run)
-    journal.unlink()
-    shutil.rmtree(shadow, ignore_errors=True)
-    _remove_empty_folders(journal.parent, run)
+    """Move a decided change into place, or remove what was prepared for one that was not. Safe to repeat.
+
+    The caller holds the run's lock.
+
+    Raises:
+        BadInput: If an earlier version of xelm was stopped in the middle of a change.
+    """
+    if (run / _OLD_JOURNAL).exists():
+        raise BadInput(
+            f"{run / _OLD_JOURNAL}: a change by an earlier version of xelm was stopped half way. If the run is yours, "
+            "`xelm info` of that version completes it; if not, remove the file and see what `xelm verify` says."
+        )
+    if is_decided(run):
+        parts = list(_parts_under(run / NEXT))
+        for part in parts:
+            _put(run, part)
+        for name in _leaving(run):
+            if name not in parts:
+                remove(run / name)
+                _remove_empty_folders((run / name).parent, run)
+        (run / NEXT / FILE_NAME).unlink()
+    _forget(run)
+
+
+def _prepare(run: Path, shadow: Path) -> None:
+    """Put every part that differs under `next/`, then the names of those that leave, then the manifest."""
+    before, after = _by_part(kept_files(run)), _by_part(kept_files(shadow))
+    remove(run / NEXT)
+    (run / NEXT).mkdir()
+    for part, files in after.items():
+        if files != before.get(part) or not all(_same(run / name, shadow / name) for name in files):
+            (run / NEXT / part).parent.mkdir(parents=True, exist_ok=True)
+            (shadow / part).rename(run / NEXT / part)
+    write_json(run / NEXT / _LEAVING, sorted(set(before) - set(after)))
+    for folder in (run / NEXT, *(path for path in (run / NEXT).rglob("*") if path.is_dir())):
+        _flush_folder(folder)
+    (shadow / FILE_NAME).replace(run / NEXT / FILE_NAME)
+    _flush_folder(run / NEXT)
+
+
+def _switch(run: Path) -> None:
+    with atomic_write(run / FILE_NAME) as partial:
+        shutil.copyfile(run / NEXT / FILE_NAME, partial)
+    _flush_folder(run)
+
+
+def _put(run: Path, part: str) -> None:
+    source, target = run / NEXT / part, run / part
+    for path in (source, target):
+        refuse_leaving(run, path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():  # readers find the new one under next/ until it is here
+        replaced = run / _REPLACED
+        remove(replaced)
+        replaced.parent.mkdir(exist_ok=True)
+        target.rename(replaced)
+    source.replace(target)
+
+
+def _leaving(run: Path) -> list[str]:
+    file = run / NEXT / _LEAVING
+    names = read_json(file)
+    if not isinstance(names, list):
+        raise BadInput(f"{file}: not a list of names.")
+    for name in names:
+        inside(run, name, str(file))
+    return names
+
+
+def _parts_under(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        whole = len(name.split("/")) == _FOLDERS.get(name.split("/")[0])
+        if name not in (FILE_NAME, _LEAVING) and (whole if path.is_dir() else part_of(name) == name):
+            yield name
+
+
+def _forget(run: Path) -> None:
+    for path in (run / NEXT, run.joinpath(*SHADOW), run / _REPLACED):
+        remove(path)
+    _remove_empty_folders(run / SHADOW[0], run)
+
+
+def _by_part(names: list[str]) -> dict[str, list[str]]:
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        parts.setdefault(part_of(name), []).append(name)
+    return parts
 
 
 def _link(source: Path, target: Path) -> None:
@@ -82,17 +192,18 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _write_journal(run: Path, shadow: Path) -> None:
-    before, after = kept_files(run), kept_files(shadow)
-    replaced = [name for name in (*after, FILE_NAME) if not _same(run / name, shadow / name)]
-    removed = sorted(set(before) - set(after))
-    write_json(run / _JOURNAL, {"replace": replaced, "remove": removed})
-
-
 def _same(one: Path, other: Path) -> bool:
-    if not one.exists():
-        return False
     return one.samefile(other) or sha256_of(one) == sha256_of(other)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:  # some file systems cannot
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def _remove_empty_folders(folder: Path, stop: Path) -> None:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustering.errors import BadInput
+from clustering.progress import show_progress
+from xelm.objectives.objective import Batch
 from xelm.training.batches import draws_of_step, gather
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from xelm.training.isolation import isolates_documents
 from xelm.training.memory import memory_trouble_told
-from xelm.training.objectives import Batch
 from xelm.training.random_state import random_states
 from xelm.training.sharding import refuse_unfit
 from xelm.training.stage import Stage, Trained
@@ -82,11 +82,11 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     torch.manual_seed(stage.settings.seed + accelerator.process_index)
     if not accelerator.is_fsdp2:  # which takes to the device no more than this process's part
         model.to(accelerator.device)
-    isolated = isolates_documents(model)
+    isolated = stage.batches.isolates(model)
     if not isolated:
         logger.warning("%s attends across packed documents; only their boundaries carry no loss.", stage.name)
     if stage.settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        _save_activations(model)
     optimizer = _optimizer(model, stage)
     prepared, optimizer = accelerator.prepare(torch.compile(model) if stage.settings.compile else model, optimizer)
     inner = accelerator.unwrap_model(prepared, keep_torch_compile=False)
@@ -111,12 +111,10 @@ class _Training:
 
     def steps(self) -> Iterator[float]:
         """Take all steps that are left, yielding the loss of each."""
-        from tqdm import tqdm
-
         stage, progress, schedule = self.stage, self.progress, self.stage.schedule()
         point_every = max(1, stage.num_steps // _CURVE_POINTS)
         started_s, started_at = time.perf_counter(), progress.step
-        bar = tqdm(
+        bar = show_progress(
             total=stage.num_steps * stage.tokens_per_step,
             initial=progress.step * stage.tokens_per_step,
             desc=stage.name,
@@ -181,9 +179,9 @@ def valid_losses(model: torch.nn.Module, stage: Stage, isolated: bool, device: t
         total, targets = 0.0, 0
         for index in range(min(len(blocks), _VALID_BLOCKS)):
             draws = np.array([index])
-            batch = stage.objective.batch(*blocks.take(draws), draws, 0.0)
+            batch = stage.batches.batch(*blocks.take(draws), draws, 0.0)
             with torch.no_grad(), _autocast(stage, device):
-                total += float(_summed_loss(model, batch, isolated, device))
+                total += float(batch.summed_loss(model, isolated=isolated, device=device))
             targets += batch.num_targets
         losses[code] = total / max(1, targets)
     model.train(was_training)
@@ -222,7 +220,7 @@ def _step(
         last = index == len(batches) - 1
         with nullcontext() if last else accelerator.no_sync(model):
             with _autocast(stage, accelerator.device):
-                loss = _summed_loss(model, batch, isolated, accelerator.device)
+                loss = batch.summed_loss(model, isolated=isolated, device=accelerator.device)
             # DDP averages over processes, hence the factor.
             accelerator.backward(loss * accelerator.num_processes / num_targets)
         total += loss.detach()
@@ -235,20 +233,7 @@ def _step(
 def _batches(stage: Stage, step: int, process: int, num_processes: int) -> list[Batch]:
     settings, done = stage.settings, step / stage.num_steps
     draws = draws_of_step(step, settings.batch_size, settings.micro_batch_size, process, num_processes)
-    return [stage.objective.batch(*gather(stage.order, stage.blocks, mine), mine, done) for mine in draws]
-
-
-def _summed_loss(model: torch.nn.Module, batch: Batch, isolated: bool, device: torch.device) -> torch.Tensor:
-    import torch
-
-    ids, labels = torch.from_numpy(batch.input_ids).to(device), torch.from_numpy(batch.labels).to(device)
-    extra: dict[str, Any] = {"position_ids": torch.from_numpy(batch.position_ids).to(device)} if isolated else {}
-    if labels.shape[1] < ids.shape[1]:  # a causal model would keep its keys and values
-        extra["use_cache"] = False
-    logits = model(input_ids=ids, **extra).logits[:, : labels.shape[1]]
-    return torch.nn.functional.cross_entropy(
-        logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="sum"
-    )
+    return [stage.batches.batch(*gather(stage.order, stage.blocks, mine), mine, done) for mine in draws]
 
 
 def _autocast(stage: Stage, device: torch.device) -> Any:
@@ -279,3 +264,9 @@ def _optimizer(model: torch.nn.Module, stage: Stage) -> torch.optim.Optimizer:
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.95), fused=True)
+
+
+def _save_activations(model: Any) -> None:
+    """Compute activations again instead of keeping them; transformers 6 drops the older of the two names."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable()

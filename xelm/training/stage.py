@@ -9,9 +9,10 @@ from typing import Any
 
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import DrawOrder
+from xelm.objectives.causal import CausalBatches
+from xelm.objectives.objective import Batches
 from xelm.recipe.recipe import Train
 from xelm.training.batches import sequence_length
-from xelm.training.objectives import Causal, Objective
 from xelm.training.schedule import Schedule
 
 
@@ -26,7 +27,8 @@ class Stage:
     settings: Train
     checkpoints: Path
     """Folder of its checkpoints while it runs."""
-    objective: Objective = field(default_factory=Causal)
+    batches: Batches = field(default_factory=CausalBatches)
+    """Makes what the model reads and should say of the blocks."""
     valid: Mapping[str, Blocks] = field(default_factory=dict)
     """Held-out text of its languages, for `evaluate_every_steps`."""
     log_folder: Path | None = None

@@ -1,0 +1,199 @@
+"""Where each language's text is: files of a folder, folders of shards, or the configs of a hub dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clustering.corpora.formats import READABLE, TABLE_KINDS, ending_of, kind_of
+from clustering.corpora.hub import config_names, dataset_rows, is_dataset_repository, revision
+from clustering.corpora.read import read_file
+from clustering.corpora.rows import Reading, Row
+from clustering.errors import BadInput
+from clustering.files import sha256_of
+from clustering.languages.codes import UnknownLanguageError, match, resolve
+
+_MOST_NAMED = 20
+_BESIDE_TEXT = ("readme", "license", "licence", "notice", "citation", "changelog", "recipe")
+"""What usually lies beside text, which nobody takes for text of a corpus unless it ends like it."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The text of one language."""
+
+    code: str
+    """ISO 639-3."""
+    files: tuple[Path, ...] = ()
+    hub: tuple[str, str] | None = None
+    """(dataset, config), where the text is not in local files."""
+
+    def rows(self, reading: Reading | None = None, skipped: list[str] | None = None) -> Iterator[Row]:
+        """Documents in order. Bad ones raise BadInput, or are added to `skipped` where that list is given."""
+        for file in self.files:
+            yield from read_file(file, reading, skipped)
+        if self.hub:
+            yield from dataset_rows(*self.hub, reading or Reading(), skipped)
+
+    def texts(self, reading: Reading | None = None) -> Iterator[str]:
+        """The texts of `rows`."""
+        return (row.text for row in self.rows(reading))
+
+    def fingerprint(self) -> str:
+        """Changes with the text: SHA-256 of the files and formats, or of the hub dataset's name and revision."""
+        if self.hub:
+            return hashlib.sha256(f"{self.hub}@{revision(self.hub[0])}".encode()).hexdigest()
+        return hashlib.sha256("".join(_mark(file) + sha256_of(file) for file in self.files).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return ", ".join(str(file) for file in self.files) if self.files else " ".join(self.hub or ())
+
+
+def source_of(path: str | Path, code: str) -> Source:
+    """The text of a language in a file of any name, or in a folder of shards.
+
+    Raises:
+        BadInput: If there is none, or of an unknown kind.
+    """
+    place = Path(path)
+    if place.is_dir():
+        shards, strangers = _shards(place)
+        if not shards:
+            raise BadInput(f"{place}: no corpus file in it. A corpus is read from {READABLE}.")
+        _name_strangers(place, strangers)
+        return Source(code, shards)
+    if not place.is_file():
+        raise BadInput(f"{place}: no such file or folder.")
+    kind_of(place)
+    return Source(code, (place,))
+
+
+def find_sources(path: str | Path, languages: Sequence[str] | None = None) -> list[Source]:
+    """The sources of a folder of `<language>.<ending>` files (or `<language>/` folders of shards), or of a hub dataset
+    with one config per language, sorted by code.
+
+    Every file of a folder is read, refused or named in a warning: a text file whose name is no language is refused,
+    what is no corpus file is named (but for README, LICENSE and their like). Files whose names begin with a dot are
+    hidden here as in any listing.
+
+    Args:
+        path: The folder, or the dataset's name.
+        languages: Only these; None for all.
+
+    Raises:
+        BadInput: If nothing is found, a name is no language, a language comes twice, or a wanted one is missing.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir() and not is_dataset_repository(folder):
+        sources = _folder_sources(folder, strict=languages is None)
+    elif folder.is_dir():
+        sources = _hub_sources(str(path), languages)
+    elif folder.exists():
+        raise BadInput(f"{path}: is a file; a corpus names a folder of <code>.jsonl files or a hub dataset.")
+    elif str(path).startswith(("/", ".", "~")):  # not how a dataset is called
+        raise BadInput(f"{path}: no such folder. Give a folder of files such as swa.jsonl, or a hub dataset.")
+    else:
+        sources = _hub_sources(str(path), languages)
+    _refuse_duplicates(sources)
+    if languages is not None:
+        sources = _wanted(sources, languages, path)
+    if not sources:
+        raise BadInput(f"{path}: no corpus files. Name them by their language, such as swh.jsonl; read are {READABLE}.")
+    return sorted(sources, key=lambda source: source.code)
+
+
+def _folder_sources(folder: Path, *, strict: bool) -> list[Source]:
+    sources, strangers = [], list[str]()
+    for entry in _entries(folder):
+        ending = ending_of(entry.name)
+        if entry.is_dir():
+            files, inside = _shards(entry)
+            strangers += [f"{entry.name}/{name}" for name in inside] or ([] if files else [f"{entry.name}/"])
+        else:
+            files = (entry,) if ending and _is_there(entry) else ()
+            strangers += [] if files else [entry.name]
+        if not files:
+            continue
+        try:
+            code = resolve(entry.name[: -len(ending)] if ending else entry.name).code
+        except UnknownLanguageError as error:
+            if strict and not all(kind_of(file) in TABLE_KINDS for file in files):
+                raise BadInput(
+                    f"{entry}: {error} Rename the file to its language's ISO 639-3 code, or move it away."
+                ) from None
+            logger.warning("%s is not read: its name is no language. %s", entry, error)
+            continue
+        sources.append(Source(code, files))
+    _name_strangers(folder, strangers)
+    return sources
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be read ({error.strerror or error}).") from None
+
+
+def _shards(folder: Path) -> tuple[tuple[Path, ...], list[str]]:
+    """The corpus files of a folder in the order of their names, and what else is in it."""
+    entries = _entries(folder)
+    files = tuple(entry for entry in entries if ending_of(entry.name) and not entry.is_dir() and _is_there(entry))
+    return files, [entry.name for entry in entries if entry not in files]
+
+
+def _is_there(entry: Path) -> bool:
+    """Whether an entry is a file; False for pipes and the like, which nobody can read twice."""
+    if entry.is_symlink() and not entry.exists():
+        raise BadInput(f"{entry}: a link to a file that is not there. Restore the file, or remove the link.")
+    return entry.is_file()
+
+
+def _name_strangers(folder: Path, strangers: list[str]) -> None:
+    strangers = [name for name in strangers if not name.rpartition("/")[2].lower().startswith(_BESIDE_TEXT)]
+    if strangers:
+        more = f" and {len(strangers) - _MOST_NAMED} more" if len(strangers) > _MOST_NAMED else ""
+        named = ", ".join(strangers[:_MOST_NAMED])
+        logger.warning("%s: not read, for they are no corpus files: %s%s. Read are %s.", folder, named, more, READABLE)
+
+
+def _mark(file: Path) -> str:
+    """The format in a fingerprint: the same bytes read as .txt and as .jsonl are different corpora."""
+    ending = ending_of(file.name) or file.suffix
+    return ".gz" if ending == ".jsonl.gz" else ending  # so that runs made when this was the only one keep theirs
+
+
+def _refuse_duplicates(sources: list[Source]) -> None:
+    seen: dict[str, Source] = {}
+    for source in sources:
+        twin = match(source.code, seen)
+        if twin:
+            both = " and ".join(str(s.files[0] if s.files else s.hub) for s in (seen[twin], source))
+            raise BadInput(f"{both} are the same language ({source.code}): put them into one folder {source.code}/.")
+        seen[source.code] = source
+
+
+def _wanted(sources: list[Source], languages: Sequence[str], path: str | Path) -> list[Source]:
+    by_code = {source.code: source for source in sources}
+    chosen = {}
+    for language in languages:
+        code = match(language, by_code)
+        if code is None:
+            raise BadInput(f"{path}: no text for '{language}'. There is: {', '.join(sorted(by_code))}.")
+        chosen[code] = by_code[code]
+    return list(chosen.values())
+
+
+def _hub_sources(name: str, languages: Sequence[str] | None) -> list[Source]:
+    sources = []
+    for config in config_names(name):
+        try:
+            sources.append(Source(resolve(config).code, hub=(name, config)))
+        except UnknownLanguageError:
+            if languages is None:
+                logger.warning("%s: config '%s' is no language, left out", name, config)
+    return sources

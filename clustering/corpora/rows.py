@@ -1,0 +1,92 @@
+"""One document of a corpus, how documents are read, and what a bad one is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from clustering.errors import BadInput
+
+SPLITS = {"train": "train", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test"}
+_MANY_NULS = 0.25
+"""Share of NUL characters from which a text is no UTF-8 text at all, but UTF-16 or binary data."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One document."""
+
+    text: str
+    split: str | None = None
+    """`train`, `valid` or `test` (or an alias), where the data says so."""
+    id: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Where a document's parts stand in a row, and what to say of a bad row."""
+
+    text_field: str = "text"
+    """Key or column of the text."""
+    id_field: str = "id"
+    """Key or column of the name of a document; rows need not have it."""
+    way_out: str = "Mend the line."
+    """What a user can do about a bad line, as a sentence."""
+
+
+def refuse(problem: str, skipped: list[str] | None, way_out: str) -> None:
+    """Stop at a bad line or row, or add it to `skipped` where that list is given.
+
+    Raises:
+        BadInput: If it is not given.
+    """
+    if skipped is None:
+        raise BadInput(f"{problem}. {way_out}")
+    skipped.append(problem)
+
+
+def refuse_empty(where: str, num_documents: int) -> None:
+    """Stop where a file or dataset turned out to hold no document.
+
+    Raises:
+        BadInput: If there is none.
+    """
+    if not num_documents:
+        raise BadInput(f"{where}: no text in it. Add text, or remove the file to leave this language out.")
+
+
+def row_of(value: Any, reading: Reading) -> Row:
+    """The document of a JSON object, of a line of a table or of a dataset's row.
+
+    Raises:
+        ValueError: If it has no text or an unknown split; the message says what there is.
+    """
+    if not isinstance(value, dict) or not isinstance(value.get(reading.text_field), str):
+        raise ValueError(f"no text in the field '{reading.text_field}' (found: {_found(value)})")
+    split = value.get("split")
+    if split is not None and (not isinstance(split, str) or split not in SPLITS):
+        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    return Row(checked(value[reading.text_field]), split, value.get(reading.id_field))
+
+
+def checked(text: str) -> str:
+    """A text as it is.
+
+    Raises:
+        ValueError: If it cannot be text: half a surrogate pair, or mostly NUL characters.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("the text holds half of a surrogate pair, which is no character") from None
+    if "\0" in text and text.count("\0") >= _MANY_NULS * len(text):
+        raise ValueError("the text is full of NUL characters: UTF-16 or binary data. Convert it to UTF-8")
+    return text
+
+
+def _found(value: Any) -> str:
+    if not isinstance(value, dict):
+        return type(value).__name__
+    names = ", ".join(str(name) for name in value)
+    return names if len(names) <= 200 else f"{names[:200]}…"

@@ -1,0 +1,182 @@
+"""`ExpertKind`: a kind of expert as one object, read from `[expert]`, with everything that hangs on its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from clustering.errors import BadInput
+from clustering.registry import Registry
+from xelm.recipe.parsing import build, check
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+KEY = "[expert] kind"
+_FIRST_KEYS = {"rank": 16, "alpha": 32, "targets": None, "num_last_layers": 2}
+"""Keys of `[expert]` that stand, used or not, in the fingerprint of every model of the first three kinds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertKind(ABC):
+    """How an expert comes from the base. Fields are the keys of `[expert]`, checked when built.
+
+    A subclass is registered under its `kind` by `@expert_kind`; installed packages add theirs by an entry point of the
+    group `xelm.expert_kinds`, which names the module that does so.
+    """
+
+    kind: str
+    """`full`: all weights of a copy; `lora`: low-rank adapters on the shared base; `last_n_layers`: a copy's last ones.
+    Installed packages may add more."""
+    unused: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Keys of other kinds that the recipe has, kept so that the kind can be changed back."""
+
+    shares_base: ClassVar[bool] = False
+    """Whether an expert is a small change to the run's base, and not a whole model."""
+
+    @classmethod
+    def of(cls, **table: Any) -> ExpertKind:
+        """A kind of expert by the keys of `[expert]`: `ExpertKind.of(kind="lora", rank=8)`.
+
+        Raises:
+            BadInput: For unknown keys and values of the wrong type or range.
+        """
+        return cls.from_table(table, "expert")
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any], where: str) -> ExpertKind:
+        """The same of a table of a recipe; `where` is its name, for messages."""
+        check(isinstance(table, dict), f"[{where}] must be a table of keys, found {table!r}.")
+        name = table.get("kind", "full")
+        check(isinstance(name, str), f"{where}.kind = {name!r}: expected str.")
+        chosen = EXPERT_KINDS.find(name, f"{where}.kind")
+        kinds = [EXPERT_KINDS.find(other) for other in EXPERT_KINDS.names()]
+        _refuse_unknown(table, sorted({key for kind in kinds for key in kind.options()}), where)
+        own = {key: value for key, value in table.items() if key in chosen.options()}
+        unused = {key: value for key, value in table.items() if key not in own}
+        for other in kinds:  # what is not used now is no less to be right
+            mine = {key: value for key, value in unused.items() if key in other.options()}
+            if mine:
+                build(other, {"kind": other.name(), **mine}, where)
+        built: ExpertKind = build(chosen, {"kind": name, **own}, where)
+        return dataclasses.replace(built, unused=unused)
+
+    @classmethod
+    def name(cls) -> str:
+        """What `[expert] kind` calls it."""
+        return str(next(item.default for item in dataclasses.fields(cls) if item.name == "kind"))
+
+    @classmethod
+    def options(cls) -> list[str]:
+        """Keys of `[expert]` that it reads."""
+        return [item.name for item in dataclasses.fields(cls) if item.name != "unused"]
+
+    def as_kind(self, name: str) -> ExpertKind:
+        """Another kind, by the same table of the recipe."""
+        return ExpertKind.of(**self.to_dict() | {"kind": name})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table of the recipe, defaults and unused keys included."""
+        table = dataclasses.asdict(self)
+        return table | table.pop("unused")
+
+    def without_effect(self) -> list[str]:
+        """Keys that the recipe sets to something and this kind does not read."""
+        defaults: dict[str, Any] = {}
+        for other in map(EXPERT_KINDS.find, EXPERT_KINDS.names()):
+            defaults |= other().to_dict()  # type: ignore[call-arg]
+        return [key for key, value in self.unused.items() if value != defaults[key] and value is not None]
+
+    def identity(self) -> dict[str, Any]:
+        """What of it decides how a model comes out, for the model's fingerprint."""
+        table = dataclasses.asdict(self)
+        table.pop("unused")
+        return table
+
+    @abstractmethod
+    def prepare(self, model: PreTrainedModel) -> Any:
+        """Choose what of the base's copy trains, in place, or wrap it; parameters that require gradients train.
+
+        A model that an earlier `load(trainable=True)` of this kind gave is trained on as it is.
+
+        Raises:
+            BadInput: If the model has not what the options name.
+        """
+
+    def save(self, model: Any, folder: Path, weights: dict[str, torch.Tensor] | None) -> None:
+        """Write a trained expert; the folder opens without xelm (transformers, peft) where the kind allows it.
+
+        Args:
+            model: What `prepare` gave, trained.
+            folder: Made here.
+            weights: Whole tensors, where several processes hold the model in parts.
+        """
+        model.save_pretrained(folder, state_dict=weights)
+
+    @classmethod
+    def load(cls, folder: Path, base: Path, load: Callable[[Path], Any], *, trainable: bool = False) -> Any:
+        """A saved expert as a model of transformers.
+
+        Args:
+            folder: What `save` wrote.
+            base: The run's base.
+            load: Loads a plain checkpoint.
+            trainable: To train it on, not to answer.
+        """
+        return load(folder)
+
+    @classmethod
+    def cannot_share(cls, folder: Path) -> str | None:
+        """Why a saved expert cannot be served on a base that others share; None if it can. For `shares_base`."""
+        return f"{cls.name()} experts are whole models"
+
+    @classmethod
+    def serve(cls, base: Any, folders: Mapping[str, Path | None]) -> Any:
+        """Experts on one base in memory, read on first use; for `shares_base`.
+
+        Args:
+            base: The run's base as a model.
+            folders: Expert -> what `save` wrote; None: the bare base.
+
+        Returns:
+            What `router.generation` and `router.scoring` take: `get`, `get_many`, `for_rows` (see
+            `router.models.lora_source.LoraSource`).
+        """
+        raise NotImplementedError(f"{cls.__name__} experts do not share a base.")
+
+    def trained_parameters(self, model: PreTrainedModel) -> int:
+        """Parameters that get a gradient. The model has no memory behind its weights, and may be changed."""
+        return sum(p.numel() for p in self.prepare(model).parameters() if p.requires_grad)
+
+
+EXPERT_KINDS: Registry[type[ExpertKind]] = Registry(
+    "kind of expert", package="xelm.expert_kinds", group="xelm.expert_kinds"
+)
+
+
+def expert_kind(cls: type[ExpertKind]) -> type[ExpertKind]:
+    """Register a kind of expert under the default of its field `kind`."""
+    return EXPERT_KINDS.register(cls.name(), cls)
+
+
+def first_identity(kind: ExpertKind) -> dict[str, Any]:
+    """The fingerprinted table of the first three kinds: all their keys as ever, later keys where they are set."""
+    defaults = {item.name: item.default for item in dataclasses.fields(kind)}
+    table = dataclasses.asdict(kind)
+    unused = {key: value for key, value in table.pop("unused").items() if key in _FIRST_KEYS}
+    own = {key: v for key, v in table.items() if key in ("kind", *_FIRST_KEYS) or v != defaults[key]}
+    return {**_FIRST_KEYS, **unused, **own}
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: list[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}."
+            raise BadInput(f"unknown key '{key}' in [{where}]: {hint}")

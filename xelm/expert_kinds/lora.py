@@ -1,0 +1,79 @@
+"""Experts that are low-rank adapters on the run's base (LoRA: Hu et al. 2021), through peft."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from clustering.errors import BadInput
+from xelm.expert_kinds.kind import ExpertKind, expert_kind, first_identity
+from xelm.recipe.parsing import check
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@expert_kind
+@dataclass(frozen=True, kw_only=True)
+class Lora(ExpertKind):
+    """Adapters."""
+
+    kind: Literal["lora"] = "lora"
+    rank: int = 16
+    """For `lora`: columns of an adapter's factors."""
+    alpha: int = 32
+    """For `lora`: an adapter counts alpha / rank."""
+    targets: tuple[str, ...] | None = None
+    """For `lora`: modules that get adapters. None: every linear layer but the output head."""
+
+    shares_base: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check(self.rank >= 1, f"[expert] rank={self.rank} must be at least 1.")
+        check(self.targets != (), "[expert] targets is empty: name modules, or leave the key out to adapt all.")
+
+    def identity(self) -> dict[str, Any]:
+        """As ever."""
+        return first_identity(self)
+
+    def prepare(self, model: PreTrainedModel) -> Any:
+        """Wrap the base by peft; a model that has adapters keeps and trains them."""
+        from peft import LoraConfig, get_peft_model
+
+        if hasattr(model, "peft_config"):
+            return model
+        config = LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,
+            target_modules=list(self.targets) if self.targets else "all-linear",
+            task_type="CAUSAL_LM" if model.can_generate() else None,
+        )
+        try:
+            return get_peft_model(model, config)
+        except ValueError as error:
+            raise BadInput(f"[expert] targets do not fit this model: {error}") from None
+
+    @classmethod
+    def load(cls, folder: Path, base: Path, load: Callable[[Path], Any], *, trainable: bool = False) -> Any:
+        """The adapters on their own copy of the base."""
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(load(base), str(folder), is_trainable=trainable)
+
+    @classmethod
+    def cannot_share(cls, folder: Path) -> str | None:
+        """More than plain LoRA on linear layers (DoRA, trained biases) needs a base of its own."""
+        from router.models.lora_files import beyond_plain_lora
+
+        extras = beyond_plain_lora(folder)
+        return f"has {', '.join(extras)}" if extras else None
+
+    @classmethod
+    def serve(cls, base: Any, folders: Mapping[str, Path | None]) -> Any:
+        """A batch of rows of any experts in one pass."""
+        from router.models.lora_bank import LoraBank
+        from router.models.lora_source import LoraSource
+
+        return LoraSource(LoraBank(base), folders)

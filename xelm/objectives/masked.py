@@ -1,0 +1,103 @@
+"""Tokens taken out, to be filled in from both sides.
+
+Shape letters: B blocks, T tokens of a block.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from clustering.errors import BadInput
+from xelm.objectives.masked_scores import masked_log_probs
+from xelm.objectives.objective import IGNORED, Batches, Objective, objective
+from xelm.objectives.tokens import TokenBatch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from xelm.recipe.recipe import Train
+
+_USUAL_CONTEXT = 512
+
+
+@dataclass(frozen=True)
+class MaskedBatches(Batches):
+    """Takes tokens out of blocks.
+
+    Of the tokens chosen, 80 % become the mask token, 10 % a random one, 10 % stay (Devlin et al. 2019), so that the
+    model trusts no token it sees. The share chosen falls over a training (30, 15, 5 %; mmBERT: Marone et al. 2025).
+    """
+
+    mask_id: int
+    vocab_size: int
+    special_ids: tuple[int, ...]
+    """Never chosen, never put in."""
+    rates: tuple[float, ...]
+    """Share of tokens chosen, over equal parts of the training."""
+    seed: int
+
+    def rate(self, done: float) -> float:
+        """Share of tokens chosen when `done` of the training is over."""
+        return self.rates[min(int(done * len(self.rates)), len(self.rates) - 1)]
+
+    def batch(self, ids_BT: np.ndarray, positions_BT: np.ndarray, draws_B: np.ndarray, done: float) -> TokenBatch:
+        """The tokens chosen are labels; the model sees what stands in their place."""
+        rate, inputs_BT = self.rate(done), ids_BT.copy()
+        labels_BT = np.full_like(ids_BT, IGNORED)
+        open_BT = ~np.isin(ids_BT, self.special_ids)
+        for row, draw in enumerate(draws_B):
+            rng = np.random.default_rng([self.seed, int(draw)])
+            chance_T, kind_T = rng.random((2, ids_BT.shape[1]))
+            chosen_T = open_BT[row] & (chance_T < rate)
+            labels_BT[row, chosen_T] = ids_BT[row, chosen_T]
+            inputs_BT[row, chosen_T & (kind_T < 0.8)] = self.mask_id
+            other_T = chosen_T & (kind_T >= 0.8) & (kind_T < 0.9)
+            inputs_BT[row, other_T] = rng.choice(self._usual_ids, other_T.sum())
+        return TokenBatch(inputs_BT, positions_BT, labels_BT)
+
+    @cached_property
+    def _usual_ids(self) -> np.ndarray:
+        return np.setdiff1d(np.arange(self.vocab_size), self.special_ids)
+
+
+@objective
+class Masked(Objective):
+    """Models that fill gaps, such as XLM-R and ModernBERT."""
+
+    name: ClassVar[str] = "masked"
+    generates: ClassVar[bool] = False
+    follows_text: ClassVar[bool] = False
+    fits_new_base: ClassVar[bool] = False
+
+    def auto_class(self) -> Any:
+        """`AutoModelForMaskedLM`."""
+        from transformers import AutoModelForMaskedLM
+
+        return AutoModelForMaskedLM
+
+    def batches(self, tokenizer: PreTrainedTokenizerBase, settings: Train, name: str) -> Batches:
+        """For a tokenizer with a mask token; trainings of different names take out different tokens.
+
+        Raises:
+            BadInput: If it has none.
+        """
+        if tokenizer.mask_token_id is None:
+            raise BadInput(
+                'objective = "masked" needs a tokenizer with a mask token, which this base model\'s has not. '
+                'Choose a masked model as [base] model, or objective = "causal".'
+            )
+        seed = zlib.crc32(f"{settings.seed} {name}".encode())
+        special = tuple(tokenizer.all_special_ids)
+        return MaskedBatches(tokenizer.mask_token_id, len(tokenizer), special, tuple(settings.mask_rates), seed)
+
+    def log_probs(
+        self, model: PreTrainedModel, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, context: int | None
+    ) -> list[np.ndarray]:
+        """Of every token, given those around it (see `xelm.objectives.masked_scores`)."""
+        return masked_log_probs(model, texts, tokenizer, context=context or _USUAL_CONTEXT)

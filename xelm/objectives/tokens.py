@@ -1,0 +1,43 @@
+"""Batches of models that say one token at each place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xelm.objectives.objective import IGNORED
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Blocks as a model reads them, and the token it should say at each place."""
+
+    input_ids: np.ndarray
+    """(B, T) int64."""
+    position_ids: np.ndarray
+    """(B, T) int64, beginning again at 0 with every document."""
+    labels: np.ndarray
+    """(B, T or T - 1) int64: the token that the output at each place, from the first on, should be, or `IGNORED`."""
+
+    @property
+    def num_targets(self) -> int:
+        """Places that are judged."""
+        return int((self.labels != IGNORED).sum())
+
+    def summed_loss(self, model: torch.nn.Module, *, isolated: bool, device: torch.device) -> torch.Tensor:
+        """Cross entropy over all targets, in nats."""
+        import torch
+
+        ids, labels = torch.from_numpy(self.input_ids).to(device), torch.from_numpy(self.labels).to(device)
+        extra: dict[str, Any] = {"position_ids": torch.from_numpy(self.position_ids).to(device)} if isolated else {}
+        if labels.shape[1] < ids.shape[1]:  # a causal model would keep its keys and values
+            extra["use_cache"] = False
+        logits = model(input_ids=ids, **extra).logits[:, : labels.shape[1]]
+        return torch.nn.functional.cross_entropy(
+            logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="sum"
+        )

@@ -1,0 +1,124 @@
+"""RunFolder: where everything of a run is kept. Nobody else spells these paths.
+
+Each property names the place where a file is to be read at this moment: its own, or under `next/` while a change is
+being moved into place. Who holds the lock writes to the same places; nothing is under `next/` then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from xelm.run.manifest import FILE_NAME
+from xelm.run.names import BASE, DENSE
+from xelm.run.paths import plain_name
+from xelm.run.transaction import SHADOW, current
+
+_FIRST = "previous/run"
+_NOT_DERIVED = (BASE, DENSE, "experts", "eval/heldout", "previous")
+
+
+def is_expert(name: str) -> bool:
+    """Whether a model of a run is an expert: neither the base nor the dense baseline."""
+    return name not in (BASE, DENSE)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run, or of the shadow in which a change to it is made."""
+
+    path: Path
+
+    @property
+    def manifest(self) -> Path:
+        """What is in the run, and every checksum; the one file that never is under `next/`."""
+        return self.path / FILE_NAME
+
+    @property
+    def plan(self) -> Path:
+        """Languages to clusters."""
+        return self._at("plan.json")
+
+    @property
+    def router(self) -> Path:
+        """Folder of the language identifier."""
+        return self._at("router")
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self._at("report.html")
+
+    @property
+    def samples(self) -> Path:
+        """Answers that the page shows."""
+        return self._at("eval/samples.json")
+
+    @property
+    def cache(self) -> Path:
+        """What only this machine needs and may go away; a shadow has its run's."""
+        outer = self.path.parents[1] if self.path.parts[-2:] == SHADOW else self.path
+        return outer / "cache"
+
+    @property
+    def work(self) -> Path:
+        """Unfinished work; goes away with it."""
+        return self.path / "work"
+
+    @property
+    def logs(self) -> Path:
+        """One file per training."""
+        return self.path / "logs"
+
+    @property
+    def first(self) -> Path:
+        """The state before the first addition: everything that was derived anew since, and its manifest."""
+        return self._at(_FIRST)
+
+    def model(self, name: str) -> Path:
+        """Folder of a model: `base`, `dense` or an expert.
+
+        Raises:
+            BadInput: If the name is no plain name.
+        """
+        return self._at(model_path(name))
+
+    def previous(self, name: str, version: int) -> Path:
+        """Folder of an earlier version of an expert, counted from 1."""
+        return self._at(f"previous/{plain_name(name, str(self.manifest))}.v{version}")
+
+    def num_versions(self, name: str) -> int:
+        """How many earlier versions of an expert are kept."""
+        number = 0
+        while self.previous(name, number + 1).is_dir():
+            number += 1
+        return number
+
+    def heldout(self, code: str) -> Path:
+        """Held-out documents of a language (`xelm.run.heldout.read_heldout`)."""
+        return self._at(f"eval/heldout/{plain_name(code, str(self.manifest))}.jsonl")
+
+    def evaluation(self, split: str) -> Path:
+        """Measured figures on `valid` or `test` text."""
+        return self._at(f"eval/{plain_name(split, str(self.manifest))}.json")
+
+    def cached(self, name: object) -> Path:
+        """A folder of the cache, by the name that the manifest gives it."""
+        return self.cache / plain_name(name, str(self.manifest))
+
+    def _at(self, name: str) -> Path:
+        return current(self.path, name)
+
+
+def model_path(name: str) -> str:
+    """Path of a model's folder inside a run.
+
+    Raises:
+        BadInput: If the name is no plain name.
+    """
+    return name if not is_expert(name) else f"experts/{plain_name(name, 'the name of an expert')}"
+
+
+def is_derived(name: str) -> bool:
+    """Whether a file of a run is made from its models and texts, so that it is made anew when they change."""
+    return not name.startswith(tuple(f"{part}/" for part in _NOT_DERIVED))
