@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from clustering.errors import BadInput
     from clustering.languages.codes import language
     from xelm.adding.add import add_language, remove_language
+    from xelm.blending.blend import blend
     from xelm.inference.routed import RoutedLM
     from xelm.making.train import train
     from xelm.models.profile_tokenizers import rank_sources
@@ -27,6 +28,7 @@ __all__ = [
     "Recipe",
     "RoutedLM",
     "add_language",
+    "blend",
     "cluster_languages",
     "language",
     "rank_sources",
@@ -42,6 +44,7 @@ _HOME = {
     "RoutedLM": "xelm.inference.routed",
     "add_language": "xelm.adding.add",
     "remove_language": "xelm.adding.add",
+    "blend": "xelm.blending.blend",
     "cluster_languages": "clustering",
     "language": "clustering.languages.codes",
     "rank_sources": "xelm.models.profile_tokenizers",
