@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from router.scoring.texts import Score
     from router.scoring.tokens import ScoringOptions
     from xelm.adding.add import add_language, remove_language
+    from xelm.blending.blend import blend
     from xelm.comparing.compare import compare_plans
     from xelm.comparing.comparison import PlanComparison
     from xelm.evaluation.evaluate import evaluate, evaluate_on
@@ -53,6 +54,7 @@ __all__ = [
     "SourceScore",
     "TrainingFailedError",
     "add_language",
+    "blend",
     "cluster_languages",
     "compare_plans",
     "dry_run",
@@ -85,6 +87,7 @@ _HOME = {
     "SourceScore": "clustering.sources.report",
     "TrainingFailedError": "xelm.run.failures",
     "add_language": "xelm.adding.add",
+    "blend": "xelm.blending.blend",
     "cluster_languages": "clustering",
     "compare_plans": "xelm.comparing.compare",
     "measure_effects": "xelm.measuring.measure",
