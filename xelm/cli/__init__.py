@@ -58,7 +58,7 @@ class _LazyGroup(click.Group):
 def group(quiet: bool) -> None:
     """Expert language models for groups of related languages: cluster, train, route, extend."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
-    for package in ("xelm", "clustering", "router"):
+    for package in ("xelm", "clustering", "router", "clustering.progress"):
         logging.getLogger(package).setLevel(logging.WARNING if quiet else logging.INFO)
     # Their advice is for people who call them directly; ours wraps every error that matters.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -14,6 +14,7 @@ from clustering.corpora.find import find_sources
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
 from clustering.languages.codes import match
+from clustering.progress import progress
 from xelm.evaluation.log_probs import SPLITS, heldout_log_probs, measure
 from xelm.evaluation.tables import order_models
 from xelm.recipe.recipe import Recipe
@@ -80,12 +81,10 @@ def _documents(experts: ExpertSet, data: str) -> Iterable[Document]:
 
 
 def _table(experts: ExpertSet, documents: list[Document], split: str, policies: Sequence[str]) -> dict[str, Any]:
-    from tqdm import tqdm
-
     if not experts.objective.follows_text:
         policies = [policy for policy in policies if policy != "bayes"]
     log_probs: dict[str, list[np.ndarray]] = {}
-    for name in tqdm(order_models(experts.models), desc=f"evaluate ({split})", unit="model"):
+    for name in progress(order_models(experts.models), f"evaluate ({split})", unit="model"):
         log_probs[name] = (
             heldout_log_probs(experts, name, split)
             if split in SPLITS

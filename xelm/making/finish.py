@@ -16,7 +16,7 @@ def finish(workspace: Workspace, *, report: bool) -> None:
     from xelm.report import write_report
 
     run, manifest = workspace.run, Manifest.read(workspace.run)
-    texts = {source.code: training_texts(source, workspace.recipe.data) for source in workspace.sources}
+    texts = {source.code: training_texts(source, workspace.recipe.data) for source in workspace.inputs.sources}
     CombinedIdentifier.train(texts, seed=workspace.recipe.train.seed).save(RunFolder(run).router)
     if report:
         manifest.metrics = evaluate(ExpertSet.load(run))

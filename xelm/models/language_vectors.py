@@ -10,6 +10,7 @@ import numpy as np
 
 from clustering.distances.own import distances_from_vectors
 from clustering.errors import BadInput
+from clustering.progress import progress
 from router.letters import utf8_bytes
 from router.scoring.tokens import context_of
 
@@ -44,14 +45,12 @@ def language_vectors(
     Raises:
         BadInput: If a language has no text, or there is no such layer.
     """
-    from tqdm import tqdm
-
     num_layers = model.config.get_text_config().num_hidden_layers
     chosen = (num_layers + 1) // 2 if layer is None else layer
     if not 0 <= chosen <= num_layers:
         raise BadInput(f"layer={layer}: this model has hidden states 0 (embeddings) to {num_layers}.")
     vectors = {}
-    for code, texts in tqdm(corpora.items(), desc="read by the model", unit="language"):
+    for code, texts in progress(list(corpora.items()), "read by the model", unit="language"):
         windows = _windows(texts, tokenizer, context_of(model, 512), max_tokens)
         if not windows:
             raise BadInput(f"{code}: no text for the model to read.")
