@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(READY)
 	$(BIN)/xelm demo --out demo-run
@@ -16,8 +16,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The documentation, into site/; fails on a warning.
+docs: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf .venv demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv demo-run site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
 # Installed again only when a dependency changed; the package itself is editable.
 $(READY): pyproject.toml constraints.txt

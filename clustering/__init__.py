@@ -9,16 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clustering.distances.matrix import Distances, DistancesFrom, distance_matrix, distances_from
+    from clustering.distances.distance import Distance, distance
+    from clustering.distances.kinds import distance_matrix, distances_from
+    from clustering.distances.matrix import Distances, DistancesFrom
     from clustering.distances.own import distances_from_vectors, load_distances
     from clustering.distances.uriel import coordinates, family_of, typology_code
+    from clustering.distances.x_elm import xelm_distances
     from clustering.errors import BadInput
     from clustering.languages.codes import Language, UnknownLanguageError, match, name_of, resolve, to_code
-    from clustering.plans.documents import DocumentClusters
     from clustering.plans.make import SuggestedK, cluster_languages, suggest_k
-    from clustering.plans.pairs import xelm_distances
+    from clustering.plans.methods import method
     from clustering.plans.picture import plot_tree, tree_svg
-    from clustering.plans.plan import ClusterPlan, Quality
+    from clustering.plans.plan import ClusterPlan
+    from clustering.plans.quality import Quality
     from clustering.sources.profile_cache import profile_file
     from clustering.sources.profiles import Profile, Tokenizer, profile_texts
     from clustering.sources.rank import rank_sources
@@ -30,11 +33,11 @@ _MODULE_OF = {
     "BadInput": "errors",
     "ClusterPlan": "plans.plan",
     "Distances": "distances.matrix",
+    "Distance": "distances.distance",
     "DistancesFrom": "distances.matrix",
-    "DocumentClusters": "plans.documents",
     "Language": "languages.codes",
     "Profile": "sources.profiles",
-    "Quality": "plans.plan",
+    "Quality": "plans.quality",
     "Ranker": "sources.ranker",
     "SourceReport": "sources.report",
     "SourceScore": "sources.report",
@@ -43,13 +46,15 @@ _MODULE_OF = {
     "UnknownLanguageError": "languages.codes",
     "cluster_languages": "plans.make",
     "coordinates": "distances.uriel",
-    "distance_matrix": "distances.matrix",
-    "distances_from": "distances.matrix",
+    "distance": "distances.distance",
+    "distance_matrix": "distances.kinds",
+    "distances_from": "distances.kinds",
     "distances_from_vectors": "distances.own",
     "family_of": "distances.uriel",
     "fit_ranker": "sources.ranker",
     "load_distances": "distances.own",
     "match": "languages.codes",
+    "method": "plans.methods",
     "name_of": "languages.codes",
     "plot_tree": "plans.picture",
     "profile_file": "sources.profile_cache",
@@ -61,7 +66,7 @@ _MODULE_OF = {
     "to_code": "languages.codes",
     "tree_svg": "plans.picture",
     "typology_code": "distances.uriel",
-    "xelm_distances": "plans.pairs",
+    "xelm_distances": "distances.x_elm",
 }
 
 
@@ -78,9 +83,9 @@ def __dir__() -> list[str]:
 __all__ = [
     "BadInput",
     "ClusterPlan",
+    "Distance",
     "Distances",
     "DistancesFrom",
-    "DocumentClusters",
     "Language",
     "Profile",
     "Quality",
@@ -92,6 +97,7 @@ __all__ = [
     "UnknownLanguageError",
     "cluster_languages",
     "coordinates",
+    "distance",
     "distance_matrix",
     "distances_from",
     "distances_from_vectors",
@@ -99,6 +105,7 @@ __all__ = [
     "fit_ranker",
     "load_distances",
     "match",
+    "method",
     "name_of",
     "plot_tree",
     "profile_file",

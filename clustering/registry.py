@@ -56,6 +56,12 @@ class Registry(Generic[T]):
         self._load()
         return sorted(self._found)
 
+    def has(self, name: str) -> bool:
+        """Whether something has that name."""
+        if name not in self._found:
+            self._load()
+        return name in self._found
+
     def find(self, name: str, where: str | None = None) -> T:
         """The thing of a name.
 
@@ -66,9 +72,7 @@ class Registry(Generic[T]):
         Raises:
             BadInput: If nothing has that name; near names are told.
         """
-        if name not in self._found:
-            self._load()
-        if name not in self._found:
+        if not self.has(name):
             near = difflib.get_close_matches(str(name), self._found, n=1)
             hint = f" ({near[0]}?)" if near else ""
             raise BadInput(f"{where or self.what} = {name!r}: choose {' or '.join(self.names())}{hint}.")

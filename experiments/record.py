@@ -16,8 +16,8 @@ def record(run: Path, folder: Path) -> None:
     result = experts.result("test")
     if result is None:
         sys.exit(f"{run}: not evaluated on test text")
-    manifest = experts.manifest
-    kept = {key: result[key] for key in ("models", "routed", "owners", "right_expert", "summary")}
+    manifest, table = experts.manifest, result.to_dict()
+    kept = {key: table[key] for key in ("models", "routed", "owners", "right_expert", "forgetting", "summary")}
     made = {"recipe": manifest.recipe, "packages": manifest.packages, "clusters": experts.plan.clusters}
     write_json(folder / "results.json", {**made, **kept})
     versions = ", ".join(f"{name} {number}" for name, number in manifest.packages.items())

@@ -73,13 +73,13 @@ def _new_language(experts: ExpertSet, corpus: Path) -> str:
 
     if match(NEW_LANGUAGE, experts.languages) is None:
         experts = add_language(experts.path, NEW_LANGUAGE, corpus / f"{NEW_LANGUAGE}.jsonl")
-    entry = next(e for e in experts.manifest.ledger if e["language"] == NEW_LANGUAGE)
-    result = experts.result("test") or {}
-    cells = {name: cells[NEW_LANGUAGE]["bits_per_byte"] for name, cells in result.get("models", {}).items()}
-    numbers = ", ".join(f"{name} {value:.3f}" for name, value in sorted(cells.items(), key=lambda item: item[1])[:4])
+    entry = next(e for e in experts.manifest.ledger if e.language == NEW_LANGUAGE)
+    result = experts.result("test")
+    bits = {name: result.bits(name)[NEW_LANGUAGE] for name in result.models} if result else {}
+    numbers = ", ".join(f"{name} {value:.3f}" for name, value in sorted(bits.items(), key=lambda item: item[1])[:4])
     return (
-        f"{name_of(NEW_LANGUAGE)} added as {entry['expert']} from {entry['donor']}; no other expert changed\n"
-        f"  {entry['reason']}\n  bits per byte on its test text: {numbers}"
+        f"{name_of(NEW_LANGUAGE)} added as {entry.expert} from {entry.donor}; no other expert changed\n"
+        f"  {entry.reason}\n  bits per byte on its test text: {numbers}"
     )
 
 

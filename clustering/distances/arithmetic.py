@@ -1,4 +1,4 @@
-"""The arithmetic under `clustering.distances.matrix`: one measure per base kind, over whole tables at once.
+"""The arithmetic under `clustering.distances.uriel_kinds`, over whole tables at once.
 
 Every table is kept in the order of `typology.languages()`, each language under the row that covers it best,
 so that all languages are the table as it stands. Shapes: A and B rows, N languages, F features.
@@ -7,22 +7,20 @@ so that all languages are the table as it stands. Shapes: A and B rows, N langua
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 
 from clustering.distances import uriel as typology
-from clustering.errors import BadInput
+from clustering.distances.distance import Measured, Missing
 from clustering.languages.codes import codes_with_relatives
 
-Missing = Literal["knn", "shared"]
 Rows = np.ndarray | slice
 ALL = slice(None)
 
 
 def rows_for(kind: str, codes: tuple[str, ...] | None) -> Rows:
     """Table rows of ISO 639-3 codes, or of all languages for None; raises like `typology_code`."""
-    if codes is None:
+    if codes is None or codes is typology.languages():  # the tables as they stand: nothing to pick row by row
         return ALL
     rows = typology.row_of()
     return np.array(
@@ -30,30 +28,21 @@ def rows_for(kind: str, codes: tuple[str, ...] | None) -> Rows:
     )
 
 
-def measure(
+def by_features(
     kind: str, rows_A: Rows, rows_B: Rows, missing: Missing, *, generator: np.random.Generator | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distances and coverage between two lists of rows.
+) -> Measured:
+    """1 - cosine of a feature set between two lists of rows.
 
     Args:
-        kind: One of `typology.BASE_KINDS`.
+        kind: One of `typology.FEATURE_PREFIXES`.
         rows_A: From `rows_for` with this kind.
-        rows_B: The same.
-        missing: How unknown features count (`clustering.distances.matrix`); nothing to `genetic` and `geographic`.
-        generator: Draws the features with replacement (also nothing to those two); None takes each once.
+        rows_B: From `rows_for` with this kind.
+        missing: How unknown features count (`clustering.distances.measure`).
+        generator: Draws the features with replacement; None takes each once.
 
     Returns:
         Distances, shape (A, B), in [0, 1] but for rounding; coverage, shape (A, B), int.
-
-    Raises:
-        BadInput: If `missing` is no such way.
     """
-    if missing not in ("knn", "shared"):
-        raise BadInput(f"missing={missing!r} is not a way to count unknown features: knn or shared.")
-    if kind == "genetic":
-        return _genetic(rows_A, rows_B)
-    if kind == "geographic":
-        return _geographic(rows_A, rows_B)
     known, facts = _known(kind), _unit_features(kind) if missing == "knn" else _averages(kind)
     known_AF, known_BF, left_AF, right_BF = known[rows_A], known[rows_B], facts[rows_A], facts[rows_B]
     if generator is not None:
@@ -65,6 +54,25 @@ def measure(
     if missing == "knn":
         return 1.0 - _products(left_AF, right_BF), coverage
     return _shared(left_AF, right_BF, known_AF, known_BF), coverage
+
+
+def by_family(rows_A: Rows, rows_B: Rows) -> Measured:
+    """1 - shared family nodes / geometric mean of (nodes + 1), the language itself being its last node.
+
+    Returns:
+        Distances, shape (A, B); coverage: the fewer nodes of the two, shape (A, B).
+    """
+    counts = family_entries()[2]
+    left, right = counts[rows_A][:, None], counts[rows_B][None, :]
+    return 1.0 - shared_family_nodes(rows_A, rows_B) / np.sqrt((left + 1.0) * (right + 1.0)), np.minimum(left, right)
+
+
+def by_place(rows_A: Rows, rows_B: Rows) -> Measured:
+    """Great circle between two lists of rows over half the globe, 1 where a place is unknown; coverage 0 or 1."""
+    unit, located = _points()
+    known = located[rows_A][:, None] & located[rows_B][None, :]
+    cosines = np.clip(unit[rows_A] @ unit[rows_B].T, -1.0, 1.0)
+    return np.where(known, np.arccos(cosines) / np.pi, 1.0), known.astype(np.int32)
 
 
 def shared_family_nodes(rows_A: Rows, rows_B: Rows) -> np.ndarray:
@@ -87,19 +95,6 @@ def _products(left_AF: np.ndarray, right_BF: np.ndarray) -> np.ndarray:
     if len(left_AF) == 1:  # one row is too little work to wake BLAS threads for: 12 ms on a busy machine, not 1
         return np.einsum("bf,f->b", right_BF, left_AF[0])[None, :]
     return left_AF @ right_BF.T
-
-
-def _genetic(rows_A: Rows, rows_B: Rows) -> tuple[np.ndarray, np.ndarray]:
-    counts = family_entries()[2]
-    left, right = counts[rows_A][:, None], counts[rows_B][None, :]
-    return 1.0 - shared_family_nodes(rows_A, rows_B) / np.sqrt((left + 1.0) * (right + 1.0)), np.minimum(left, right)
-
-
-def _geographic(rows_A: Rows, rows_B: Rows) -> tuple[np.ndarray, np.ndarray]:
-    unit, located = _points()
-    known = located[rows_A][:, None] & located[rows_B][None, :]
-    cosines = np.clip(unit[rows_A] @ unit[rows_B].T, -1.0, 1.0)
-    return np.where(known, np.arccos(cosines) / np.pi, 1.0), known.astype(np.int32)
 
 
 def _shared(left_AF: np.ndarray, right_BF: np.ndarray, known_AF: np.ndarray, known_BF: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from clustering.cache import Arrays, kept_arrays
+from clustering.distances.matrix import CoveredCode
 from clustering.errors import BadInput
 from clustering.languages.codes import macrolanguage_of, name_of, same_language_codes
 
@@ -87,23 +88,6 @@ class Places:
     located: np.ndarray
 
 
-@dataclass(frozen=True)
-class CoveredCode:
-    """The row of URIEL that stands for a language.
-
-    Attributes:
-        code: The language asked for.
-        uriel_code: The row used: the same language, under the code that carries the facts.
-        num_known: Facts that URIEL really has there (features, family nodes, or 1 for a place).
-        num_total: Facts in the set (for `genetic`, the nodes of this row).
-    """
-
-    code: str
-    uriel_code: str
-    num_known: int
-    num_total: int
-
-
 @lru_cache(maxsize=1)
 def languages() -> tuple[str, ...]:
     """ISO 639-3 codes of URIEL's languages, sorted; the row order of every table here."""
@@ -118,8 +102,8 @@ def row_of() -> dict[str, int]:
 
 
 def preload(kinds: Iterable[str]) -> None:
-    """Load the tables behind several of `BASE_KINDS` at once; unpacking leaves Python free to use other cores."""
-    loaders = {load for load in map(_loader, kinds) if load.cache_info().currsize == 0}
+    """Load the tables behind those of `BASE_KINDS` at once; unpacking leaves Python free to use other cores."""
+    loaders = {load for kind in kinds if kind in BASE_KINDS and (load := _loader(kind)).cache_info().currsize == 0}
     if len(loaders) > 1:
         with ThreadPoolExecutor(len(loaders)) as pool:
             for done in [pool.submit(load) for load in loaders]:

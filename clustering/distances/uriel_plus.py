@@ -6,7 +6,7 @@ reading takes a second. What is built here is what its `integrate_custom_databas
 builds, rules for redundant features included. Its other databases stay out: APiCS and eWAVE describe creoles and
 dialects of English in features of their own, and BDPROTO files reconstructed ancestors under living languages.
 
-Unlike the default of `clustering.distances.matrix` nothing is predicted: a pair is compared on what both really have,
+Unlike the default of `clustering.distances.kinds` nothing is predicted: a pair is compared on what both really have,
 and coverage counts that. Rows are ISO 639-3 codes; Grambank's glottocodes are translated by the package's own table.
 Shapes: L languages asked for, N = 7,970 languages, F features.
 Source: Khan et al. 2025, "URIEL+" (https://aclanthology.org/2025.coling-main.463), CC BY-SA 4.0.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
@@ -25,82 +25,70 @@ from typing import Any
 
 import numpy as np
 
-from clustering.distances.matrix import Distances
-from clustering.distances.uriel import FEATURE_PREFIXES, SPARSE_SHARE, CoveredCode
+from clustering.distances.distance import Distance, Measured, Missing, distance
+from clustering.distances.matrix import CoveredCode
+from clustering.distances.uriel import FEATURE_PREFIXES, SPARSE_SHARE
 from clustering.errors import BadInput
 from clustering.files import read_json
-from clustering.languages.codes import macrolanguage_of, name_of, same_language_codes, to_codes
+from clustering.languages.codes import macrolanguage_of, name_of, same_language_codes
 
-URIEL_PLUS_KIND = "uriel+"
-"""Name of these distances among the kinds; `uriel+:syntactic` for one feature set."""
+NAME = "uriel+"
+"""Name of these distances; `uriel+:syntactic` for one feature set."""
 PREFIXES = {**FEATURE_PREFIXES, "morphological": ("M_",), "featural": ("S_", "P_", "INV_", "M_")}
 _UNKNOWN = -1
 _Columns = dict[str, np.ndarray]
 
 
-def uriel_plus_distances(
-    languages: Iterable[str], kind: str = "featural", *, generator: np.random.Generator | None = None
-) -> Distances:
-    """Measure every pair of languages by URIEL+: the angle between their features, as its `new_distance` does.
+@distance(NAME, *(f"{NAME}:{features}" for features in PREFIXES if features != "featural"))
+class UrielPlusDistance(Distance):
+    """The angle between the features of two languages in URIEL+, as its `new_distance` measures it.
 
-    Args:
-        languages: Codes, tags or names of L different languages.
-        kind: `syntactic`, `phonological`, `inventory`, `morphological`, or `featural` (all of them in one vector).
-        generator: Draws the features with replacement; None takes each once.
-
-    Returns:
-        Values, shape (L, L): angle / right angle over the features that both languages have, 1 where they share
-        none; coverage, shape (L, L): how many these are. A language with none of the properties compared is at
-        distance 1 from one that has some (URIEL+ takes it to have a little of each).
-
-    Raises:
-        BadInput: If urielplus is not installed, a language is unknown, given twice, or without any feature of
-            this kind in URIEL+, or the kind is unknown.
-
-    Example:
-        >>> uriel_plus_distances(["az", "tr"], "morphological").between("az", "tr") < 0.5  # doctest: +SKIP
-        True
+    `uriel+` takes all features in one vector (`featural`), `uriel+:syntactic`, `:phonological`, `:inventory` and
+    `:morphological` one set. Values: angle / right angle over the features that both languages have, 1 where they
+    share none; coverage: how many these are. A language with none of the properties compared is at distance 1 from one
+    that has some (URIEL+ takes it to have a little of each).
     """
-    codes = tuple(to_codes(languages))
-    rows = [_row_of_language(code, kind) for code in codes]
-    if absent := [code for code, row in zip(codes, rows, strict=True) if row is None]:
-        named = ", ".join(f"{name_of(code)} ({code})" for code in absent)
-        raise BadInput(
-            f"URIEL+ has no {kind} features of: {named}. Leave out what it lacks, or measure the default, "
-            "combined, which fills in from relatives and neighbours."
-        )
-    values_LF = _values(kind)[np.array(rows, dtype=int)]
-    if generator is not None:
-        values_LF = values_LF[:, generator.integers(values_LF.shape[1], size=values_LF.shape[1])]
-    known, positive = (values_LF != _UNKNOWN).astype(np.float64), (values_LF == 1).astype(np.float64)
-    coverage, products, norms = known @ known.T, positive @ positive.T, positive @ known.T
-    cosines = np.divide(products, np.sqrt(norms * norms.T), out=np.zeros_like(products), where=norms * norms.T > 0)
-    cosines[(coverage > 0) & (norms == 0) & (norms.T == 0)] = 1.0  # alike in having none of it
-    distances = np.arccos(np.clip(cosines, 0.0, 1.0)) * 2 / np.pi
-    np.fill_diagonal(distances, 0.0)
-    return Distances(codes, distances, coverage.astype(np.int32), kind_name(kind))
 
+    about = "URIEL with Grambank and the newer SAPHON; needs the extra urielplus"
 
-def uriel_plus_coverage(languages: Sequence[str], kind: str = "featural") -> dict[str, CoveredCode]:
-    """Per ISO 639-3 code the row that stands for it, and how many features URIEL+ has there; without absent ones."""
-    table, found = _features(), {}
-    num_total = _values(kind).shape[1]
-    for code in languages:
-        if (row := _row_of_language(code, kind)) is not None:
-            found[code] = CoveredCode(code, table.codes[row], int(_known_counts(kind)[row]), num_total)
-    return found
+    def measure(
+        self, languages: tuple[str, ...], *, missing: Missing = "knn", generator: np.random.Generator | None = None
+    ) -> Measured:
+        """As `Distance.measure`.
 
+        Raises:
+            BadInput: If urielplus is not installed, or a language has no feature of this kind in URIEL+.
+        """
+        rows = [_row_of_language(code, self.features) for code in languages]
+        if absent := [code for code, row in zip(languages, rows, strict=True) if row is None]:
+            named = ", ".join(f"{name_of(code)} ({code})" for code in absent)
+            raise BadInput(
+                f"URIEL+ has no {self.features} features of: {named}. Leave out what it lacks, or measure the default, "
+                "combined, which fills in from relatives and neighbours."
+            )
+        values_LF = _values(self.features)[np.array(rows, dtype=int)]
+        if generator is not None:
+            values_LF = values_LF[:, generator.integers(values_LF.shape[1], size=values_LF.shape[1])]
+        known, positive = (values_LF != _UNKNOWN).astype(np.float64), (values_LF == 1).astype(np.float64)
+        coverage, products, norms = known @ known.T, positive @ positive.T, positive @ known.T
+        cosines = np.divide(products, np.sqrt(norms * norms.T), out=np.zeros_like(products), where=norms * norms.T > 0)
+        cosines[(coverage > 0) & (norms == 0) & (norms.T == 0)] = 1.0  # alike in having none of it
+        return np.arccos(np.clip(cosines, 0.0, 1.0)) * 2 / np.pi, coverage.astype(np.int32)
 
-def kind_name(kind: str) -> str:
-    """`featural` -> `uriel+`, `syntactic` -> `uriel+:syntactic`."""
-    return URIEL_PLUS_KIND if kind == "featural" else f"{URIEL_PLUS_KIND}:{kind}"
+    def coverage(self, languages: tuple[str, ...]) -> dict[str, CoveredCode]:
+        """Per language the row that stands for it, and how many features URIEL+ has there; without absent ones."""
+        table, found = _features(), {}
+        num_total = _values(self.features).shape[1]
+        for code in languages:
+            if (row := _row_of_language(code, self.features)) is not None:
+                num_known = int(_known_counts(self.features)[row])
+                found[code] = CoveredCode(code, table.codes[row], num_known, num_total)
+        return found
 
-
-def kind_within(name: object) -> str | None:
-    """`uriel+` -> `featural`, `uriel+:syntactic` -> `syntactic`; None for what is no name of these distances."""
-    if not isinstance(name, str) or name.partition(":")[0] != URIEL_PLUS_KIND:
-        return None
-    return name.partition(":")[2] or "featural"
+    @property
+    def features(self) -> str:
+        """The feature set: `featural` for all."""
+        return self.name.partition(":")[2] or "featural"
 
 
 @dataclass(frozen=True)
@@ -116,8 +104,6 @@ class _Features:
 @lru_cache(maxsize=8)
 def _values(kind: str) -> np.ndarray:
     """Columns of a feature set, shape (N, part of F)."""
-    if kind not in PREFIXES:
-        raise BadInput(f"Unknown kind of URIEL+ features {kind!r}. Choose one of: {', '.join(PREFIXES)}.")
     table = _features()
     return table.values[:, [name.startswith(PREFIXES[kind]) for name in table.names]]
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from clustering.plans.methods import Grouping, method
+from clustering.plans.methods import Evidence, Group, Grouping, method
 
 TOKEN_SLACK = 1.1
 _MAX_ROUNDS = 50
@@ -24,17 +22,21 @@ def linkage_of(values: np.ndarray, name: str) -> np.ndarray:
     return linkage(np.sqrt(condensed) if name == "ward" else condensed, name)
 
 
-def _register(name: str) -> Callable[[np.ndarray, int], Grouping]:
-    @method(name)
-    def group(values: np.ndarray, k: int) -> Grouping:
-        merges = linkage_of(values, name)
-        return Grouping(cut(merges, len(values), k), merges)
+def _by_linkage(name: str) -> Group:
+    def group(evidence: Evidence, k: int) -> Grouping:
+        merges = linkage_of(evidence.distances, name)
+        return Grouping(cut(merges, len(evidence.distances), k), merges)
 
     return group
 
 
-for _name in ("average", "complete", "single", "ward"):
-    _register(_name)
+for _name, _about in (
+    ("ward", "Ward's linkage, the default: even clusters, pure in families"),
+    ("average", "average linkage"),
+    ("complete", "complete linkage"),
+    ("single", "single linkage"),
+):
+    method(_name, about=_about)(_by_linkage(_name))
 
 
 def cut(merges: np.ndarray, num_leaves: int, k: int) -> list[list[int]]:

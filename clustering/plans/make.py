@@ -8,20 +8,21 @@ from typing import Literal
 
 import numpy as np
 
-from clustering.distances.arithmetic import Missing
-from clustering.distances.kinds import coverage_of, measure_kind, measure_quality, resampler
-from clustering.distances.matrix import Distances, Kind
+from clustering.distances.distance import Missing
+from clustering.distances.kinds import Kind, distance_matrix, resampler, weights_of
+from clustering.distances.matrix import Distances
 from clustering.errors import BadInput
 from clustering.languages.codes import match, name_of, to_codes
 from clustering.plans import quality
+from clustering.plans.assess import assess
+from clustering.plans.documents import text_distances
 from clustering.plans.hierarchy import balance_by_languages, balance_by_tokens
-from clustering.plans.methods import Grouping, Method, find_method
-from clustering.plans.pairs import XELM_KIND
-from clustering.plans.plan import ClusterPlan, Quality, cluster_name
+from clustering.plans.methods import Evidence, Grouping, Method, find_method
+from clustering.plans.plan import ClusterPlan, cluster_name
+from clustering.plans.quality import Quality
 
 Balance = Literal["languages", "tokens"]
 DEFAULT_METHOD = "ward"
-DEFAULT_KIND = "combined"
 
 
 @dataclass(frozen=True)
@@ -80,18 +81,55 @@ def cluster_languages(
         >>> cluster_languages(["deu", "nld", "jpn", "kor"], k=2).clusters
         {'c1-deu-nld': ['deu', 'nld'], 'c2-jpn-kor': ['jpn', 'kor']}
     """
-    chosen = find_method(method)
-    codes = _ordered(languages, chosen)
-    _check_k(k, len(codes))
-    loads = _loads(codes, balance, tokens, chosen)
+    codes = _ordered(languages, find_method(method))
+    chosen = check_request(len(codes), k, method, balance=balance, distances=distances)
+    loads = _loads(codes, balance, tokens)
     known = _distances_for(codes, distances, texts, chosen, missing)
-    grouping = _group(known.values, k, chosen, loads, balance)
+
+    def group(values: np.ndarray) -> Grouping:
+        return _balanced(values, chosen.group(Evidence(values), k), loads, balance)
+
+    grouping = group(known.values)
     stable = None
     if stability and (resample := resampler(codes, known.kind, missing)) is not None:
-        stable = quality.stability(
-            grouping.groups, resample, lambda values: _group(values, k, chosen, loads, balance).groups, seed=seed
+        stable = quality.stability(grouping.groups, resample, lambda values: group(values).groups, seed=seed)
+    plan = _plan_of(codes, grouping, chosen, known, loads)
+    return replace(
+        plan,
+        method=method if balance is None else f"{method}+{balance}",
+        quality=replace(plan.quality, stability=stable),
+    )
+
+
+def check_request(
+    num_languages: int,
+    k: int,
+    method: str = DEFAULT_METHOD,
+    *,
+    balance: str | None = None,
+    distances: Distances | Kind | None = None,
+) -> Method:
+    """What of a request for a plan can be checked before anything is read or measured.
+
+    Returns:
+        The method.
+
+    Raises:
+        BadInput: If the method or the kind of distance is unknown, K does not fit, or the method cannot be balanced.
+    """
+    chosen = find_method(method)
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= num_languages:
+        raise BadInput(
+            f"k={k!r} does not fit {num_languages} language{'s' if num_languages != 1 else ''}. "
+            f"Choose 1 (one shared expert) to {num_languages} (one expert per language)."
         )
-    return _plan_of(codes, grouping, method if balance is None else f"{method}+{balance}", known, loads, stable)
+    if balance not in (None, "languages", "tokens"):
+        raise BadInput(f"balance={balance!r} is unknown: languages or tokens.")
+    if balance and chosen.own_sizes:
+        raise BadInput(f"method={method!r} makes its own sizes; use another method with balance, such as 'ward'.")
+    if distances is not None and not isinstance(distances, Distances):
+        weights_of(distances)  # refuses an unknown kind
+    return chosen
 
 
 def suggest_k(
@@ -129,21 +167,7 @@ def _ordered(languages: Sequence[str], chosen: Method) -> list[str]:
     return codes if chosen.keeps_order else sorted(codes)
 
 
-def _check_k(k: int, num_languages: int) -> None:
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= num_languages:
-        raise BadInput(
-            f"k={k!r} does not fit {num_languages} language{'s' if num_languages != 1 else ''}. "
-            f"Choose 1 (one shared expert) to {num_languages} (one expert per language)."
-        )
-
-
-def _loads(
-    codes: list[str], balance: str | None, tokens: Mapping[str, int] | None, chosen: Method
-) -> np.ndarray | None:
-    if balance not in (None, "languages", "tokens"):
-        raise BadInput(f"balance={balance!r} is unknown: languages or tokens.")
-    if balance and chosen.name == "pairs":
-        raise BadInput("method='pairs' makes its own sizes; use another method with balance, such as 'ward'.")
+def _loads(codes: list[str], balance: str | None, tokens: Mapping[str, int] | None) -> np.ndarray | None:
     if tokens is None:
         if balance == "tokens":
             raise BadInput("balance='tokens' needs tokens={language: training tokens}.")
@@ -167,19 +191,15 @@ def _distances_for(
     if texts is not None:
         if distances is not None:
             raise BadInput("Give texts or distances, not both.")
-        from clustering.plans.documents import text_distances
-
         distances = text_distances(texts)
-    if distances is None and chosen.name == "tfidf":
-        raise BadInput("method='tfidf' groups by text: give texts={language: documents}.")
+    if distances is None and chosen.needs == "texts":
+        raise BadInput(f"method={chosen.name!r} groups by text: give texts={{language: documents}}.")
     if isinstance(distances, Distances):
         return distances.subset(codes)
-    default = XELM_KIND if chosen.name == "pairs" else DEFAULT_KIND
-    return measure_kind(codes, default if distances is None else distances, missing)
+    return distance_matrix(codes, chosen.distance if distances is None else distances, missing)
 
 
-def _group(values: np.ndarray, k: int, chosen: Method, loads: np.ndarray | None, balance: str | None) -> Grouping:
-    grouping = chosen.group(values, k)
+def _balanced(values: np.ndarray, grouping: Grouping, loads: np.ndarray | None, balance: str | None) -> Grouping:
     if balance == "languages":
         return Grouping(balance_by_languages(values, grouping.groups), grouping.linkage)
     if balance == "tokens" and loads is not None:
@@ -188,29 +208,31 @@ def _group(values: np.ndarray, k: int, chosen: Method, loads: np.ndarray | None,
 
 
 def _plan_of(
-    codes: list[str],
-    grouping: Grouping,
-    method: str,
-    known: Distances,
-    loads: np.ndarray | None,
-    stability: float | None,
+    codes: list[str], grouping: Grouping, chosen: Method, known: Distances, loads: np.ndarray | None
 ) -> ClusterPlan:
+    """The groups as a plan: named, in order, measured."""
     groups = [sorted(group, key=codes.__getitem__) for group in grouping.groups]
-    if not method.startswith("pairs"):
+    if not chosen.keeps_order:
         groups.sort(key=lambda group: (-len(group), codes[group[0]]))
     named = [[codes[row] for row in group] for group in groups]
     clusters = {cluster_name(number, group): group for number, group in enumerate(named, start=1)}
     order = [row for group in groups for row in group]
-    linkage = grouping.linkage.copy()
-    place = np.argsort(order)
-    leaves = linkage[:, :2] < len(codes)
-    linkage[:, :2][leaves] = place[linkage[:, :2][leaves].astype(int)]
-    plan = ClusterPlan(
+    found = assess(clusters, known, tokens=None if loads is None else loads[order])
+    return ClusterPlan(
         clusters,
-        method,
-        distances=known.subset([codes[row] for row in order]),
-        coverage=coverage_of([codes[row] for row in order], known.kind),
-        linkage=linkage,
+        chosen.name,
+        distances=found.distances,
+        coverage=found.coverage,
+        quality=found.quality,
+        linkage=_renumbered(grouping.linkage, order),
     )
-    measured = measure_quality(plan, known.subset(plan.languages), None if loads is None else loads[order])
-    return replace(plan, quality=replace(measured, stability=stability))
+
+
+def _renumbered(linkage: np.ndarray | None, order: list[int]) -> np.ndarray | None:
+    """The merges with their leaves numbered in the order of the plan's languages."""
+    if linkage is None:
+        return None
+    merges, place = linkage.copy(), np.argsort(order)
+    leaves = merges[:, :2] < len(order)
+    merges[:, :2][leaves] = place[merges[:, :2][leaves].astype(int)]
+    return merges

@@ -1,14 +1,19 @@
-"""Methods that cut languages into groups, found by name; each is a function of distances and K."""
+"""What a clustering method is, and how it becomes known by a name."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from clustering.errors import BadInput
+from clustering.registry import Registry
+
+Need = Literal["distances", "texts"]
+"""What a method groups by: distances of any kind, or distances between texts."""
 
 
 @dataclass(frozen=True)
@@ -17,38 +22,65 @@ class Grouping:
 
     Attributes:
         groups: K lists of row numbers; every row is in exactly one, none is empty.
-        linkage: The merges that lead from single rows to one group, shape (L - 1, 4), as scipy writes them.
+        linkage: The merges that lead from single rows to one group, shape (L - 1, 4), as scipy writes them; None for a
+            method that makes no tree.
     """
 
     groups: list[list[int]]
-    linkage: np.ndarray
+    linkage: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of the L languages to group, in row order.
+
+    Attributes:
+        distances: Shape (L, L), in [0, 1], symmetric, zero diagonal.
+    """
+
+    distances: np.ndarray
+
+
+Group = Callable[[Evidence, int], Grouping]
+"""From what is known and K (1..L) to groups."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to group.
-
-    Attributes:
-        name: What `cluster_languages(method=…)` and `xelm cluster --method` call it.
-        group: From distances, shape (L, L), and K (1..L) to a `Grouping`.
-        keeps_order: Whether ties go by the order in which languages were given; others see them sorted.
-    """
+    """A way to group."""
 
     name: str
-    group: Callable[[np.ndarray, int], Grouping]
-    keeps_order: bool
+    """What `cluster_languages(method=…)`, `xelm cluster --method` and `[clusters] method` call it."""
+    group: Group
+    about: str = ""
+    """A few words for `xelm cluster --help`."""
+    needs: Need = "distances"
+    """`texts`: distances between the languages' texts, unless others are given."""
+    distance: str = "combined"
+    """Kind of distance that is measured where none is asked for."""
+    keeps_order: bool = False
+    """Whether ties go by the order in which languages were given, and clusters keep the order in which they were made;
+    otherwise languages are sorted, and clusters come largest first."""
+    own_sizes: bool = False
+    """Whether sizes are part of the method, so that `balance` is refused."""
 
 
-METHODS: dict[str, Method] = {}
+METHODS: Registry[Method] = Registry("clustering method", package="clustering.plans", group="xelm.clustering_methods")
 
 
-def method(
-    name: str, *, keeps_order: bool = False
-) -> Callable[[Callable[[np.ndarray, int], Grouping]], Callable[[np.ndarray, int], Grouping]]:
-    """Decorator: make a grouping function known under `name`."""
+def method(name: str, **traits: Any) -> Callable[[Group], Group]:
+    """Decorator: make a grouping function known under a name.
 
-    def register(group: Callable[[np.ndarray, int], Grouping]) -> Callable[[np.ndarray, int], Grouping]:
-        METHODS[name] = Method(name, group, keeps_order)
+    A new method is one file: such a function, in `clustering/plans` or in an installed package that names the module
+    under the entry points `xelm.clustering_methods`.
+
+    Args:
+        name: Its name.
+        traits: Fields of `Method`.
+    """
+
+    def register(group: Group) -> Group:
+        METHODS.register(name, Method(name, group, **traits))
         return group
 
     return register
@@ -60,10 +92,14 @@ def find_method(name: str) -> Method:
     Raises:
         BadInput: If there is none; the message offers the nearest and the list.
     """
-    from clustering.plans import documents, hierarchy, pairs  # noqa: F401  (they register themselves)
-
-    if name in METHODS:
-        return METHODS[name]
-    near = difflib.get_close_matches(name, METHODS, n=1)
+    if METHODS.has(name):
+        return METHODS.find(name)
+    near = difflib.get_close_matches(str(name), METHODS.names(), n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise BadInput(f"Unknown clustering method {name!r}.{hint} Methods: {', '.join(sorted(METHODS))}.")
+    raise BadInput(f"Unknown clustering method {name!r}.{hint} Methods: {', '.join(METHODS.names())}.")
+
+
+def methods_in_words() -> str:
+    """Every method with a word on what it is, for `--help`."""
+    found = [METHODS.find(name) for name in METHODS.names()]
+    return "; ".join(f"{method.name} ({method.about})" if method.about else method.name for method in found)

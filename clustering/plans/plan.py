@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,33 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from clustering.distances.matrix import Distances
-from clustering.distances.uriel import CoveredCode
+from clustering.distances.matrix import CoveredCode, Distances
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
 from clustering.languages.codes import match, name_of, to_code, to_codes
+from clustering.plans.assess import Assessment, assess
+from clustering.plans.quality import Quality
 
 FORMAT = "xelm-plan"
 FORMAT_VERSION = 1
 _NAMED_CODES = 3
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Quality:
-    """Figures that say how good a plan is; None where one cannot be given.
-
-    Attributes:
-        silhouette: -1 to 1; how much nearer languages are to their own cluster than to the next one.
-        balance: Mean load of a cluster over the largest, in (0, 1]; 1 when all are equal.
-        family_purity: Share of languages that belong to the commonest language family of their cluster.
-        stability: Agreement with clusters from resampled features (adjusted Rand index), when asked for.
-    """
-
-    silhouette: float | None = None
-    balance: float | None = None
-    family_purity: float | None = None
-    stability: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +40,7 @@ class ClusterPlan:
     method: str
     distances: Distances | None = None
     coverage: dict[str, CoveredCode] = field(default_factory=dict)
-    quality: Quality = Quality()
+    quality: Quality = field(default_factory=Quality)
     linkage: np.ndarray | None = None
     version: int = 1
 
@@ -108,10 +90,8 @@ class ClusterPlan:
         Raises:
             BadInput: If a language is unknown or given twice, a cluster is empty or a name is unfit.
         """
-        from clustering.distances.kinds import assess
-
         plan = cls({name: [to_code(language) for language in codes] for name, codes in clusters.items()}, method)
-        return assess(plan, distances)
+        return plan._assessed(assess(plan.clusters, distances))
 
     def with_language(self, language: str, cluster: str | None = None, *, new: bool = False) -> ClusterPlan:
         """A new plan with one language more; every other language stays where it is.
@@ -128,8 +108,6 @@ class ClusterPlan:
         Raises:
             BadInput: If the plan has the language already, or has no such cluster (with `new`: has one already).
         """
-        from clustering.distances.kinds import assess
-
         code = to_code(language)
         if (present := match(language, self.languages)) is not None:
             raise BadInput(f"{name_of(code)} is in this plan already, as {present} in {self.cluster_of(present)}.")
@@ -140,7 +118,10 @@ class ClusterPlan:
         clusters = {key: [*codes] for key, codes in self.clusters.items()}
         clusters.setdefault(name, []).append(code)
         grown = ClusterPlan(clusters, self.method, version=self.version + 1)
-        return assess(grown, kind=self.distances.kind if self.distances else None)
+        return grown._assessed(assess(clusters, kind=self.distances.kind if self.distances else None))
+
+    def _assessed(self, found: Assessment) -> ClusterPlan:
+        return replace(self, distances=found.distances, coverage=found.coverage, quality=found.quality)
 
     def _free_name(self, code: str) -> str:
         number = len(self.clusters) + 1

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from clustering.distances.uriel import family_of
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Figures that say how good a plan is; None where one cannot be given.
+
+    Attributes:
+        silhouette: -1 to 1; how much nearer languages are to their own cluster than to the next one.
+        balance: Mean load of a cluster over the largest, in (0, 1]; 1 when all are equal.
+        family_purity: Share of languages that belong to the commonest language family of their cluster.
+        stability: Agreement with clusters from resampled features (adjusted Rand index), when asked for.
+    """
+
+    silhouette: float | None = None
+    balance: float | None = None
+    family_purity: float | None = None
+    stability: float | None = None
 
 
 def silhouette(values: np.ndarray, groups: Sequence[Sequence[int]]) -> float | None:

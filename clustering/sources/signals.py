@@ -13,7 +13,7 @@ import numpy as np
 
 from clustering.distances import uriel as typology
 from clustering.distances.arithmetic import family_entries, rows_for
-from clustering.distances.matrix import distances_from
+from clustering.distances.kinds import distances_from
 from clustering.languages.codes import same_language_codes
 from clustering.sources.profiles import Profile, overlap
 

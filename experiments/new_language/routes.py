@@ -11,6 +11,7 @@ import argparse
 import logging
 import random
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,12 @@ def main() -> None:
 def summary(experts: ExpertSet, options: argparse.Namespace) -> dict[str, Any]:
     """Shares of held-out sentences (50 characters and more) read as their own language, and what was kept."""
     ledger = experts.manifest.ledger
-    new = [line["language"] for line in ledger]
-    first, last = ledger[0]["routes"], ledger[-1]["routes"]
+    new = [line.language for line in ledger]
+    first, last = ledger[0].routes, ledger[-1].routes
+    assert first and last  # every addition is measured
     right = {
-        code: {"before": None if code in new else first["right"][code]["before"], "after": cell["after"]}
-        for code, cell in last["right"].items()
+        code: {"before": None if code in new else first.right[code].before, "after": cell.after}
+        for code, cell in last.right.items()
     }
     old = [cell for code, cell in right.items() if code not in new]
     drop = 100 * sum(cell["before"] - cell["after"] for cell in old) / len(old)
@@ -71,8 +73,8 @@ def summary(experts: ExpertSet, options: argparse.Namespace) -> dict[str, Any]:
         "tokens": options.tokens,
         "packages": package_versions(),
         "right": right,
-        "confusion": last["after"]["confusion"],
-        "bits_per_byte": {line["language"]: line["bits_per_byte"][line["language"]] for line in ledger},
+        "confusion": last.after.confusion,
+        "bits_per_byte": {line.language: asdict(line.bits_per_byte[line.language]) for line in ledger},
         "verdict": (
             f"old languages: {drop:.2f} points fewer sentences read right on average, at most {worst_drop:.2f} in one "
             f"language; new languages: at least {100 * least:.1f} %; models of the run byte-identical: {same}; "

@@ -21,7 +21,7 @@ Distances = Callable[[Sequence[str]], np.ndarray]
 
 def typological_distances(codes: Sequence[str]) -> np.ndarray:
     """Distances as plans and donors use them (`combined`: syntax, family, place); NaN for a language not in URIEL."""
-    from clustering.distances.matrix import distance_matrix
+    from clustering.distances.kinds import distance_matrix
     from clustering.distances.uriel import typology_code
 
     known = []

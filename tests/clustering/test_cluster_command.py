@@ -67,6 +67,8 @@ def test_languages_of_which_nothing_is_known_are_pointed_out() -> None:
         (("de", "nl", "-k", "1", "--distance", "syntactic", "--distances", "d.csv"), "one of them"),
         (("de", "nl", "-k", "1", "--suggest-k"), "without -k"),
         (("de", "nl", "-k", "1", "--balance", "tokens", "--tokens", "de"), "LANG=NUMBER"),
+        (("de", "nl", "-k", "1", "--balance", "tokens"), "add --tokens LANG=N for each"),
+        (("de", "nl", "-k", "1", "--method", "tfidf"), "--method tfidf groups by text: add --corpus FOLDER."),
         (("de", "dutchh", "-k", "1"), "Did you mean Dutch"),
         (("de", "nl", "-k", "1", "--distances", "none.csv"), "no such file"),
     ],
@@ -75,3 +77,22 @@ def test_bad_usage_is_one_clear_message(arguments: tuple[str, ...], message: str
     error = _run(*arguments).exception
     assert isinstance(error, BadInput)
     assert message in str(error)
+
+
+def test_help_lists_every_method_and_every_kind_of_distance() -> None:
+    text = " ".join(_run("--help").output.split())
+    assert "tfidf (even clusters by the languages' text)" in text
+    assert "x-elm (of the X-ELM authors, for method pairs)" in text and "combined (mean of syntactic" in text
+
+
+def test_method_tfidf_groups_by_a_corpus(tmp_path: Path) -> None:
+    for code, text in (
+        ("deu", "guten Morgen"),
+        ("nld", "goede morgen"),
+        ("rus", "доброе утро"),
+        ("ukr", "добрий ранок"),
+    ):
+        (tmp_path / f"{code}.txt").write_text(f"{text}\n", encoding="utf-8")
+    result = _run("de", "nl", "ru", "uk", "-k", "2", "--method", "tfidf", "--corpus", str(tmp_path))
+    assert "German, Dutch\n" in result.output and "Russian, Ukrainian\n" in result.output
+    assert "tfidf on tf-idf distances" in result.output

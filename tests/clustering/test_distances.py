@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clustering.distances import uriel as typology
-from clustering.distances.matrix import KINDS, distance_matrix, distances_from
+from clustering.distances.kinds import KINDS, distance_matrix, distances_from, weights_of
 from clustering.distances.own import distances_from_vectors, load_distances
 from clustering.errors import BadInput
 
@@ -93,7 +93,7 @@ def test_shared_counts_only_common_features() -> None:
     left, right = values[:, both]
     expected = 1 - left @ right / np.sqrt((left @ left) * (right @ right))
     found = distance_matrix(["tr", "az"], "syntactic", missing="shared")
-    assert found.between("tr", "az") == pytest.approx(expected)
+    assert found.values[0, 1] == pytest.approx(expected)
     assert found.coverage[0, 1] == both.sum()
 
 
@@ -129,7 +129,7 @@ def test_unknown_way_to_count_missing_is_refused() -> None:
 def test_subset_finds_languages_under_other_codes_and_names_absent_ones() -> None:
     found = distance_matrix(["swa", "deu"])
     assert found.subset(["swh_Latn"]).languages == ("swh",)
-    assert found.between("German", "sw") == found.values[0, 1]
+    assert found.subset(["German", "sw"]).values[0, 1] == found.values[0, 1]
     with pytest.raises(BadInput, match="no row for: nld"):
         found.subset(["nld"])
 
@@ -165,7 +165,7 @@ def test_matrix_and_vectors_load_from_csv_and_npz(tmp_path: Path) -> None:
     (tmp_path / "v.csv").write_text("lang,x,y\nnl,1,0\nde,1,1\nja,0,1\n", encoding="utf-8")
     np.savez(tmp_path / "v.npz", languages=np.array(["nl", "de", "ja"]), vectors=np.array([[1, 0], [1, 1], [0, 1.0]]))
     from_csv, from_npz = load_distances(tmp_path / "d.csv"), load_distances(tmp_path / "d.npz")
-    assert from_csv.between("de", "ja") == from_npz.between("de", "ja") == 0.25
+    assert [found.subset(["de", "ja"]).values[0, 1] for found in (from_csv, from_npz)] == [0.25, 0.25]
     assert np.array_equal(from_csv.subset(["nl", "de", "ja"]).values, table / 4)
     assert np.allclose(load_distances(tmp_path / "v.csv").values, load_distances(tmp_path / "v.npz").values)
 
@@ -203,3 +203,13 @@ def test_npz_with_pickles_or_wrong_shapes_is_refused(tmp_path: Path) -> None:
             load_distances(tmp_path / name)
     with pytest.raises(BadInput, match="no such file"):
         load_distances(tmp_path / "none.csv")
+
+
+def test_a_kind_is_read_as_it_is_written() -> None:
+    assert weights_of("combined") == {"syntactic": 0.5, "genetic": 0.25, "geographic": 0.25}
+    assert weights_of("uriel+") == {"uriel+": 1.0}
+    assert weights_of("uriel+:syntactic") == {"uriel+:syntactic": 1.0}
+    assert weights_of("genetic+uriel+") == weights_of("uriel++genetic") == {"genetic": 0.5, "uriel+": 0.5}
+    assert weights_of("syntactic*3 + genetic") == {"syntactic": 0.75, "genetic": 0.25}
+    with pytest.raises(BadInput, match="The weight of 'genetic' is 0"):
+        weights_of("syntactic+genetic*0")

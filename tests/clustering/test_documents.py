@@ -1,15 +1,12 @@
-"""Document clusters: a hundred documents are enough, scripts without spaces work, files come back."""
+"""Languages by their text: a few documents are enough, scripts without spaces work."""
 
 from __future__ import annotations
-
-from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clustering.errors import BadInput
-from clustering.plans.documents import DocumentClusters, text_distances
+from clustering.plans.documents import text_distances, text_points
 from clustering.plans.make import cluster_languages
 
 SENTENCES = {
@@ -32,75 +29,24 @@ SENTENCES = {
 }
 
 
-@pytest.fixture(scope="module")
-def documents() -> tuple[list[str], list[str]]:
-    """100 short documents in four languages, and the language of each."""
-    generator = np.random.default_rng(0)
-    texts, labels = [], []
-    for language, sentences in SENTENCES.items():
-        for _ in range(25):
-            texts.append(" ".join(generator.choice(sentences, size=3)))
-            labels.append(language)
-    order = generator.permutation(len(texts))
-    return [texts[row] for row in order], [labels[row] for row in order]
+def test_documents_of_a_language_lie_together_in_any_script() -> None:
+    labels = np.repeat(list(SENTENCES), 5)
+    points = text_points([sentence for sentences in SENTENCES.values() for sentence in sentences])
+    assert np.allclose(np.linalg.norm(points, axis=1), 1.0)
+    assert points.shape == (20, 19)  # one axis less than documents
+    centres = np.stack([points[labels == language].mean(axis=0) for language in SENTENCES])
+    assert (np.argmax(points @ centres.T, axis=1) == np.repeat(range(4), 5)).all()
 
 
-def test_a_hundred_documents_fall_into_their_languages(documents: tuple[list[str], list[str]]) -> None:
-    texts, labels = documents
-    fitted = DocumentClusters.fit(texts, 4, seed=1)
-    clusters = fitted.assign(texts)
-    majority = sum(max(Counter(np.array(labels)[clusters == number]).values()) for number in range(4))
-    assert majority == 100
-    assert fitted.components.shape[0] == 99
-    new = fitted.assign(["他们在公园喝茶", "子供はお茶が好きです", "เด็กชอบดื่มชา", "die Kinder trinken Tee"])
-    assert sorted(new) == [0, 1, 2, 3]
+def test_points_repeat_with_the_seed_and_a_blank_document_lies_at_zero() -> None:
+    texts = [*SENTENCES["deu"], " "]
+    assert np.array_equal(text_points(texts, seed=5), text_points(texts, seed=5))
+    assert not text_points(texts)[-1].any()
 
 
-@pytest.mark.parametrize(("num_documents", "k"), [(100, 3), (7, 3), (5, 5), (4, 1)])
-def test_clusters_are_balanced_while_fitting(
-    documents: tuple[list[str], list[str]], num_documents: int, k: int
-) -> None:
-    from clustering.plans.documents import _balanced_kmeans
-
-    texts = documents[0][:num_documents]
-    points = DocumentClusters.fit(texts, k).embed(texts)
-    sizes = np.bincount(_balanced_kmeans(points, k, np.random.default_rng(0)), minlength=k)
-    assert sizes.sum() == num_documents
-    assert sizes.max() - sizes.min() <= 1
-
-
-def test_weights_follow_the_formula(documents: tuple[list[str], list[str]]) -> None:
-    fitted = DocumentClusters.fit(documents[0], 4)
-    texts = ["das Wetter ist gut", "", "天气"]
-    squared = fitted.squared_distances(texts)
-    raw = np.exp(-(squared**2) / 0.1)
-    assert np.allclose(fitted.weights(texts), raw / raw.sum(axis=1, keepdims=True))
-    sharp = fitted.weights(texts, temperature=1e-6)
-    assert np.allclose(sharp.sum(axis=1), 1.0) and sharp[0].max() > 0.999
-    with pytest.raises(BadInput, match="greater than 0"):
-        fitted.weights(texts, temperature=0)
-
-
-def test_fitting_repeats_with_the_seed_and_files_come_back(
-    documents: tuple[list[str], list[str]], tmp_path: Path
-) -> None:
-    fitted, again = (DocumentClusters.fit(documents[0], 4, seed=5) for _ in range(2))
-    assert np.array_equal(fitted.centres, again.centres)
-    fitted.save(tmp_path / "clusters.npz")
-    loaded = DocumentClusters.load(tmp_path / "clusters.npz")
-    assert np.array_equal(loaded.weights(documents[0]), fitted.weights(documents[0]))
-
-
-def test_bad_input_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="k=3 does not fit 2 documents"):
-        DocumentClusters.fit(["a b c", "d e f"], 3)
+def test_bad_input_is_named() -> None:
     with pytest.raises(BadInput, match="no text"):
-        DocumentClusters.fit(["", " "], 1)
-    with pytest.raises(BadInput, match="no such file"):
-        DocumentClusters.load(tmp_path / "none.npz")
-    (tmp_path / "bad.npz").write_bytes(b"PK broken")
-    with pytest.raises(BadInput, match="damaged"):
-        DocumentClusters.load(tmp_path / "bad.npz")
+        text_points(["", " "])
     with pytest.raises(BadInput, match="No text for: nld"):
         text_distances({"de": ["gut"], "nl": [" "]})
 

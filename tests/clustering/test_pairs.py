@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from clustering.distances.x_elm import xelm_distances
 from clustering.languages.codes import to_code
 from clustering.plans.make import cluster_languages
-from clustering.plans.pairs import group_by_pairs, xelm_distances
+from clustering.plans.methods import Evidence
+from clustering.plans.pairs import group_by_pairs
 
 XELM_LANGUAGES = ["en", "fr", "es", "de", "el", "bg", "ru", "tr", "ar", "vi", "zh", "hi", "sw", "ur", "ja", "ko"]
 MAPS = {
@@ -42,15 +44,15 @@ def test_languages_left_unpaired_are_carried() -> None:
 def test_an_odd_one_out_joins_a_later_round() -> None:
     points = np.array([0.0, 1.0, 10.0, 11.0, 50.0])
     values = np.abs(points[:, None] - points) / 50
-    assert group_by_pairs(values, 3).groups == [[0, 1], [2, 3], [4]]
-    assert group_by_pairs(values, 2).groups == [[0, 1, 2, 3], [4]]
-    assert group_by_pairs(values, 1).groups == [[0, 1, 2, 3, 4]]
-    assert group_by_pairs(values, 4).groups == [[0, 1], [2], [3], [4]]
+    assert group_by_pairs(Evidence(values), 3).groups == [[0, 1], [2, 3], [4]]
+    assert group_by_pairs(Evidence(values), 2).groups == [[0, 1, 2, 3], [4]]
+    assert group_by_pairs(Evidence(values), 1).groups == [[0, 1, 2, 3, 4]]
+    assert group_by_pairs(Evidence(values), 4).groups == [[0, 1], [2], [3], [4]]
 
 
 def test_ties_go_to_the_language_given_first() -> None:
     values = np.ones((4, 4)) - np.eye(4)
-    assert group_by_pairs(values, 2).groups == [[0, 1], [2, 3]]
+    assert group_by_pairs(Evidence(values), 2).groups == [[0, 1], [2, 3]]
 
 
 def test_columns_constant_over_the_set_do_not_count() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from clustering.errors import BadInput
 from clustering.plans.make import cluster_languages
-from clustering.plans.plan import ClusterPlan, Quality, cluster_name
+from clustering.plans.plan import ClusterPlan, cluster_name
+from clustering.plans.quality import Quality
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +139,19 @@ def test_linkage_leaves_follow_the_languages_of_the_plan(plan: ClusterPlan) -> N
     first = plan.linkage[0, :2].astype(int)
     values = plan.distances.values + np.eye(len(plan.languages))
     assert {*first} == {*np.unravel_index(np.argmin(values), values.shape)}
+
+
+def test_a_plan_on_weighted_distances_knows_its_coverage_and_grows_with_them() -> None:
+    weighted = cluster_languages(["deu", "nld", "rus"], 2, distances={"syntactic": 2, "genetic": 1}, stability=True)
+    assert weighted.distances is not None and weighted.distances.kind == "syntactic*2+genetic"
+    assert weighted.coverage["deu"].num_total == 103 and weighted.quality.stability is not None
+    grown = weighted.with_language("bul", weighted.cluster_of("rus"))
+    assert grown.distances is not None
+    again = cluster_languages(["deu", "nld", "rus", "bul"], 2, distances="syntactic*2+genetic").distances
+    assert again is not None
+    assert np.array_equal(grown.distances.values, again.subset(grown.languages).values)
+
+
+def test_a_weight_that_is_no_number_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"'syntactic\*much': write a weight as a number"):
+        cluster_languages(["deu", "nld"], 1, distances="genetic+syntactic*much")

@@ -12,9 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from clustering.distances import uriel_plus
-from clustering.distances.kinds import measure_kind
+from clustering.distances.kinds import coverage_of, distance_matrix
 from clustering.distances.uriel import typology_code
-from clustering.distances.uriel_plus import uriel_plus_coverage, uriel_plus_distances
 from clustering.errors import BadInput
 from clustering.plans.make import cluster_languages
 from xelm.cli.cluster import command
@@ -97,24 +96,24 @@ def test_sources_are_merged_by_the_rules(small: None) -> None:
 
 
 def test_distance_is_the_angle_on_shared_features(small: None) -> None:
-    found = uriel_plus_distances(["deu", "nld", "tur"])
-    assert found.between("deu", "nld") == pytest.approx(0.5)  # (1, 1) and (1, 0): 45 of 90 degrees
+    found = distance_matrix(["deu", "nld", "tur"], "uriel+")
+    assert found.values[0, 1] == pytest.approx(0.5)  # (1, 1) and (1, 0): 45 of 90 degrees
     assert found.coverage.tolist() == [[3, 2, 0], [2, 2, 0], [0, 0, 3]]
-    assert found.between("deu", "tur") == 1.0  # nothing shared
-    assert uriel_plus_distances(["deu", "nld"], "syntactic").between("deu", "nld") == 0.0
+    assert found.values[0, 2] == 1.0  # nothing shared
+    assert distance_matrix(["deu", "nld"], "uriel+:syntactic").values[0, 1] == 0.0
 
 
 def test_languages_without_features_are_named(small: None) -> None:
     with pytest.raises(
         BadInput, match=r"no morphological features of: Turkish \(tur\), Xhosa \(xho\), Swahili \(swa\)"
     ):
-        uriel_plus_distances(["deu", "tur", "xho", "swa"], "morphological")
-    assert set(uriel_plus_coverage(["deu", "xho", "swa"])) == {"deu"}
+        distance_matrix(["deu", "tur", "xho", "swa"], "uriel+:morphological")
+    assert set(coverage_of(["deu", "xho", "swa"], "uriel+")) == {"deu"}
 
 
 def test_an_unknown_kind_is_refused(small: None) -> None:
-    with pytest.raises(BadInput, match=r"'lexical'.*morphological"):
-        measure_kind(["deu", "nld"], "uriel+:lexical")
+    with pytest.raises(BadInput, match=r"Unknown kind of distance 'uriel\+:lexical'.*uriel\+:morphological"):
+        distance_matrix(["deu", "nld"], "uriel+:lexical")
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,35 +126,40 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         cluster_languages(["deu", "nld"], 2, distances="uriel+")
 
 
+def test_its_way_to_count_unknown_features_cannot_be_changed(small: None) -> None:
+    with pytest.raises(BadInput, match=r"missing='shared': uriel\+ has a way of its own"):
+        distance_matrix(["deu", "nld"], "uriel+", missing="shared")
+
+
 def test_real_matrix_is_a_distance_whatever_the_order() -> None:
     pytest.importorskip("urielplus")
-    found = uriel_plus_distances(EIGHT)
+    found = distance_matrix(EIGHT, "uriel+")
     assert found.kind == "uriel+"
     assert np.array_equal(found.values, found.values.T)
     assert not found.values.diagonal().any()
     assert ((found.values >= 0) & (found.values <= 1)).all()
-    turned = uriel_plus_distances(EIGHT[::-1])
+    turned = distance_matrix(EIGHT[::-1], "uriel+")
     assert np.array_equal(turned.subset(found.languages).values, found.values)
 
 
 @pytest.mark.parametrize(
     ("pair", "kind", "expected"),
     [  # as urielplus 1.3.2 answers after integrate_custom_databases("UPDATED_SAPHON", "GRAMBANK")
-        (("tur", "deu"), "featural", 0.4928),
-        (("tur", "deu"), "syntactic", 0.6156),
-        (("azj", "tur"), "morphological", 0.1755),
-        (("swh", "hin"), "inventory", 0.5559),
-        (("swh", "hin"), "phonological", 0.5),
+        (("tur", "deu"), "uriel+", 0.4928),
+        (("tur", "deu"), "uriel+:syntactic", 0.6156),
+        (("azj", "tur"), "uriel+:morphological", 0.1755),
+        (("swh", "hin"), "uriel+:inventory", 0.5559),
+        (("swh", "hin"), "uriel+:phonological", 0.5),
     ],
 )
 def test_real_values_are_those_of_the_package(pair: tuple[str, str], kind: str, expected: float) -> None:
     pytest.importorskip("urielplus")
-    assert uriel_plus_distances(pair, kind).between(*pair) == pytest.approx(expected, abs=1e-4)
+    assert distance_matrix(pair, kind).values[0, 1] == pytest.approx(expected, abs=1e-4)
 
 
 def test_grambank_adds_to_what_uriel_knows() -> None:
     pytest.importorskip("urielplus")
-    assert uriel_plus_coverage(["tur"], "syntactic")["tur"].num_known > typology_code("tur").num_known
+    assert coverage_of(["tur"], "uriel+:syntactic")["tur"].num_known > typology_code("tur").num_known
 
 
 def test_the_command_groups_by_uriel_plus_and_shows_its_coverage() -> None:

@@ -66,7 +66,7 @@ def test_the_command_shows_all_three_signals_the_tokenizer_and_what_changed(
     assert out.rstrip() == addition_text(line)
     header = out.splitlines()[1]
     assert all(word in header for word in ("bits per byte", "typology", "nearest", "words shared", "subwords shared"))
-    for name in [*experts.models[:-1], "Greek (ell)", f"{line['donor']}*", line["reason"], "tokenizer: 1.00 tokens"]:
+    for name in [*experts.models[:-1], "Greek (ell)", f"{line.donor}*", line.reason, "tokenizer: 1.00 tokens"]:
         assert name in out
     assert re.search(r"bits per byte, routed: ell \d\.\d{3} before, \d\.\d{3} after", out)
     assert "read as their language: 100.0 % of the new language" in out
@@ -78,7 +78,7 @@ def test_json_is_the_ledger_s_line_and_nothing_else(finished: Path, tmp_path: Pa
         "add", "pol", "--data", new_text(tmp_path, "pol"), "--run", run, "--tokens", 128, "--as", "join", "--json"
     )
     assert code == 0
-    assert json.loads(out) == ExpertSet.load(run).manifest.ledger[-1]
+    assert json.loads(out) == ExpertSet.load(run).manifest.ledger[-1].to_dict()
     assert shell("remove", "pol", "--run", run)[1] == "pol removed; the run has 3 languages\n"
     assert contents(run) == contents(finished)
 

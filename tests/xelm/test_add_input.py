@@ -141,10 +141,10 @@ def test_text_of_a_language_that_the_world_knows_is_refused_unless_the_label_is_
 def test_a_language_that_uriel_does_not_know_is_added_by_loss(run: Path, tmp_path: Path) -> None:
     experts = add_language(run, "ckm", new_text(tmp_path, "ckm"), tokens=128)
     line = experts.manifest.ledger[-1]
-    assert "Typology says nothing: URIEL does not know Chakavian" in line["reason"]
-    assert all(row["distance"] is None for row in line["candidates"])
-    assert line["donor"] in experts.names
-    assert experts.plan.cluster_of("ckm") == line["expert"]
+    assert "Typology says nothing: URIEL does not know Chakavian" in line.reason
+    assert all(row.distance is None for row in line.candidates)
+    assert line.donor in experts.names
+    assert experts.plan.cluster_of("ckm") == line.expert
 
 
 def test_a_script_that_the_tokenizer_never_saw_is_told_and_works(
@@ -153,14 +153,14 @@ def test_a_script_that_the_tokenizer_never_saw_is_told_and_works(
     with caplog.at_level(logging.WARNING, "xelm"):
         experts = add_language(run, "kat", new_text(tmp_path, "kat", words=GEORGIAN), tokens=512)
     assert "the tokenizer never learned this script" in caplog.text
-    fit = experts.manifest.ledger[-1]["tokenizer"]
-    assert fit["own"]["fallback_share"] > 0.9
-    assert fit["others"]["deu"]["fallback_share"] < 0.1
-    assert fit["own"]["tokens_per_byte"] > 1.5 * fit["others"]["deu"]["tokens_per_byte"]
-    assert fit["own"]["unknown_share"] == 0
-    assert len(fit["warnings"]) == 2
-    cell = experts.manifest.ledger[-1]["bits_per_byte"]["kat"]
-    assert cell["after"] < cell["before"]
+    fit = experts.manifest.ledger[-1].tokenizer
+    assert fit.own.fallback_share > 0.9
+    assert fit.others["deu"].fallback_share < 0.1
+    assert fit.own.tokens_per_byte > 1.5 * fit.others["deu"].tokens_per_byte
+    assert fit.own.unknown_share == 0
+    assert len(fit.warnings) == 2
+    cell = experts.manifest.ledger[-1].bits_per_byte["kat"]
+    assert cell.before is not None and cell.after < cell.before
 
 
 def test_five_kilobytes_of_text_are_added_with_a_smaller_budget_and_a_word_about_it(
@@ -193,8 +193,8 @@ def test_adapters_of_a_lora_run_are_trained_on_and_a_full_donor_gives_a_full_exp
     assert (adapted.folder(adapted.plan.cluster_of("swe")) / "adapter_config.json").is_file()
     assert not (full.folder(full.plan.cluster_of("pol")) / "adapter_config.json").is_file()
     assert models_of(run, ["base", "dense", *full.names[:2]]) == old
-    losses = from_full.manifest.ledger[-1]["bits_per_byte"]
-    assert losses["ell"]["after"] < losses["ell"]["before"]
+    losses = from_full.manifest.ledger[-1].bits_per_byte
+    assert losses["ell"].before is not None and losses["ell"].after < losses["ell"].before
 
 
 def test_a_run_of_masked_models_grows_too(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_run_of_masked_models_grows_too(tmp_path: Path) -> None:
     start = contents(run)
     experts = add_language(run, "swe", new_text(tmp_path, "swe"), tokens=1024)
     assert experts.verify() == []
-    cell = experts.manifest.ledger[-1]["bits_per_byte"]["swe"]
-    assert cell["after"] < cell["before"]
+    cell = experts.manifest.ledger[-1].bits_per_byte["swe"]
+    assert cell.before is not None and cell.after < cell.before
     remove_language(run, "swe")
     assert contents(run) == start

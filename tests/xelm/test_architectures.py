@@ -12,7 +12,7 @@ import torch
 from clustering.errors import BadInput
 from tests.xelm.conftest import WORDS, sentences
 from xelm.inference.routed import RoutedLM
-from xelm.making.train import train
+from xelm.making.train import dry_run, train
 from xelm.models.tokenizers import new_tokenizer
 from xelm.recipe.recipe import NewBase, Recipe
 from xelm.run.experts import ExpertSet
@@ -128,13 +128,13 @@ def test_a_masked_model_trains_is_evaluated_and_says_that_it_cannot_write(
     experts = trained(name, settings, kind, tokenizer, masked=True)
     _check(experts, kind, isolation)
     result = evaluate_on(experts, None)
-    assert list(result["routed"]) == ["top1", "ensemble"]
-    cell = result["models"]["base"]["deu"]
-    assert cell["tokens"] == sum(
+    assert list(result.routed) == ["top1", "ensemble"]
+    cell = result.models["base"]["deu"]
+    assert cell.tokens == sum(
         len(experts.tokenizer()(d.text, add_special_tokens=False)["input_ids"])
         for d in experts.heldout("test", ["deu"])
     )
-    assert 0 < cell["bits_per_byte"] < 20
+    assert 0 < cell.bits_per_byte < 20
     lm = RoutedLM(experts)
     assert lm.route(["Das Haus und das Wasser"])[0].language in ("deu", "nld")
     with pytest.raises(BadInput, match=r"experts are masked models\. They fill gaps"):
@@ -146,3 +146,25 @@ def test_a_causal_model_is_no_masked_one(tmp_path: Path, tiny_recipe: Callable[.
     recipe = tiny_recipe(base={"new": None, "model": str(base)}, train={"objective": "masked", "sequence_length": 32})
     with pytest.raises(BadInput, match=r'objective = "masked" does not fit .*LlamaConfig'):
         train(recipe, tmp_path / "run", report=False)
+
+
+@pytest.mark.parametrize("token", ["word", "<used>", "<image>"])
+def test_a_tokenizer_with_tokens_beyond_the_embedding_is_told_before_anything_starts(
+    tmp_path: Path, tiny_recipe: Callable[..., Recipe], token: str
+) -> None:
+    from transformers import AddedToken, AutoTokenizer
+
+    folder = _save_base(tmp_path / "base", "Llama", CAUSAL["Llama"][0], "byte", masked=False)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if token == "<used>":
+        tokenizer.add_special_tokens({"pad_token": token})
+    else:
+        tokenizer.add_tokens([AddedToken(token, special=token == "<image>")])
+    tokenizer.save_pretrained(folder)
+    recipe = tiny_recipe(base={"new": None, "model": str(folder)})
+    if token == "<image>":  # which no text spells
+        dry_run(recipe, tmp_path / "run")
+        return
+    with pytest.raises(BadInput, match=r"has 260 tokens, the base model's embedding 259 rows: 1 token\(s\) have none"):
+        dry_run(recipe, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("cache/*"))

@@ -70,6 +70,6 @@ def test_a_tokenizer_with_more_tokens_than_the_embedding_has_rows_is_refused(
     tokenizer = AutoTokenizer.from_pretrained(copy)
     tokenizer.add_tokens(["neu", "nieuw"])
     tokenizer.save_pretrained(copy)
-    with pytest.raises(BadInput, match=r"token ids up to 260, its embedding has rows for 259 tokens"):
+    with pytest.raises(BadInput, match="have none, the first of them 'neu' with number 259"):
         xelm.train(tiny_recipe(base={"new": None, "model": str(copy)}), out=tmp_path / "run")
     assert not list((tmp_path / "run").rglob("tokens.bin"))

@@ -55,3 +55,20 @@ def test_what_belongs_to_nobody_is_forgotten(finished: Path, tmp_path: Path) -> 
     (folder / "gone--deu--test--0123456789abcdef.safetensors").write_bytes(b"")
     forget_stale(ExpertSet.load(run))
     assert sorted(folder.iterdir()) == kept
+
+
+@pytest.mark.parametrize("how", ["cut", "other", "no file of its kind"])
+def test_damaged_values_are_noticed_and_measured_again(
+    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    experts = ExpertSet.load(copy_of(finished, tmp_path))
+    first = heldout_log_probs(experts, "base", "test")
+    file = next((experts.path / "cache" / "log_probs").glob("base--deu--test--*"))
+    content = file.read_bytes()
+    other = content[:-400] + bytes(255 - byte for byte in content[-400:])
+    file.write_bytes({"cut": content[:-8], "other": other, "no file of its kind": b"x"}[how])
+    again = heldout_log_probs(experts, "base", "test")
+    assert f"{file}: damaged" in caplog.text
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert file.read_bytes() == content

@@ -235,7 +235,7 @@ def test_the_shortest_trainings_have_rates_too(kind: str, warmup_fraction: float
 
 def test_weights_that_are_no_numbers_after_the_last_step_are_refused(tmp_path: Path) -> None:
     stage = stage_of(tmp_path, num_steps=1, learning_rate=1e38, warmup_fraction=0.0)
-    with pytest.raises(FloatingPointError, match="test: .*after (step 1|the last step).*Lower the"):
+    with pytest.raises(FloatingPointError, match=r"test: .*after (step 1|the last step).*Lower the"):
         train_stage(tiny_llama(), stage, _quiet)
 
 

@@ -38,3 +38,20 @@ def test_a_plan_in_a_file_must_have_the_languages_of_the_text(
     ClusterPlan.from_clusters({"a": ["deu"], "b": ["jpn"]}).save(file)
     with pytest.raises(BadInput, match="no text for jpn; text of nld, rus, which no cluster has"):
         plan_for(tiny_recipe(clusters={"k": None, "plan": str(file)}), find_sources(str(corpus)), TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("clusters", "message"),
+    [
+        ({"method": "wardd"}, r"\[clusters\] Unknown clustering method 'wardd'. Did you mean 'ward'"),
+        ({"k": 9}, r"\[clusters\] k=9 does not fit 3 languages"),
+        ({"distance": "syntax"}, r"\[clusters\] Unknown kind of distance 'syntax'"),
+        ({"method": "pairs", "balance": "tokens"}, r"\[clusters\] method='pairs' makes its own sizes"),
+    ],
+)
+def test_clusters_that_cannot_be_made_are_refused_before_any_text_is_tokenised(
+    tiny_recipe: MakeRecipe, tmp_path: Path, clusters: dict[str, object], message: str
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        dry_run(tiny_recipe(clusters=clusters), tmp_path / "run")
+    assert not (tmp_path / "run" / "cache").exists()

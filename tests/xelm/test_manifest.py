@@ -61,11 +61,20 @@ def test_verify_finds_what_is_missing_changed_or_extra(run: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 99}, "not a manifest of format 1; update xelm"),
-        ({"experts": {"a": {"surprise": 1}}}, "not a whole manifest"),
-        ({"experts": None}, "not a whole manifest"),
-        ({"surprise": 1}, "not a whole manifest"),
-        ({"base": 3}, "not a whole manifest"),
+        ({"format_version": 99}, "not a manifest of format 1 to 2; update xelm"),
+        ({"format_version": True}, "not a manifest of format 1 to 2; update xelm"),
+        ({"experts": {"a": {"surprise": 1}}}, r"damaged, .*: experts\.a"),
+        ({"experts": None}, "damaged, .*: experts: "),
+        ({"surprise": 1}, "damaged, .*: surprise: "),
+        ({"base": 3}, "damaged, .*: base"),
+        (
+            {"experts": {"a": {"languages": ["deu"], "parent": "base", "tokens": "many"}}},
+            r"damaged, .*: experts\.a\.tokens",
+        ),
+        ({"ledger": ["por"]}, r"damaged, .*: ledger\.0"),
+        ({"ledger": [{"language": "por"}]}, r"damaged, .*: ledger\.0\.\w+"),
+        ({"format_version": 1, "base": 3, "ledger": 7}, "damaged, .*: (base|ledger)"),
+        ({"format_version": 1, "ledger": [{"as": "join", "expert": ["a"]}]}, r"damaged, .*: ledger\.0\.\w+"),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_named(run: Path, change: dict[str, Any], message: str) -> None:
@@ -134,3 +143,43 @@ def test_a_run_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadInput, match="cannot be written to"), locked(tmp_path / "file" / "run"):
         pass
+
+
+SAMPLINGS: list[dict[str, Any]] = [
+    {"sampling_temperature": 3.0},
+    {"sampling": "unimax", "max_epochs": 1.0},
+    {"sampling_temperature": 1.0, "final_sampling_temperature": 5.0},
+    {"enters": {"rus": 0.5}},
+]
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=["temperature", "unimax", "annealed", "enters"])
+def test_epochs_and_blocks_are_recorded_as_the_planner_gave_them_and_shown_so(
+    tmp_path: Path, sampling: dict[str, Any]
+) -> None:
+    from tests.xelm.conftest import WORDS, sentences, tiny_table, write_jsonl
+    from xelm.making.train import dry_run, train
+    from xelm.recipe.recipe import Recipe
+    from xelm.report.budget import budget as shown_budget
+    from xelm.report.facts import Facts
+
+    for code, number in zip(sorted(WORDS), (40, 80, 140), strict=True):
+        write_jsonl(tmp_path / "corpus" / f"{code}.jsonl", list(sentences(code, number)))
+    recipe = Recipe.from_dict(tiny_table(data={"path": str(tmp_path / "corpus")}, train=sampling))
+    _, budget = dry_run(recipe, tmp_path / "run")
+    experts = train(recipe, tmp_path / "run")
+    num_blocks = {code: -(-counts["tokens"] // 32) for code, counts in experts.manifest.data.items()}
+    before = 0
+    for stage in budget.stages():
+        entry = experts.entry_or_none(stage.name)
+        assert entry is not None and entry.blocks is not None
+        assert entry.epochs == stage.epochs
+        assert entry.blocks == {code: round(stage.epochs[code] * num_blocks[code]) for code in entry.blocks}
+        assert sum(entry.blocks.values()) * 32 == entry.tokens == stage.tokens
+        assert (entry.tokens_before, entry.tokens_after) == (before, before + stage.tokens)
+        before = before or stage.tokens  # the base comes first, all others start from it
+    rows = shown_budget(Facts.of(experts))["texts"]
+    assert {row["language"].code: row["epochs"]["dense"] for row in rows} == budget.dense.epochs  # type: ignore[union-attr]
+    assert {row["language"].code: row["epochs"]["base"] for row in rows} == budget.base.epochs  # type: ignore[union-attr]
+    for row in rows:
+        assert row["epochs"]["expert"] == budget.experts[row["language"].expert].epochs[row["language"].code]

@@ -111,10 +111,10 @@ def test_the_result_has_a_cell_for_every_model_and_language(finished: Path) -> N
     experts = ExpertSet.load(finished)
     result = experts.result("test")
     assert result is not None
-    assert set(result["models"]) == set(experts.models)
-    for cells in result["models"].values():
+    assert set(result.models) == set(experts.models)
+    for cells in result.models.values():
         assert set(cells) == set(WORDS)
-        assert all(cell["bits_per_byte"] > 0 and cell["bytes"] > 0 for cell in cells.values())
+        assert all(cell.bits_per_byte > 0 and cell.bytes > 0 for cell in cells.values())
 
 
 def test_run_again_it_does_nothing(run: Path, tiny_recipe: MakeRecipe) -> None:

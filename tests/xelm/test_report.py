@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import tomllib
@@ -26,6 +27,7 @@ from xelm.report.facts import Facts
 from xelm.report.headline import headline
 from xelm.report.heatmap import heat_map, shade
 from xelm.run.experts import ExpertSet
+from xelm.run.ledger import DonorCandidate, LedgerEntry, TokenizerCheck, TokenizerFit
 from xelm.run.manifest import Manifest, ModelEntry
 
 CLUSTERS = {"c1-deu-nld": ["deu", "nld"], "c2-arb-heb": ["arb", "heb"], "c3-jpn": ["jpn"]}
@@ -83,7 +85,15 @@ def make_result(clusters: dict[str, list[str]], factor: float = 0.9, *, dense: b
     for name, members in clusters.items():
         models[name] = {**cells(1.3, codes), **{c: v for c, v in cells(factor, codes).items() if c in members}}
     routed = {policy: cells(factor, codes) for policy in ("top1", "ensemble", "bayes")}
-    return {"models": models, "routed": routed, "right_expert": dict.fromkeys(codes, 1.0), "summary": {}}
+    owners = {code: name for name, members in clusters.items() for code in members}
+    return {
+        "split": "test",
+        "owners": owners,
+        "models": models,
+        "routed": routed,
+        "right_expert": dict.fromkeys(codes, 1.0),
+        "summary": {"languages": len(codes)},
+    }
 
 
 def make_run(
@@ -141,23 +151,25 @@ def read(experts: ExpertSet) -> str:
     return write_report(experts).read_text(encoding="utf-8")
 
 
-def ledger_line(code: str, expert: str, donor: str, **changes: Any) -> dict[str, Any]:
-    candidate = {"name": donor, "distance": 0.25, "nearest": "deu", "overlap": 0.031, "bits_per_byte": 2.7}
-    base = {"name": "base", "distance": None, "nearest": None, "overlap": None, "bits_per_byte": 2.9}
-    line = {
-        "language": code,
-        "expert": expert,
-        "as": "new",
-        "donor": donor,
-        "reason": "It has the least loss.",
-        "candidates": [base, candidate],
-        "replay": 0.25,
-        "tokens": 1000,
-        "bytes": 800,
-        "sha256": "0",
-        "fertility": 1,
-    }
-    return {**line, **changes}
+def ledger_line(code: str, expert: str, donor: str, **changes: Any) -> LedgerEntry:
+    fit = TokenizerFit(1.0, 5.5, 0.0, 0.0)
+    line = LedgerEntry(
+        language=code,
+        expert=expert,
+        kind="new",
+        donor=donor,
+        reason="It has the least loss.",
+        candidates=[
+            DonorCandidate("base", None, None, None, None, 2.9),
+            DonorCandidate(donor, 0.25, "deu", 0.031, None, 2.7),
+        ],
+        replay=0.25,
+        tokens=1000,
+        bytes=800,
+        sha256="0",
+        tokenizer=TokenizerCheck(fit, {"deu": fit}, []),
+    )
+    return dataclasses.replace(line, **changes)
 
 
 class Page(HTMLParser):
@@ -226,9 +238,11 @@ def test_names_every_language_and_expert(tmp_path: Path, with_router: Callable[.
 
 
 def test_hostile_text_stays_text(tmp_path: Path, with_router: Callable[..., FakeRouter]) -> None:
-    line = ledger_line("afr", "c1-deu-nld", "<b>donor</b>", reason=HOSTILE.replace("\ud800", ""))
+    line = ledger_line("afr", "c1-deu-nld", "<b>donor<b>", reason=HOSTILE.replace("\ud800", ""))
     packages = {"<i>torch</i>": "<u>1</u>"}
-    experts = make_run(tmp_path, texts=dict.fromkeys(TEXTS, HOSTILE), ledger=[line], packages=packages)
+    experts = make_run(
+        tmp_path, texts=dict.fromkeys(TEXTS, HOSTILE.replace("\ud800", "")), ledger=[line], packages=packages
+    )
     with_router(experts, answer=HOSTILE.replace("\ud800", ""))
     html = read(experts)
     assert not {"script", "img", "b>donor", "u"} & set(Page(html).tags)

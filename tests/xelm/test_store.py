@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,8 @@ import pytest
 from clustering.corpora.find import Source, find_sources
 from clustering.errors import BadInput
 from tests.xelm.conftest import sentences, write_jsonl
-from xelm.corpus.store import TokenStore, boundary_tokens, build_store, training_texts
-from xelm.models.tokenizers import new_tokenizer
+from xelm.corpus.store import TokenStore, boundary_tokens, build_store, open_store, training_texts
+from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
 from xelm.recipe.recipe import Data, NewBase
 
 Build = Callable[..., TokenStore]
@@ -173,3 +175,113 @@ def test_text_that_spells_an_end_token_is_no_end(tmp_path: Path) -> None:
     tokenizer = new_tokenizer(NewBase(), ())
     store = build_store(tmp_path / "store", Source("deu", (file,)), Data(path="."), tokenizer, vocab_size=300)
     assert (store.tokens == tokenizer.eos_token_id).sum() == store.counts.documents
+
+
+def _damaged(file: Path, how: str) -> None:
+    content = file.read_bytes()
+    file.write_bytes({"cut": content[: len(content) // 2], "other": bytes(255 - byte for byte in content)}[how])
+
+
+@pytest.mark.parametrize("how", ["cut", "other", "gone"])
+@pytest.mark.parametrize("name", ["tokens.bin", "starts.npy", "heldout.jsonl", "counts.json", "checksums.json"])
+def test_a_damaged_store_is_noticed_named_and_made_again_the_same(
+    build: Build,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    how: str,
+) -> None:
+    rows = [f"{text} – und mehr davon" for text in sentences("deu", 60)]
+    build(list(rows))
+    whole = {f.name: f.read_bytes() for f in (tmp_path / "store").iterdir() if f.name != "checksums.json"}
+    file = tmp_path / "store" / name
+    if how == "gone":
+        file.unlink()
+    else:
+        _damaged(file, how)
+    caplog.clear()
+    store = build(list(rows))
+    assert {file: (tmp_path / "store" / file).read_bytes() for file in whole} == whole
+    assert store.counts.tokens == len(store.tokens)
+    if (name, how) != ("checksums.json", "gone"):  # which is a whole store of an older version
+        assert f"{tmp_path / 'store'}: the tokenised text is damaged: {name}" in caplog.text
+        assert "made again" in caplog.text
+
+
+def test_bytes_changed_behind_the_same_size_and_time_are_noticed(build: Build, tmp_path: Path) -> None:
+    rows = list(sentences("deu", 60))
+    build(rows)
+    file = tmp_path / "store" / "tokens.bin"
+    whole, times = file.read_bytes(), file.stat()
+    _damaged(file, "other")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    build(rows)
+    assert file.read_bytes() == whole
+
+
+def test_a_store_that_nobody_touched_is_not_read_through(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = list(sentences("deu", 60))
+    build(rows)
+
+    def fail(*args: object) -> str:
+        raise AssertionError("read through again")
+
+    monkeypatch.setattr("xelm.corpus.intact.sha256_of", fail)
+    build(rows)
+
+
+@pytest.mark.parametrize("how", ["cut", "other"])
+@pytest.mark.parametrize("name", ["tokens.bin", "starts.npy", "heldout.jsonl", "counts.json"])
+def test_a_damaged_store_of_an_older_version_is_noticed_too(
+    build: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, how: str
+) -> None:
+    rows = list(sentences("deu", 60))
+    first = np.array(build(rows).tokens)
+    (tmp_path / "store" / "checksums.json").unlink()
+    _damaged(tmp_path / "store" / name, how)
+    np.testing.assert_array_equal(build(rows).tokens, first)
+    assert "the tokenised text is damaged" in caplog.text
+    assert (tmp_path / "store" / "checksums.json").is_file()
+
+
+def test_a_whole_store_of_an_older_version_is_kept_and_gets_checksums(
+    build: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(list(sentences("deu", 60)))
+    (tmp_path / "store" / "checksums.json").unlink()
+    before = (tmp_path / "store" / "tokens.bin").stat().st_ino
+    build(["other text"])
+    assert (tmp_path / "store" / "tokens.bin").stat().st_ino == before
+    assert (tmp_path / "store" / "checksums.json").is_file()
+    assert "damaged" not in caplog.text
+
+
+def test_a_copied_store_is_whole(build: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    build(list(sentences("deu", 60)))
+    copy = shutil.copytree(tmp_path / "store", tmp_path / "copy")
+    assert open_store(copy, "deu").counts.documents == 60 - len(_heldout(open_store(copy, "deu")))
+    _damaged(copy / "tokens.bin", "other")
+    with pytest.raises(BadInput, match=r"tokens\.bin holds other bytes"):
+        open_store(copy, "deu")
+
+
+def test_a_damaged_store_whose_text_is_not_at_hand_is_refused(build: Build, tmp_path: Path) -> None:
+    build(list(sentences("deu", 60)))
+    _damaged(tmp_path / "store" / "tokens.bin", "other")
+    with pytest.raises(BadInput, match=r"store: the tokenised text is damaged: tokens.bin holds other bytes"):
+        open_store(tmp_path / "store", "deu")
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_damaged_tokenizer_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture, sealed: bool) -> None:
+    settings, texts = NewBase(tokenizer="bpe", vocab_size=300), sentences("deu", 60)
+    folder = tmp_path / "tokenizer"
+    keep_tokenizer(folder, settings, texts)
+    whole = (folder / "tokenizer.json").read_bytes()
+    if not sealed:
+        (folder / "checksums.json").unlink()
+    keep_tokenizer(folder, settings, iter(()))  # the text is not needed
+    _damaged(folder / "tokenizer.json", "cut")
+    keep_tokenizer(folder, settings, texts)
+    assert (folder / "tokenizer.json").read_bytes() == whole
+    assert "the tokenizer is damaged" in caplog.text

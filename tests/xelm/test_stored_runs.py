@@ -10,7 +10,8 @@ from clustering.errors import BadInput
 from tests.xelm.stored_runs import unpack
 from xelm.adding.add import add_language, remove_language
 from xelm.inference.routed import RoutedLM
-from xelm.making.train import train
+from xelm.making.train import dry_run, train
+from xelm.report.page import render
 from xelm.run.experts import ExpertSet
 from xelm.run.manifest import kept_files
 
@@ -67,3 +68,27 @@ def test_an_addition_of_then_can_be_undone_now(stored: Path) -> None:
     assert remove_language(stored / "grown", "swe").languages == ["deu", "nld", "rus"]
     assert _contents(stored / "grown") == _contents(stored / "first")
     assert (stored / "grown" / "xelm.json").read_bytes() == (stored / "first" / "xelm.json").read_bytes()
+
+
+def test_what_its_weights_had_seen_follows_from_who_came_from_whom(stored: Path) -> None:
+    manifest = ExpertSet.load(stored / "grown").manifest
+    base, joined, other = manifest.base, manifest.experts["c1-deu-nld"], manifest.experts["c2-rus"]
+    assert base and (base.tokens_before, base.tokens_after) == (0, base.tokens)
+    assert (other.tokens_before, other.parent_fingerprint) == (base.tokens, base.fingerprint)
+    first = ExpertSet.load(stored / "first").manifest.experts["c1-deu-nld"]
+    assert (joined.tokens_before, joined.parent_fingerprint) == (first.tokens_after, first.fingerprint)
+    assert joined.tokens_after == base.tokens + first.tokens + joined.tokens
+    assert joined.epochs is None and joined.blocks is None, "these were not recorded, and are not guessed"
+
+
+def test_its_report_says_that_epochs_were_not_recorded_and_training_again_records_them(stored: Path) -> None:
+    assert "did not record how often" in render(ExpertSet.load(stored / "first"))
+    experts = train("recipe.toml", stored / "first")
+    _, budget = dry_run("recipe.toml", stored / "first")
+    recorded = {s.name: experts.entry_or_none(s.name) for s in budget.stages()}
+    assert {name: entry.epochs for name, entry in recorded.items() if entry} == {
+        s.name: s.epochs for s in budget.stages()
+    }
+    assert '"format_version": 2' in (stored / "first" / "xelm.json").read_text(encoding="utf-8")
+    assert "did not record how often" not in (stored / "first" / "report.html").read_text(encoding="utf-8")
+    assert experts.verify() == []

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from clustering.errors import BadInput
 from clustering.languages.codes import match, resolve
@@ -16,10 +15,9 @@ from clustering.sources.profiles import Profile
 from xelm.adding.branch import plan_branch
 from xelm.adding.donor import DonorChoice, choose_donor
 from xelm.adding.enter import keep_first, put_language, put_model, seal, take_language, take_model
-from xelm.adding.ledger import Snapshot, changes
+from xelm.adding.ledger import Snapshot, with_changes
 from xelm.adding.request import (
     Addition,
-    Kind,
     NewText,
     find_source,
     named_donor,
@@ -27,7 +25,7 @@ from xelm.adding.request import (
     read_text,
     refuse_other_language,
 )
-from xelm.adding.tokenizer_fit import TokenizerCheck, check_tokenizer
+from xelm.adding.tokenizer_fit import check_tokenizer
 from xelm.corpus.store import training_texts
 from xelm.evaluation.log_probs import forget_stale
 from xelm.making.make_model import make_model
@@ -35,6 +33,7 @@ from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder
 from xelm.run.heldout import read_heldout, texts_of
+from xelm.run.ledger import Kind, LedgerEntry, TokenizerCheck
 from xelm.run.lock import locked
 from xelm.run.manifest import Manifest, ModelEntry
 from xelm.run.names import BASE
@@ -108,16 +107,16 @@ def remove_language(run: str | Path, language: str) -> ExpertSet:
     with locked(folder):
         experts = _whole_run(folder)
         ledger = experts.manifest.ledger
-        code = match(resolve(language).code, [entry["language"] for entry in ledger])
+        code = match(resolve(language).code, [entry.language for entry in ledger])
         if code is None:
-            added = ", ".join(entry["language"] for entry in ledger) or "none"
+            added = ", ".join(entry.language for entry in ledger) or "none"
             raise BadInput(f"{language}: was not added to this run (added: {added}); only additions can be undone.")
-        position = next(i for i, entry in enumerate(ledger) if entry["language"] == code)
-        later = [e["language"] for e in ledger[position + 1 :] if _rests_on(e, ledger[position])]
+        position = next(i for i, entry in enumerate(ledger) if entry.language == code)
+        later = [e.language for e in ledger[position + 1 :] if _rests_on(e, ledger[position])]
         if later:
             raise BadInput(f"{code}: {', '.join(later)} joined its expert later; remove that first.")
         with edited(folder) as shadow:
-            take_model(shadow, ledger[position]["expert"])
+            take_model(shadow, ledger[position].expert)
             take_language(shadow, code)
         _forget(folder, code)
     return _loaded(folder)
@@ -223,17 +222,17 @@ def _free_name(experts: ExpertSet, code: str) -> str:
 
 
 def _enter(
-    experts: ExpertSet, addition: Addition, line: dict[str, Any], made: Path, entry: ModelEntry, text: NewText
+    experts: ExpertSet, addition: Addition, line: LedgerEntry, made: Path, entry: ModelEntry, text: NewText
 ) -> None:
     recipe, code = Recipe.from_dict(experts.manifest.recipe), addition.language
     before = Snapshot.of(experts, code, text.test)
 
     def complete(grown: ExpertSet, manifest: Manifest) -> None:
-        manifest.ledger[-1] |= changes(before, Snapshot.of(grown, code, text.test))
+        manifest.ledger[-1] = with_changes(manifest.ledger[-1], before, Snapshot.of(grown, code, text.test))
 
     with edited(experts.path) as shadow:
         keep_first(shadow)
-        put_model(shadow, made, line["expert"], entry)
+        put_model(shadow, made, line.expert, entry)
         shutil.copyfile(text.store.heldout_file, RunFolder(shadow).heldout(code))
         _put_data(shadow, code, text)
         put_language(shadow, line, training_texts(addition.source, recipe.data), recipe.train.seed)
@@ -248,21 +247,21 @@ def _put_data(shadow: Path, code: str, text: NewText) -> None:
 
 def _ledger_line(
     addition: Addition, choice: DonorChoice, check: TokenizerCheck, name: str, entry: ModelEntry, text: NewText
-) -> dict[str, Any]:
-    return {
-        "language": addition.language,
-        "expert": name,
-        "as": addition.kind,
-        "donor": choice.donor,
-        "reason": choice.reason,
-        "candidates": choice.to_dict()["candidates"],
-        "replay": addition.replay,
-        "tokens": entry.tokens,
-        "bytes": text.store.counts.bytes,
-        "sha256": text.fingerprint,
-        "tokenizer": check.to_dict(),
-    }
+) -> LedgerEntry:
+    return LedgerEntry(
+        language=addition.language,
+        expert=name,
+        kind=addition.kind,
+        donor=choice.donor,
+        reason=choice.reason,
+        candidates=choice.candidates,
+        replay=addition.replay,
+        tokens=entry.tokens,
+        bytes=text.store.counts.bytes,
+        sha256=text.fingerprint,
+        tokenizer=check,
+    )
 
 
-def _rests_on(later: dict[str, Any], earlier: dict[str, Any]) -> bool:
-    return later["as"] == "join" and later["expert"] == earlier["expert"]
+def _rests_on(later: LedgerEntry, earlier: LedgerEntry) -> bool:
+    return later.kind == "join" and later.expert == earlier.expert

@@ -58,6 +58,8 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
         donor,
         kind=kind.kind,
         fingerprint=fingerprint(name, *inputs),
+        parent_fingerprint=parent.fingerprint if parent else None,
+        tokens_before=parent.tokens_after if parent else None,
     )
     work = experts.path / "work" / f"{addition.name}-{str(entry.fingerprint)[:12]}"
     stage = _stage(addition, {c: Blocks(s, length) for c, s in stores.items()}, shares, steps, settings, work)

@@ -15,34 +15,13 @@ from clustering.languages.codes import name_of
 from clustering.sources.profiles import Profile, overlap
 from xelm.evaluation.log_probs import measure
 from xelm.run.experts import Document, ExpertSet
+from xelm.run.ledger import DonorCandidate
 
 _SAMPLE_BYTES = 20_000
 _LONGEST_CHARACTER_BYTES = 4
 _BLIND_BITS = 8.0
 """Bits per byte of a model that knows nothing: from there on a greater loss is no greater distance."""
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class DonorCandidate:
-    """What speaks for and against one model of the run as the donor."""
-
-    name: str
-    distance: float | None
-    """Typological distance to the nearest of its languages, 0 to 1; None without typology (or for base and dense)."""
-    nearest: str | None
-    """That language."""
-    overlap: float | None
-    """Share of word types in common with its languages, |A ∩ T| / (|A| + |T|), the best of them."""
-    subword_overlap: float | None
-    """The same of the tokenizer's subwords; None for a tokenizer of single bytes."""
-    bits_per_byte: float
-    """Its loss on a sample of the new text, before any training."""
-
-    @property
-    def types_shared(self) -> float | None:
-        """The overlap that counts: of subwords, or of words where the tokenizer has no subwords to compare."""
-        return self.overlap if self.subword_overlap is None else self.subword_overlap
 
 
 @dataclass(frozen=True)

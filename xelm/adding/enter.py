@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from clustering import ClusterPlan
 from clustering.errors import BadInput
@@ -18,15 +17,16 @@ from router.identify.combined import CombinedIdentifier
 from xelm.evaluation.evaluate import evaluate
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder, is_derived
+from xelm.run.ledger import LedgerEntry
 from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry, kept_files
 
 
-def put_language(shadow: Path, entry: dict[str, Any], texts: Iterable[str], seed: int) -> None:
+def put_language(shadow: Path, entry: LedgerEntry, texts: Iterable[str], seed: int) -> None:
     """Enter an added language into plan, router and ledger of a run that already holds its model and held-out text.
 
     Args:
         shadow: The run, as given by `xelm.run.transaction.edited`.
-        entry: Its line of the ledger, with `language`, `expert` and `as` (`new` or `join`).
+        entry: Its line of the ledger.
         texts: Training text, for the identifier.
         seed: Of the identifier's sample.
     """
@@ -35,14 +35,14 @@ def put_language(shadow: Path, entry: dict[str, Any], texts: Iterable[str], seed
     _write_plan(shadow, manifest.ledger)
     router = RunFolder(shadow).router
     identifier = CombinedIdentifier.load(router)
-    identifier.with_language(entry["language"], texts, seed=seed).save(router)
+    identifier.with_language(entry.language, texts, seed=seed).save(router)
     manifest.write(shadow)
 
 
 def take_language(shadow: Path, language: str) -> None:
     """Undo `put_language`, after `take_model`, and seal the run."""
     manifest = Manifest.read(shadow)
-    manifest.ledger = [entry for entry in manifest.ledger if entry["language"] != language]
+    manifest.ledger = [entry for entry in manifest.ledger if entry.language != language]
     RunFolder(shadow).heldout(language).unlink()
     if not manifest.ledger:
         _bring_back_first(shadow)
@@ -74,9 +74,9 @@ def seal(shadow: Path, complete: Callable[[ExpertSet, Manifest], None] = lambda 
     """
     from xelm.report import write_report
 
-    metrics = evaluate(ExpertSet.load(shadow))
+    result = evaluate(ExpertSet.load(shadow))
     manifest = Manifest.read(shadow)
-    manifest.metrics = metrics
+    manifest.metrics = result.headline() if result else {}
     complete(ExpertSet.load(shadow), manifest)
     manifest.write(shadow)
     write_report(ExpertSet.load(shadow))
@@ -128,12 +128,12 @@ def _bring_back_first(shadow: Path) -> None:
     shutil.rmtree(kept)
 
 
-def _write_plan(shadow: Path, ledger: list[dict[str, Any]]) -> None:
+def _write_plan(shadow: Path, ledger: list[LedgerEntry]) -> None:
     # Always from the first plan: languages can then leave in any order.
     files = RunFolder(shadow)
     plan = ClusterPlan.load(RunFolder(files.first).plan)
     for entry in ledger:
-        plan = plan.with_language(entry["language"], entry["expert"], new=entry["as"] == "new")
+        plan = plan.with_language(entry.language, entry.expert, new=entry.kind == "new")
     plan.save(files.plan)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xelm.evaluation.log_probs import measure
 from xelm.run.experts import Document, ExpertSet
+from xelm.run.ledger import BeforeAfter, ForgettingChanges, LedgerEntry, RouteChanges, Routes
+from xelm.run.results import Forgetting
 
 if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM
@@ -22,21 +25,6 @@ SHORTEST_SENTENCE = 50
 MOST_SENTENCES = 200
 """Of each language."""
 _SENTENCE_END = re.compile(r"(?<=[.!?;։።။।])\s+|(?<=[。！？])|\n+")
-
-
-@dataclass(frozen=True)
-class Routes:
-    """How a run's router reads held-out sentences."""
-
-    confusion: dict[str, dict[str, int]]
-    """Language -> language it was read as -> sentences."""
-    experts: dict[str, dict[str, int]]
-    """Language -> expert of most weight -> sentences."""
-
-    def right(self, code: str) -> float:
-        """Share of a language's sentences that are read as it, 0 to 1."""
-        counts = self.confusion[code]
-        return counts.get(code, 0) / sum(counts.values())
 
 
 def read_routes(lm: RoutedLM, sentences: Mapping[str, Sequence[str]]) -> Routes:
@@ -74,6 +62,8 @@ class Snapshot:
     bits_per_byte: dict[str, float]
     """Of each language's test text, routed (`top1`)."""
     routes: Routes
+    forgetting: dict[str, Forgetting]
+    """Of each expert, on test text."""
 
     @classmethod
     def of(cls, experts: ExpertSet, new: str, new_texts: Sequence[str]) -> Snapshot:
@@ -87,38 +77,33 @@ class Snapshot:
         from xelm.inference.routed import RoutedLM
 
         lm = RoutedLM(experts, languages="run")
-        routed = (experts.result("test") or {}).get("routed", {}).get("top1", {})
-        bits = {code: cell["bits_per_byte"] for code, cell in sorted(routed.items())}
+        result = experts.result("test")
+        bits = dict(sorted(result.bits("top1").items())) if result and "top1" in result.routed else {}
         if new not in bits:
             bits[new] = _routed_bits(experts, lm, new, new_texts)
         texts: dict[str, list[str]] = {code: [] for code in experts.languages}
         for document in experts.heldout("test"):
             texts[document.language].append(document.text)
         texts[new] = list(new_texts)
-        return cls(bits, read_routes(lm, {code: sentences_of(rows) for code, rows in texts.items()}))
+        routes = read_routes(lm, {code: sentences_of(rows) for code, rows in texts.items()})
+        return cls(bits, routes, result.forgetting if result else {})
 
 
-def changes(before: Snapshot, after: Snapshot) -> dict[str, Any]:
-    """The part of the ledger's line that says what changed.
-
-    Returns:
-        `bits_per_byte`: code -> {`before`, `after`}; `routes`: {`before`, `after`} as `Routes`, and `right`: code ->
-        {`before`, `after`}, the share of sentences read as their own language.
-    """
-    codes = sorted(after.bits_per_byte)
-    return {
-        "bits_per_byte": {
-            code: {"before": before.bits_per_byte.get(code), "after": after.bits_per_byte[code]} for code in codes
-        },
-        "routes": {
-            "before": asdict(before.routes),
-            "after": asdict(after.routes),
-            "right": {
-                code: {"before": before.routes.right(code), "after": after.routes.right(code)}
-                for code in sorted(after.routes.confusion)
-            },
-        },
+def with_changes(line: LedgerEntry, before: Snapshot, after: Snapshot) -> LedgerEntry:
+    """The ledger's line of an addition with what it changed."""
+    bits = {
+        code: BeforeAfter(before.bits_per_byte.get(code), value) for code, value in sorted(after.bits_per_byte.items())
     }
+    right = {
+        code: BeforeAfter(before.routes.right(code), after.routes.right(code))
+        for code in sorted(after.routes.confusion)
+    }
+    return dataclasses.replace(
+        line,
+        bits_per_byte=bits,
+        routes=RouteChanges(before.routes, after.routes, right),
+        forgetting=ForgettingChanges(before.forgetting, after.forgetting),
+    )
 
 
 def _routed_bits(experts: ExpertSet, lm: RoutedLM, code: str, texts: Sequence[str]) -> float:

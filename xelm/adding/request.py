@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from clustering.corpora.find import Source, find_sources, source_of
 from clustering.errors import BadInput
@@ -18,9 +18,9 @@ from xelm.recipe.recipe import Data
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import is_expert
 from xelm.run.heldout import SPLITS, read_heldout, texts_of
+from xelm.run.ledger import Kind
 from xelm.run.manifest import fingerprint
 
-Kind = Literal["new", "join"]
 _OTHER_LANGUAGE = 0.9
 """Share of documents read as another language from which the label is not believed; also how sure each reading is."""
 logger = logging.getLogger(__name__)

@@ -2,76 +2,106 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tabulate import tabulate
 
 from clustering.languages.codes import name_of
+from xelm.run.ledger import BeforeAfter, LedgerEntry, TokenizerCheck
+from xelm.run.results import Forgetting
 
 
-def addition_text(line: dict[str, Any]) -> str:
+def addition_text(line: LedgerEntry) -> str:
     """The ledger's line of an addition, told to a person."""
-    code = line["language"]
-    how = "an expert of its own" if line["as"] == "new" else "which takes it in"
+    code = line.language
+    how = "an expert of its own" if line.kind == "new" else "which takes it in"
     parts = [
-        f"{name_of(code)} ({code}) is in {line['expert']} now, {how}, from {line['donor']}",
+        f"{name_of(code)} ({code}) is in {line.expert} now, {how}, from {line.donor}",
         _candidates(line),
-        line["reason"],
-        _tokenizer(line),
+        line.reason,
+        _tokenizer(line.tokenizer),
         _losses(line),
+        _forgetting(line),
         _routes(line),
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _candidates(line: dict[str, Any]) -> str:
+def _candidates(line: LedgerEntry) -> str:
     rows = [
         [
-            f"{row['name']}{'*' if row['name'] == line['donor'] else ''}",
-            row["bits_per_byte"],
-            row["distance"],
-            row["nearest"],
-            row["overlap"],
-            row["subword_overlap"],
+            f"{row.name}{'*' if row.name == line.donor else ''}",
+            row.bits_per_byte,
+            row.distance,
+            row.nearest,
+            row.overlap,
+            row.subword_overlap,
         ]
-        for row in line["candidates"]
+        for row in line.candidates
     ]
     headers = ["donor", "bits per byte", "typology", "nearest", "words shared", "subwords shared"]
     return tabulate(rows, headers=headers, floatfmt=".3f", missingval="-")
 
 
-def _tokenizer(line: dict[str, Any]) -> str:
-    own, others = line["tokenizer"]["own"], line["tokenizer"]["others"].values()
-    usual = sorted(fit["tokens_per_byte"] for fit in others)
-    pieces = max((fit["fallback_share"] for fit in others), default=0.0)
+def _tokenizer(check: TokenizerCheck) -> str:
+    own, others = check.own, check.others.values()
+    usual = sorted(fit.tokens_per_byte for fit in others)
+    pieces = max((fit.fallback_share for fit in others), default=0.0)
     return "\n".join(
         [
-            f"tokenizer: {own['tokens_per_byte']:.2f} tokens a byte (the run's languages "
-            f"{usual[0]:.2f} to {usual[-1]:.2f}), {own['fallback_share']:.0%} pieces of characters (at most "
-            f"{pieces:.0%}), {own['unknown_share']:.1%} unknown",
-            *(f"  warning: {warning}" for warning in line["tokenizer"]["warnings"]),
+            f"tokenizer: {own.tokens_per_byte:.2f} tokens a byte (the run's languages "
+            f"{usual[0]:.2f} to {usual[-1]:.2f}), {own.fallback_share:.0%} pieces of characters (at most "
+            f"{pieces:.0%}), {own.unknown_share:.1%} unknown",
+            *(f"  warning: {warning}" for warning in check.warnings),
         ]
     )
 
 
-def _losses(line: dict[str, Any]) -> str:
-    code, cells = line["language"], line["bits_per_byte"]
-    own = cells[code]
-    others = [cell for other, cell in cells.items() if other != code and cell["before"] is not None]
-    same = sum(cell["before"] == cell["after"] for cell in others)
-    told = f"bits per byte, routed: {code} {own['before']:.3f} before, {own['after']:.3f} after"
+def _losses(line: LedgerEntry) -> str:
+    code, own = line.language, line.bits_per_byte[line.language]
+    others = {
+        other: (cell.before, cell.after)
+        for other, cell in line.bits_per_byte.items()
+        if other != code and cell.before is not None
+    }
+    same = sum(before == after for before, after in others.values())
+    told = f"bits per byte, routed: {code} {own.before:.3f} before, {own.after:.3f} after"
     if same == len(others):
         return f"{told}; the other {len(others)} languages exactly as before"
-    worst = max(others, key=lambda cell: cell["after"] / cell["before"])
-    change = 100 * (worst["after"] / worst["before"] - 1)
-    return f"{told}; {same} of {len(others)} other languages exactly as before, the largest change {change:+.2f} %"
+    worst = max(after / before for before, after in others.values())
+    return (
+        f"{told}; {same} of {len(others)} other languages exactly as before, the largest change "
+        f"{100 * (worst - 1):+.2f} %"
+    )
 
 
-def _routes(line: dict[str, Any]) -> str:
-    code, right = line["language"], line["routes"]["right"]
-    parts = [f"{100 * right[code]['after']:.1f} % of the new language"] if code in right else []
+def _forgetting(line: LedgerEntry) -> str:
+    """What the expert gained at home and lost elsewhere; before the addition too, where it was there."""
+    if line.forgetting is None or line.expert not in line.forgetting.after:
+        return ""
+    after, before = line.forgetting.after[line.expert], line.forgetting.before.get(line.expert)
+    told = f"{line.expert} against the base: {_own_and_elsewhere(after)}"
+    return f"{told} (before: {_own_and_elsewhere(before)})" if before else told
+
+
+def _own_and_elsewhere(told: Forgetting) -> str:
+    own, elsewhere = told.own_gain_percent, told.cost_elsewhere_percent
+    parts = [
+        "own gain not measured" if own is None else f"own gain {own:+.1f} %",
+        "cost elsewhere not measured" if elsewhere is None else f"cost elsewhere {elsewhere:+.1f} %",
+    ]
+    return ", ".join(parts)
+
+
+def _routes(line: LedgerEntry) -> str:
+    if line.routes is None:
+        return ""
+    code, right = line.language, line.routes.right
+    parts = [f"{100 * right[code].after:.1f} % of the new language"] if code in right else []
     others = [cell for other, cell in right.items() if other != code]
     if others:
-        before, after = (100 * sum(cell[when] for cell in others) / len(others) for when in ("before", "after"))
+        before, after = (100 * sum(values) / len(others) for values in zip(*map(_pair, others), strict=True))
         parts.append(f"{after:.2f} % of the others ({before:.2f} % before)")
     return f"held-out sentences read as their language: {', '.join(parts)}" if parts else ""
+
+
+def _pair(cell: BeforeAfter) -> tuple[float, float]:
+    return cell.before or 0.0, cell.after

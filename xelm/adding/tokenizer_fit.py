@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
 
 from clustering.languages.codes import name_of
 from clustering.sources.profiles import Profile
+from xelm.run.ledger import TokenizerCheck, TokenizerFit
 
 _MANY_TOKENS = 1.5
 """Tokens a byte, against the median of the run's languages, from which text costs noticeably more."""
@@ -19,42 +18,15 @@ _MANY_PIECES = 0.2
 _MANY_UNKNOWN = 0.001
 
 
-@dataclass(frozen=True)
-class TokenizerFit:
-    """What a tokenizer makes of a language's text."""
-
-    tokens_per_byte: float
-    """1 for a tokenizer of single bytes; the smaller, the cheaper the text."""
-    tokens_per_word: float | None
-    """Fertility; None for text without words."""
-    fallback_share: float
-    """Share of tokens that are pieces of a character, 0 to 1."""
-    unknown_share: float
-    """Share of tokens that stand for text the tokenizer cannot write, 0 to 1."""
-
-    @classmethod
-    def of(cls, profile: Profile) -> TokenizerFit:
-        """Read off a profile made with the tokenizer."""
-        tokens = max(1, profile.subword_tokens)
-        return cls(
-            tokens_per_byte=profile.subword_tokens / max(1, profile.num_bytes),
-            tokens_per_word=profile.fertility if profile.word_tokens else None,
-            fallback_share=profile.fallback_tokens / tokens,
-            unknown_share=profile.unknown_tokens / tokens,
-        )
-
-
-@dataclass(frozen=True)
-class TokenizerCheck:
-    """The new language's fit against those of the run's languages."""
-
-    own: TokenizerFit
-    others: dict[str, TokenizerFit]
-    warnings: list[str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+def fit_of(profile: Profile) -> TokenizerFit:
+    """What a tokenizer makes of a language's text, read off a profile made with it."""
+    tokens = max(1, profile.subword_tokens)
+    return TokenizerFit(
+        tokens_per_byte=profile.subword_tokens / max(1, profile.num_bytes),
+        tokens_per_word=profile.fertility if profile.word_tokens else None,
+        fallback_share=profile.fallback_tokens / tokens,
+        unknown_share=profile.unknown_tokens / tokens,
+    )
 
 
 def check_tokenizer(language: str, profiles: Mapping[str, Profile]) -> TokenizerCheck:
@@ -64,7 +36,7 @@ def check_tokenizer(language: str, profiles: Mapping[str, Profile]) -> Tokenizer
         language: The new language's code.
         profiles: By code, of it and of the run's languages, made with the run's tokenizer.
     """
-    fits = {code: TokenizerFit.of(profile) for code, profile in sorted(profiles.items())}
+    fits = {code: fit_of(profile) for code, profile in sorted(profiles.items())}
     own = fits.pop(language)
     return TokenizerCheck(own, fits, _warnings(name_of(language), own, list(fits.values())))
 
@@ -75,7 +47,7 @@ def badly_served(profiles: Mapping[str, Profile]) -> list[str]:
     Args:
         profiles: By code, made with the run's tokenizer.
     """
-    fits = {code: TokenizerFit.of(profile) for code, profile in sorted(profiles.items())}
+    fits = {code: fit_of(profile) for code, profile in sorted(profiles.items())}
     words = {code: fit.tokens_per_word for code, fit in fits.items() if fit.tokens_per_word}
     usual = statistics.median(words.values()) if words else 0.0
     warnings = []

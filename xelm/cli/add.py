@@ -37,4 +37,4 @@ def command(run: Path, language: str, data: Path, as_json: bool, **options: Any)
 
     experts = add_language(run, language, data, **options)
     entry = experts.manifest.ledger[-1]
-    click.echo(json.dumps(entry, ensure_ascii=False) if as_json else addition_text(entry))
+    click.echo(json.dumps(entry.to_dict(), ensure_ascii=False) if as_json else addition_text(entry))

@@ -10,9 +10,22 @@ from typing import Any
 import click
 
 from clustering.errors import BadInput
+from xelm.cli._listed import Listed
 
 _MOST_DOCUMENTS = 1000
 """Documents read of each language for clusters by text."""
+
+
+def _methods() -> str:
+    from clustering.plans.methods import methods_in_words
+
+    return methods_in_words()
+
+
+def _kinds() -> str:
+    from clustering.distances.kinds import kinds_in_words
+
+    return kinds_in_words()
 
 
 @click.command(
@@ -22,10 +35,15 @@ _MOST_DOCUMENTS = 1000
 )
 @click.argument("languages", nargs=-1, required=True, metavar="LANG...")
 @click.option("-k", "--clusters", "k", type=int, help="Number of clusters, one expert each.")
-@click.option("--method", default=None, help="ward (default), average, complete, single, or pairs (X-ELM).")
+@click.option("--method", cls=Listed, words=_methods, help="How to group:")
 @click.option("--balance", type=click.Choice(["languages", "tokens"]), help="Make clusters near equal in size.")
 @click.option("--tokens", multiple=True, metavar="LANG=N", help="Training tokens of a language, for --balance tokens.")
-@click.option("--distance", help="What to measure: combined (default), typological, syntactic+genetic, uriel+, ...")
+@click.option(
+    "--distance",
+    cls=Listed,
+    words=_kinds,
+    help="What to measure (default: combined), alone or in a mean such as syntactic+genetic:",
+)
 @click.option("--distances", type=click.Path(path_type=Path), help="Your own matrix or vectors (.csv, .npz) instead.")
 @click.option("--corpus", help="Text of the languages (as [data] path): group by it, with --method tfidf or --model.")
 @click.option("--model", help="Group as this base model sees the languages (hub id or path); needs --corpus.")
@@ -52,9 +70,15 @@ def command(
 ) -> None:
     """Group languages (any codes or English names) into K clusters: the plan for K experts."""
     from clustering.plans.make import DEFAULT_METHOD, cluster_languages
+    from clustering.plans.methods import find_method
 
     if sum(map(bool, (distance, distances, corpus))) > 1:
         raise BadInput("--distance measures typology, --distances reads a file, --corpus reads text: give one of them.")
+    method = method or DEFAULT_METHOD
+    if find_method(method).needs == "texts" and not (distance or distances or corpus):
+        raise BadInput(f"--method {method} groups by text: add --corpus FOLDER.")
+    if balance == "tokens" and not tokens:
+        raise BadInput("--balance tokens needs the training tokens of every language: add --tokens LANG=N for each.")
     if model and not corpus:
         raise BadInput("--model reads text of each language: give --corpus too.")
     options: dict[str, Any] = {"balance": balance, "tokens": _tokens(tokens), "distances": distance}
@@ -68,7 +92,6 @@ def command(
         options["distances"] = model_distances(model, corpus, languages)
     elif corpus:
         options["texts"] = _texts(corpus, languages)
-    method = method or DEFAULT_METHOD
     if suggest_k:
         if k is not None or out or plot:
             raise BadInput("--suggest-k only shows the choice: run it without -k, --out and --plot.")

@@ -19,4 +19,4 @@ def command(run: Path, data: str | None, as_json: bool) -> None:
     from xelm.run.experts import ExpertSet
 
     result = evaluate_on(ExpertSet.load(run), data)
-    click.echo(json.dumps(result, ensure_ascii=False) if as_json else model_table(result))
+    click.echo(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else model_table(result))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -16,23 +15,37 @@ def command(run: Path, as_json: bool) -> None:
     """Say what is in RUN: models, languages, tokens, where each came from."""
     from tabulate import tabulate
 
+    from xelm.evaluation.tables import forgetting_line, own_and_elsewhere
     from xelm.run.experts import ExpertSet
 
     experts = ExpertSet.load(run)
     if as_json:
-        click.echo(json.dumps(asdict(experts.manifest), ensure_ascii=False))
+        click.echo(json.dumps(experts.manifest.to_dict(), ensure_ascii=False))
         return
     manifest = experts.manifest
     entries = {"base": manifest.base, **manifest.experts, "dense": manifest.dense}
+    result = experts.result("test")
+    forgotten = result.forgetting if result else {}
     rows = [
-        [name, entry.state, entry.kind, entry.parent or "new", f"{entry.tokens:,}", " ".join(entry.languages)]
+        [
+            name,
+            entry.state,
+            entry.kind,
+            entry.parent or "new",
+            f"{entry.tokens:,}",
+            *own_and_elsewhere(forgotten.get(name)),
+            " ".join(entry.languages),
+        ]
         for name, entry in entries.items()
         if entry
     ]
-    click.echo(tabulate(rows, headers=["model", "state", "kind", "from", "tokens", "languages"]))
+    headers = ["model", "state", "kind", "from", "tokens", "own gain %", "cost elsewhere %", "languages"]
+    click.echo(tabulate(rows, headers=headers, disable_numparse=True))
+    if result and forgotten:
+        click.echo(forgetting_line(result.summary))
     total_bytes = sum(counts["bytes"] for counts in manifest.data.values())
     click.echo(
         f"{len(experts.languages)} languages, {total_bytes:,} bytes of training text, {len(manifest.files)} files"
     )
-    for entry in manifest.ledger:
-        click.echo(f"added: {entry['language']} to {entry['expert']}, from {entry['donor']}")
+    for line in manifest.ledger:
+        click.echo(f"added: {line.language} to {line.expert}, from {line.donor}")

@@ -43,6 +43,11 @@ class DrawOrder:
     def __len__(self) -> int:
         return len(self.language)
 
+    def counts(self) -> dict[str, int]:
+        """Blocks of each language."""
+        counts = np.bincount(self.language, minlength=len(self.languages)).tolist()
+        return dict(zip(self.languages, counts, strict=True))
+
 
 def draw_order(
     num_blocks: Mapping[str, int], shares: Mapping[str, float], num_draws: int, *, seed: int, name: str

@@ -16,13 +16,15 @@ from clustering.corpora.find import Source
 from clustering.corpora.rows import Row
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json, write_json
+from xelm.corpus.intact import is_sealed, seal
 from xelm.corpus.splits import split_rows
+from xelm.corpus.store_check import HELDOUT, store_damage
 from xelm.recipe.recipe import Data
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_BATCH, _HELDOUT = 256, "heldout.jsonl"
+_BATCH = 256
 logger = logging.getLogger(__name__)
 
 
@@ -72,10 +74,20 @@ def training_texts(source: Source, data: Data) -> Iterator[str]:
 
 
 def open_store(folder: Path, code: str) -> TokenStore:
-    """Open what `build_store` wrote."""
+    """Open what `build_store` wrote.
+
+    Raises:
+        BadInput: If it is not whole any more.
+    """
+    problem = store_damage(folder)
+    if problem:
+        raise BadInput(
+            f"{folder}: the tokenised text is damaged: {problem}. Remove the folder and run `xelm train` again, which "
+            "makes it anew."
+        )
     info = read_json(folder / "counts.json")
     tokens = np.memmap(folder / "tokens.bin", dtype=info["dtype"], mode="r")
-    return TokenStore(code, tokens, np.load(folder / "starts.npy"), LanguageCounts(**info["counts"]), folder / _HELDOUT)
+    return TokenStore(code, tokens, np.load(folder / "starts.npy"), LanguageCounts(**info["counts"]), folder / HELDOUT)
 
 
 def heldout_texts(store: TokenStore, split: str | None = None) -> list[str]:
@@ -99,15 +111,23 @@ def build_store(
 ) -> TokenStore:
     """Read, split, deduplicate and tokenise a language's text into `folder`, which appears whole.
 
-    Held-out documents go to `heldout.jsonl` beside the tokens, at most `data.heldout_bytes` a split.
+    Held-out documents go to `heldout.jsonl` beside the tokens, at most `data.heldout_bytes` a split. What is there
+    already is kept if it is whole, and else made again.
 
     Raises:
         BadInput: For lines that cannot be read (unless the recipe skips them) and text with no training tokens.
     """
-    if not (folder / "counts.json").is_file():
+    before = boundary_tokens(tokenizer)[0]
+    problem = store_damage(folder, vocab_size, *before) if folder.is_dir() else "it is not there"
+    if problem:
+        if folder.is_dir():
+            logger.warning("%s: the tokenised text is damaged: %s. It is made again.", folder, problem)
         with atomic_write(folder) as partial:
             partial.mkdir()
             _write_store(partial, source, data, tokenizer, np.uint16 if vocab_size <= 2**16 else np.uint32)
+            seal(partial)
+    elif not is_sealed(folder):
+        seal(folder)
     return open_store(folder, source.code)
 
 
@@ -134,7 +154,7 @@ def _write_store(
     if not counts.tokens:
         raise BadInput(f"{source.code}: no training text. Rows say their split: some must be 'train'.")
     np.save(folder / "starts.npy", np.asarray(starts, dtype=np.int64))
-    heldout.write(folder / _HELDOUT)
+    heldout.write(folder / HELDOUT)
     write_json(folder / "counts.json", {"dtype": np.dtype(dtype).name, "counts": asdict(counts)})
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
 from clustering.corpora.find import find_sources
 from clustering.errors import BadInput
-from clustering.files import read_json, write_json
+from clustering.files import write_json
 from clustering.languages.codes import match
 from clustering.progress import progress
 from xelm.evaluation.log_probs import SPLITS, heldout_log_probs, measure
@@ -21,35 +21,39 @@ from xelm.recipe.recipe import Recipe
 from xelm.run.experts import Document, ExpertSet
 from xelm.run.manifest import fingerprint
 from xelm.run.names import DENSE
+from xelm.run.results import Cell, Cells, Evaluation, Summary, with_forgetting
 
 POLICIES = ("top1", "ensemble", "bayes")
 logger = logging.getLogger(__name__)
 
 
-def evaluate(experts: ExpertSet) -> dict[str, Any]:
+def evaluate(experts: ExpertSet) -> Evaluation | None:
     """Evaluate a run on its own held-out text into `eval/`: `valid.json` (the router's loss table), then `test.json`.
 
     What was evaluated with the same models and text before is kept.
 
     Returns:
-        The headline numbers: wins, languages, mean gain in percent.
+        The evaluation on test text; None where the run has none.
+
+    Raises:
+        BadInput: If a model's loss on some text is no number.
     """
     for split in ("valid", "test"):
-        path = experts.files.evaluation(split)
         key = _fingerprint(experts, split)
-        if path.is_file() and read_json(path).get("fingerprint") == key:
+        kept = experts.result(split)
+        if kept and kept.fingerprint == key:
             continue
         documents = experts.heldout(split)
         if not documents:
             logger.warning("no %s text in this run: not evaluated on it", split)
             continue
         table = _table(experts, documents, split, POLICIES if split == "test" else ())
-        write_json(path, {"fingerprint": key, **table})
-    result = experts.result("test")
-    return result["summary"] if result else {}
+        table = dataclasses.replace(table, fingerprint=key)
+        write_json(experts.files.evaluation(split), table.to_dict())
+    return experts.result("test")
 
 
-def evaluate_on(experts: ExpertSet, data: str | None, *, policies: Sequence[str] = POLICIES) -> dict[str, Any]:
+def evaluate_on(experts: ExpertSet, data: str | None, *, policies: Sequence[str] = POLICIES) -> Evaluation:
     """The expert × language table on other text, or on the run's test text.
 
     Args:
@@ -59,11 +63,10 @@ def evaluate_on(experts: ExpertSet, data: str | None, *, policies: Sequence[str]
         policies: Routed policies to score.
 
     Returns:
-        `models` {model: {language: cell}}, `routed` {policy: {language: cell}}, `owners`, `summary`; a cell has `nats`,
-        `tokens`, `bytes`, `documents`, `perplexity` (per token) and `bits_per_byte`.
+        Figures of every model and policy on every language that has text.
 
     Raises:
-        BadInput: If there is no text, or text of a language that the run does not have.
+        BadInput: If there is no text, or a model's loss on some text is no number.
     """
     documents = experts.heldout("test") if data is None else list(_documents(experts, data))
     if not documents:
@@ -80,7 +83,7 @@ def _documents(experts: ExpertSet, data: str) -> Iterable[Document]:
         yield from (Document(code, row.text, row.id) for row in held)
 
 
-def _table(experts: ExpertSet, documents: list[Document], split: str, policies: Sequence[str]) -> dict[str, Any]:
+def _table(experts: ExpertSet, documents: list[Document], split: str, policies: Sequence[str]) -> Evaluation:
     if not experts.objective.follows_text:
         policies = [policy for policy in policies if policy != "bayes"]
     log_probs: dict[str, list[np.ndarray]] = {}
@@ -90,30 +93,31 @@ def _table(experts: ExpertSet, documents: list[Document], split: str, policies: 
             if split in SPLITS
             else measure(experts, experts.load_model(name), documents)
         )
-    result: dict[str, Any] = {
-        "split": split,
-        "owners": {code: experts.plan.cluster_of(code) for code in experts.languages},
-        "models": {name: _cells(documents, rows) for name, rows in log_probs.items()},
-        "routed": {},
-    }
+    result = Evaluation(
+        split,
+        owners={code: experts.plan.cluster_of(code) for code in experts.languages},
+        models={name: _cells(name, documents, rows) for name, rows in log_probs.items()},
+    )
     if policies:
-        _add_routed(result, experts, documents, policies, log_probs)
-    result["summary"] = _summary(result, experts.manifest.dense.languages if experts.manifest.dense else [])
-    return result
+        result = _with_routed(result, experts, documents, policies, log_probs)
+    dense = experts.manifest.dense
+    result = dataclasses.replace(result, summary=_summary(result, dense.languages if dense else []))
+    return with_forgetting(result)
 
 
-def _add_routed(
-    result: dict[str, Any],
+def _with_routed(
+    result: Evaluation,
     experts: ExpertSet,
     documents: list[Document],
     policies: Sequence[str],
     log_probs: dict[str, list[np.ndarray]],
-) -> None:
+) -> Evaluation:
     from router.routes.policy import parse_policy
     from router.scoring.texts import mix_token_log_probs
     from xelm.inference.routed import RoutedLM
 
     lm, texts = RoutedLM(experts), [document.text for document in documents]
+    routed = {}
     for policy in policies:
         weights_BK, dynamic = lm.weights(texts, policy), parse_policy(policy, lm.names).dynamic
         # Every model has read every text above: mixing needs no second pass.
@@ -123,42 +127,46 @@ def _add_routed(
             )
             for row, weights_K in enumerate(weights_BK)
         ]
-        result["routed"][policy] = _cells(documents, mixed)
+        routed[policy] = _cells(policy, documents, mixed)
     best = [lm.names[column] for column in lm.weights(texts, "top1").argmax(axis=1)]
     right: dict[str, list[bool]] = defaultdict(list)
     for document, expert in zip(documents, best, strict=True):
-        right[document.language].append(expert == result["owners"].get(document.language))
-    result["right_expert"] = {code: sum(hits) / len(hits) for code, hits in right.items()}
+        right[document.language].append(expert == result.owners.get(document.language))
+    shares = {code: sum(hits) / len(hits) for code, hits in right.items()}
+    return dataclasses.replace(result, routed=routed, right_expert=shares)
 
 
-def _cells(documents: list[Document], log_probs: Sequence[np.ndarray]) -> dict[str, dict[str, float]]:
-    sums: dict[str, dict[str, float]] = {}
+def _cells(name: str, documents: list[Document], log_probs: Sequence[np.ndarray]) -> Cells:
+    sums: dict[str, list[float]] = {}
     for document, log_probs_T in zip(documents, log_probs, strict=True):
-        cell = sums.setdefault(document.language, {"nats": 0.0, "tokens": 0, "bytes": 0, "documents": 0})
-        cell["nats"] -= float(log_probs_T.sum(dtype=np.float64))
-        cell["tokens"] += len(log_probs_T)
-        cell["bytes"] += len(document.text.encode())
-        cell["documents"] += 1
-    for cell in sums.values():
-        # Perplexity of a hopeless model overflows; JSON has no infinity.
-        cell["perplexity"] = math.exp(min(cell["nats"] / max(cell["tokens"], 1), 700))
-        cell["bits_per_byte"] = cell["nats"] / math.log(2) / max(cell["bytes"], 1)
-    return sums
-
-
-def _summary(result: dict[str, Any], dense_languages: Sequence[str]) -> dict[str, Any]:
-    """Wins and gains over dense, for the languages that it was trained on too (one added later is no fair win)."""
-    dense, routed = result["models"].get(DENSE), result["routed"].get("top1")
-    compared = [code for code in routed or {} if code in dense_languages]
-    if dense is None or routed is None or not compared:
-        return {"languages": len(result["owners"])}
-    gain = {code: 100 * (1 - routed[code]["bits_per_byte"] / dense[code]["bits_per_byte"]) for code in compared}
+        found = sums.setdefault(document.language, [0.0, 0, 0, 0])
+        found[0] -= float(log_probs_T.sum(dtype=np.float64))
+        found[1] += len(log_probs_T)
+        found[2] += len(document.text.encode())
+        found[3] += 1
+    for code, (nats, *_) in sums.items():
+        if not math.isfinite(nats):
+            raise BadInput(f"{name}: its loss on {code} is no number ({nats}), so its weights are damaged.")
     return {
-        "languages": len(gain),
-        "wins": sum(value > 0 for value in gain.values()),
-        "mean_gain_percent": sum(gain.values()) / len(gain),
-        "gain_percent": gain,
+        code: Cell.of(max(nats, 0.0), int(tokens), int(num_bytes), int(number))
+        for code, (nats, tokens, num_bytes, number) in sums.items()
     }
+
+
+def _summary(result: Evaluation, dense_languages: Sequence[str]) -> Summary:
+    """Wins and gains over dense, for the languages that it was trained on too (one added later is no fair win)."""
+    routed = result.routed.get("top1", {})
+    compared = [code for code in routed if code in dense_languages]
+    if DENSE not in result.models or not compared:
+        return Summary(len(result.owners))
+    ours, theirs = result.bits("top1"), result.bits(DENSE)
+    gain = {code: 100 * (1 - ours[code] / theirs[code]) for code in compared}
+    return Summary(
+        languages=len(gain),
+        wins=sum(value > 0 for value in gain.values()),
+        mean_gain_percent=sum(gain.values()) / len(gain),
+        gain_percent=gain,
+    )
 
 
 def _fingerprint(experts: ExpertSet, split: str) -> str:

@@ -7,6 +7,8 @@ in the run.
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _FOLDER = "log_probs"
 SPLITS = ("valid", "test")
+logger = logging.getLogger(__name__)
 
 
 def heldout_log_probs(experts: ExpertSet, name: str, split: str) -> list[np.ndarray]:
@@ -44,10 +47,12 @@ def heldout_log_probs(experts: ExpertSet, name: str, split: str) -> list[np.ndar
     model_print = _fingerprint(experts, name)
     for code, documents in _by_language(experts, split).items():
         file = experts.files.cache / _FOLDER / _file_name(name, model_print, code, split, documents)
-        if not file.is_file():
+        kept = _read(file, len(documents))
+        if kept is None:
             models = models or [experts.load_model(name)]
-            _write(file, measure(experts, models[0], documents))
-        found += _read(file)
+            kept = measure(experts, models[0], documents)
+            _write(file, kept)
+        found += kept
     return found
 
 
@@ -100,11 +105,28 @@ def _write(file: Path, log_probs: Sequence[np.ndarray]) -> None:
     values = np.concatenate([*log_probs, np.zeros(0, dtype=np.float32)])
     lengths = np.array([len(log_probs_T) for log_probs_T in log_probs], dtype=np.int64)
     with atomic_write(file) as partial:
-        save_file({"log_probs": values, "lengths": lengths}, partial)
+        save_file({"log_probs": values, "lengths": lengths}, partial, metadata={"sha256": _digest(values, lengths)})
 
 
-def _read(file: Path) -> list[np.ndarray]:
-    from safetensors.numpy import load_file
+def _read(file: Path, num_documents: int) -> list[np.ndarray] | None:
+    """What was kept; None where nothing was, or it is damaged. Files of older versions have no checksum."""
+    from safetensors import SafetensorError, safe_open
 
-    stored = load_file(file)
-    return np.split(stored["log_probs"], np.cumsum(stored["lengths"])[:-1])
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, "np") as stored:
+            values, lengths = stored.get_tensor("log_probs"), stored.get_tensor("lengths")
+            digest = (stored.metadata() or {}).get("sha256")
+    except (SafetensorError, OSError) as error:
+        logger.warning("%s: damaged (%s). It is measured again.", file, error)
+        return None
+    whole = len(lengths) == num_documents and lengths.sum() == len(values) and not np.isnan(values).any()
+    if not whole or digest not in (None, _digest(values, lengths)):
+        logger.warning("%s: damaged, it holds other values than were measured. It is measured again.", file)
+        return None
+    return np.split(values, np.cumsum(lengths)[:-1])
+
+
+def _digest(values: np.ndarray, lengths: np.ndarray) -> str:
+    return hashlib.sha256(values.tobytes() + lengths.tobytes()).hexdigest()

@@ -2,45 +2,81 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tabulate import tabulate
 
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE, DENSE
+from xelm.run.results import Evaluation, Forgetting, Summary
 
 
-def model_table(result: dict[str, Any]) -> str:
-    """Bits per byte of every model on every language, its own expert marked, and what routing makes of them.
-
-    Args:
-        result: What `evaluate_on` returns.
-    """
-    models, routed, owners = result["models"], result["routed"], result["owners"]
-    first = next(iter(models.values()))
-    headers = ["language", *models, *routed, *(["gain %"] if DENSE in models else [])]
+def model_table(result: Evaluation) -> str:
+    """Bits per byte of every model on every language, its own expert marked, what routing makes of them, and what each
+    expert forgot."""
+    owners = result.owners
+    bits = {name: result.bits(name) for name in (*result.models, *result.routed)}
+    with_dense = DENSE in result.models
     rows = []
-    for code in first:
-        cells = [
-            f"{models[name][code]['bits_per_byte']:.3f}{'*' if owners.get(code) == name else ''}" for name in models
-        ]
-        cells += [f"{routed[policy][code]['bits_per_byte']:.3f}" for policy in routed]
-        if DENSE in models:
-            gain = result["summary"].get("gain_percent", {}).get(code)
+    for code in next(iter(bits.values())):
+        cells = [f"{bits[name][code]:.3f}{'*' if owners.get(code) == name else ''}" for name in bits]
+        if with_dense:
+            gain = result.summary.gain_percent.get(code)
             cells.append("-" if gain is None else f"{gain:+.1f}")
         rows.append([code, *cells])
+    headers = ["language", *bits, *(["gain %"] if with_dense else [])]
     text = tabulate(rows, headers=headers, disable_numparse=True, stralign="right")
-    return f"bits per byte on {result['split']} text (* the language's own expert)\n{text}\n{summary_line(result)}"
+    parts = [
+        f"bits per byte on {result.split} text (* the language's own expert)",
+        text,
+        summary_line(result.summary),
+        forgetting_table(result),
+    ]
+    return "\n".join(part for part in parts if part)
 
 
-def summary_line(result: dict[str, Any]) -> str:
+def summary_line(summary: Summary) -> str:
     """Whether it helped, in one line."""
-    summary = result["summary"]
-    if "wins" not in summary:
+    if summary.wins is None:
         return "no dense baseline in this run, so nothing to compare the routed experts with"
     return (
-        f"routed experts (top1) beat dense at equal tokens on {summary['wins']} of {summary['languages']} languages; "
-        f"mean gain {summary['mean_gain_percent']:+.1f} % bits per byte"
+        f"routed experts (top1) beat dense at equal tokens on {summary.wins} of {summary.languages} languages; "
+        f"mean gain {summary.mean_gain_percent:+.1f} % bits per byte"
+    )
+
+
+def forgetting_table(result: Evaluation) -> str:
+    """What each expert gained on its own languages and lost on all others, against the base; empty without experts."""
+    if not result.forgetting:
+        return ""
+    codes = list(next(iter(result.forgetting.values())).change_percent)
+    rows = [
+        [
+            name,
+            *own_and_elsewhere(told),
+            *(
+                f"{_signed(told.change_percent.get(code))}{'*' if result.owners.get(code) == name else ''}"
+                for code in codes
+            ),
+        ]
+        for name, told in result.forgetting.items()
+    ]
+    headers = ["expert", "own gain %", "cost elsewhere %", *codes]
+    text = tabulate(rows, headers=headers, disable_numparse=True, stralign="right")
+    return (
+        f"each expert against the base on {result.split} text: change of bits per byte in percent, negative is better "
+        f"(* its own languages)\n{text}\n{forgetting_line(result.summary)}"
+    )
+
+
+def own_and_elsewhere(told: Forgetting | None) -> list[str]:
+    """Own gain and cost elsewhere as two cells of a table."""
+    return [_signed(told.own_gain_percent if told else None), _signed(told.cost_elsewhere_percent if told else None)]
+
+
+def forgetting_line(summary: Summary) -> str:
+    """Own gain and cost elsewhere in one line, means over experts."""
+    return (
+        f"own gain {_signed(summary.own_gain_percent)} %, cost elsewhere {_signed(summary.cost_elsewhere_percent)} % "
+        "bits per byte against the base (means over experts)"
     )
 
 
@@ -53,3 +89,7 @@ def result_table(experts: ExpertSet) -> str:
 def order_models(names: list[str]) -> list[str]:
     """Base and dense first, experts after them."""
     return sorted(names, key=lambda name: (name != BASE, name != DENSE))
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.1f}"

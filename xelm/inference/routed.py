@@ -384,10 +384,8 @@ def _weigher(
 ) -> ExpertWeigher:
     measured = experts.result("valid")
     losses = None
-    if measured and set(names) <= set(measured["models"]):
-        losses = {
-            name: {code: cell["bits_per_byte"] for code, cell in measured["models"][name].items()} for name in names
-        }
+    if measured and set(names) <= set(measured.models):
+        losses = {name: measured.bits(name) for name in names}
     return ExpertWeigher(
         experts.plan.clusters,
         languages,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from clustering.errors import BadInput
 from xelm.corpus.mixture import entries
 from xelm.making.inputs import Found
-from xelm.making.plan import plan_for
+from xelm.making.plan import check_clusters, plan_for
 from xelm.models.base import empty_model
 from xelm.recipe.recipe import Recipe
 
@@ -32,6 +32,7 @@ def check_early(recipe: Recipe, found: Found) -> ClusterPlan:
             each expert, a log that is not installed.
     """
     codes = [source.code for source in found.sources]
+    check_clusters(recipe, len(codes))
     plan = plan_for(recipe, found.sources, dict.fromkeys(codes, 1))
     entries(codes, recipe.train)
     steps = round(recipe.train.tokens / (recipe.train.batch_size * found.sequence_length))

@@ -19,7 +19,8 @@ def finish(workspace: Workspace, *, report: bool) -> None:
     texts = {source.code: training_texts(source, workspace.recipe.data) for source in workspace.inputs.sources}
     CombinedIdentifier.train(texts, seed=workspace.recipe.train.seed).save(RunFolder(run).router)
     if report:
-        manifest.metrics = evaluate(ExpertSet.load(run))
+        result = evaluate(ExpertSet.load(run))
+        manifest.metrics = result.headline() if result else {}
         manifest.write(run)
         write_report(ExpertSet.load(run))
     manifest.refresh_files(run)

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.corpora.find import Source, find_sources
-from clustering.errors import BadInput
-from clustering.files import atomic_write
 from clustering.progress import progress
 from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_texts, training_texts
 from xelm.models import base as base_models
-from xelm.models.tokenizers import new_tokenizer
+from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
 from xelm.recipe.recipe import Recipe
 from xelm.run.manifest import fingerprint
 
@@ -69,7 +67,7 @@ class Inputs:
         tokenizer = _tokenizer(recipe, found.sources, fingerprints, run)
         config = base_models.new_config(recipe.base.new, tokenizer) if recipe.base.new else found.config
         recipe.objective.batches(tokenizer, recipe.train, "check")
-        _refuse_tokens_without_rows(recipe, tokenizer, config)
+        base_models.check_vocabulary(tokenizer, config)
         stores = _stores(recipe, found.sources, fingerprints, tokenizer, run)
         blocks = {code: Blocks(store, found.sequence_length) for code, store in stores.items()}
         return cls(found.sources, fingerprints, tokenizer, config, stores, blocks)
@@ -114,24 +112,9 @@ def _tokenizer(
         return new_tokenizer(new, ())
     key = fingerprint(dataclasses.asdict(new), recipe.data.settings() | {"path": ""}, fingerprints)
     folder = run / "cache" / f"tokenizer-{key[:12]}"
-    if not folder.is_dir():
-        texts = (text for source in sources for text in training_texts(source, recipe.data))
-        tokenizer = new_tokenizer(new, texts)
-        with atomic_write(folder) as partial:
-            tokenizer.save_pretrained(partial)
+    texts = (text for source in sources for text in training_texts(source, recipe.data))
+    keep_tokenizer(folder, new, texts)
     return base_models.load_tokenizer(str(folder))
-
-
-def _refuse_tokens_without_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
-    """A token that the embedding has no row for ends a training, or an answer, with an index error."""
-    rows = getattr(config.get_text_config(), "vocab_size", None)
-    highest = max(tokenizer.get_vocab().values())
-    if rows is not None and highest >= rows:
-        raise BadInput(
-            f"[base] model = '{recipe.base.model}': its tokenizer gives token ids up to {highest}, its embedding has "
-            f"rows for {rows} tokens. Take the tokenizer that belongs to the model, or resize the model's embedding "
-            "(transformers: resize_token_embeddings) and save it."
-        )
 
 
 def _stores(

@@ -6,15 +6,16 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
-from clustering.files import atomic_write, read_json, write_json
+from clustering.files import atomic_write, write_json
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.models.base import quiet_transformers
 from xelm.run.manifest import ModelEntry
+from xelm.run.reading import read_as
 from xelm.training.loop import train_stage
 from xelm.training.processes import processes
 from xelm.training.sharding import whole_weights
@@ -42,6 +43,20 @@ class Making:
     former: Sequence[str] = ()
     """Other fingerprints that mean the same model (`xelm.making.identity`)."""
 
+    @property
+    def planned(self) -> ModelEntry:
+        """The entry with what the training will read: blocks and epochs of each language, tokens when it is done."""
+        drawn = self.stage.order.counts() if self.stage else {}
+        num_blocks = {code: len(blocks) for code, blocks in self.stage.blocks.items()} if self.stage else {}
+        tokens = self.stage.num_steps * self.stage.tokens_per_step if self.stage else 0
+        before = self.entry.tokens_before
+        return replace(
+            self.entry,
+            blocks=drawn,
+            epochs={code: number / num_blocks[code] for code, number in drawn.items()},
+            tokens_after=None if before is None else before + tokens,
+        )
+
 
 def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEntry:
     """Make a model of the run; its folder appears whole, so that a killed process leaves nothing half done.
@@ -66,7 +81,7 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
         # Low-rank adapters begin at random: the same, whatever this process trained before.
         torch.manual_seed(making.stage.settings.seed)
     model = making.parent()
-    entry, curve = making.entry, dict[str, Any]()
+    entry, curve = making.planned, dict[str, Any]()
     if making.stage:
         trained = train_stage(model, making.stage, _logger_to(log_file))
         entry.tokens, entry.isolation, curve = trained.tokens, trained.isolation, {"history": trained.history}
@@ -91,7 +106,7 @@ def is_made(making: Making) -> bool:
 def finished_entry(folder: Path) -> ModelEntry | None:
     """The entry of a finished model's folder."""
     file = folder / ENTRY_FILE
-    return ModelEntry(**read_json(file)) if file.is_file() else None
+    return read_as(ModelEntry, file) if file.is_file() else None
 
 
 def _save(

@@ -60,10 +60,10 @@ class Makings:
             parts = [table, self.inputs.config.to_dict(), weights]
             if recipe.train.objective != Train.objective:  # another head on the same body
                 parts.append({"objective": recipe.train.objective})
-            entry = ModelEntry([], portable(source), fingerprint=fingerprint(*parts))
+            entry = ModelEntry([], portable(source), fingerprint=fingerprint(*parts), tokens_before=0)
             return Making(self.run / BASE, entry, self._hub_base, full, None, self.inputs.tokenizer)
         prints = [self._base_print(new, self.budget.base, settings) for settings in self._settings]
-        entry = ModelEntry(sorted(self.inputs.blocks), None, fingerprint=prints[0])
+        entry = ModelEntry(sorted(self.inputs.blocks), None, fingerprint=prints[0], tokens_before=0)
         settings = dataclasses.replace(recipe.train, learning_rate=new.learning_rate)
         stage = self._stage(BASE, self.budget.base, settings, prints)
         return Making(self.run / BASE, entry, self._new_base, full, stage, self.inputs.tokenizer, prints[1:])
@@ -83,7 +83,14 @@ class Makings:
 
     def _trained(self, name: str, budget: StageBudget, kind: ExpertKind) -> Making:
         prints = [self._trained_print(name, budget, kind, settings) for settings in self._settings]
-        entry = ModelEntry(list(budget.epochs), BASE, kind=kind.kind, fingerprint=prints[0])
+        entry = ModelEntry(
+            list(budget.epochs),
+            BASE,
+            kind=kind.kind,
+            fingerprint=prints[0],
+            parent_fingerprint=self._base_entry.fingerprint,
+            tokens_before=self.budget.base.tokens if self.budget.base else 0,
+        )
         stage = self._stage(name, budget, self.recipe.train, prints)
         folder = self.run / model_path(name)
         tokenizer = self.inputs.tokenizer
@@ -103,14 +110,18 @@ class Makings:
         return fingerprint(*parts)
 
     def _trained_print(self, name: str, budget: StageBudget, kind: ExpertKind, settings: dict[str, Any]) -> str:
-        there = finished_entry(self.base.folder)
-        parent = there if there and is_made(self.base) else self.base.entry
         texts = {code: self.inputs.fingerprints[code] for code in budget.epochs}
-        parts: list[Any] = [parent.fingerprint, kind.identity(), settings, texts, budget.steps]
+        parts: list[Any] = [self._base_entry.fingerprint, kind.identity(), settings, texts, budget.steps]
         if len(budget.counts) > 1 or self.recipe.train.sampling != "temperature":
             # Who comes how often, and when, hangs on the other languages too.
             parts.append(budget.counts)
         return fingerprint(name, *parts)
+
+    @cached_property
+    def _base_entry(self) -> ModelEntry:
+        """The finished base's own entry, or what it will be."""
+        there = finished_entry(self.base.folder)
+        return there if there and is_made(self.base) else self.base.entry
 
     def _stage(self, name: str, budget: StageBudget, settings: Train, prints: list[str]) -> Stage:
         blocks = {code: self.inputs.blocks[code] for code in budget.shares}

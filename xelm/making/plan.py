@@ -30,12 +30,13 @@ def plan_for(recipe: Recipe, sources: Sequence[Source], tokens: Mapping[str, int
         BadInput: If the plan cannot be made, or its file has other languages than the text.
     """
     from clustering import cluster_languages
+    from clustering.plans.methods import find_method
 
     clusters = recipe.clusters
     if clusters.plan is not None:
         return _plan_in_file(clusters.plan, recipe.data.path, tokens)
     assert clusters.k is not None  # the recipe has one of the two
-    by_text = clusters.method == "tfidf" and clusters.distance is None
+    by_text = find_method(clusters.method).needs == "texts" and clusters.distance is None
     return cluster_languages(
         sorted(tokens),
         k=clusters.k,
@@ -45,6 +46,23 @@ def plan_for(recipe: Recipe, sources: Sequence[Source], tokens: Mapping[str, int
         distances=clusters.distance,
         texts=plan_texts(sources, recipe.data) if by_text else None,
     )
+
+
+def check_clusters(recipe: Recipe, num_languages: int) -> None:
+    """Refuse `[clusters]` that cannot be carried out, before any text is read.
+
+    Raises:
+        BadInput: If the method or the kind of distance is unknown, or K does not fit.
+    """
+    from clustering.plans.make import check_request
+
+    clusters = recipe.clusters
+    if clusters.k is None:
+        return
+    try:
+        check_request(num_languages, clusters.k, clusters.method, balance=clusters.balance, distances=clusters.distance)
+    except BadInput as error:
+        raise BadInput(f"[clusters] {error}") from None
 
 
 def plan_texts(sources: Sequence[Source], reading: Data) -> dict[str, list[str]]:

@@ -192,7 +192,7 @@ def _make(
 def _record(run: Path, manifest: Manifest, makings: dict[str, Making]) -> None:
     for name, making in makings.items():
         entry = finished_entry(making.folder) if is_made(making) else None
-        manifest.put(name, entry or making.entry)
+        manifest.put(name, entry.recorded_as(making.planned) if entry else making.planned)
     manifest.write(run)
 
 

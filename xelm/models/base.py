@@ -116,6 +116,30 @@ def sequence_length(base: Base, wanted: int | None) -> int:
     return wanted or min(limit or _DEFAULT_SEQUENCE_LENGTH, _DEFAULT_SEQUENCE_LENGTH)
 
 
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
+    """Stop where text can give tokens that the model has no embedding for.
+
+    Special tokens that no text spells (an image's, say) may lie beyond it, as those of Gemma 3 do.
+
+    Raises:
+        BadInput: If there are such tokens.
+    """
+    rows = getattr(config.get_text_config(), "vocab_size", None)
+    if rows is None:
+        return
+    used = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id}
+    used |= {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.mask_token_id}
+    never = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special} - used
+    beyond = sorted(i for i in tokenizer.get_vocab().values() if i >= rows and i not in never)
+    if beyond:
+        first = tokenizer.convert_ids_to_tokens(beyond[0])
+        raise BadInput(
+            f"the tokenizer has {len(tokenizer):,} tokens, the base model's embedding {rows:,} rows: {len(beyond):,} "
+            f"token(s) have none, the first of them {first!r} with number {beyond[0]:,}. Tokenizer and model do not "
+            "belong together: take those of one model, or enlarge the embedding first (resize_token_embeddings)."
+        )
+
+
 def new_model(
     settings: NewBase, tokenizer: PreTrainedTokenizerBase, seed: int, *, dtype: str = "float32"
 ) -> PreTrainedModel:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clustering.errors import BadInput
+from clustering.files import atomic_write
+from xelm.corpus.intact import damage, is_sealed, seal
+from xelm.models.base import load_tokenizer
 from xelm.recipe.recipe import NewBase
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+logger = logging.getLogger(__name__)
 _BOS, _EOS, _PAD = "<s>", "</s>", "<pad>"
 
 
@@ -52,3 +59,32 @@ def new_tokenizer(settings: NewBase, texts: Iterable[str]) -> PreTrainedTokenize
         model_max_length=settings.context_length,
         clean_up_tokenization_spaces=False,
     )
+
+
+def keep_tokenizer(folder: Path, settings: NewBase, texts: Iterable[str]) -> None:
+    """Have `new_tokenizer`'s tokenizer in a folder: what is there is kept if it is whole, and else made again.
+
+    Args:
+        folder: Where.
+        settings: Kind and size.
+        texts: Training text of all languages; read only where it has to be made.
+    """
+    problem = _damage(folder)
+    if problem is None:
+        return
+    if folder.is_dir():
+        logger.warning("%s: the tokenizer is damaged: %s. It is made again.", folder, problem)
+    tokenizer = new_tokenizer(settings, texts)
+    with atomic_write(folder) as partial:
+        tokenizer.save_pretrained(partial)
+        seal(partial)
+
+
+def _damage(folder: Path) -> str | None:
+    if is_sealed(folder) or not folder.is_dir():
+        return damage(folder)
+    try:
+        load_tokenizer(str(folder))  # one of an older version has no checksums
+    except BadInput as error:
+        return str(error)
+    return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from clustering import name_of
 from xelm.report.facts import Facts, Language
 from xelm.report.text import language_tag
+from xelm.run.ledger import DonorCandidate, LedgerEntry
 from xelm.run.names import BASE, DENSE
 
 
@@ -14,46 +16,48 @@ def additions(facts: Facts) -> list[dict[str, Any]]:
     """A card for each language of the ledger.
 
     Returns:
-        `line` (of the ledger), `language`, `candidates` (least loss first), `results` (see `_results`).
+        `line` (of the ledger), `language`, `candidates` (least loss first), `results` (see `_results`) and `forgetting`
+        (see `_forgetting`).
     """
     return [
         {
             "line": line,
             "language": _language(facts, line),
-            "candidates": [_candidate(facts, row, line) for row in sorted(line["candidates"], key=_loss)],
+            "candidates": [_candidate(facts, row, line) for row in sorted(line.candidates, key=_loss)],
             "results": _results(facts, line),
+            "forgetting": _forgetting(facts, line),
         }
         for line in facts.experts.manifest.ledger
     ]
 
 
-def _language(facts: Facts, line: dict[str, Any]) -> Language:
-    code = line["language"]
+def _language(facts: Facts, line: LedgerEntry) -> Language:
+    code = line.language
     known = facts.languages.get(code)
-    return known or Language(code, name_of(code), language_tag(code), line["expert"], "currentcolor", True)
+    return known or Language(code, name_of(code), language_tag(code), line.expert, "currentcolor", True)
 
 
-def _loss(row: dict[str, Any]) -> tuple[float, str]:
-    return row["bits_per_byte"], row["name"]
+def _loss(row: DonorCandidate) -> tuple[float, str]:
+    return row.bits_per_byte, row.name
 
 
-def _candidate(facts: Facts, row: dict[str, Any], line: dict[str, Any]) -> dict[str, Any]:
+def _candidate(facts: Facts, row: DonorCandidate, line: LedgerEntry) -> dict[str, Any]:
     return {
-        **row,
-        "colour": facts.colours.get(row["name"]),
-        "nearest_name": name_of(row["nearest"]) if row["nearest"] else None,
-        "is_donor": row["name"] == line["donor"],
+        **asdict(row),
+        "colour": facts.colours.get(row.name),
+        "nearest_name": name_of(row.nearest) if row.nearest else None,
+        "is_donor": row.name == line.donor,
     }
 
 
-def _results(facts: Facts, line: dict[str, Any]) -> list[dict[str, Any]]:
+def _results(facts: Facts, line: LedgerEntry) -> list[dict[str, Any]]:
     """Bits per byte on the language's test text before (donor, base, dense) and after (its expert).
 
     The donor of a new expert is still there to be measured. An expert that was joined, or has been joined since, is no
     longer what it was: then only base and dense tell of before.
     """
-    code, expert, donor = line["language"], line["expert"], line["donor"]
-    changed = {other["expert"] for other in facts.experts.manifest.ledger if other["as"] == "join"}
+    code, expert, donor = line.language, line.expert, line.donor
+    changed = {other.expert for other in facts.experts.manifest.ledger if other.kind == "join"}
     names = {name: f"before: {name}" for name in (BASE, DENSE)}
     if donor not in changed and donor not in names:
         names[donor] = f"before: {donor}, the donor"
@@ -66,3 +70,21 @@ def _results(facts: Facts, line: dict[str, Any]) -> list[dict[str, Any]]:
             change = None if name == expert else 100 * (after / bits - 1)
             rows.append({"label": label, "bits": bits, "change": change, "colour": facts.colours.get(name)})
     return rows
+
+
+def _forgetting(facts: Facts, line: LedgerEntry) -> list[dict[str, Any]]:
+    """Own gain and cost elsewhere of the donor and the language's expert as they were then, where that was recorded."""
+    if line.forgetting is None:
+        return []
+    before, after = line.forgetting.before.get(line.donor), line.forgetting.after.get(line.expert)
+    rows = [(f"before: {line.donor}", line.donor, before), (f"after: {line.expert}", line.expert, after)]
+    return [
+        {
+            "label": label,
+            "colour": facts.colours.get(name),
+            "own_gain": told.own_gain_percent,
+            "cost_elsewhere": told.cost_elsewhere_percent,
+        }
+        for label, name, told in rows
+        if told
+    ]

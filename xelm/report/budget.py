@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from xelm.corpus.draw import sampling_shares
 from xelm.report.facts import Facts, expert_tokens
 from xelm.run.manifest import ModelEntry
 from xelm.run.names import BASE, DENSE
@@ -22,7 +21,7 @@ def budget(facts: Facts) -> dict[str, Any]:
     entries = {BASE: manifest.base, **{n: manifest.experts[n] for n in facts.experts.names}, DENSE: manifest.dense}
     there = {name: entry for name, entry in entries.items() if entry}
     most = max((entry.tokens for entry in there.values()), default=0) or 1
-    epochs = {name: _epochs(facts, name, entry) for name, entry in there.items()}
+    epochs = {name: entry.epochs or {} for name, entry in there.items()}
     return {
         "stages": [_stage(facts, name, entry, most, epochs[name]) for name, entry in there.items()],
         "texts": [_text(facts, code, epochs) for code in facts.languages if code in manifest.data],
@@ -42,22 +41,8 @@ def _stage(facts: Facts, name: str, entry: ModelEntry, most: int, epochs: dict[s
         "tokens": entry.tokens,
         "width": f"{100 * entry.tokens / most:.2f}",
         "epochs": _range(known[0], known[-1]) if known else None,
+        "is_recorded": entry.epochs is not None or not entry.tokens,
     }
-
-
-def _epochs(facts: Facts, name: str, entry: ModelEntry) -> dict[str, float]:
-    """How often a stage read the text of each language, from the recipe's sampling; nearly the planner's figures."""
-    manifest = facts.experts.manifest
-    later = [line for line in manifest.ledger if line["expert"] == name]
-    if later:
-        code, seen = later[-1]["language"], later[-1]["tokens"] * (1 - later[-1]["replay"])
-        size = manifest.data.get(code, {}).get("tokens")
-        return {code: seen / size} if size else {}
-    sizes = {code: manifest.data[code]["tokens"] for code in entry.languages if code in manifest.data}
-    if not entry.tokens or not sizes or min(sizes.values()) < 1:
-        return {}
-    shares = sampling_shares(sizes, manifest.recipe["train"]["sampling_temperature"])
-    return {code: entry.tokens * shares[code] / sizes[code] for code in sizes}
 
 
 def _text(facts: Facts, code: str, epochs: dict[str, dict[str, float]]) -> dict[str, Any]:

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from clustering import name_of
-from clustering.files import read_json
 from clustering.plans.picture import cluster_colours
 from xelm.report.text import language_tag
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE, DENSE
-
-Cell = dict[str, float]
+from xelm.run.results import Cells, Forgetting
 
 
 @dataclass(frozen=True)
@@ -43,12 +41,14 @@ class Facts:
     """By code, in the plan's order: the languages of an expert stand together."""
     colours: dict[str, str]
     """Of experts."""
-    models: dict[str, dict[str, Cell]]
+    models: dict[str, Cells]
     """Model -> language -> figures on test text; empty if there is none."""
-    routed: dict[str, dict[str, Cell]]
+    routed: dict[str, Cells]
     """Policy -> language -> figures."""
     right_expert: dict[str, float] = field(default_factory=dict)
     """Language -> share of its test documents that went to its own expert."""
+    forgetting: dict[str, Forgetting] = field(default_factory=dict)
+    """Expert -> what it gained at home and lost elsewhere, on test text."""
     num_parameters: int | None = None
     """Of the base model."""
 
@@ -56,20 +56,21 @@ class Facts:
     def of(cls, experts: ExpertSet) -> Facts:
         """Read them."""
         plan, colours = experts.plan, cluster_colours(experts.plan)
-        added = {line["language"] for line in experts.manifest.ledger}
+        added = {line.language for line in experts.manifest.ledger}
         languages = {
             code: Language(code, name_of(code), language_tag(code), name, colours[name], code in added)
             for name, codes in plan.clusters.items()
             for code in codes
         }
-        result = experts.result("test") or {}
+        result = experts.result("test")
         return cls(
             experts,
             languages,
             colours,
-            result.get("models", {}),
-            result.get("routed", {}),
-            result.get("right_expert", {}),
+            result.models if result else {},
+            result.routed if result else {},
+            result.right_expert if result else {},
+            result.forgetting if result else {},
             num_parameters(experts.folder(BASE)),
         )
 
@@ -78,19 +79,19 @@ class Facts:
         """What experts are compared with: dense, or else base, on test text; None without test text."""
         return next((name for name in (DENSE, BASE) if name in self.models), None)
 
-    def bits(self, figures: dict[str, Cell], code: str) -> float | None:
+    def bits(self, figures: Cells, code: str) -> float | None:
         """Bits per byte of a model or policy on a language; None if it was not measured."""
         cell = figures.get(code)
-        return cell["bits_per_byte"] if cell and cell["bytes"] else None
+        return cell.bits_per_byte if cell and cell.bytes else None
 
-    def change(self, figures: dict[str, Cell], code: str) -> float | None:
+    def change(self, figures: Cells, code: str) -> float | None:
         """Bits per byte against the baseline in percent, negative is better; None if one is not known."""
         if self.baseline is None:
             return None
         mine, theirs = self.bits(figures, code), self.bits(self.models[self.baseline], code)
         return None if mine is None or not theirs else 100 * (mine / theirs - 1)
 
-    def answer(self) -> dict[str, Cell]:
+    def answer(self) -> Cells:
         """Figures of what a user gets: the routed answer of one expert, or else each language's own expert."""
         if "top1" in self.routed:
             return self.routed["top1"]
@@ -107,15 +108,15 @@ class Facts:
 
 def expert_tokens(facts: Facts) -> int:
     """Tokens the experts were trained on together when the run was made, without what later languages brought."""
-    manifest, ledger = facts.experts.manifest, facts.experts.manifest.ledger
-    new = {line["expert"] for line in ledger if line["as"] == "new"}
-    joined = {line["expert"] for line in ledger if line["as"] == "join"} - new
+    manifest = facts.experts.manifest
+    of_base = (manifest.base.tokens_after if manifest.base else None) or 0
+    new = {line.expert for line in manifest.ledger if line.kind == "new"}
+    joined = [line for line in manifest.ledger if line.kind == "join" and line.expert not in new]
     total = 0
     for name, entry in manifest.experts.items():
-        # An expert that took a language in is kept as it was before, too.
-        first = facts.experts.files.previous(name, 1) / "xelm_model.json"
-        if name in joined and first.is_file():
-            total += read_json(first)["tokens"]
+        later = [line.tokens for line in joined if line.expert == name]
+        if later and entry.tokens_after is not None:
+            total += entry.tokens_after - of_base - sum(later)
         elif name not in new:
             total += entry.tokens
     return total

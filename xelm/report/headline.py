@@ -101,7 +101,7 @@ def _notes(facts: Facts, compared: list[str]) -> list[str]:
             f"{listed(added)} came later and {'is' if len(added) == 1 else 'are'} not counted here: the "
             f"{facts.baseline} model never saw {'it' if len(added) == 1 else 'them'}."
         )
-    joined = sorted({line["expert"] for line in facts.experts.manifest.ledger if line["as"] == "join"})
+    joined = sorted({line.expert for line in facts.experts.manifest.ledger if line.kind == "join"})
     if joined and compared:
         notes.append(
             f"{listed(joined)} took a language in later and was trained further for it, so its languages are no "
@@ -111,10 +111,10 @@ def _notes(facts: Facts, compared: list[str]) -> list[str]:
     if absent and compared:
         notes.append(f"No test text, so not counted: {listed(absent)}.")
     if compared:
-        sizes = {code: int(facts.answer()[code]["bytes"]) for code in compared}
+        sizes = {code: facts.answer()[code].bytes for code in compared}
         least = min(sizes, key=lambda code: (sizes[code], code))
         if sizes[least] < _SMALL_TEST_BYTES:
-            documents = plural(int(facts.answer()[least]["documents"]), "document")
+            documents = plural(facts.answer()[least].documents, "document")
             notes.append(
                 f"The test text is small (least for {names[least]}: {count(sizes[least])} bytes in {documents}): "
                 "differences of a percent or so may be chance."

@@ -7,8 +7,9 @@ from itertools import pairwise
 from typing import Any
 
 from xelm.evaluation.tables import order_models
-from xelm.report.facts import Cell, Facts, Language
+from xelm.report.facts import Facts, Language
 from xelm.report.text import count, signed
+from xelm.run.results import Cell
 
 EDGES = (1.0, 3.0, 8.0, 20.0, 50.0)
 """Percent of difference at which a colour begins; under the first a cell stays blank."""
@@ -65,10 +66,10 @@ def _row(facts: Facts, language: Language, columns: list[dict[str, Any]]) -> dic
 
 def _cell(facts: Facts, language: Language, column: dict[str, Any], best: float | None) -> dict[str, Any] | None:
     cell: Cell | None = column["figures"].get(language.code)
-    if cell is None or not cell["bytes"]:
+    if cell is None or not cell.bytes:
         return None
     change = facts.change(column["figures"], language.code)
-    bits, perplexity = cell["bits_per_byte"], cell["perplexity"]
+    bits, perplexity = cell.bits_per_byte, cell.perplexity
     is_model = column["kind"] == "model"
     against = "" if change is None else f", {signed(change)} % against {facts.baseline}"
     return {
@@ -79,7 +80,7 @@ def _cell(facts: Facts, language: Language, column: dict[str, Any], best: float 
         "own": is_model and column["name"] == language.expert,
         "best": is_model and bits == best,
         "hint": f"{column['name']} on {language.name}: {bits:.4f} bits per byte{against}; perplexity "
-        f"{_perplexity(perplexity)} per token; {count(cell['bytes'])} bytes in {count(cell['documents'])} documents",
+        f"{_perplexity(perplexity)} per token; {count(cell.bytes)} bytes in {count(cell.documents)} documents",
     }
 
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from xelm.run.ledger import LedgerEntry
 from xelm.run.manifest import Manifest
 
 USAGE = """import xelm
@@ -45,9 +46,9 @@ def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _without_none(value) if isinstance(value, Mapping) else value for key, value in known.items()}
 
 
-def _add_command(line: dict[str, Any]) -> str:
-    code = line["language"]
-    words = ["xelm", "add", code, "--data", f"{code}.jsonl", "--run", "RUN", "--donor", line["donor"]]
-    words += ["--replay", str(line["replay"])] if line["replay"] else []
-    words += ["--as", "join"] if line["as"] == "join" else []
-    return shlex.join([*words, "--tokens", str(line["tokens"])])
+def _add_command(line: LedgerEntry) -> str:
+    code = line.language
+    words = ["xelm", "add", code, "--data", f"{code}.jsonl", "--run", "RUN", "--donor", line.donor]
+    words += ["--replay", str(line.replay)] if line.replay else []
+    words += ["--as", "join"] if line.kind == "join" else []
+    return shlex.join([*words, "--tokens", str(line.tokens)])

@@ -27,6 +27,7 @@ def _values(experts: ExpertSet) -> dict[str, Any]:
     from xelm.report.budget import budget
     from xelm.report.clusters import clusters
     from xelm.report.curves import curves
+    from xelm.report.forgetting import forgetting
     from xelm.report.headline import headline
     from xelm.report.heatmap import heat_map
     from xelm.report.making import making
@@ -42,6 +43,7 @@ def _values(experts: ExpertSet) -> dict[str, Any]:
         "budget": budget(facts),
         "curves": curves(facts),
         "heat": heat_map(facts),
+        "forgetting": forgetting(facts),
         "routing": routing(facts, lm),
         "samples": samples(facts, lm),
         "additions": additions(facts),

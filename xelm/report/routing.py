@@ -69,7 +69,7 @@ def _example(facts: Facts, code: str, text: str, route: Route) -> dict[str, Any]
         "bars": _bars(facts, route.weights),
         "reason": route.reason,
         "share": None if share is None else f"{100 * share:.0f}",
-        "documents": int(facts.answer().get(code, {}).get("documents", 0)),
+        "documents": cell.documents if (cell := facts.answer().get(code)) else 0,
     }
 
 

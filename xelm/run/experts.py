@@ -15,6 +15,7 @@ from xelm.run.folder import RunFolder
 from xelm.run.heldout import read_heldout
 from xelm.run.manifest import Manifest, ModelEntry
 from xelm.run.names import BASE, DENSE
+from xelm.run.results import Evaluation
 from xelm.run.snapshot import read_whole
 from xelm.run.verify import check_names, verify
 
@@ -145,10 +146,14 @@ class ExpertSet:
         file = self.folder(name) / "training.json"
         return read_json(file)["history"] if file.is_file() else []
 
-    def result(self, split: str) -> dict[str, Any] | None:
-        """The evaluation on `valid` or `test` text (see `xelm.evaluation.evaluate.evaluate_on`); None before it."""
+    def result(self, split: str) -> Evaluation | None:
+        """The evaluation on `valid` or `test` text; None before it.
+
+        Raises:
+            BadInput: If its file is damaged.
+        """
         file = self.files.evaluation(split)
-        return read_json(file) if file.is_file() else None
+        return Evaluation.read(file) if file.is_file() else None
 
     def verify(self) -> list[str]:
         """Problems found by comparing every file with its SHA-256; empty if all is well."""

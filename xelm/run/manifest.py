@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from clustering.errors import BadInput
 from clustering.files import PARTIAL_PREFIX, read_json, sha256_of, write_json
+from xelm.run.format_1 import upgraded
+from xelm.run.ledger import LedgerEntry, renamed
+from xelm.run.reading import STRICT, read_as
 
 FILE_NAME = "xelm.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _PACKAGES = (
     "accelerate",
     "datasets",
@@ -33,22 +36,41 @@ _NOT_KEPT = ("logs", "work", "cache", "next")
 class ModelEntry:
     """One trained model of a run: base, dense or an expert."""
 
+    __pydantic_config__ = STRICT
+
     languages: list[str]
     parent: str | None
     """`base`, an expert's name, or the hub id or path that the base came from."""
     kind: str = "full"
     tokens: int = 0
-    """Tokens it was trained on in this run."""
+    """Tokens it was trained on in this run, in its own training."""
     state: str = "pending"
     """`pending` or `done`."""
     isolation: str | None = None
     fingerprint: str | None = None
     """Of everything that decides its weights: when it changes, the model is made anew."""
+    parent_fingerprint: str | None = None
+    """Of the weights it started from; a name may stand for other weights later. None: not from this run."""
+    tokens_before: int | None = None
+    """Tokens of this run that the weights it started from had been trained on. None: not recorded."""
+    tokens_after: int | None = None
+    """The same of its own weights: `tokens` more."""
+    blocks: dict[str, int] | None = None
+    """Language -> training blocks drawn. None: not recorded; empty: it was not trained."""
+    epochs: dict[str, float] | None = None
+    """Language -> how often its training text was read. None: not recorded."""
+
+    def recorded_as(self, planned: ModelEntry) -> ModelEntry:
+        """The entry, with what an earlier version of xelm did not record taken from the plan it was made by."""
+        names = ("parent_fingerprint", "tokens_before", "tokens_after", "blocks", "epochs")
+        return replace(self, **{n: getattr(planned, n) for n in names if getattr(self, n) is None})
 
 
 @dataclass
 class Manifest:
     """Everything a reader of the run needs, read from and written to `xelm.json`."""
+
+    __pydantic_config__ = STRICT
 
     recipe: dict[str, Any]
     data: dict[str, Any] = field(default_factory=dict)
@@ -57,40 +79,41 @@ class Manifest:
     dense: ModelEntry | None = None
     experts: dict[str, ModelEntry] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    """The headline of the evaluation on test text (`xelm.run.results.Evaluation.headline`)."""
     packages: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of every file, by path inside the run."""
-    ledger: list[dict[str, Any]] = field(default_factory=list)
+    ledger: list[LedgerEntry] = field(default_factory=list)
     """Languages added since the run was trained."""
     format_version: int = FORMAT_VERSION
 
     @classmethod
     def read(cls, run: Path) -> Manifest:
-        """Read a run's manifest.
+        """Read a run's manifest, of this format or an earlier one.
 
         Raises:
-            BadInput: If the folder is no run, the manifest is broken, or a later version wrote it.
+            BadInput: If the folder is no run, the manifest is damaged, or a later version wrote it.
         """
-        if not (run / FILE_NAME).is_file():
+        file = run / FILE_NAME
+        if not file.is_file():
             raise BadInput(f"{run}: no {FILE_NAME} there, so it is no xelm run. Make one with `xelm train`.")
-        value = read_json(run / FILE_NAME)
-        if not isinstance(value, dict) or value.get("format_version") != FORMAT_VERSION:
-            raise BadInput(f"{run / FILE_NAME}: not a manifest of format {FORMAT_VERSION}; update xelm.")
-        try:
-            entries = {name: ModelEntry(**entry) for name, entry in value.pop("experts").items()}
-            base, dense = (value.pop(key) for key in ("base", "dense"))
-            return cls(
-                experts=entries,
-                base=ModelEntry(**base) if base else None,
-                dense=ModelEntry(**dense) if dense else None,
-                **value,
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise BadInput(f"{run / FILE_NAME}: not a whole manifest ({error}).") from None
+        value = read_json(file)
+        written = value.get("format_version") if isinstance(value, dict) else None
+        if type(written) is not int or not 1 <= written <= FORMAT_VERSION:
+            raise BadInput(f"{file}: not a manifest of format 1 to {FORMAT_VERSION}; update xelm.")
+        if written == 1:
+            value = upgraded(value, run)
+        if isinstance(ledger := value.get("ledger"), list):
+            value = {**value, "ledger": [renamed(line) for line in ledger]}
+        return read_as(cls, file, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, as `xelm.json` holds it."""
+        return asdict(self) | {"ledger": [line.to_dict() for line in self.ledger]}
 
     def write(self, run: Path) -> None:
         """Write it to the run, whole."""
-        write_json(run / FILE_NAME, asdict(self))
+        write_json(run / FILE_NAME, self.to_dict())
 
     def put(self, name: str, entry: ModelEntry) -> None:
         """Enter a model: `base`, `dense` or an expert."""

@@ -51,7 +51,7 @@ def check_names(run: Path, manifest: Manifest) -> None:
         inside(run, name, file)
     for line in manifest.ledger:
         for key in ("language", "expert", "donor"):
-            plain_name(line.get(key), f"{file}, ledger, {key}")
+            plain_name(getattr(line, key), f"{file}, ledger, {key}")
     for code, counts in manifest.data.items():
         plain_name(code, f"{file}, data")
         if isinstance(counts, dict) and counts.get("cache") is not None:

@@ -1,0 +1,55 @@
+"""Folders of a cache that know whether they are still what was written.
+
+When a folder is made, size, SHA-256 and stamp (inode, times of change) of every file are written beside them. To read
+all of a large store at every start would take long, so a file with the stamp it was written with is believed; any
+other is read through. An overwritten file cannot keep its stamp; a copied one has another and is read.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from clustering.errors import BadInput
+from clustering.files import read_json, sha256_of, write_json
+
+CHECKSUMS = "checksums.json"
+_TICK_S = 0.02
+"""Longer than a tick of a file system's clock: what is written after it has another time."""
+
+
+def seal(folder: Path) -> None:
+    """Write down what the folder holds; nothing in it may be written afterwards."""
+    files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != CHECKSUMS)
+    entries = {file.name: {"sha256": sha256_of(file), "stamp": _stamp(file)} for file in files}
+    time.sleep(_TICK_S)
+    write_json(folder / CHECKSUMS, entries)
+
+
+def is_sealed(folder: Path) -> bool:
+    """Whether `seal` wrote down what the folder holds; older folders lack it."""
+    return (folder / CHECKSUMS).is_file()
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a sealed folder, in words that begin with a file's name; None if it is whole."""
+    try:
+        content = read_json(folder / CHECKSUMS)
+        entries = [(str(name), str(e["sha256"]), list(e["stamp"])) for name, e in content.items()]
+    except (BadInput, AttributeError, KeyError, TypeError, RecursionError):
+        return f"{CHECKSUMS} cannot be read"
+    for name, sha256, stamp in entries:
+        file = folder / name
+        if not file.is_file():
+            return f"{name} is missing"
+        found = _stamp(file)
+        if found[0] != stamp[0]:
+            return f"{name} holds {found[0]:,} bytes where {stamp[0]:,} were written"
+        if found != stamp and sha256_of(file) != sha256:
+            return f"{name} holds other bytes than were written"
+    return None
+
+
+def _stamp(file: Path) -> list[int]:
+    status = file.stat()
+    return [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]

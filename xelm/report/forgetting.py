@@ -1,0 +1,43 @@
+"""What each expert gained on its own languages and forgot of all others, against the base it came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xelm.report.facts import Facts
+from xelm.report.heatmap import shade
+from xelm.report.text import signed
+from xelm.run.results import Forgetting
+
+
+def forgetting(facts: Facts) -> dict[str, Any] | None:
+    """Rows of experts, columns of languages; None without test text.
+
+    Returns:
+        `columns` [`Language`], `rows` [{name, colour, own_gain, cost_elsewhere, cells}]; a cell is None where it was
+        not measured.
+    """
+    table = facts.forgetting
+    if not table:
+        return None
+    measured = [code for code in facts.languages if any(code in told.change_percent for told in table.values())]
+    return {
+        "columns": [facts.languages[code] for code in measured],
+        "rows": [_row(facts, name, table[name], measured) for name in facts.experts.names if name in table],
+    }
+
+
+def _row(facts: Facts, name: str, told: Forgetting, measured: list[str]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "colour": facts.colours.get(name),
+        "own_gain": told.own_gain_percent,
+        "cost_elsewhere": told.cost_elsewhere_percent,
+        "cells": [_cell(facts, name, code, told.change_percent.get(code)) for code in measured],
+    }
+
+
+def _cell(facts: Facts, name: str, code: str, change: float | None) -> dict[str, Any] | None:
+    if change is None:
+        return None
+    return {"change": signed(change), "shade": shade(change), "own": facts.languages[code].expert == name}

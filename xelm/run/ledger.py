@@ -1,0 +1,155 @@
+"""The ledger of a run: for each language that was added, where its expert came from and what the addition changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from xelm.run.reading import STRICT
+from xelm.run.results import Forgetting
+
+Kind = Literal["new", "join"]
+"""An expert of its own, or the donor's expert takes the language in."""
+
+
+@dataclass(frozen=True)
+class DonorCandidate:
+    """What speaks for and against one model of the run as the donor."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    distance: float | None
+    """Typological distance to the nearest of its languages, 0 to 1; None without typology (or for base and dense)."""
+    nearest: str | None
+    """That language."""
+    overlap: float | None
+    """Share of word types in common with its languages, |A ∩ T| / (|A| + |T|), the best of them."""
+    subword_overlap: float | None
+    """The same of the tokenizer's subwords; None for a tokenizer of single bytes."""
+    bits_per_byte: float
+    """Its loss on a sample of the new text, before any training."""
+
+    @property
+    def types_shared(self) -> float | None:
+        """The overlap that counts: of subwords, or of words where the tokenizer has no subwords to compare."""
+        return self.overlap if self.subword_overlap is None else self.subword_overlap
+
+
+@dataclass(frozen=True)
+class TokenizerFit:
+    """What a tokenizer makes of a language's text."""
+
+    __pydantic_config__ = STRICT
+
+    tokens_per_byte: float
+    """1 for a tokenizer of single bytes; the smaller, the cheaper the text."""
+    tokens_per_word: float | None
+    """Fertility; None for text without words."""
+    fallback_share: float
+    """Share of tokens that are pieces of a character, 0 to 1."""
+    unknown_share: float
+    """Share of tokens that stand for text the tokenizer cannot write, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class TokenizerCheck:
+    """The new language's fit against those of the run's languages."""
+
+    __pydantic_config__ = STRICT
+
+    own: TokenizerFit
+    others: dict[str, TokenizerFit]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Routes:
+    """How a run's router reads held-out sentences."""
+
+    __pydantic_config__ = STRICT
+
+    confusion: dict[str, dict[str, int]]
+    """Language -> language it was read as -> sentences."""
+    experts: dict[str, dict[str, int]]
+    """Language -> expert of most weight -> sentences."""
+
+    def right(self, code: str) -> float:
+        """Share of a language's sentences that are read as it, 0 to 1."""
+        counts = self.confusion[code]
+        return counts.get(code, 0) / sum(counts.values())
+
+
+@dataclass(frozen=True)
+class BeforeAfter:
+    """A figure before and after an addition."""
+
+    __pydantic_config__ = STRICT
+
+    before: float | None
+    """None where it was not measured before."""
+    after: float
+
+
+@dataclass(frozen=True)
+class RouteChanges:
+    """How the router read held-out sentences before and after an addition."""
+
+    __pydantic_config__ = STRICT
+
+    before: Routes
+    after: Routes
+    right: dict[str, BeforeAfter]
+    """Language -> share of its sentences that are read as it."""
+
+
+@dataclass(frozen=True)
+class ForgettingChanges:
+    """What each expert gained at home and lost elsewhere, before and after an addition."""
+
+    __pydantic_config__ = STRICT
+
+    before: dict[str, Forgetting]
+    after: dict[str, Forgetting]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerEntry:
+    """One addition. In JSON `kind` is called `as`, like the option of `xelm add`."""
+
+    __pydantic_config__ = STRICT
+
+    language: str
+    expert: str
+    kind: Kind
+    donor: str
+    """The model that training started from."""
+    reason: str
+    """Why this donor, in sentences."""
+    candidates: list[DonorCandidate]
+    replay: float
+    """Share of the training blocks drawn from the donor's own languages."""
+    tokens: int
+    """Trained on."""
+    bytes: int
+    """Of training text of the new language."""
+    sha256: str
+    """Of that text's files."""
+    tokenizer: TokenizerCheck
+    bits_per_byte: dict[str, BeforeAfter] = field(default_factory=dict)
+    """Language -> of its test text, routed (`top1`)."""
+    routes: RouteChanges | None = None
+    forgetting: ForgettingChanges | None = None
+    """On test text; None where an earlier version of xelm added the language."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {("as" if key == "kind" else key): value for key, value in asdict(self).items()}
+
+
+def renamed(line: Any) -> Any:
+    """A line of JSON with the names of `LedgerEntry`'s fields; anything else stays for the reader to refuse."""
+    if not isinstance(line, Mapping):
+        return line
+    return {("kind" if key == "as" else key): value for key, value in line.items()}

@@ -1,0 +1,44 @@
+"""JSON of a run read into dataclasses: a run may come from anybody, so every value is checked."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from clustering.errors import BadInput
+from clustering.files import read_json
+
+STRICT: Any = {"extra": "forbid", "allow_inf_nan": False}
+"""`__pydantic_config__` of a dataclass that is read: no unknown keys, and every number is one."""
+Read = TypeVar("Read")
+
+
+def read_as(kind: type[Read], file: Path, value: Any = None) -> Read:
+    """Read a JSON file as a dataclass of standard types and other such dataclasses.
+
+    Args:
+        kind: The dataclass; its `__post_init__` may raise ValueError for values that do not fit.
+        file: Where it is read from.
+        value: Its content, where that was read before.
+
+    Raises:
+        BadInput: If the file is missing or no JSON, or a key is missing, unknown or of another type; names the first.
+    """
+    from pydantic import ValidationError
+
+    try:
+        adapter = _adapter_of(kind)  # type: ignore[arg-type]  # classes are hashable
+        return adapter.validate_python(read_json(file) if value is None else value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        why = first["msg"].removeprefix("Value error, ")
+        place = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise BadInput(f"{file}: damaged, or written by another version of xelm: {place}: {why}.") from None
+
+
+@cache
+def _adapter_of(kind: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
