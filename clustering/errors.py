@@ -55,3 +55,13 @@ class BadInput(ValueError):
             return spell(found[1], NO_VALUE if found[2] is None else json.loads(found[2]))
 
         return _ARGUMENT.sub(words, super().__str__())
+
+
+def refuse_text(name: str, value: object) -> None:
+    """Refuse a text as the value of an argument that takes a list: its letters would be taken for the items.
+
+    Raises:
+        BadInput: If `value` is a text; the message shows the list to write.
+    """
+    if isinstance(value, str | bytes):
+        raise BadInput(f"{arg(name, value)} is one text; give a list: write [{json.dumps(str(value))}].")

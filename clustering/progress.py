@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line now and then where there is none, nothing with -q."""
+"""Progress of long work: a bar in a terminal, a line now and then in a file, nothing where quiet is asked for."""
 
 from __future__ import annotations
 
@@ -6,81 +6,79 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
-LINE_EVERY_S = 30.0
-"""How often a line is written where there is no terminal."""
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
+SECONDS_BETWEEN_LINES = 30.0
 
 
-class Progress:
-    """Work of a known size under way. `update` counts; `note` shows figures beside it."""
+def show_progress(
+    items: Iterable[T] | None = None, *, desc: str, unit: str, disable: bool = False, **options: Any
+) -> Any:
+    """Show how far work is: iterate over what this returns, or call `update` on it.
 
-    def __init__(self, total: int, title: str, *, unit: str = "", done: int = 0, keep: bool = False) -> None:
-        self._total, self._title, self._unit, self._done = total, title, unit, done
-        self._note = ""
-        self._bar: Any = None
-        self._next_line_s = time.monotonic() + LINE_EVERY_S
-        self._quiet = not wanted()
-        if not self._quiet and sys.stderr.isatty():
-            from tqdm import tqdm
+    Args:
+        items: What is gone through; None where the caller counts by `update`.
+        desc: What is done, such as `tokenise`.
+        unit: What is counted, such as `language`.
+        disable: Show nothing.
+        options: `total`, `initial`, `unit_scale` and `leave`, as for tqdm.
 
-            large = total >= 10_000
-            self._bar = tqdm(total=total, initial=done, desc=title, unit=unit, unit_scale=large, leave=keep)
+    Returns:
+        A tqdm bar if standard error is a terminal, else an object of the same use that logs a line each
+        `SECONDS_BETWEEN_LINES`. With `xelm -q`, or TQDM_DISABLE set, nothing is shown.
+    """
+    quiet = disable or logging.getLogger("xelm").level > logging.INFO or bool(os.environ.get("TQDM_DISABLE"))
+    if quiet or not sys.stderr.isatty():
+        return _Lines(items, desc, unit, quiet, **options)
+    from tqdm import tqdm
 
-    def update(self, number: int = 1) -> None:
-        """So much more is done."""
-        self._done += number
-        if self._bar is not None:
-            self._bar.update(number)
-        elif not self._quiet and time.monotonic() >= self._next_line_s:
-            self._next_line_s = time.monotonic() + LINE_EVERY_S
-            share = 100 * self._done / self._total if self._total else 100.0
-            counted = f"{self._done:,} of {self._total:,} {self._unit}".strip()
-            logger.info("%s: %.0f %% (%s%s)", self._title, share, counted, f", {self._note}" if self._note else "")
-
-    def note(self, **figures: object) -> None:
-        """Figures shown beside it, such as the loss."""
-        self._note = ", ".join(f"{name} {value}" for name, value in figures.items())
-        if self._bar is not None:
-            self._bar.set_postfix(figures)
-
-    def close(self) -> None:
-        """The work is over or given up."""
-        if self._bar is not None:
-            self._bar.close()
+    return tqdm(items, desc=desc, unit=unit, **options)
 
 
-def wanted() -> bool:
-    """Whether progress is to be shown: not with -q (only warnings are logged then) nor with TQDM_DISABLE."""
-    if os.environ.get("TQDM_DISABLE", "").strip().lower() not in ("", "0", "false", "no"):
-        return False
-    set_by_someone = next((log.level for log in (logger, logger.parent) if log and log.level), logging.INFO)
-    return set_by_someone <= logging.INFO
+class _Lines(Generic[T]):
+    """What a bar is in a terminal, for a file: few lines, each whole."""
 
+    def __init__(
+        self,
+        items: Iterable[T] | None,
+        desc: str,
+        unit: str,
+        quiet: bool,
+        *,
+        total: int | None = None,
+        initial: int = 0,
+        unit_scale: bool = False,
+        leave: bool = True,
+    ) -> None:
+        self._items = items
+        self._total = len(items) if total is None and hasattr(items, "__len__") else total  # type: ignore[arg-type]
+        self._what, self._quiet = f"{desc}: {{}} {unit}", quiet
+        self._count, self._facts = initial, ""
+        self._next_s = time.monotonic() + SECONDS_BETWEEN_LINES
 
-@contextmanager
-def progress_of(
-    total: int, title: str, *, unit: str = "", done: int = 0, keep: bool = False, shown: bool = True
-) -> Iterator[Progress | None]:
-    """Progress of work in steps; None where it is not shown."""
-    if not shown:
-        yield None
-        return
-    under_way = Progress(total, title, unit=unit, done=done, keep=keep)
-    try:
-        yield under_way
-    finally:
-        under_way.close()
-
-
-def progress(items: Sequence[T], title: str, *, unit: str = "", keep: bool = False) -> Iterator[T]:
-    """The items, with the progress through them shown."""
-    with progress_of(len(items), title, unit=unit, keep=keep) as under_way:
-        for item in items:
+    def __iter__(self) -> Iterator[T]:
+        for item in self._items or ():
             yield item
-            if under_way is not None:
-                under_way.update()
+            self.update(1)
+
+    def update(self, count: int) -> None:
+        """Count some more as done."""
+        self._count += count
+        now = time.monotonic()
+        if now >= self._next_s and not self._quiet:
+            self._next_s = now + SECONDS_BETWEEN_LINES
+            of = "" if self._total is None else f" of {self._total:,}"
+            log.info("%s%s", self._what.format(f"{self._count:,}{of}"), self._facts)
+
+    def set_postfix(self, **facts: str) -> None:
+        """Facts to show beside the count."""
+        self._facts = "".join(f", {name} {value}" for name, value in facts.items())
+
+    def __enter__(self) -> _Lines[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, refuse_text
 from clustering.languages import iso, names
 from clustering.languages.names import name_of
 from clustering.languages.registry import members_of_collections, registry
@@ -98,8 +98,10 @@ def to_codes(texts: Iterable[str]) -> list[str]:
 
     Raises:
         UnknownLanguageError: If a text names no language.
-        BadInput: If two texts mean the same language (`sw` and `swh`), since it would be counted twice.
+        BadInput: If two texts mean the same language (`sw` and `swh`), since it would be counted twice, or `texts`
+            is one text.
     """
+    refuse_text("languages", texts)
     texts = list(texts)
     codes = [to_code(text) for text in texts]
     first: dict[str, int] = {}

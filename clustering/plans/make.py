@@ -11,7 +11,7 @@ import numpy as np
 from clustering.distances.distance import Missing
 from clustering.distances.kinds import Kind, distance_matrix, resampler, weights_of
 from clustering.distances.matrix import Distances
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg, refuse_text
 from clustering.languages.codes import match, name_of, to_codes
 from clustering.plans import quality
 from clustering.plans.assess import assess
@@ -120,13 +120,15 @@ def check_request(
     chosen = find_method(method)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= num_languages:
         raise BadInput(
-            f"k={k!r} does not fit {num_languages} language{'s' if num_languages != 1 else ''}. "
+            f"{arg('k', k)} does not fit {num_languages} language{'s' if num_languages != 1 else ''}. "
             f"Choose 1 (one shared expert) to {num_languages} (one expert per language)."
         )
     if balance not in (None, "languages", "tokens"):
-        raise BadInput(f"balance={balance!r} is unknown: languages or tokens.")
+        raise BadInput(f"{arg('balance', balance)} is unknown: languages or tokens.")
     if balance and chosen.own_sizes:
-        raise BadInput(f"method={method!r} makes its own sizes; use another method with balance, such as 'ward'.")
+        raise BadInput(
+            f"{arg('method', method)} makes its own sizes; use another method with {arg('balance')}, such as 'ward'."
+        )
     if distances is not None and not isinstance(distances, Distances):
         weights_of(distances)  # refuses an unknown kind
     return chosen
@@ -159,8 +161,7 @@ def suggest_k(
 
 
 def _ordered(languages: Sequence[str], chosen: Method) -> list[str]:
-    if isinstance(languages, str):
-        raise BadInput(f"languages={languages!r} is one text; give a list, such as ['deu', 'nld'].")
+    refuse_text("languages", languages)
     codes = to_codes(languages)
     if not codes:
         raise BadInput("No languages to cluster: give at least one.")
@@ -170,7 +171,9 @@ def _ordered(languages: Sequence[str], chosen: Method) -> list[str]:
 def _loads(codes: list[str], balance: str | None, tokens: Mapping[str, int] | None) -> np.ndarray | None:
     if tokens is None:
         if balance == "tokens":
-            raise BadInput("balance='tokens' needs tokens={language: training tokens}.")
+            raise BadInput(
+                f"{arg('balance', 'tokens')} needs {arg('tokens')} with the training tokens of each language."
+            )
         return None
     found = [match(code, tokens) for code in codes]
     if absent := [name_of(code) for code, key in zip(codes, found, strict=True) if key is None]:
@@ -193,7 +196,9 @@ def _distances_for(
             raise BadInput("Give texts or distances, not both.")
         distances = text_distances(texts)
     if distances is None and chosen.needs == "texts":
-        raise BadInput(f"method={chosen.name!r} groups by text: give texts={{language: documents}}.")
+        raise BadInput(
+            f"{arg('method', chosen.name)} groups by text: give {arg('texts')} with documents of each language."
+        )
     if isinstance(distances, Distances):
         return distances.subset(codes)
     return distance_matrix(codes, chosen.distance if distances is None else distances, missing)

@@ -13,7 +13,7 @@ import numpy as np
 from clustering.corpora.find import Source, find_sources, source_of
 from clustering.corpora.rows import Reading
 from clustering.distances import uriel as typology
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg, refuse_text
 from clustering.languages.codes import name_of, same_language_codes, same_language_key, speakers_of, to_code
 from clustering.sources.profile_cache import profile_source
 from clustering.sources.profiles import Profile, Tokenizer, profile_texts
@@ -64,20 +64,23 @@ def rank_sources(
         The report; equal scores keep the order of `candidates`.
 
     Raises:
-        BadInput: If a language or file is unknown, there is no candidate beside the target, nothing at all is
-            known of the target, or `min_speakers` comes with candidates or corpora.
+        BadInput: If `candidates` is one text, a language or file is unknown, there is no candidate beside the
+            target, nothing at all is known of the target, or `min_speakers` comes with candidates or corpora.
 
     Example:
         >>> rank_sources("swh", ["zul", "deu", "kor"]).ranking.codes()
         ['zul', 'deu', 'kor']
     """
     code = to_code(target)
+    refuse_text("candidates", candidates)
     if top is not None and top < 1:
-        raise BadInput(f"top={top}: ask for at least 1 candidate.")
+        raise BadInput(f"{arg('top', top)}: ask for at least 1 candidate.")
     model = Ranker.load(ranker) if isinstance(ranker, str | Path) else ranker
     paths = _corpora(corpora)
     if min_speakers and (paths or candidates is not None):
-        raise BadInput("min_speakers is for all of URIEL: leave it out where candidates or corpora are given.")
+        raise BadInput(
+            f"{arg('min_speakers')} is for all of URIEL: leave it out, or {arg('candidates')} and {arg('corpora')}."
+        )
     query = _query(code, candidates, paths, min_speakers)
     wanted = {code, *query.candidates}
     profiles = _profiles(paths, wanted, tokenizer, cache, Reading(text_field=text_field))

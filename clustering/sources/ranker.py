@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.files import read_json, write_json
 from clustering.languages.codes import name_of, same_language_key
 from clustering.sources.features import pair_features, signal_of, z_scores
@@ -149,7 +149,7 @@ class Ranker:
         """
         stored = read_json(path)
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-            raise BadInput(f"{path}: not a ranker of this version. Make one: xelm sources fit TABLE.csv --out {path}")
+            raise BadInput(f"{path}: not a ranker of this version. Make one: xelm fit TABLE.csv --out {path}")
         try:
             usefulness = np.array(stored["usefulness"], dtype=float)
             history = History(tuple(stored["targets"]), tuple(stored["sources"]), usefulness)
@@ -261,7 +261,7 @@ def _fit(
         from clustering.sources.lightgbm import BoostedModel
 
         return BoostedModel.fit(X, order, [len(scores) for _, scores in queries], num_trees=num_trees, seed=seed)
-    raise BadInput(f"method={method!r} is unknown. Choose trees or lightgbm.")
+    raise BadInput(f"{arg('method', method)} is unknown. Choose trees or lightgbm.")
 
 
 def _model(stored: dict[str, Any]) -> Model:

@@ -38,12 +38,12 @@ MakeRecipe = Callable[..., Recipe]
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"processes": 0}, "--processes 0 must be at least 1"),
-        ({"launcher": "slurm", "time_min": 0}, "--time 0 must be at least 1"),
-        ({"fsdp": True}, "--fsdp shares a model out over processes: add --processes N"),
-        ({"launcher": "slurm", "gpus": 3, "processes": 2}, "--gpus 3 must be a multiple of --processes 2"),
-        ({"partition": "gpu"}, "--partition: for Slurm jobs only; add --launcher slurm"),
-        ({"launcher": "slurm", "workers": 2}, "say --max-jobs"),
+        ({"processes": 0}, "processes=0 must be at least 1"),
+        ({"launcher": "slurm", "time_min": 0}, "time_min=0 must be at least 1"),
+        ({"fsdp": True}, "fsdp=True splits a model over processes: add processes=2"),
+        ({"launcher": "slurm", "gpus": 3, "processes": 2}, "gpus=3 must be 0, or a multiple of processes=2"),
+        ({"partition": "gpu"}, "partition='gpu': only for Slurm jobs. Add launcher='slurm'"),
+        ({"launcher": "slurm", "workers": 2}, "for Slurm jobs use max_jobs="),
     ],
 )
 def test_options_that_contradict_one_another_are_told(options: dict[str, Any], message: str) -> None:

@@ -44,9 +44,9 @@ def test_a_plan_in_a_file_must_have_the_languages_of_the_text(
     ("clusters", "message"),
     [
         ({"method": "wardd"}, r"\[clusters\] Unknown clustering method 'wardd'. Did you mean 'ward'"),
-        ({"k": 9}, r"\[clusters\] k=9 does not fit 3 languages"),
+        ({"k": 9}, r"\[clusters\] k = 9 does not fit 3 languages"),
         ({"distance": "syntax"}, r"\[clusters\] Unknown kind of distance 'syntax'"),
-        ({"method": "pairs", "balance": "tokens"}, r"\[clusters\] method='pairs' makes its own sizes"),
+        ({"method": "pairs", "balance": "tokens"}, r'\[clusters\] method = "pairs" makes its own sizes'),
     ],
 )
 def test_clusters_that_cannot_be_made_are_refused_before_any_text_is_tokenised(

@@ -14,20 +14,21 @@ from xelm import __version__
 from xelm.run.failures import TrainingFailedError
 
 COMMANDS = {
-    "demo": "The whole story on the bundled starter corpus, in a few minutes on CPU.",
-    "cluster": "Group languages by typology: make a plan.",
-    "sources": "Which source languages to transfer from: a ranked report.",
-    "train": "Train base, experts and dense baseline from a recipe; run again to resume.",
+    "demo": "Run every step once on the small corpus that comes with xelm; a few minutes on a CPU.",
+    "cluster": "Group languages and save the plan: which languages share an expert.",
+    "sources": "Rank the languages to transfer from, and say why.",
+    "fit": "Learn to rank source languages from your own transfer results.",
+    "train": "Train base, experts and dense baseline from a recipe; run it again to resume.",
     "add": "Add a language to a finished run; no other expert changes.",
-    "remove": "Undo the addition of a language.",
-    "eval": "Expert × language table: perplexity and bits per byte.",
-    "route": "Which experts a text goes to, and why.",
-    "generate": "Continue prompts with the right experts.",
-    "score": "How probable texts are: bits per byte, perplexity.",
-    "serve": "Answer over HTTP, in the form of OpenAI's completions.",
-    "status": "Who of a run is where, while it trains.",
-    "info": "What is in a run.",
-    "verify": "Check every file of a run against its checksum.",
+    "remove": "Remove a language that was added.",
+    "eval": "Measure every model on every language: perplexity and bits per byte.",
+    "route": "Show which experts answer a text, and why.",
+    "generate": "Continue prompts with the experts of their language.",
+    "score": "Measure how probable texts are: bits per byte.",
+    "serve": "Answer over HTTP, as OpenAI's completions do.",
+    "status": "Show the progress of every model of a run.",
+    "info": "Show what is in a run.",
+    "verify": "Compare every file of a run with its checksum.",
     "report": "Write a run's report.html again.",
 }
 
@@ -54,11 +55,11 @@ class _LazyGroup(click.Group):
     epilog="\b\nExample:\n  xelm demo --out demo-run\n  xelm cluster deu nld spa ita rus bul -k 3",
 )
 @click.version_option(__version__, prog_name="xelm")
-@click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors on standard error.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors, and no progress.")
 def group(quiet: bool) -> None:
     """Expert language models for groups of related languages: cluster, train, route, extend."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
-    for package in ("xelm", "clustering", "router", "clustering.progress"):
+    for package in ("xelm", "clustering", "router"):
         logging.getLogger(package).setLevel(logging.WARNING if quiet else logging.INFO)
     # Their advice is for people who call them directly; ours wraps every error that matters.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -67,8 +68,10 @@ def group(quiet: bool) -> None:
 
 def main() -> None:
     """Run the program: exit code 0 on success, 2 for bad usage or input, 1 for any other failure."""
+    _print_what_the_terminal_can()
     try:
         group.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Abort:
         click.echo("stopped. What was finished is kept: the same command continues.", err=True)
         sys.exit(130)
@@ -88,3 +91,10 @@ def main() -> None:
     except (TrainingFailedError, FloatingPointError, MemoryError) as error:
         click.echo(f"error: {str(error) or 'out of memory'}", err=True)
         sys.exit(1)
+
+
+def _print_what_the_terminal_can() -> None:
+    """Print `?` for letters that the terminal's encoding lacks, in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")

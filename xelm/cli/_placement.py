@@ -1,4 +1,4 @@
-"""Options that commands share which open a run: where experts go and how many, and which languages are told."""
+"""Options that commands share which open a run: where its models go, and which languages a text may be in."""
 
 from __future__ import annotations
 
@@ -7,30 +7,26 @@ from typing import Any, TypeVar
 
 import click
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+from xelm.cli._options import option, options_of
+from xelm.inference.models import Placement
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def languages_option(command: Command) -> Command:
+def languages_option(function: Function) -> Function:
     """Add `--languages`, named as `RoutedLM.from_pretrained` takes it."""
-    return click.option(
+    return option(
         "--languages",
         default="open",
         show_default=True,
         type=click.Choice(["open", "run"]),
-        help="open: a text in a language that no expert owns goes to the nearest by typology; run: every text counts "
-        "as one of the run's languages.",
-    )(command)
+        group="Models",
+        help="open: a text may be in any language, and one that no expert was trained on goes to the nearest expert "
+        "by typology; run: every text counts as one of the run's languages.",
+    )(function)
 
 
-def placement_options(command: Command) -> Command:
+def placement_options(function: Function) -> Function:
     """Add `--device`, `--dtype`, `--max-loaded` and `--languages`, named as `RoutedLM.from_pretrained` takes them."""
-    command = languages_option(command)
-    for option in reversed(
-        [
-            click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …"),
-            click.option("--dtype", default="auto", show_default=True, help="Of the weights: bfloat16, float32, …"),
-            click.option("--max-loaded", type=click.IntRange(min=1), help="Most experts in memory; default: all."),
-        ]
-    ):
-        command = option(command)
-    return command
+    function = languages_option(function)
+    return options_of(Placement, group="Models", names=("device", "dtype", "max_loaded"))(function)

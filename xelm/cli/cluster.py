@@ -1,8 +1,7 @@
-"""`xelm cluster`: group languages by typology, show what the grouping rests on, save the plan."""
+"""`xelm cluster`: group languages, show what the grouping rests on, save the plan."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import click
 
 from clustering.errors import BadInput
 from xelm.cli._listed import Listed
+from xelm.cli._options import Command, option, print_json
 
 _MOST_DOCUMENTS = 1000
 """Documents read of each language for clusters by text."""
@@ -30,28 +30,45 @@ def _kinds() -> str:
 
 @click.command(
     "cluster",
+    cls=Command,
+    words={"texts": "--corpus FOLDER", "tokens": "--tokens LANG=N", "distances": "--distance"},
     epilog="\b\nExample:\n  xelm cluster de nl sv ru bg pl tr az -k 3 --out plan.json --plot tree.svg\n"
     "  xelm cluster de nl sv ru bg pl tr az --suggest-k",
 )
 @click.argument("languages", nargs=-1, required=True, metavar="LANG...")
 @click.option("-k", "--clusters", "k", type=int, help="Number of clusters, one expert each.")
+@click.option("--suggest-k", is_flag=True, help="Show the quality of every number of clusters, and make no plan.")
 @click.option("--method", cls=Listed, words=_methods, help="How to group:")
-@click.option("--balance", type=click.Choice(["languages", "tokens"]), help="Make clusters near equal in size.")
+@click.option("--balance", type=click.Choice(["languages", "tokens"]), help="Make clusters nearly equal in this.")
 @click.option("--tokens", multiple=True, metavar="LANG=N", help="Training tokens of a language, for --balance tokens.")
+@click.option("--stability", is_flag=True, help="Also measure how well the clusters hold when features are resampled.")
 @click.option(
     "--distance",
     cls=Listed,
     words=_kinds,
-    help="What to measure (default: combined), alone or in a mean such as syntactic+genetic:",
+    group="What is measured (one of these)",
+    help="Typology, by default combined, alone or in a mean such as syntactic+genetic:",
 )
-@click.option("--distances", type=click.Path(path_type=Path), help="Your own matrix or vectors (.csv, .npz) instead.")
-@click.option("--corpus", help="Text of the languages (as [data] path): group by it, with --method tfidf or --model.")
-@click.option("--model", help="Group as this base model sees the languages (hub id or path); needs --corpus.")
-@click.option("--stability", is_flag=True, help="Also say how far clusters hold under resampled features.")
-@click.option("--suggest-k", is_flag=True, help="Show quality for K = 1 to the number of languages.")
-@click.option("--out", type=click.Path(path_type=Path), help="Save the plan (JSON).")
-@click.option("--plot", type=click.Path(path_type=Path), help="Save the tree as a picture (.svg, .png, .pdf).")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
+@option(
+    "--distances",
+    "distances_file",
+    type=click.Path(path_type=Path),
+    group="What is measured (one of these)",
+    help="Your own matrix or vectors (.csv, .npz).",
+)
+@option(
+    "--corpus",
+    group="What is measured (one of these)",
+    help="Text of the languages, as in [data] path; with --method tfidf or --model.",
+)
+@option(
+    "--model",
+    group="What is measured (one of these)",
+    help="How this base model (hub id or path) sees the text of --corpus.",
+)
+@option("--out", type=click.Path(path_type=Path), group="Results", help="Save the plan (JSON).")
+@option("--plot", type=click.Path(path_type=Path), group="Results", help="Save the tree (.svg, .png or .pdf).")
+@option("--json", "as_json", is_flag=True, group="Results", help="Print the plan as JSON.")
 def command(
     languages: tuple[str, ...],
     k: int | None,
@@ -59,7 +76,7 @@ def command(
     balance: str | None,
     tokens: tuple[str, ...],
     distance: str | None,
-    distances: Path | None,
+    distances_file: Path | None,
     corpus: str | None,
     model: str | None,
     stability: bool,
@@ -70,22 +87,17 @@ def command(
 ) -> None:
     """Group languages (any codes or English names) into K clusters: the plan for K experts."""
     from clustering.plans.make import DEFAULT_METHOD, cluster_languages
-    from clustering.plans.methods import find_method
 
-    if sum(map(bool, (distance, distances, corpus))) > 1:
+    if sum(map(bool, (distance, distances_file, corpus))) > 1:
         raise BadInput("--distance measures typology, --distances reads a file, --corpus reads text: give one of them.")
     method = method or DEFAULT_METHOD
-    if find_method(method).needs == "texts" and not (distance or distances or corpus):
-        raise BadInput(f"--method {method} groups by text: add --corpus FOLDER.")
-    if balance == "tokens" and not tokens:
-        raise BadInput("--balance tokens needs the training tokens of every language: add --tokens LANG=N for each.")
     if model and not corpus:
-        raise BadInput("--model reads text of each language: give --corpus too.")
+        raise BadInput("--model reads text of each language: add --corpus FOLDER.")
     options: dict[str, Any] = {"balance": balance, "tokens": _tokens(tokens), "distances": distance}
-    if distances:
+    if distances_file:
         from clustering.distances.own import load_distances
 
-        options["distances"] = load_distances(distances)
+        options["distances"] = load_distances(distances_file)
     if model and corpus:
         from xelm.models.language_vectors import model_distances
 
@@ -94,11 +106,11 @@ def command(
         options["texts"] = _texts(corpus, languages)
     if suggest_k:
         if k is not None or out or plot:
-            raise BadInput("--suggest-k only shows the choice: run it without -k, --out and --plot.")
+            raise BadInput("--suggest-k makes no plan: run it without -k, --out and --plot.")
         _suggest(languages, method, options, stability, as_json)
         return
     if k is None:
-        raise BadInput("How many clusters? Give -k, or --suggest-k to see what each number would give.")
+        raise BadInput("How many clusters? Give -k N, or --suggest-k to see the quality of every number.")
     plan = cluster_languages(languages, k, method, stability=stability, **options)
     if out:
         plan.save(out)
@@ -109,7 +121,7 @@ def command(
     if as_json:
         from clustering.plans.plan import plan_to_json
 
-        click.echo(json.dumps(plan_to_json(plan), ensure_ascii=False, indent=1))
+        print_json(plan_to_json(plan), indent=1)
         return
     click.echo(_plan_text(plan))
     for what, path in (("plan", out), ("tree", plot)):
@@ -142,7 +154,7 @@ def _suggest(languages: tuple[str, ...], method: str, options: dict[str, Any], s
 
     rows = suggest_k(languages, method, stability=stability, **options)
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False, indent=1))
+        print_json([asdict(row) for row in rows], indent=1)
         return
     from tabulate import tabulate
 
@@ -161,7 +173,9 @@ def _suggest(languages: tuple[str, ...], method: str, options: dict[str, Any], s
     ]
     headers = ["K", "silhouette", "balance", "family purity", *(["stability"] if stability else []), "largest"]
     click.echo(tabulate(table, headers, stralign="left", disable_numparse=True))
-    click.echo("* best separated. More experts cost nothing to run, but each sees fewer tokens and languages.")
+    click.echo(
+        "* best separated. More experts make no answer slower, but each is trained on fewer tokens and languages."
+    )
 
 
 def _plan_text(plan: Any) -> str:
@@ -196,8 +210,8 @@ def _coverage_lines(plan: Any) -> list[str]:
     lines = tabulate(table, ["code", "language", "features known", ""], disable_numparse=True).splitlines()
     if guessed:
         lines.append(
-            f"Nothing is known of the features of {', '.join(guessed)}: predictions from relatives and neighbours "
-            "stand in. Check where they landed."
+            f"Nothing is known of the features of {', '.join(guessed)}: predictions from related and neighbouring "
+            "languages are used instead. Check the clusters they are in."
         )
     return lines
 

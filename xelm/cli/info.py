@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from xelm.cli._options import Command, print_json
 
-@click.command("info", epilog="\b\nExample:\n  xelm info runs/a")
+
+@click.command("info", cls=Command, epilog="\b\nExample:\n  xelm info runs/a")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the whole manifest as JSON.")
 def command(run: Path, as_json: bool) -> None:
-    """Say what is in RUN: models, languages, tokens, where each came from."""
+    """Show what is in RUN: its models, their languages and training tokens, and what each started from."""
     from tabulate import tabulate
 
     from xelm.evaluation.tables import forgetting_line, own_and_elsewhere
@@ -20,7 +21,7 @@ def command(run: Path, as_json: bool) -> None:
 
     experts = ExpertSet.load(run)
     if as_json:
-        click.echo(json.dumps(experts.manifest.to_dict(), ensure_ascii=False))
+        print_json(experts.manifest.to_dict())
         return
     manifest = experts.manifest
     entries = {"base": manifest.base, **manifest.experts, "dense": manifest.dense}

@@ -6,13 +6,18 @@ from pathlib import Path
 
 import click
 
+from xelm.cli._options import Command
 
-@click.command("remove", epilog="\b\nExample:\n  xelm remove zul --run runs/a")
+
+@click.command("remove", cls=Command, epilog="\b\nExample:\n  xelm remove zul --run runs/a")
 @click.argument("language")
-@click.option("--run", required=True, type=click.Path(path_type=Path), help="The run it was added to.")
+@click.option("--run", required=True, type=click.Path(path_type=Path), help="Run that the language was added to.")
 def command(language: str, run: Path) -> None:
-    """Undo the addition of LANGUAGE: with the last addition gone, every file is as before the first."""
+    """Remove LANGUAGE, which was added with `xelm add`.
+
+    Once all added languages are removed, every file of the run is as it was before.
+    """
     from xelm.adding.add import remove_language
 
     experts = remove_language(run, language)
-    click.echo(f"{language} removed; the run has {len(experts.languages)} languages")
+    click.echo(f"{language} removed; the run has {len(experts.languages)} languages now")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from xelm.cli._options import Command, print_json
 from xelm.cli._placement import languages_option
 
 if TYPE_CHECKING:
@@ -17,16 +17,22 @@ if TYPE_CHECKING:
 
 @click.command(
     "route",
+    cls=Command,
     epilog='\b\nExample:\n  xelm route runs/a "Guten Morgen" "Buenos días"\n'
     '  xelm route runs/a --spans "Guten Morgen. Buenos días."',
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
-@click.option("--spans", is_flag=True, help="Cut each text where its language changes, and route the parts.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list: a route a text, with --spans a list a text.")
+@click.option("--spans", is_flag=True, help="Cut each text where its language changes, and route each part.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print a JSON list with a route for each text; with --spans a list of routes.",
+)
 @languages_option
 def command(run: Path, texts: tuple[str, ...], spans: bool, as_json: bool, languages: str) -> None:
-    """Say which experts of RUN each TEXT goes to, and why."""
+    """Show which experts of RUN answer each TEXT, and why."""
     from xelm.inference.routed import RoutedLM
 
     lm = RoutedLM.from_pretrained(run, languages=languages)
@@ -41,7 +47,10 @@ def command(run: Path, texts: tuple[str, ...], spans: bool, as_json: bool, langu
     else:
         routes = lm.route(list(texts))
         rows, shown = [asdict(route) for route in routes], list(zip(texts, routes, strict=True))
-    click.echo(json.dumps(rows, ensure_ascii=False) if as_json else "\n".join(_lines(*pair) for pair in shown))
+    if as_json:
+        print_json(rows)
+    else:
+        click.echo("\n".join(_lines(*pair) for pair in shown))
 
 
 def _lines(text: str, route: Route) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from clustering.errors import BadInput
+from xelm.cli._options import Command, option
 from xelm.cli._placement import placement_options
 
 logger = logging.getLogger(__name__)
@@ -21,31 +22,79 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @click.command(
     "serve",
+    cls=Command,
     epilog="\b\nExample:\n  xelm serve runs/a --port 8000\n"
     "  curl http://127.0.0.1:8000/v1/completions -H 'Content-Type: application/json' \\\n"
     '    -d \'{"model": "top1", "prompt": "Guten Morgen", "max_tokens": 20}\'',
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
-@click.option("--max-batch", default=32, show_default=True, type=click.IntRange(min=1), help="Answers in one pass.")
-@click.option("--max-queued", default=1024, show_default=True, type=click.IntRange(min=1), help="Answers that wait.")
-@click.option("--max-body-bytes", default=1 << 20, show_default=True, type=click.IntRange(min=1))
-@click.option("--max-tokens", default=1024, show_default=True, type=click.IntRange(min=1), help="Of each answer.")
-@click.option("--timeout-s", default=120.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
-@click.option("--max-connections", default=512, show_default=True, type=click.IntRange(min=1))
 @click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes any free one."
+)
+@option(
     "--api-key",
     envvar="XELM_API_KEY",
     show_envvar=True,
-    help="Key that clients of /v1/… must send; in the environment, other users of the machine cannot read it.",
+    group="Access",
+    help="Key that clients of /v1/… must send. Set it in the environment: other users of the machine can read it on "
+    "the command line.",
 )
-@click.option(
+@option(
     "--allowed-host",
     "allowed_hosts",
     multiple=True,
     metavar="NAME",
-    help="Another name by which clients reach the server, as behind a proxy. May be repeated.",
+    group="Access",
+    help="Another name by which clients reach the server, such as that of a proxy. May be repeated.",
+)
+@option(
+    "--max-batch",
+    default=32,
+    show_default=True,
+    type=click.IntRange(min=1),
+    group="Limits",
+    help="Most answers computed in one pass.",
+)
+@option(
+    "--max-queued",
+    default=1024,
+    show_default=True,
+    type=click.IntRange(min=1),
+    group="Limits",
+    help="Most answers that wait; further requests get 503.",
+)
+@option(
+    "--max-body-bytes",
+    default=1 << 20,
+    show_default=True,
+    type=click.IntRange(min=1),
+    group="Limits",
+    help="Largest request, in bytes.",
+)
+@option(
+    "--max-tokens",
+    default=1024,
+    show_default=True,
+    type=click.IntRange(min=1),
+    group="Limits",
+    help="Most tokens of an answer.",
+)
+@option(
+    "--timeout-s",
+    default=120.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    group="Limits",
+    help="Seconds after which a request that is not answered gets 503.",
+)
+@option(
+    "--max-connections",
+    default=512,
+    show_default=True,
+    type=click.IntRange(min=1),
+    group="Limits",
+    help="Most connections at the same time.",
 )
 @placement_options
 def command(

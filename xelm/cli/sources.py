@@ -1,8 +1,7 @@
-"""`xelm sources`: rank the languages to transfer from, as a table or a report; and fit a ranker on own results."""
+"""`xelm sources`: rank the languages to transfer from, as a table or a report."""
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,60 +10,84 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clustering.errors import BadInput
+from xelm.cli._options import Command, option, print_json
 
 if TYPE_CHECKING:
     from clustering.sources.report import SourceReport
 
 _DEFAULT_TOP = 20
-
-
-class _RankOrFit(click.Command):
-    """`sources TARGET` ranks; `sources fit TABLE` is a command of its own."""
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        if args and args[0] == "fit":
-            return _fit.make_context(f"{info_name} fit", args[1:], parent, **extra)
-        return super().make_context(info_name, args, parent, **extra)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+_FIT = "fit"
+_FITTING = "After `fit TABLE` (the same as `xelm fit TABLE`)"
 
 
 @click.command(
-    cls=_RankOrFit,
-    name="sources",
+    "sources",
+    cls=Command,
+    words={"corpora": "--corpus FOLDER"},
     epilog="\b\nExample:\n  xelm sources swa --candidates eng,zul,ara,hau\n"
     "  xelm sources swa --min-speakers 1000000\n"
     "  xelm sources swa --corpus corpus/ --tokenizer FacebookAI/xlm-roberta-base --out swa.html\n"
-    "  xelm sources fit results.csv --out ranker.json   (see: xelm sources fit --help)",
+    "  xelm sources fit results.csv --out ranker.json\n\n"
+    "`xelm sources fit` ranks the sources of Meänkieli, whose code is fit; followed by a file it fits a ranker on the "
+    "results in it, as `xelm fit` does.",
 )
 @click.argument("target")
-@click.option("--candidates", metavar="LANG,…", help="Languages to compare (default: those with text, else all).")
-@click.option("--min-speakers", type=click.IntRange(min=0), default=0, help="Of all, only those so many people speak.")
-@click.option("--corpus", type=str, help="Text of the languages, a folder or hub dataset as for [data] path.")
-@click.option("--text-field", default="text", show_default=True, help="Key or column of the text in --corpus.")
-@click.option("--tokenizer", help="Hub id or folder of a tokenizer, for subword overlap.")
-@click.option("--top", type=click.IntRange(min=1), help=f"How many to show (default: {_DEFAULT_TOP} of all of URIEL).")
-@click.option("--ranker", type=click.Path(path_type=Path), help="A ranker from `xelm sources fit`.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder of kept profiles (default: ~/.cache/xelm).")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the report: .html, .md or .json.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.argument("table", required=False, metavar="", type=click.Path(path_type=Path))
+@option(
+    "--candidates",
+    metavar="LANG,…",
+    group="Candidates",
+    help="Languages to compare.  [default: those with text in --corpus, else all]",
+)
+@option(
+    "--min-speakers",
+    type=click.IntRange(min=0),
+    default=0,
+    group="Candidates",
+    help="Without --candidates and --corpus: consider only languages with at least this many speakers.",
+)
+@option(
+    "--corpus",
+    metavar="FOLDER",
+    group="Text",
+    help="Text of target and candidates: a folder or a hub dataset, as in [data] path.",
+)
+@option("--text-field", default="text", show_default=True, group="Text", help="Key or column of the text in --corpus.")
+@option("--tokenizer", group="Text", help="Tokenizer (hub id or folder) that cuts the text, for subword overlap.")
+@option("--cache", type=click.Path(path_type=Path), group="Text", help="Folder of profiles.  [default: ~/.cache/xelm]")
+@click.option("--ranker", type=click.Path(path_type=Path), help="Ranker made by `xelm fit`, to use for the ranking.")
+@option(
+    "--top",
+    type=click.IntRange(min=1),
+    group="Results",
+    help=f"How many candidates to show.  [default: all; {_DEFAULT_TOP} without --candidates and --corpus]",
+)
+@option("--out", type=click.Path(path_type=Path), group="Results", help="Write the report: .html, .md or .json.")
+@option("--json", "as_json", is_flag=True, group="Results", help="Print the report as JSON.")
+@option("--method", type=click.Choice(["trees", "lightgbm"]), default="trees", group=_FITTING, help="What learns.")
+@option("--lower-is-better", is_flag=True, group=_FITTING, help="The score in the table is a loss.")
+@option("--seed", type=int, default=0, group=_FITTING, help="Seed of the trees.")
 def command(
     target: str,
+    table: Path | None,
     candidates: str | None,
     min_speakers: int,
     corpus: str | None,
     text_field: str,
     tokenizer: str | None,
-    top: int | None,
-    ranker: Path | None,
     cache: Path | None,
+    ranker: Path | None,
+    top: int | None,
     out: Path | None,
     as_json: bool,
+    method: str,
+    lower_is_better: bool,
+    seed: int,
 ) -> None:
-    """Rank the languages that TARGET (any code or English name) may be taught from, and say why."""
+    """Rank the languages that TARGET (any code or name) may be taught from, and say why."""
+    if table is not None:
+        _fit(target, table, out, method, lower_is_better, seed, as_json)
+        return
     from clustering.sources.pages import command_line
     from xelm.models.profile_tokenizers import rank_sources
 
@@ -81,48 +104,23 @@ def command(
     if out:
         report.save(out)
     if as_json:
-        click.echo(report.to_json())
+        print_json(report.to_dict(), indent=1)
     else:
         click.echo(_table(report))
         if out:
             click.echo(f"\nreport: {out}")
 
 
-@click.command(
-    "fit",
-    epilog="\b\nExample:\n  xelm sources fit results.csv --out ranker.json\n"
-    "  xelm sources swa --ranker ranker.json --out swa.html\n\n"
-    "The table has a line per pair: target language, source language, score (higher is better, unless the "
-    "heading says loss, perplexity or error), and any further numeric columns, under any usual heading.",
-)
-@click.argument("table", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where to write the ranker (JSON).")
-@click.option("--method", type=click.Choice(["trees", "lightgbm"]), default="trees", help="What learns.")
-@click.option("--lower-is-better", is_flag=True, help="The score is a loss.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print what was fitted as JSON.")
-def _fit(table: Path, out: Path, method: str, lower_is_better: bool, seed: int, as_json: bool) -> None:
-    """Learn to rank sources from your own transfer results in TABLE (CSV or TSV)."""
-    from clustering.sources.ranker import fit_ranker
-    from clustering.sources.transfer_table import read_transfer_table
+def _fit(
+    target: str, table: Path, out: Path | None, method: str, lower_is_better: bool, seed: int, as_json: bool
+) -> None:
+    if target != _FIT:
+        raise BadInput(f"{target} and {table}: rank the sources of one target at a time. Others go to --candidates.")
+    if out is None:
+        raise BadInput(f"{_FIT} {table}: where to? Add --out ranker.json.")
+    from xelm.cli.fit import fit
 
-    results = read_transfer_table(table, lower_is_better=lower_is_better or None)
-    ranker = fit_ranker(results, method=method, seed=seed)  # type: ignore[arg-type]
-    ranker.save(out)
-    facts: dict[str, Any] = {
-        "ranker": str(out),
-        "table": str(table),
-        "targets": len(ranker.history.targets),
-        "sources": len(ranker.history.sources),
-        "pairs": len(results.targets),
-        "signals": list(dict.fromkeys(name for used in ranker.signals.values() for name in used)),
-    }
-    if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False, indent=1))
-        return
-    click.echo(f"{facts['pairs']} pairs: {facts['targets']} targets, {facts['sources']} sources")
-    click.echo(f"signals: {', '.join(facts['signals'])}")
-    click.echo(f"ranker: {out}")
+    fit(table, out, method, lower_is_better, seed, as_json)
 
 
 def _arguments() -> list[str]:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from xelm.cli._options import Command, print_json
 
-@click.command("status", epilog="\b\nExample:\n  xelm status runs/a\n  xelm status runs/a --json")
+
+@click.command("status", cls=Command, epilog="\b\nExample:\n  xelm status runs/a\n  xelm status runs/a --json")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the status as JSON.")
 def command(run: Path, as_json: bool) -> None:
-    """Say who of RUN is where: pending, running, done or failed; step, tokens and loss. Disturbs nobody."""
+    """Show each model of RUN: pending, running, done or failed, with step, tokens and loss.
+
+    Safe to call while the run is trained.
+    """
     from tabulate import tabulate
 
     from xelm.launch.status import run_status
 
     status = run_status(run)
     if as_json:
-        click.echo(json.dumps(status.to_dict()))
+        print_json(status.to_dict())
         return
     rows = [
         [

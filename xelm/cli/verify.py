@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import click
 
+from xelm.cli._options import Command, print_json
 
-@click.command("verify", epilog="\b\nExample:\n  xelm verify runs/a")
+
+@click.command("verify", cls=Command, epilog="\b\nExample:\n  xelm verify runs/a")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as a JSON list.")
 def command(run: Path, as_json: bool) -> None:
-    """Compare every file of RUN with its SHA-256; exit code 1 if one is missing, changed or unknown."""
+    """Compare every file of RUN with its SHA-256.
+
+    The exit code is 1 if a file is missing, changed or unknown.
+    """
     from xelm.run.experts import ExpertSet
 
     experts = ExpertSet.load(run)
     problems = experts.verify()
     if as_json:
-        click.echo(json.dumps(problems))
+        print_json(problems)
     else:
         for problem in problems:
             click.echo(problem)

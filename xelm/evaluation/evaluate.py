@@ -14,7 +14,7 @@ from clustering.corpora.find import find_sources
 from clustering.errors import BadInput
 from clustering.files import write_json
 from clustering.languages.codes import match
-from clustering.progress import progress
+from clustering.progress import show_progress
 from xelm.evaluation.log_probs import SPLITS, heldout_log_probs, measure
 from xelm.evaluation.tables import order_models
 from xelm.recipe.recipe import Recipe
@@ -87,7 +87,7 @@ def _table(experts: ExpertSet, documents: list[Document], split: str, policies: 
     if not experts.objective.follows_text:
         policies = [policy for policy in policies if policy != "bayes"]
     log_probs: dict[str, list[np.ndarray]] = {}
-    for name in progress(order_models(experts.models), f"evaluate ({split})", unit="model"):
+    for name in show_progress(order_models(experts.models), desc=f"evaluate ({split})", unit="model"):
         log_probs[name] = (
             heldout_log_probs(experts, name, split)
             if split in SPLITS

@@ -20,25 +20,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where models go and how many.
-
-    Attributes:
-        device: As for torch (`cpu`, `cuda:0`); `auto` takes a GPU where there is one.
-        device_map: As for transformers' `from_pretrained` (`auto`, `balanced`, a mapping of modules), instead of
-            `device`.
-        dtype: Of the weights (`bfloat16`, `torch.bfloat16`); `auto` keeps the checkpoint's.
-        max_loaded: Most experts in memory at a time, >= 1; None: no limit. LoRA experts share one base and are not
-            counted.
-        max_bytes: Most bytes of experts in memory, at least one expert; None: no limit.
-        check_files: Whether a model's files are compared with the manifest as it is loaded.
-    """
+    """Where models go and how many are kept in memory."""
 
     device: str = "auto"
+    """Where models go: `cpu`, `cuda`, `cuda:1`, …; `auto` takes a GPU where there is one."""
     device_map: Any = None
+    """As for transformers' `from_pretrained` (`auto`, `balanced`, a mapping of modules), instead of `device`."""
     dtype: Any = "auto"
+    """Type of the weights: `bfloat16`, `float32`, …; `auto` keeps that of the checkpoint."""
     max_loaded: int | None = None
+    """Most experts in memory at a time, at least 1; LoRA experts share one base and are not counted. None: no limit."""
     max_bytes: int | None = None
+    """Most bytes of experts in memory, at least one expert. None: no limit."""
     check_files: bool = True
+    """Whether a model's files are compared with the manifest as it is loaded."""
 
 
 def open_models(experts: ExpertSet, names: Sequence[str], placement: Placement) -> Any:

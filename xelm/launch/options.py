@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,39 +13,46 @@ class Launch:
     """Machines for a run."""
 
     launcher: Literal["local", "slurm"] = "local"
+    """Where models are trained: on this machine, or as Slurm jobs."""
     processes: int = 1
-    """Processes that train one model together (DDP), a GPU each where there are any."""
+    """Processes that train one model together (DDP), each on a GPU of its own if there are any."""
     fsdp: bool = False
-    """Share the model out over these processes (FSDP) instead of giving each a whole one."""
+    """Split each model over its processes (FSDP), for models that do not fit on one GPU."""
     workers: int | None = None
-    """local: models trained at a time. None: as many as the GPUs allow, one where there are none."""
+    """local: models trained at the same time. None: as many as the GPUs allow; 1 without a GPU."""
     partition: str | None = None
+    """slurm: partition of the jobs."""
     account: str | None = None
+    """slurm: account that the jobs are charged to."""
     time_min: int = 24 * 60
-    """slurm: limit of one job; a job that reaches it is queued again and goes on from its last checkpoint."""
+    """slurm: time limit of a job in minutes; a job that reaches it is queued again and resumes from its last
+    checkpoint."""
     gpus: int = 0
-    """slurm: GPUs of one job, on one node."""
+    """slurm: GPUs of each job, all on one node."""
     cpus: int = 1
     """slurm: CPUs of each process."""
     mem_gib: float | None = None
-    """slurm: memory of one job; None: the partition's default."""
+    """slurm: memory of each job in GiB. None: what the partition gives."""
     max_jobs: int = 256
-    """slurm: jobs of the array that run at a time."""
+    """slurm: most jobs that run at the same time."""
     poll_s: float = 10.0
-    """slurm: how often the jobs are looked at."""
+    """slurm: seconds between two looks at the jobs."""
 
     def __post_init__(self) -> None:
         for name in ("processes", "workers", "time_min", "cpus", "max_jobs"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise BadInput(f"--{name.removesuffix('_min').replace('_', '-')} {value} must be at least 1.")
+                raise BadInput(f"{arg(name, value)} must be at least 1.")
+        if not self.poll_s > 0:
+            raise BadInput(f"{arg('poll_s', self.poll_s)} must be greater than 0.")
         if self.fsdp and self.processes < 2:
-            raise BadInput("--fsdp shares a model out over processes: add --processes N, of at least 2.")
+            raise BadInput(f"{arg('fsdp', True)} splits a model over processes: add {arg('processes', 2)} or more.")
         if self.gpus < 0 or (self.gpus and self.gpus % self.processes):
-            raise BadInput(f"--gpus {self.gpus} must be a multiple of --processes {self.processes}, or 0.")
-        slurm = {"partition": self.partition, "account": self.account, "gpus": self.gpus, "mem": self.mem_gib}
-        given = [f"--{name}" for name, value in slurm.items() if value]
+            raise BadInput(f"{arg('gpus', self.gpus)} must be 0, or a multiple of {arg('processes', self.processes)}.")
+        given = [
+            arg(name, value) for name in ("partition", "account", "gpus", "mem_gib") if (value := getattr(self, name))
+        ]
         if self.launcher == "local" and given:
-            raise BadInput(f"{', '.join(given)}: for Slurm jobs only; add --launcher slurm, or leave it out.")
+            raise BadInput(f"{', '.join(given)}: only for Slurm jobs. Add {arg('launcher', 'slurm')}, or leave it out.")
         if self.launcher == "slurm" and self.workers:
-            raise BadInput("--workers is for this machine; with --launcher slurm say --max-jobs.")
+            raise BadInput(f"{arg('workers', self.workers)} is for this machine; for Slurm jobs use {arg('max_jobs')}.")

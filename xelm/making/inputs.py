@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.corpora.find import Source, find_sources
-from clustering.progress import progress
+from clustering.progress import show_progress
 from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_texts, training_texts
@@ -127,7 +127,7 @@ def _stores(
     reading = recipe.data.settings() | {"path": "", "languages": None}
     mapping = fingerprint(sorted(tokenizer.get_vocab().items()), type(tokenizer).__name__)
     stores = {}
-    for source in progress(sources, "tokenise", unit="language"):
+    for source in show_progress(sources, desc="tokenise", unit="language", leave=False):
         key = fingerprint(reading, mapping, fingerprints[source.code])
         folder = run / "cache" / f"{source.code}-{key[:12]}"
         stores[source.code] = build_store(folder, source, recipe.data, tokenizer, vocab_size=len(tokenizer))

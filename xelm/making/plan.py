@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from clustering.corpora.find import Source
 from clustering.errors import BadInput
 from xelm.corpus.store import training_texts
+from xelm.recipe.parsing import in_recipe
 from xelm.recipe.recipe import Data, Recipe
 
 if TYPE_CHECKING:
@@ -37,15 +38,18 @@ def plan_for(recipe: Recipe, sources: Sequence[Source], tokens: Mapping[str, int
         return _plan_in_file(clusters.plan, recipe.data.path, tokens)
     assert clusters.k is not None  # the recipe has one of the two
     by_text = find_method(clusters.method).needs == "texts" and clusters.distance is None
-    return cluster_languages(
-        sorted(tokens),
-        k=clusters.k,
-        method=clusters.method,
-        balance=clusters.balance,
-        tokens=tokens if clusters.balance == "tokens" else None,
-        distances=clusters.distance,
-        texts=plan_texts(sources, recipe.data) if by_text else None,
-    )
+    try:
+        return cluster_languages(
+            sorted(tokens),
+            k=clusters.k,
+            method=clusters.method,
+            balance=clusters.balance,
+            tokens=tokens if clusters.balance == "tokens" else None,
+            distances=clusters.distance,
+            texts=plan_texts(sources, recipe.data) if by_text else None,
+        )
+    except BadInput as error:
+        raise _in_recipe(error) from error
 
 
 def check_clusters(recipe: Recipe, num_languages: int) -> None:
@@ -62,7 +66,13 @@ def check_clusters(recipe: Recipe, num_languages: int) -> None:
     try:
         check_request(num_languages, clusters.k, clusters.method, balance=clusters.balance, distances=clusters.distance)
     except BadInput as error:
-        raise BadInput(f"[clusters] {error}") from None
+        raise _in_recipe(error) from None
+
+
+def _in_recipe(error: BadInput) -> BadInput:
+    """The error in the words of the recipe."""
+    text = error.spelled(in_recipe("clusters", {"distances": "distance"}))
+    return BadInput(text if "[clusters]" in text else f"[clusters] {text}")
 
 
 def plan_texts(sources: Sequence[Source], reading: Data) -> dict[str, list[str]]:

@@ -76,6 +76,8 @@ def train(
         workspace = Workspace.prepare(recipe, run)
         logger.info("%s\n%s", clusters_text(workspace.plan), workspace.budget.to_text())
         clear_other_inputs(workspace, redo=redo)
+        for warning in workspace.duplicates().warnings():
+            logger.warning("%s", warning)
         manifest = _begin(workspace)
         work = Work(run, recipe, redo, report, launch.processes, launch.fsdp)
         _make_models(workspace, manifest, work, launch)
@@ -87,7 +89,8 @@ def train(
 def dry_run(
     recipe: str | Path | Recipe, out: str | Path, *, overrides: tuple[str, ...] = (), probe: bool = False
 ) -> tuple[ClusterPlan, Budget]:
-    """Read and tokenise everything, share out the budget, look how the tokenizer serves each language, train nothing.
+    """Read and tokenise everything, share out the budget, look how the tokenizer serves each language and for text that
+    stands in two splits or languages, train nothing.
 
     Args:
         recipe: As for `train`.
@@ -102,9 +105,8 @@ def dry_run(
     _refuse_other_folder(Path(out))
     with disk_trouble_told(Path(out)), locked(Path(out)):
         workspace = Workspace.prepare(recipe, Path(out))
-        budget = dataclasses.replace(
-            workspace.budget, warnings=[*workspace.budget.warnings, *_tokenizer_warnings(workspace)]
-        )
+        found = [*_tokenizer_warnings(workspace), *workspace.duplicates().warnings()]
+        budget = dataclasses.replace(workspace.budget, warnings=[*workspace.budget.warnings, *found])
         if probe:
             from xelm.making.probe import measure_speed
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xelm.corpus.duplicates import Duplicates, find_duplicates, kept_duplicates
+from xelm.corpus.store import heldout_texts, training_texts
 from xelm.making.budget import Budget, make_budget
 from xelm.making.early import check_early
 from xelm.making.inputs import Found, Inputs
 from xelm.making.makings import Makings
 from xelm.making.plan import plan_for
 from xelm.recipe.recipe import Recipe
+from xelm.run.manifest import fingerprint
 
 if TYPE_CHECKING:
     from clustering import ClusterPlan
@@ -47,3 +51,15 @@ class Workspace:
     def makings(self) -> Makings:
         """How its models are made, as the run stands now."""
         return Makings(self.run, self.recipe, self.inputs, self.budget)
+
+    def duplicates(self) -> Duplicates:
+        """Text that stands in two splits or languages; looked for once and kept beside the tokens."""
+        inputs, reading = self.inputs, self.recipe.data
+        key = fingerprint(reading.settings() | {"path": ""}, inputs.fingerprints)
+        heldout = {
+            code: {split: texts for split in ("valid", "test") if (texts := heldout_texts(store, split))}
+            for code, store in inputs.stores.items()
+        }
+        training = {source.code: partial(training_texts, source, reading) for source in inputs.sources}
+        file = self.run / "cache" / f"duplicates-{key[:12]}.json"
+        return kept_duplicates(file, lambda: find_duplicates(heldout, training))

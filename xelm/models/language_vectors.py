@@ -10,7 +10,7 @@ import numpy as np
 
 from clustering.distances.own import distances_from_vectors
 from clustering.errors import BadInput
-from clustering.progress import progress
+from clustering.progress import show_progress
 from router.letters import utf8_bytes
 from router.scoring.tokens import context_of
 
@@ -50,7 +50,7 @@ def language_vectors(
     if not 0 <= chosen <= num_layers:
         raise BadInput(f"layer={layer}: this model has hidden states 0 (embeddings) to {num_layers}.")
     vectors = {}
-    for code, texts in progress(list(corpora.items()), "read by the model", unit="language"):
+    for code, texts in show_progress(corpora.items(), desc="read by the model", unit="language"):
         windows = _windows(texts, tokenizer, context_of(model, 512), max_tokens)
         if not windows:
             raise BadInput(f"{code}: no text for the model to read.")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import tomllib
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from clustering.errors import BadInput
+from clustering.errors import NO_VALUE, BadInput, Spell
 
 
 def check(condition: bool, message: str) -> None:
@@ -18,6 +20,21 @@ def check(condition: bool, message: str) -> None:
     """
     if not condition:
         raise BadInput(message)
+
+
+def in_recipe(section: str, keys: Mapping[str, str] | None = None) -> Spell:
+    """How a recipe spells arguments in messages: `[clusters] k = 9`.
+
+    Args:
+        section: The table that the arguments come from.
+        keys: Keys that are called otherwise than the arguments.
+    """
+
+    def spell(name: str, value: object) -> str:
+        key = (keys or {}).get(name, name)
+        return f"[{section}] {key}" if value is NO_VALUE else f"[{section}] {key} = {json.dumps(value)}"
+
+    return spell
 
 
 def override(table: dict[str, Any], text: str) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustering.errors import BadInput
-from clustering.progress import progress_of
+from clustering.progress import show_progress
 from xelm.objectives.objective import Batch
 from xelm.training.batches import draws_of_step, gather
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -114,9 +114,15 @@ class _Training:
         stage, progress, schedule = self.stage, self.progress, self.stage.schedule()
         point_every = max(1, stage.num_steps // _CURVE_POINTS)
         started_s, started_at = time.perf_counter(), progress.step
-        total, done = (steps * stage.tokens_per_step for steps in (stage.num_steps, progress.step))
-        shown = self.accelerator.is_local_main_process
-        with progress_of(total, stage.name, unit="tokens", done=done, keep=True, shown=shown) as bar:
+        bar = show_progress(
+            total=stage.num_steps * stage.tokens_per_step,
+            initial=progress.step * stage.tokens_per_step,
+            desc=stage.name,
+            unit="tok",
+            unit_scale=True,
+            disable=not self.accelerator.is_local_main_process,
+        )
+        with bar:
             while progress.step < stage.num_steps:
                 for group in self.optimizer.param_groups:
                     group["lr"] = schedule.rate(progress.step)
@@ -126,13 +132,11 @@ class _Training:
                 _refuse_no_number(loss, stage, progress.step)
                 progress.loss_sum += loss
                 progress.loss_steps += 1
-                if bar is not None:
-                    bar.update(stage.tokens_per_step)
+                bar.update(stage.tokens_per_step)
                 if progress.step % point_every == 0 or progress.step == stage.num_steps:
                     rate = (progress.step - started_at) * stage.tokens_per_step / (time.perf_counter() - started_s)
                     point = _point(progress, stage.tokens_per_step)
-                    if bar is not None:
-                        bar.note(loss=f"{point['loss']:.3f}")
+                    bar.set_postfix(loss=f"{point['loss']:.3f}")
                     self._log({**point, "tokens_per_s": round(rate)})
                 self._evaluate()
                 self._checkpoint()
