@@ -26,8 +26,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     ("changes", "told"),
     [
         ({"clusters": {"method": "wardd"}}, "wardd.*ward"),
-        ({"clusters": {"k": 9}}, "k=9"),
-        ({"clusters": {"k": 9, "balance": "tokens"}}, "k=9"),
+        ({"clusters": {"k": 9}}, "k = 9 does not fit 3 languages"),
+        ({"clusters": {"k": 9, "balance": "tokens"}}, "k = 9 does not fit 3 languages"),
         ({"clusters": {"distance": "syntactix"}}, "syntactic"),
         ({"train": {"enters": {"Scottish Gaelic": 0.5}}}, "enters: no text for 'Scottish Gaelic'"),
         ({"train": {"enters": {"German": 0.5, "deu": 0.2}}}, "'deu' is deu, which another key names too"),
