@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from clustering.errors import BadInput
-from router.identify.combined import CombinedIdentifier
 from router.identify.open import OpenIdentifier
 from router.identify.spans import Span, segment
+from router.identify.stored import load_identifier
 from router.routes.affinity import typological_distances
 from router.routes.policy import Policy, apply_policy, parse_policy
 from router.routes.route import route_openly, route_texts, weights_of
@@ -75,7 +75,7 @@ class RoutedLM:
             raise BadInput(f"languages={languages!r}: choose {' or '.join(LANGUAGES)}.")
         self.experts = experts
         self.names = [*experts.names, BASE]
-        self.identifier = CombinedIdentifier.load(experts.files.router)
+        self.identifier = load_identifier(experts.files.router)
         self._weigher = _weigher(experts, self.names, self.identifier.languages, rule)
         self._open_identifier = opened = OpenIdentifier(self.identifier) if languages == "open" else None
         # Made for the first text that needs it: typology takes longer to read than a small expert.

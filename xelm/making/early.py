@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from clustering.errors import BadInput
+from router.identify.stored import check_identifier
 from xelm.corpus.mixture import entries
 from xelm.making.inputs import Found
 from xelm.making.plan import check_clusters, plan_for
@@ -33,6 +34,7 @@ def check_early(recipe: Recipe, found: Found) -> ClusterPlan:
     """
     codes = [source.code for source in found.sources]
     check_clusters(recipe, len(codes))
+    check_identifier(recipe.router.identifier, codes)
     plan = plan_for(recipe, found.sources, dict.fromkeys(codes, 1))
     entries(codes, recipe.train)
     steps = round(recipe.train.tokens / (recipe.train.batch_size * found.sequence_length))

@@ -20,4 +20,6 @@ def portable_recipe(recipe: Recipe) -> dict[str, Any]:
     for section, key in (("base", "model"), ("clusters", "plan")):
         if table[section][key]:
             table[section][key] = portable(table[section][key])
+    name, colon, file = table["router"]["identifier"].partition(":")
+    table["router"]["identifier"] = name + colon + portable(file)
     return table

@@ -233,14 +233,27 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Router:
+    """How a run finds out which language a text is in."""
+
+    identifier: str = "combined"
+    """`combined` is trained on the run's own text. Ready-made ones, for languages that they all know: `langid`,
+    `py3langid`, `lingua`, `fasttext:PATH` (a model file such as GlotLID's, of which the run keeps a copy)."""
+
+    def __post_init__(self) -> None:
+        check(bool(self.identifier), "[router] identifier is empty: name one, or leave the key out.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A whole run: base, data, clusters, budget, kind of expert."""
+    """A whole run: base, data, clusters, budget, kind of expert, router."""
 
     base: Base
     data: Data
     clusters: Clusters
     train: Train
     expert: ExpertKind = field(default_factory=ExpertKind.of)
+    router: Router = field(default_factory=Router)
 
     def __post_init__(self) -> None:
         name = self.objective.name
@@ -299,7 +312,9 @@ class Recipe:
             base = dataclasses.replace(base, model=_anchor(base.model, folder))
         if clusters.plan:
             clusters = dataclasses.replace(clusters, plan=_anchor(clusters.plan, folder))
-        return dataclasses.replace(self, data=data, base=base, clusters=clusters)
+        name, colon, file = self.router.identifier.partition(":")
+        router = dataclasses.replace(self.router, identifier=name + colon + (_anchor(file, folder) if file else ""))
+        return dataclasses.replace(self, data=data, base=base, clusters=clusters, router=router)
 
 
 def _anchor(name: str, folder: Path) -> str:
