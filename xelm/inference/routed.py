@@ -26,6 +26,7 @@ from xelm.inference.completions import Completion, as_set, complete_ids, decoder
 from xelm.inference.files import check_opening
 from xelm.inference.models import Placement, open_models
 from xelm.inference.stream import stream_text
+from xelm.models.foreign import unusable_told
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE
 
@@ -142,15 +143,18 @@ class RoutedLM:
 
         folder = self.experts.folder(BASE)
         configured = (folder / "generation_config.json").is_file()
-        more = GenerationConfig.from_pretrained(folder).eos_token_id if configured else None
-        return frozenset(as_set(self.tokenizer.eos_token_id) | as_set(more))
+        with unusable_told(str(folder)):
+            more = GenerationConfig.from_pretrained(folder).eos_token_id if configured else None
+            return frozenset(as_set(self.tokenizer.eos_token_id) | as_set(more))
 
     @cached_property
     def context(self) -> int:
         """Most tokens that an expert reads, prompt and answer together."""
         from transformers import AutoConfig
 
-        return context_of(SimpleNamespace(config=AutoConfig.from_pretrained(self.experts.folder(BASE))))
+        folder = self.experts.folder(BASE)
+        with unusable_told(str(folder)):
+            return context_of(SimpleNamespace(config=AutoConfig.from_pretrained(folder)))
 
     @property
     def models(self) -> Any:

@@ -271,6 +271,14 @@ class Recipe:
     def load(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
         """Read a TOML recipe; relative paths in it start at its own folder.
 
+        See `read`.
+        """
+        return cls.read(path, overrides).anchored(Path(path).resolve().parent)
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
+        """Read a TOML recipe with its paths as they are written.
+
         Args:
             path: The recipe.
             overrides: `section.key=value` strings, the value in TOML syntax (a bare word is a string).
@@ -294,7 +302,7 @@ class Recipe:
             raise BadInput(f"{file}: {error}") from None
         if unread := recipe.expert.without_effect():
             logger.warning('[expert] kind = "%s" does not read %s.', recipe.expert.kind, ", ".join(unread))
-        return recipe._anchored(file.resolve().parent)
+        return recipe
 
     @classmethod
     def from_dict(cls, table: dict[str, Any]) -> Recipe:
@@ -305,7 +313,8 @@ class Recipe:
         """Nested dictionaries of every field, defaults included."""
         return {**dataclasses.asdict(self), "expert": self.expert.to_dict()}
 
-    def _anchored(self, folder: Path) -> Recipe:
+    def anchored(self, folder: Path) -> Recipe:
+        """The same with relative paths starting at a folder."""
         data = dataclasses.replace(self.data, path=_anchor(self.data.path, folder))
         base, clusters = self.base, self.clusters
         if base.model:
