@@ -87,7 +87,7 @@ def test_gains_are_those_of_the_models_read_by_hand(recipe: Recipe, compared: Co
     place = Place.prepare(recipe, folder / "seed-0")
     (trial,) = [t for t in trials_of(place, ClusterPlan(arm.clusters[0], "one")) if t.codes == ("rus",)]
     model = place.experts(trial).load_model(place.making(trial).folder.name)
-    tokenizer, nats, size = place.workspace.tokenizer, 0.0, 0
+    tokenizer, nats, size = place.workspace.inputs.tokenizer, 0.0, 0
     import torch
 
     for document in place.documents("test", ["rus"])["rus"]:

@@ -17,7 +17,7 @@ from xelm.comparing.comparison import ArmResult, PlanComparison
 from xelm.comparing.plans import Arm, make_plans, parse_plans
 from xelm.comparing.statistics import Estimate, Gains, rank_correlation
 from xelm.launch.options import Launch
-from xelm.making.workspace import portable_recipe
+from xelm.making.portable import portable_recipe
 from xelm.measuring.branches import DEFAULT_SHARE, plan_branches
 from xelm.measuring.measure import measure_in
 from xelm.recipe.recipe import Recipe
@@ -101,7 +101,7 @@ def compare_plans(
         results: list[SeedResult] = []
         for name in places:
             results.append(_do_seed(folder, places, name, arms, recipe, share, launch))
-            comparison = _comparison(list(places.values())[: len(results)], arms, results)
+            comparison = _comparison(list(places.values())[: len(results)], recipe, arms, results)
             comparison.to_json(folder / "comparison.json")
             comparison.to_html(folder / "comparison.html")
             logger.info("%s", comparison.to_text())
@@ -193,7 +193,9 @@ def trial_of(place: Place, codes: Sequence[str], fraction: float = 1.0) -> Trial
     return Trial(mine, tuple(blocks[code] for code in mine), place.recipe.train.batch_size, "test", mine)
 
 
-def _comparison(places: Sequence[Place], arms: Sequence[Arm], results: Sequence[SeedResult]) -> PlanComparison:
+def _comparison(
+    places: Sequence[Place], recipe: Recipe, arms: Sequence[Arm], results: Sequence[SeedResult]
+) -> PlanComparison:
     place = places[0]
     gains = Gains({arm.name: [r.arms[arm.name] for r in results] for arm in arms}, [r.dense for r in results])
     found = [_arm_result(arm, arms, gains, results) for arm in arms]
@@ -208,7 +210,7 @@ def _comparison(places: Sequence[Place], arms: Sequence[Arm], results: Sequence[
         [{"base": _bits(r.base, r.bytes), "dense": _bits(r.dense, r.bytes)} for r in results],
         together,
         by_seed,
-        {"recipe": json.loads(json.dumps(portable_recipe(place.recipe))), "packages": package_versions()},
+        {"recipe": json.loads(json.dumps(portable_recipe(recipe))), "packages": package_versions()},
     )
 
 

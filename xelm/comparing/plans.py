@@ -143,7 +143,7 @@ def _typological(place: Place, recipe: Recipe) -> ClusterPlan:
 def _by_text(place: Place, k: int) -> ClusterPlan:
     from clustering import cluster_languages
 
-    texts = plan_texts(place.workspace.sources, place.recipe.data)
+    texts = plan_texts(place.workspace.inputs.sources, place.recipe.data)
     return cluster_languages(place.codes, k=k, method="tfidf", texts=texts)
 
 

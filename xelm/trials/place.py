@@ -15,7 +15,9 @@ from clustering.corpora.find import find_sources
 from clustering.files import atomic_write
 from xelm.corpus.store import heldout_texts
 from xelm.making.make_model import Making, finished_entry, is_made
-from xelm.making.workspace import Workspace, portable_recipe
+from xelm.making.identity import weights_settings
+from xelm.making.portable import portable_recipe
+from xelm.making.workspace import Workspace
 from xelm.recipe.recipe import Clusters, Recipe
 from xelm.run.experts import Document, ExpertSet
 from xelm.run.manifest import Manifest, ModelEntry, fingerprint
@@ -23,6 +25,8 @@ from xelm.run.names import BASE
 from xelm.trials.blocks import draw_own_blocks, phases_of
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from xelm.training.stage import Stage
 
 _KEY_LENGTH = 10
@@ -88,52 +92,54 @@ class Place:
     @property
     def codes(self) -> list[str]:
         """All languages, sorted."""
-        return sorted(self.workspace.blocks)
+        return sorted(self.workspace.inputs.blocks)
 
     @property
     def num_blocks(self) -> dict[str, int]:
         """Training blocks there are of each language."""
-        return {code: len(self.workspace.blocks[code]) for code in self.codes}
+        return {code: len(self.workspace.inputs.blocks[code]) for code in self.codes}
 
     @property
     def sequence_length(self) -> int:
         """Tokens of a block."""
-        return next(iter(self.workspace.blocks.values())).sequence_length
+        return self.workspace.inputs.sequence_length
 
     def documents(self, split: str, codes: Sequence[str]) -> dict[str, list[Document]]:
         """Held-out documents of some languages."""
-        stores = self.workspace.stores
+        stores = self.workspace.inputs.stores
         return {code: [Document(code, text) for text in heldout_texts(stores[code], split)] for code in codes}
 
     @cached_property
     def base(self) -> Making:
         """How the base is made: as `xelm train` makes it."""
-        return self.workspace.base_making()
+        return self.workspace.makings.base
 
     def making(self, trial: Trial) -> Making:
         """How a trial's model is made; its folder is named by all that decides its weights."""
-        space = self.workspace
+        inputs = self.workspace.inputs
         expert, settings = self.recipe.expert, dataclasses.replace(self.recipe.train, batch_size=trial.batch_size)
         phases = phases_of(self.recipe, self.num_blocks, dict(zip(trial.codes, trial.blocks, strict=True)))
         key = fingerprint(
             self.base.entry.fingerprint,
             expert.identity(),
-            space.weights_settings(),
+            weights_settings(self.recipe),
             trial.batch_size,
-            {code: space.fingerprints[code] for code in trial.codes},
+            {code: inputs.fingerprints[code] for code in trial.codes},
             phases,
         )
         name = name_of_trial(trial, key)
         entry = ModelEntry(list(trial.codes), BASE, kind=expert.kind, fingerprint=key)
         stage = self._stage(name, trial, phases, settings, key)
         folder = self.folder / "experts" / name
-        return Making(folder, entry, lambda: expert.prepare(space.own_base()), expert, stage, space.tokenizer)
+        return Making(folder, entry, lambda: expert.prepare(self._own_base()), expert, stage, inputs.tokenizer)
 
     def _stage(self, name: str, trial: Trial, phases: list[dict[str, int]], settings: Any, key: str) -> Stage:
-        from xelm.training.stage import Stage
+        from transformers import PreTrainedModel
 
-        space, own_name = self.workspace, " ".join(trial.codes)
-        blocks = {code: space.blocks[code] for code in trial.codes}
+    from xelm.training.stage import Stage
+
+        inputs, own_name = self.workspace.inputs, " ".join(trial.codes)
+        blocks = {code: inputs.blocks[code] for code in trial.codes}
         order = draw_own_blocks({code: len(b) for code, b in blocks.items()}, phases, seed=settings.seed, name=own_name)
         settings = dataclasses.replace(
             settings,
@@ -148,7 +154,7 @@ class Place:
             settings.learning_rate,
             settings,
             self.folder / "work" / f"{name}-{key[:12]}",
-            batches=self.recipe.objective.batches(space.tokenizer, settings, own_name),
+            batches=self.recipe.objective.batches(inputs.tokenizer, settings, own_name),
             log_folder=self.folder / "logs",
         )
 
@@ -166,6 +172,9 @@ class Place:
         manifest.experts = {name: entry} if entry else {}
         return ExpertSet(self.folder, manifest, ClusterPlan({name: list(trial.codes)}, "trial"))
 
+    def _own_base(self) -> PreTrainedModel:
+        return self.workspace.makings.own_base()
+
     def take_base(self, run: Path) -> bool:
         """Link the base of a run, where it was made from the same inputs.
 
@@ -174,7 +183,8 @@ class Place:
         """
         making = self.base
         there = finished_entry(run / BASE)
-        if is_made(making) or there is None or there.fingerprint != making.entry.fingerprint:
+        known = (making.entry.fingerprint, *making.former)
+        if is_made(making) or there is None or there.fingerprint not in known:
             return is_made(making)
         with atomic_write(making.folder) as partial:
             shutil.copytree(run / BASE, partial, copy_function=_link)
