@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from clustering.corpora.find import find_sources
 from clustering.files import atomic_write
 from xelm.corpus.store import heldout_texts
-from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.identity import weights_settings
+from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.portable import portable_recipe
 from xelm.making.workspace import Workspace
 from xelm.recipe.recipe import Clusters, Recipe
@@ -134,9 +134,7 @@ class Place:
         return Making(folder, entry, lambda: expert.prepare(self._own_base()), expert, stage, inputs.tokenizer)
 
     def _stage(self, name: str, trial: Trial, phases: list[dict[str, int]], settings: Any, key: str) -> Stage:
-        from transformers import PreTrainedModel
-
-    from xelm.training.stage import Stage
+        from xelm.training.stage import Stage
 
         inputs, own_name = self.workspace.inputs, " ".join(trial.codes)
         blocks = {code: inputs.blocks[code] for code in trial.codes}
