@@ -128,7 +128,7 @@ def test_text_of_a_language_that_the_run_has_is_refused_unless_the_label_is_beli
     german = write_jsonl(tmp_path / "swe.jsonl", list(sentences("deu", 60, seed=7)))
     _refused(
         run,
-        r"looks like German \(deu\) in 60 of 60 documents, not Swedish\. German is already in this run\. If it is Swedish, add --believe-label",
+        r"German \(deu\) in 60 of 60 documents, not Swedish\. German is already in .* add --believe-label",
         "swe",
         german,
     )

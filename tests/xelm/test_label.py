@@ -69,7 +69,7 @@ def test_rightly_labelled_text_of_the_bundled_corpus_reads_as_itself(code: str) 
 @pytest.mark.parametrize("code", ["eng", "spa", "tur", "rus", "jpn", "ind"])
 def test_text_of_another_language_is_noticed_whether_or_not_langid_knows_the_label(code: str, label: str) -> None:
     readings = LanguageReader(label).read(starter(code))
-    assert sum((one.verdict, one.code) == ("foreign", code) for one in readings) >= 27
+    assert sum(one.verdict == "foreign" and related(one.code, code) for one in readings) >= 27
 
 
 @pytest.mark.parametrize("label", ["ast", "lad"])
@@ -110,8 +110,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_tiny(
         tmp_path_factory.mktemp("finished"),
         data={"languages": ["deu", "rus"]},
-        base={"new": {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "context_length": 32, "tokens": 60_000}},
-        train={"tokens": 60_000, "batch_size": 8, "learning_rate": 5e-3, "checkpoint_every_steps": 10_000},
+        base={"new": {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "context_length": 32, "tokens": 8_000}},
+        train={"tokens": 12_000, "batch_size": 8, "learning_rate": 1e-2, "checkpoint_every_steps": 10_000},
     )
 
 
@@ -154,10 +154,10 @@ def test_half_english_is_told_and_can_be_left_out(
 def test_text_of_nothing_but_another_language_is_refused_with_or_without_dropping(
     finished: Path, tmp_path: Path
 ) -> None:
-    start, text = contents(finished), write_jsonl(tmp_path / "wol.jsonl", list(starter("fra" if False else "spa", 60)))
+    start, text = contents(finished), write_jsonl(tmp_path / "wol.jsonl", list(starter("spa", 60)))
     with pytest.raises(BadInput, match=r"looks like Spanish \(spa\) in \d\d of \d\d documents, not Wolof\. If it is"):
         add_language(finished, "wol", text)
-    with pytest.raises(BadInput, match="nothing is left to add|looks like"):
+    with pytest.raises(BadInput, match=r"nothing is left to add|looks like"):
         add_language(finished, "wol", text, drop_other_languages=True)
     assert contents(finished) == start
 
@@ -195,14 +195,6 @@ def test_a_source_without_some_documents_has_a_fingerprint_of_its_own(tmp_path: 
     whole = Source("deu", (file,))
     cleaned = CleanedSource("deu", (file,), None, frozenset({1}))
     assert list(cleaned.texts()) == ["a", "c"]
-    assert (
-        len(
-            {
-                whole.fingerprint(),
-                cleaned.fingerprint(),
-                CleanedSource("deu", (file,), None, frozenset({2})).fingerprint(),
-            }
-        )
-        == 3
-    )
+    other = CleanedSource("deu", (file,), None, frozenset({2}))
+    assert len({source.fingerprint() for source in (whole, cleaned, other)}) == 3
     assert CleanedSource("deu", (file,)).fingerprint() == whole.fingerprint()

@@ -5,12 +5,14 @@ langid names one of its 97 languages whatever a text is, and surely. Three thing
 - where it knows the claimed language, by how much that language is less likely, in nats a byte. Rightly labelled Zulu
   (read as Xhosa) and Malay (as Indonesian) lose by 0.02 to 0.04; Spanish given as Portuguese by 0.87, Danish as
   Norwegian by 0.27.
-- where it does not, by how much its answer leads all languages that are no relatives of it: text of the 44 languages of
-  SIB-200 and the Bible corpus that langid knows by 0.26 or more, of the 49 that it does not by 0.24 or less but for
-  four, three of them in a script that the language answered is not written in, which is looked at too.
+- where it does not, by how much its answer leads all languages that are no relatives of it. Text of languages that it
+  knows leads by 0.26 nats a byte and more; of those that it does not, by less, but for text in a script that the answer
+  is not written in, which is looked at too (Tifinagh reads as Malayalam), and a few like Yoruba (Vietnamese, three in
+  four documents).
 - whether the two languages are related: Asturian reads as Spanish because it is like it.
 
-Figures: medians over documents of 200 to 2,000 characters. Shape letters: `B` documents, `C` classes of langid.
+What that comes to on 105 rightly and 2,206 wrongly labelled texts is measured by experiments/new_language/labels.py.
+Shape letters: `B` documents, `C` classes of langid.
 """
 
 from __future__ import annotations
