@@ -52,6 +52,10 @@ class MixtureCache(Cache):
         """The most tokens that fit, -1 for no limit."""
         return self._in_use[0].get_max_length(layer_idx)
 
+    def get_max_cache_shape(self, layer_idx: int = 0) -> int:
+        """`get_max_length` by the name that it had before transformers 5.11."""
+        return self._in_use[0].get_max_cache_shape(layer_idx)  # type: ignore[attr-defined]
+
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
         """Key length and offset of the first expert in use; experts ask their own caches."""
         return self._in_use[0].get_mask_sizes(query_length, layer_idx)
@@ -81,7 +85,7 @@ class MixtureCache(Cache):
         self._map_state(lambda state: state[indices.to(state.device)])
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Drop the last tokens (a negative count, as in transformers).
+        """Take tokens back; what the number means (tokens to drop, or to keep) is up to the release of transformers.
 
         Raises:
             ValueError: If weights follow the text: the posterior before the dropped tokens is not kept.

@@ -22,7 +22,8 @@ class MixtureConfig(PreTrainedConfig):
     ):
         configs = [c if isinstance(c, dict) else c.to_dict() for c in expert_configs or []]
         self.expert_configs = configs
-        self.weights = list(weights) if weights is not None else [1.0 / len(configs)] * len(configs)
+        # transformers also makes a configuration of nothing, to tell which values are defaults.
+        self.weights = list(weights) if weights is not None else [1.0 / max(1, len(configs))] * len(configs)
         self.dynamic = dynamic
         first = configs[0] if configs else {}
         self.vocab_size = kwargs.pop("vocab_size", first.get("vocab_size"))

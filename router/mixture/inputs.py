@@ -5,11 +5,39 @@ Shape letters: `B` rows, `M` experts, `P` cached positions, `T` new positions, `
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from clustering.errors import BadInput
 
 IGNORED_LABEL = -100
+
+# What transformers hands to every model, and what it may be here: asked for nothing, or said already by other means.
+_NEUTRAL: dict[str, Callable[[Any], bool]] = {
+    "cache_position": lambda value: True,  # positions are counted from the mask
+    "return_dict": lambda value: value is not False,
+    "token_type_ids": lambda value: not bool(value.any()),
+}
+
+
+def refuse_unknown(keywords: dict[str, Any]) -> None:
+    """Refuse keywords of a forward pass that a mixture would otherwise pass over in silence.
+
+    Raises:
+        BadInput: If a keyword is neither known nor empty (None, False).
+    """
+    unknown = [name for name, value in keywords.items() if value is not None and not _is_neutral(name, value)]
+    if unknown:
+        raise BadInput(
+            f"{', '.join(sorted(unknown))}: not for a mixture of experts, which takes input_ids, attention_mask, "
+            "position_ids, cache, use_cache, logits_to_keep, labels and expert_weights."
+        )
+
+
+def _is_neutral(name: str, value: Any) -> bool:
+    return _NEUTRAL.get(name, lambda value: value is False)(value)
 
 
 def full_mask(attention_mask: torch.Tensor | None, input_ids: torch.Tensor, num_past: int) -> torch.Tensor:

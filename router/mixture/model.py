@@ -25,8 +25,22 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from clustering.errors import BadInput
 from router.mixture.cache import MixtureCache
 from router.mixture.config import MixtureConfig
-from router.mixture.inputs import check_weights, full_mask, kept_positions, positions_from, shifted_loss
-from router.mixture.logspace import log_posterior, mix, token_log_probs
+from router.mixture.inputs import (
+    check_weights,
+    full_mask,
+    kept_positions,
+    positions_from,
+    refuse_unknown,
+    shifted_loss,
+)
+from router.mixture.logspace import log_posterior, token_log_probs
+from router.mixture.proof import prove
+from router.mixture.reading import Pass, Reading, mixed, read
+from router.mixture.releases import GENERATE_CACHE, cache_in, output_with_cache
+
+# Options of `generate` that depend on where logits are zero; all others see only differences or probabilities.
+_READ_PLAIN_LOGITS = ("repetition_penalty", "encoder_repetition_penalty", "exponential_decay_length_penalty")
+
 
 Weigher = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From token ids (B, T) and attention mask (B, T) to expert weights (B, M), rows summing to 1."""
@@ -49,6 +63,8 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _can_compile_fullgraph = False
+    accepts_loss_kwargs = False
+    """transformers' `Trainer` then divides the loss itself."""
     weigher: Weigher | None = None
     """Chooses the weights of each row where a call gives none."""
 
@@ -68,7 +84,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         self.experts.all_tied_weights_keys = _tied_keys(experts)  # type: ignore[assignment]
         whole = {name for expert in experts for name in getattr(expert, "_no_split_modules", None) or ()}
         self.experts._no_split_modules = whole  # type: ignore[assignment]
-        self._accepted = [_forward_parameters(expert) for expert in experts]
+        self.accepted = [_forward_parameters(expert) for expert in experts]
         self.post_init()
 
     @classmethod
@@ -137,11 +153,13 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         input_ids: torch.LongTensor,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
+        cache: MixtureCache | None = None,
         past_key_values: MixtureCache | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         labels: torch.LongTensor | None = None,
         expert_weights: torch.Tensor | None = None,
+        normalized: bool = True,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Log-probabilities of the next token under the mixture.
@@ -150,18 +168,27 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             input_ids: New tokens, shape (B, T).
             attention_mask: 1 for real tokens, 0 for padding, shape (B, P + T); all real if not given.
             position_ids: Positions of the new tokens, shape (B, T); counted from the mask if not given.
-            past_key_values: What an earlier call returned.
+            cache: What an earlier call returned.
+            past_key_values: The same, by the name that it had before transformers 5.24.
             use_cache: Whether to return a cache; True if one is given.
             logits_to_keep: Only the last so many positions (0: all), or the indices of positions.
             labels: Targets, shape (B, T), shifted inside, -100 does not count; gives `loss`, mean nats per token.
             expert_weights: Weights of the experts, shape (B, M), rows summing to 1. Not given: those of
                 `self.weigher`, else of the configuration. For a `dynamic` mixture they are the prior.
-            **kwargs: Ignored but for what every transformers model accepts.
+            normalized: Whether `logits` are log-probabilities. If not, the experts' log normalisers are added, weighted
+                as the experts are: a mixture of one expert then gives that expert's own logits. Probabilities are the
+                same; penalties that transformers puts on logits then mean the same for one expert and for several.
+            **kwargs: What `generate` and pipelines hand to every model, at its neutral value.
 
         Returns:
-            `logits` (B, kept, V) in nats, float32, normalised; `past_key_values`; `loss`.
+            `logits` (B, kept, V) in nats, float32; `loss`; and the cache, as `cache` or (before
+            transformers 5.24) `past_key_values`.
+
+        Raises:
+            BadInput: If a keyword is unknown, or the mask or the weights do not fit.
         """
-        cache = past_key_values
+        refuse_unknown(kwargs)
+        cache = cache if cache is not None else past_key_values
         if cache is None and use_cache:
             cache = self.new_cache()
         mask_BS = full_mask(attention_mask, input_ids, cache.get_seq_length() if cache is not None else 0)
@@ -171,38 +198,34 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         kept = kept_positions(logits_to_keep if labels is None else 0, input_ids)
         log_weights_BM = weights_BM[:, active].log()
 
+        call = Pass(input_ids, mask_BS, position_BT, cache, kept, normalized)
         if self.config.dynamic and len(active) > 1:
-            logits = self._dynamic(input_ids, mask_BS, position_BT, cache, active, log_weights_BM, kept)
+            logits = mixed(*self._follow(call, active, log_weights_BM))
         else:
-            log_probs = [self._log_probs(e, input_ids, mask_BS, position_BT, cache, kept)[0] for e in active]
-            logits = mix(log_probs, [log_weights_BM[:, i : i + 1] for i in range(len(active))])
+            readings = [read(self.experts[e], self.accepted[e], e, call) for e in active]
+            logits = mixed(readings, list(log_weights_BM[..., None].unbind(1)))
         loss = None if labels is None else shifted_loss(logits, labels)
-        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
+        return output_with_cache(cache, loss=loss, logits=logits)
 
-    def _dynamic(
-        self,
-        input_ids: torch.Tensor,
-        mask_BS: torch.Tensor,
-        position_BT: torch.Tensor,
-        cache: MixtureCache | None,
-        active: list[int],
-        log_prior_BM: torch.Tensor,
-        kept: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Mixture under the posterior over experts; the state for the next call goes into the cache."""
+    def _follow(
+        self, call: Pass, active: list[int], log_prior_BM: torch.Tensor
+    ) -> tuple[list[Reading], list[torch.Tensor]]:
+        """What the experts read, and the posterior over them; the state for the next call goes into the cache."""
+        cache, input_ids = call.cache, call.input_ids
         last = cache.last_log_probs if cache is not None else None
-        gains, kept_log_probs, next_log_probs = [], [], []
+        gains, readings, next_log_probs = [], [], []
         for index, expert in enumerate(active):
-            log_probs_BTV, all_BTV = self._log_probs(expert, input_ids, mask_BS, position_BT, cache, kept, True)
+            reading = read(self.experts[expert], self.accepted[expert], expert, call, everywhere=True)
+            all_BTV = reading.everywhere
             before = all_BTV[:, :-1] if last is None else torch.cat([last[index][:, None], all_BTV[:, :-1]], 1)
             gain_BT = token_log_probs(before, input_ids[:, input_ids.shape[1] - before.shape[1] :])
             # The first token of a text has no prediction to be judged by.
             gains.append(gain_BT if last is not None else torch.nn.functional.pad(gain_BT, (1, 0)))
-            kept_log_probs.append(log_probs_BTV)
+            readings.append(reading)
             if cache is not None:
                 next_log_probs.append(all_BTV[:, -1].clone())
         num_new = input_ids.shape[1]
-        real_BS = mask_BS.bool()
+        real_BS = call.mask.bool()
         counted_BT = (real_BS & torch.nn.functional.pad(real_BS[:, :-1], (1, 0)))[:, -num_new:]
         gain_BMT = torch.stack(gains, dim=1) * counted_BT[:, None]
         start_BM = log_prior_BM if last is None or cache is None else cache.log_posterior_BM
@@ -210,39 +233,9 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         log_weights_BMT = log_posterior(start_BM, gain_BMT)
         if cache is not None:
             cache.log_posterior_BM, cache.last_log_probs = log_weights_BMT[..., -1], next_log_probs
-        if kept is not None:
-            log_weights_BMT = log_weights_BMT[..., kept]
-        return mix(kept_log_probs, list(log_weights_BMT.unbind(1)))
-
-    def _log_probs(
-        self,
-        expert: int,
-        input_ids: torch.Tensor,
-        mask_BS: torch.Tensor,
-        position_BT: torch.Tensor,
-        cache: MixtureCache | None,
-        kept: torch.Tensor | None,
-        everywhere: bool = False,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One expert's log-probabilities at the kept positions, and (with `everywhere`) at all of them."""
-        model, accepted = self.experts[expert], self._accepted[expert]
-        device = next(model.parameters()).device
-        inputs: dict[str, Any] = {
-            "input_ids": input_ids.to(device),
-            "attention_mask": mask_BS.to(device),
-            "use_cache": cache is not None,
-            "past_key_values": cache.experts[expert] if cache is not None else None,
-        }
-        if "position_ids" in accepted:
-            inputs["position_ids"] = position_BT.to(device)
-        only_kept = kept if not everywhere else None
-        if only_kept is not None and "logits_to_keep" in accepted:
-            inputs["logits_to_keep"] = only_kept.to(device)
-        logits = model(**inputs).logits.to(input_ids.device)
-        if only_kept is not None and "logits_to_keep" not in accepted:
-            logits = logits[:, only_kept]
-        log_probs = torch.log_softmax(logits.float() if logits.dtype != torch.float64 else logits, dim=-1)
-        return (log_probs[:, kept] if everywhere and kept is not None else log_probs), log_probs
+        if call.kept is not None:
+            log_weights_BMT = log_weights_BMT[..., call.kept]
+        return readings, list(log_weights_BMT.unbind(1))
 
     def _weights_for(
         self,
@@ -271,11 +264,39 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             cache.weights_BM = weights_BM
         return weights_BM
 
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """As transformers' `generate`, with `expert_weights` (see `forward`) as one more option.
+
+        Raises:
+            BadInput: If an option does not work for a mixture, or the mixture does not prove right under the releases
+                that are installed.
+        """
+        given = args[1] if len(args) > 1 else kwargs.get("generation_config")
+        if _chosen("guidance_scale", kwargs, given, self.generation_config) not in (None, 1, 1.0):
+            raise BadInput(
+                "guidance_scale reads the text without its prompt, for which a mixture of experts has no weights. "
+                "Leave it out, or use the policy top1."
+            )
+        if any(
+            _chosen(name, kwargs, given, self.generation_config) not in (None, 1, 1.0) for name in _READ_PLAIN_LOGITS
+        ):
+            kwargs.setdefault("normalized", False)
+        weights_BM, ids = (
+            kwargs.get("expert_weights"),
+            args[0] if args else kwargs.get("inputs", kwargs.get("input_ids")),
+        )
+        if weights_BM is not None and ids is not None and len(weights_BM) == 1:
+            # Beams repeat each row: one row of weights for the whole batch would be too few.
+            kwargs["expert_weights"] = weights_BM.expand(len(ids), -1)
+        use_cache = _chosen("use_cache", kwargs, given, self.generation_config)
+        prove(self, use_cache=use_cache is not False)
+        return GenerationMixin.generate(cast(Any, self), *args, **kwargs)
+
     def _prepare_cache_for_generation(  # type: ignore[override]  # the hook's other arguments changed between releases
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> None:
         """Hook of `generate`: start with one cache for each expert."""
-        if model_kwargs.get("past_key_values") is not None or generation_config.use_cache is False:
+        if cache_in(model_kwargs) is not None or generation_config.use_cache is False:
             return
         implementation = generation_config.cache_implementation
         if implementation not in (None, "dynamic", "dynamic_full", "offloaded"):
@@ -283,7 +304,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
                 f"cache_implementation={implementation!r} does not work for a mixture, whose experts' caches grow. "
                 "Leave it out, or use 'offloaded'."
             )
-        model_kwargs["past_key_values"] = self.new_cache(offloading=implementation == "offloaded")
+        model_kwargs[GENERATE_CACHE] = self.new_cache(offloading=implementation == "offloaded")
 
 
 def _tied_keys(experts: Sequence[PreTrainedModel]) -> dict[str, str]:
@@ -293,6 +314,13 @@ def _tied_keys(experts: Sequence[PreTrainedModel]) -> dict[str, str]:
         for index, expert in enumerate(experts)
         for tied, source in (getattr(expert, "all_tied_weights_keys", None) or {}).items()
     }
+
+
+def _chosen(name: str, keywords: dict[str, Any], *configs: Any) -> Any:
+    """An option of `generate`: given as a keyword, or else the first of the configurations that sets it."""
+    if keywords.get(name) is not None:
+        return keywords[name]
+    return next((value for config in configs if (value := getattr(config, name, None)) is not None), None)
 
 
 def _forward_parameters(expert: PreTrainedModel) -> frozenset[str]:

@@ -211,6 +211,59 @@ def test_weigher_chooses_weights_once_for_each_text():
     assert torch.equal(answer, experts[1].generate(ids, max_new_tokens=5, do_sample=False))
 
 
+PENALTIES = [
+    {"repetition_penalty": 1.3},
+    {"repetition_penalty": 0.7},
+    {"encoder_repetition_penalty": 1.4},
+    {"exponential_decay_length_penalty": (1, 1.5), "eos_token_id": 2},
+    {"repetition_penalty": 1.2, "num_beams": 3},
+]
+INVARIANT = [
+    {"no_repeat_ngram_size": 2},
+    {"bad_words_ids": [[7], [8, 9]]},
+    {"sequence_bias": {(5,): 2.0, (6,): -3.0}},
+    {"suppress_tokens": [4, 5, 6]},
+    {"min_new_tokens": 6},
+    *({"do_sample": True, **draw} for draw in ({"top_k": 5}, {"top_p": 0.6}, {"min_p": 0.1}, {"typical_p": 0.5})),
+    *({"do_sample": True, **draw} for draw in ({"epsilon_cutoff": 0.02}, {"eta_cutoff": 0.02}, {"temperature": 0.3})),
+]
+
+
+@pytest.mark.parametrize("options", PENALTIES + INVARIANT, ids=str)
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_an_option_means_the_same_for_one_expert_and_for_a_mixture_of_one(experts, options, dynamic):
+    model = MixtureForCausalLM.from_experts(experts, dynamic=dynamic)
+    ids, mask = padded(texts(np.random.default_rng(5), 12, 12), "left")
+    answers = []
+    for chosen, extra in ((experts[1], {}), (model, {"expert_weights": torch.tensor([[0.0, 1.0, 0.0]])})):
+        torch.manual_seed(0)
+        given = {"max_new_tokens": 10, "do_sample": False, "eos_token_id": None, **options, **extra}
+        answers.append(chosen.generate(ids, attention_mask=mask, **given))
+    assert torch.equal(*answers)
+
+
+def test_a_default_of_the_checkpoint_is_penalised_alike(experts):
+    from transformers import GenerationConfig
+
+    settings = GenerationConfig(
+        repetition_penalty=1.5, max_new_tokens=10, do_sample=False, eos_token_id=2, pad_token_id=0
+    )
+    model = MixtureForCausalLM.from_experts(experts, weights=[1, 0, 0], generation_config=settings)
+    ids = torch.tensor([[5, 6, 7, 5, 6]])
+    alone = experts[0].generate(ids, generation_config=settings)
+    assert torch.equal(model.generate(ids), alone)
+    assert torch.equal(model.generate(ids, generation_config=settings), alone)
+
+
+def test_logits_without_normalising_are_log_probabilities_and_one_number_more(experts):
+    model = MixtureForCausalLM.from_experts(experts, weights=[0.5, 0.2, 0.3], dynamic=True)
+    ids = torch.arange(3, 13)[None]
+    with torch.no_grad():
+        plain, shifted = model(ids).logits, model(ids, normalized=False).logits
+    assert torch.allclose(torch.log_softmax(shifted, -1), plain, atol=1e-5)
+    assert (shifted - plain)[..., 0].abs().min() > 1e-3
+
+
 def test_labels_give_the_mean_loss_of_shifted_tokens(experts):
     model = MixtureForCausalLM.from_experts(experts)
     ids = torch.arange(3, 13)[None]
@@ -249,6 +302,7 @@ def test_pipeline_and_streamer_accept_a_mixture():
         (lambda: _run(expert_weights=torch.tensor([[1.0]])), "shape"),
         (lambda: _run(attention_mask=torch.ones(1, 5)), "attention_mask has shape"),
         (lambda: _generate(cache_implementation="static"), "cache_implementation"),
+        (lambda: _generate(guidance_scale=1.5), "guidance_scale"),
     ],
 )
 def test_misuse_is_named(make, message):

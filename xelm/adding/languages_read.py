@@ -82,15 +82,15 @@ class LanguageReader:
     """
 
     def __init__(self, language: str, router: Path | None = None) -> None:
-        from router.identify.combined import CombinedIdentifier
         from router.identify.langid import LangidIdentifier
+        from router.identify.stored import load_identifier
 
         self.language = language
         self._langid = LangidIdentifier()
         self._classes = list(self._langid.languages)
         own = match(language, self._classes)
         self._own = None if own is None else self._classes.index(own)
-        self._run = None if router is None else CombinedIdentifier.load(router)
+        self._run = None if router is None else load_identifier(router)
 
     @property
     def knows_the_language(self) -> bool:

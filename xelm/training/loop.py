@@ -86,7 +86,7 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     if not isolated:
         logger.warning("%s attends across packed documents; only their boundaries carry no loss.", stage.name)
     if stage.settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        _save_activations(model)
     optimizer = _optimizer(model, stage)
     prepared, optimizer = accelerator.prepare(torch.compile(model) if stage.settings.compile else model, optimizer)
     inner = accelerator.unwrap_model(prepared, keep_torch_compile=False)
@@ -264,3 +264,9 @@ def _optimizer(model: torch.nn.Module, stage: Stage) -> torch.optim.Optimizer:
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.95), fused=True)
+
+
+def _save_activations(model: Any) -> None:
+    """Compute activations again instead of keeping them; transformers 6 drops the older of the two names."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable()
