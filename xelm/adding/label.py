@@ -191,7 +191,9 @@ def _reads_as_its_own(experts: ExpertSet, code: str, texts: Sequence[str]) -> bo
     name = experts.plan.cluster_of(code)
     split = "valid" if experts.heldout("valid") else "test"
     losses: dict[str, list[float]] = {}
-    for document, log_probs_T in zip(experts.heldout(split), heldout_log_probs(experts, name, split), strict=True):
+    for document, log_probs_T in zip(
+        experts.heldout(split), heldout_log_probs(experts, name, split, keep=False), strict=True
+    ):
         losses.setdefault(document.language, []).append(_bits(document.text, float(log_probs_T.sum(dtype="float64"))))
     strangers = [median(bits) for other, bits in losses.items() if other not in experts.plan.clusters[name]]
     if code not in losses or not strangers:
