@@ -12,7 +12,7 @@ from statistics import median
 
 from clustering.corpora.find import Source
 from clustering.corpora.rows import Reading, Row
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.languages.codes import match, name_of
 from xelm.adding.languages_read import DocumentReading, LanguageReader, Verdict, related
 from xelm.evaluation.log_probs import heldout_log_probs, measure
@@ -145,12 +145,12 @@ def tell_languages(found: TextLanguages, dropped: int) -> None:
         others = [line for line in found.table if line.verdict == "foreign"]
         told = ", ".join(f"{name_of(line.language)} ({line.language}) {line.documents}" for line in others)
         logger.warning(
-            "%d of %d documents look like other languages than %s: %s. To leave them out, add --drop-other-languages "
-            "(in Python: drop_other_languages=True).",
+            "%d of %d documents look like other languages than %s: %s. To leave them out, add %s.",
             foreign,
             total,
             name,
             told,
+            arg("drop_other_languages", True),
         )
     if 2 * count >= total:
         logger.warning(
@@ -167,11 +167,8 @@ def tell_languages(found: TextLanguages, dropped: int) -> None:
 
 def _refusal(experts: ExpertSet, language: str, code: str, where: str) -> str:
     said, read = name_of(language), f"{name_of(code)} ({code})"
-    there = f" {name_of(code)} is already in this run." if code in experts.languages else ""
-    return (
-        f"The text looks like {read} {where}, not {said}.{there} If it is {said}, add --believe-label (in Python: "
-        "believe_label=True)."
-    )
+    there = f"; {name_of(code)} is already in this run" if code in experts.languages else ""
+    return f"The text looks like {read} {where}, not {said}{there}. If it is {said}, add {arg('believe_label', True)}."
 
 
 def _suspect(experts: ExpertSet, found: TextLanguages, texts: Sequence[str], needed: int) -> str:

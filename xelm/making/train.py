@@ -53,7 +53,7 @@ def train(
         recipe: A TOML file, or a `Recipe`.
         out: The run directory.
         overrides: `section.key=value`, for a recipe file.
-        redo: Make models anew whose recipe, data or parent changed, instead of refusing.
+        redo: Retrain models whose recipe, data or parent model changed, instead of refusing.
         report: Evaluate and write `report.html` at the end.
         launch: Machines to train on; None: this one.
 
