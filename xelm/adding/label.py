@@ -145,12 +145,12 @@ def tell_languages(found: TextLanguages, dropped: int) -> None:
         others = [line for line in found.table if line.verdict == "foreign"]
         told = ", ".join(f"{name_of(line.language)} ({line.language}) {line.documents}" for line in others)
         logger.warning(
-            "%d of %d documents look like other languages than %s: %s. To leave them out, add %s.",
+            "%d of %d documents look like other languages than %s: %s. To leave them out, add --drop-other-languages "
+            "(in Python: drop_other_languages=True).",
             foreign,
             total,
             name,
             told,
-            arg("drop_other_languages", True),
         )
     if 2 * count >= total:
         logger.warning(
