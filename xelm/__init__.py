@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from router.scoring.texts import Score
     from router.scoring.tokens import ScoringOptions
     from xelm.adding.add import add_language, remove_language
+    from xelm.blending.blend import blend
     from xelm.evaluation.evaluate import evaluate, evaluate_on
     from xelm.inference.routed import RoutedLM
     from xelm.launch.options import Launch
@@ -47,6 +48,7 @@ __all__ = [
     "SourceScore",
     "TrainingFailedError",
     "add_language",
+    "blend",
     "cluster_languages",
     "dry_run",
     "evaluate",
@@ -75,6 +77,7 @@ _HOME = {
     "SourceScore": "clustering.sources.report",
     "TrainingFailedError": "xelm.run.failures",
     "add_language": "xelm.adding.add",
+    "blend": "xelm.blending.blend",
     "cluster_languages": "clustering",
     "dry_run": "xelm.making.train",
     "evaluate": "xelm.evaluation.evaluate",

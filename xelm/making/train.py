@@ -196,6 +196,11 @@ def _clear_other_inputs(workspace: Workspace, redo: bool) -> None:
             f"{(changed + left_over)[0]}: made with another recipe, data or parent. Train into another --out, "
             "or give --redo to make it anew."
         )
+    if (changed or left_over) and ExpertSet.load(workspace.run).is_blended:
+        raise BadInput(
+            f"{workspace.run}: its experts were moved back to the base (xelm blend), and --redo would lose them and "
+            "what they were. Undo it first: xelm blend RUN --keep 1."
+        )
     for folder in left_over:
         shutil.rmtree(folder)
 
