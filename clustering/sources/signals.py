@@ -6,7 +6,7 @@ ranking uses it, a utility in common units. Shapes: C candidates of one target.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +15,14 @@ from clustering.distances import uriel as typology
 from clustering.distances.arithmetic import family_entries, rows_for
 from clustering.distances.kinds import distances_from
 from clustering.languages.codes import same_language_codes
+from clustering.languages.facts import is_signed, parent_of
+from clustering.registry import Registry
+from clustering.sources.candidates import modality_masks
 from clustering.sources.profiles import Profile, overlap
 
 HALF_GLOBE_KM = 20_015.0
-_DISTANCE_KINDS = ("genetic", "syntactic", "featural", "phonological", "inventory", "geographic")
+_FEATURE_KINDS = ("syntactic", "featural", "phonological", "inventory")
+_DISTANCE_KINDS = ("genetic", *_FEATURE_KINDS, "geographic")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,50 @@ SIGNALS: dict[str, Signal] = {
     "geographic": Signal("place", "great circle distance in km", False, False),
 }
 
+Measure = Callable[[str, tuple[str, ...]], np.ndarray]
+"""From a target and C candidates, ISO 639-3, to a raw value for each, shape (C,), NaN where unknown."""
+
+
+@dataclass(frozen=True)
+class AddedSignal:
+    """A signal beside those of the table, for languages without text too.
+
+    Attributes:
+        measure: Its raw values.
+        utility: From raw values to utilities, about 1 from a good candidate to a usual one; None: shown, and learnt
+            from by trained rankers, but no part of the default ranking.
+    """
+
+    measure: Measure
+    utility: Callable[[np.ndarray], np.ndarray] | None = None
+
+
+ADDED: Registry[AddedSignal] = Registry("ranking signal", package="clustering.sources.added", group="xelm.signals")
+
+
+def signal(
+    name: str, title: str, meaning: str, *, utility: Callable[[np.ndarray], np.ndarray] | None = None
+) -> Callable[[Measure], Measure]:
+    """Decorator: make a function known as a signal of source rankings.
+
+    A new one is one file: such a function, in `clustering/sources/added` or in an installed package that names the
+    module under the entry points `xelm.signals`.
+
+    Args:
+        name: Its column in results.
+        title: See `Signal`.
+        meaning: See `Signal`.
+        utility: See `AddedSignal`.
+    """
+
+    def register(measure: Measure) -> Measure:
+        ADDED.register(name, AddedSignal(measure, utility))
+        SIGNALS[name] = Signal(title, meaning, False, None)
+        return measure
+
+    return register
+
+
 # Utility per unit, see `default_contributions` for what they rest on.
 NATS_PER_UNIT = 5.0
 COSINE_PER_UNIT = 0.1
@@ -100,7 +148,33 @@ def typology_signals(target: str, candidates: Sequence[str]) -> Query:
         raw["geographic"] *= HALF_GLOBE_KM
         raw["geographic"][coverage["geographic"] == 0] = np.nan
         raw["shared_family"][has_row] = shared_family_information(target, None if everything else covered)
+        _keep_what_exists(target, candidates, raw)
+    for name in ADDED.names():
+        raw[name] = np.asarray(ADDED.find(name).measure(target, tuple(candidates)), dtype=float)
     return Query(target, tuple(candidates), raw, coverage)
+
+
+def _keep_what_exists(target: str, candidates: Sequence[str], raw: dict[str, np.ndarray]) -> None:
+    """Take away, in place, what URIEL says of languages that it does not hold for.
+
+    Invented languages have no place on earth. Of sign languages URIEL knows family and place; their features are
+    filled in from spoken neighbours, which say nothing. A documented ancestor is as near as the family can say.
+    """
+    same_modality, placed = modality_masks(target, candidates)
+    raw["geographic"][~placed | ~same_modality] = np.nan
+    raw["shared_family"][~same_modality] = 0.0
+    raw["genetic"][~same_modality] = np.nan
+    signed = np.full(len(candidates), is_signed(target))
+    for kind in _FEATURE_KINDS:
+        raw[kind][signed | ~same_modality] = np.nan
+    if (parent := parent_of(target)) is not None and parent in candidates:
+        raw["shared_family"][list(candidates).index(parent)] = _all_family_information(target)
+
+
+def _all_family_information(target: str) -> float:
+    """What sharing every family node of the target would say, and the descent besides, in nats."""
+    own = float(shared_family_information(target, (target,))[0])
+    return own + float(np.log(len(typology.languages())))
 
 
 def text_signals(target: Profile | None, sources: Sequence[Profile | None]) -> dict[str, np.ndarray]:
@@ -193,6 +267,10 @@ def default_contributions(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
         utilities["size_ratio"] = np.log1p(raw["size_ratio"])
     elif is_known(raw, "source_size"):
         utilities["source_size"] = np.log(np.maximum(raw["source_size"], 1.0))
+    for name in ADDED.names():
+        added = ADDED.find(name)
+        if added.utility is not None and is_known(raw, name):
+            utilities[name] = added.utility(raw[name])
     return {name: centred(values) for name, values in utilities.items()}
 
 

@@ -46,6 +46,7 @@ SHORT, LONG = 20, 150
 PRIOR_LOG_ODDS = float(np.log(9.0))
 NUM_SPANS = 40
 SOFTENING_GRID = np.linspace(0.0, 1.5, 16)
+_MOST_SOFTENING = 20.0
 
 
 class CombinedIdentifier:
@@ -206,7 +207,15 @@ class CombinedIdentifier:
             raise BadInput(
                 f"{Path(folder) / INDEX_FILE}: not an identifier of version {FORMAT_VERSION}. Train it again."
             )
-        return cls(NgramIdentifier.load(folder), bool(index["use_langid"]), float(index["softening"]))
+        use_langid, softening = index.get("use_langid"), index.get("softening")
+        if (
+            not isinstance(use_langid, bool)
+            or not isinstance(softening, int | float)
+            or isinstance(softening, bool)
+            or not 0 <= softening <= _MOST_SOFTENING
+        ):
+            raise BadInput(f"{Path(folder) / INDEX_FILE}: damaged (use_langid or softening). Train it again.")
+        return cls(NgramIdentifier.load(folder), use_langid, float(softening))
 
     def _soften(self, logits_BL: np.ndarray) -> np.ndarray:
         """The posterior of logits, at this run's temperature."""

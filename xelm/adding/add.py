@@ -26,11 +26,13 @@ from xelm.adding.request import (
     refuse_other_language,
 )
 from xelm.adding.tokenizer_fit import check_tokenizer
+from xelm.blending.overlay import lay_on, take_off
 from xelm.corpus.store import training_texts
 from xelm.evaluation.log_probs import forget_stale
 from xelm.making.make_model import make_model
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
+from xelm.run.failures import disk_trouble_told
 from xelm.run.folder import RunFolder
 from xelm.run.heldout import read_heldout, texts_of
 from xelm.run.ledger import Kind, LedgerEntry, TokenizerCheck
@@ -78,10 +80,12 @@ def add_language(
     Raises:
         BadInput: If the run has the language already, the text cannot be used or seems to be another language's, or
             an argument does not fit.
+        OSError: If the disk is full or read-only; what was trained is kept, and the same command goes on.
     """
-    folder = _local(run)
-    with locked(folder):
-        experts = _whole_run(folder)
+    folder = local_folder(run)
+    with disk_trouble_told(folder), locked(folder):
+        # Nobody is trained from weights that were moved back: what the donor learned is what it gives.
+        experts = whole_run(folder).trained()
         code = new_code(experts, language)
         addition = Addition(
             language=code,
@@ -103,9 +107,9 @@ def remove_language(run: str | Path, language: str) -> ExpertSet:
     Raises:
         BadInput: If the language was not added to this run, or another one joined its expert later.
     """
-    folder = _local(run)
-    with locked(folder):
-        experts = _whole_run(folder)
+    folder = local_folder(run)
+    with disk_trouble_told(folder), locked(folder):
+        experts = whole_run(folder)
         ledger = experts.manifest.ledger
         code = match(resolve(language).code, [entry.language for entry in ledger])
         if code is None:
@@ -116,13 +120,20 @@ def remove_language(run: str | Path, language: str) -> ExpertSet:
         if later:
             raise BadInput(f"{code}: {', '.join(later)} joined its expert later; remove that first.")
         with edited(folder) as shadow:
+            keeps = take_off(shadow)
             take_model(shadow, ledger[position].expert)
             take_language(shadow, code)
+            lay_on(shadow, keeps)
         _forget(folder, code)
     return _loaded(folder)
 
 
-def _local(run: str | Path) -> Path:
+def local_folder(run: str | Path) -> Path:
+    """The folder of a run that can be changed.
+
+    Raises:
+        BadInput: If it is not on this machine.
+    """
     folder = Path(run)
     if not folder.is_dir():
         raise BadInput(f"{run}: no such run directory. A run on the hub cannot be changed in place: download it first.")
@@ -135,7 +146,12 @@ def _loaded(folder: Path) -> ExpertSet:
     return experts
 
 
-def _whole_run(folder: Path) -> ExpertSet:
+def whole_run(folder: Path) -> ExpertSet:
+    """The run in a folder.
+
+    Raises:
+        BadInput: If a file of it is missing or changed.
+    """
     problems = verify(folder)
     if problems:
         raise BadInput(f"{folder}: the run is not whole ({problems[0]}). Run `xelm verify {folder}` for the rest.")
@@ -144,13 +160,13 @@ def _whole_run(folder: Path) -> ExpertSet:
 
 @contextmanager
 def _traceless(run: Path, code: str) -> Iterator[None]:
-    """Clear away what an addition leaves beside the run: its work when it succeeds, its text and log when it fails.
+    """Clear away what an addition leaves beside the run: its work when it succeeds, text and log when it is refused.
 
-    One that is stopped from outside leaves everything, to go on from.
+    One that is stopped, by a full disk or from outside, leaves everything, to go on from.
     """
     try:
         yield
-    except Exception:
+    except BadInput:
         _forget(run, code)
         raise
     _clear_work(run, code)
@@ -231,12 +247,21 @@ def _enter(
         manifest.ledger[-1] = with_changes(manifest.ledger[-1], before, Snapshot.of(grown, code, text.test))
 
     with edited(experts.path) as shadow:
+        keeps = take_off(shadow)
         keep_first(shadow)
         put_model(shadow, made, line.expert, entry)
         shutil.copyfile(text.store.heldout_file, RunFolder(shadow).heldout(code))
         _put_data(shadow, code, text)
         put_language(shadow, line, training_texts(addition.source, recipe.data), recipe.train.seed)
         seal(shadow, complete)
+        if keeps:
+            logger.info(
+                "experts of this run were moved back to the base (xelm blend): the addition started from the trained "
+                "weights, and they are moved back as before, %s %s. `xelm blend --auto` chooses anew.",
+                line.expert,
+                "too" if line.expert in keeps else "not",
+            )
+        lay_on(shadow, keeps)
 
 
 def _put_data(shadow: Path, code: str, text: NewText) -> None:

@@ -67,7 +67,7 @@ def changes(recipe: Mapping[str, Any], recorded: Manifest, texts: Mapping[str, s
     found = [
         f"[{section}] {key} was {_shown(value)} and is {_shown(now.get((section, key)))}"
         for (section, key), value in sorted(then.items())
-        if (section, key) in now and value != now[section, key] and not _is_beside(section, key)
+        if (section, key) in now and not _same(value, now[section, key]) and not _is_beside(section, key)
     ]
     changed = [code for code in sorted(texts) if recorded.data.get(code, {}).get("sha256") not in (None, texts[code])]
     if changed:
@@ -84,6 +84,12 @@ def _flat(table: Mapping[str, Any], section: str = "") -> Iterator[tuple[tuple[s
             yield from _flat(value, f"{section}.{key}".lstrip("."))
         else:
             yield (section, key), list(value) if isinstance(value, tuple) else value
+
+
+def _same(then: Any, now: Any) -> bool:
+    # A path is kept as it was written, which may have been in another folder.
+    paths = isinstance(then, str) and isinstance(now, str) and ("/" in then or "/" in now)
+    return Path(then).name == Path(now).name if paths else bool(then == now)
 
 
 def _is_beside(section: str, key: str) -> bool:

@@ -14,7 +14,11 @@ def portable(name: str) -> str:
 
 
 def portable_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as the manifest keeps it: every field, and of absolute paths only the last name."""
+    """The recipe as the manifest keeps it: every field, paths as they were written, of absolute ones the last name.
+
+    Args:
+        recipe: As it was read, so that the same recipe in two folders gives the same run.
+    """
     table = recipe.to_dict()
     table["data"]["path"] = portable(table["data"]["path"])
     for section, key in (("base", "model"), ("clusters", "plan")):

@@ -11,6 +11,7 @@ from xelm.making.identity import changes, recorded_manifest
 from xelm.making.make_model import finished_entry, is_made
 from xelm.making.portable import portable_recipe
 from xelm.making.workspace import Workspace
+from xelm.run.experts import ExpertSet
 from xelm.run.names import DENSE
 from xelm.training.checkpoint import newest_step
 
@@ -34,6 +35,11 @@ def clear_other_inputs(workspace: Workspace, *, redo: bool) -> None:
     begun = _begun(workspace.run, {making.stage.checkpoints for making in makings if making.stage})
     if (changed or left_over or begun) and not redo:
         raise BadInput(_refusal(workspace, [*changed, *left_over], begun))
+    if (changed or left_over) and ExpertSet.load(workspace.run).is_blended:
+        raise BadInput(
+            f"{workspace.run}: its experts were moved back to the base (xelm blend), and --redo would lose them and "
+            "what they were. Undo it first: xelm blend RUN --keep 1."
+        )
     for folder in (*left_over, *begun):
         shutil.rmtree(folder)
 

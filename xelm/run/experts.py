@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from clustering.errors import BadInput
 from clustering.files import read_json
 from xelm.expert_kinds.kind import EXPERT_KINDS, ExpertKind
 from xelm.objectives.objective import OBJECTIVES, Objective
-from xelm.run.folder import RunFolder
+from xelm.run.folder import TRAINED, RunFolder
 from xelm.run.heldout import read_heldout
 from xelm.run.manifest import Manifest, ModelEntry
 from xelm.run.names import BASE, DENSE
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from clustering import ClusterPlan
+
+
+_MOST_OF_ANY = 1e18
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class ExpertSet:
     path: Path
     manifest: Manifest
     plan: ClusterPlan
+    overlay: str = ""
+    """See `RunFolder`."""
 
     @classmethod
     def load(cls, path: str | Path) -> ExpertSet:
@@ -63,7 +68,19 @@ class ExpertSet:
     @property
     def files(self) -> RunFolder:
         """Where everything of the run is kept."""
-        return RunFolder(self.path)
+        return RunFolder(self.path, self.overlay)
+
+    @property
+    def is_blended(self) -> bool:
+        """Whether experts were moved part of the way back to the base (`xelm.blend`), so that `trained` differs."""
+        return not self.overlay and RunFolder(self.path, TRAINED).manifest != self.files.manifest
+
+    def trained(self) -> ExpertSet:
+        """The run as it was before its experts were moved back to the base; itself where they were not."""
+        if not self.is_blended:
+            return self
+        manifest = Manifest.read(self.path, RunFolder(self.path, TRAINED).manifest)
+        return replace(self, manifest=manifest, overlay=TRAINED)
 
     @property
     def names(self) -> list[str]:
@@ -83,7 +100,8 @@ class ExpertSet:
     @property
     def objective(self) -> Objective:
         """What its models were trained to do: predict the next token (causal), fill in tokens taken out (masked)."""
-        return OBJECTIVES.find(self.manifest.recipe.get("train", {}).get("objective", "causal"))
+        train = self.manifest.recipe.get("train", {})
+        return OBJECTIVES.find(str(train.get("objective", "causal")) if isinstance(train, dict) else "causal")
 
     def folder(self, name: str) -> Path:
         """Where a model of the run is kept.
@@ -115,13 +133,18 @@ class ExpertSet:
             options: Passed to `from_pretrained` (`dtype`, `device_map`).
         """
         from xelm.models.base import load_model
+        from xelm.models.foreign import unusable_told
 
         def load(folder: Path) -> PreTrainedModel:
             return load_model(str(folder), self.objective, **options)
 
-        kind = self.kind(name)
-        model: PreTrainedModel = kind.load(self.folder(name), self.folder(BASE), load, trainable=trainable)
-        return model.eval()
+        def read() -> PreTrainedModel:
+            folder = self.folder(name)
+            with unusable_told(str(folder)):
+                model: PreTrainedModel = self.kind(name).load(folder, self.folder(BASE), load, trainable=trainable)
+                return model.eval()
+
+        return read_whole(self.path, read)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer that all models of the run share."""
@@ -144,7 +167,13 @@ class ExpertSet:
     def history(self, name: str) -> list[dict[str, float]]:
         """The training curve of a model: `step`, `tokens`, `loss` (nats per token); empty for a hub base."""
         file = self.folder(name) / "training.json"
-        return read_json(file)["history"] if file.is_file() else []
+        if not file.is_file():
+            return []
+        content = read_json(file)
+        rows = content.get("history") if isinstance(content, dict) else None
+        if not isinstance(rows, list) or not all(map(_is_point, rows)):
+            raise BadInput(f"{file}: damaged: its history is no list of step, tokens and loss.")
+        return rows
 
     def result(self, split: str) -> Evaluation | None:
         """The evaluation on `valid` or `test` text; None before it.
@@ -158,6 +187,13 @@ class ExpertSet:
     def verify(self) -> list[str]:
         """Problems found by comparing every file with its SHA-256; empty if all is well."""
         return verify(self.path)
+
+
+def _is_point(row: Any) -> bool:
+    if not isinstance(row, dict):
+        return False
+    values = [row.get(key) for key in ("step", "tokens", "loss")]
+    return all(isinstance(value, int | float) and 0 <= value < _MOST_OF_ANY for value in values)
 
 
 def local_run(path: str | Path) -> Path:

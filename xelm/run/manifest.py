@@ -17,6 +17,8 @@ from xelm.run.reading import STRICT, read_as
 
 FILE_NAME = "xelm.json"
 FORMAT_VERSION = 2
+DIGEST = "sha256"
+"""Key of the manifest's checksum of itself."""
 _PACKAGES = (
     "accelerate",
     "datasets",
@@ -59,6 +61,14 @@ class ModelEntry:
     """Language -> training blocks drawn. None: not recorded; empty: it was not trained."""
     epochs: dict[str, float] | None = None
     """Language -> how often its training text was read. None: not recorded."""
+    keep: float | None = None
+    """How much of the way from the base to the trained expert its weights are (`xelm.blend`), above 0 and below 1.
+    None: all of it. All else in this entry tells of the trained expert."""
+
+    @property
+    def weights_print(self) -> str | None:
+        """What tells its present weights from all others; measurements are kept by it."""
+        return self.fingerprint if self.keep is None else fingerprint(self.fingerprint, {"keep": self.keep})
 
     def recorded_as(self, planned: ModelEntry) -> ModelEntry:
         """The entry, with what an earlier version of xelm did not record taken from the plan it was made by."""
@@ -88,16 +98,22 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     @classmethod
-    def read(cls, run: Path) -> Manifest:
+    def read(cls, run: Path, file: Path | None = None) -> Manifest:
         """Read a run's manifest, of this format or an earlier one.
+
+        Args:
+            run: The run directory.
+            file: Where the manifest is kept; None: in its place.
 
         Raises:
             BadInput: If the folder is no run, the manifest is damaged, or a later version wrote it.
         """
-        file = run / FILE_NAME
+        file = file or run / FILE_NAME
         if not file.is_file():
             raise BadInput(f"{run}: no {FILE_NAME} there, so it is no xelm run. Make one with `xelm train`.")
         value = read_json(file)
+        if isinstance(value, dict):
+            value.pop(DIGEST, None)  # which `xelm.run.verify` compares
         written = value.get("format_version") if isinstance(value, dict) else None
         if type(written) is not int or not 1 <= written <= FORMAT_VERSION:
             raise BadInput(f"{file}: not a manifest of format 1 to {FORMAT_VERSION}; update xelm.")
@@ -112,8 +128,9 @@ class Manifest:
         return asdict(self) | {"ledger": [line.to_dict() for line in self.ledger]}
 
     def write(self, run: Path) -> None:
-        """Write it to the run, whole."""
-        write_json(run / FILE_NAME, self.to_dict())
+        """Write it to the run, whole, with a checksum of its own content."""
+        value = self.to_dict()
+        write_json(run / FILE_NAME, value | {DIGEST: digest(value)})
 
     def put(self, name: str, entry: ModelEntry) -> None:
         """Enter a model: `base`, `dense` or an expert."""
@@ -138,6 +155,11 @@ def kept_files(run: Path) -> list[str]:
         if path.is_file() and not hidden and name.parts[0] not in (*_NOT_KEPT, FILE_NAME):
             names.append(name.as_posix())
     return sorted(names)
+
+
+def digest(value: dict[str, Any]) -> str:
+    """SHA-256 of the content of a manifest without its own checksum."""
+    return fingerprint({key: part for key, part in value.items() if key != DIGEST})
 
 
 def package_versions() -> dict[str, str]:
