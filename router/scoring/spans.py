@@ -75,7 +75,8 @@ def _encode(text: str, spans: Sequence[Span], tokenizer: Any, add_prefix: bool) 
     lead = [prefix] if add_prefix and prefix is not None else []
     # One character for one, so that places in the text stay what they are.
     clean = "".join(c if not "\ud800" <= c <= "\udfff" else "\ufffd" for c in text)
-    encoded = tokenizer(clean, add_special_tokens=False, return_offsets_mapping=True)
+    plain = {"add_special_tokens": False, "split_special_tokens": True}
+    encoded = tokenizer(clean, **plain, return_offsets_mapping=True)
     starts = np.array([start for start, _ in encoded["offset_mapping"]], dtype=np.int64)
     ids = lead + list(encoded["input_ids"])
     inner = [len(lead) + int(np.searchsorted(starts, span.start)) for span in spans[1:]]

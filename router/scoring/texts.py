@@ -8,7 +8,7 @@ Shape letters: `B` texts, `K` experts, `M` experts that take part, `T` tokens of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ import numpy as np
 from clustering.errors import BadInput
 from router.letters import utf8_bytes
 from router.scoring.tokens import ScoringOptions, token_log_probs
+from router.texts import as_texts
 
 GetModel = Callable[[str], Any]
 """From an expert's name to its loaded causal language model."""
@@ -28,7 +29,7 @@ class Tokenizer(Protocol):
     bos_token_id: int | None
     eos_token_id: int | None
 
-    def __call__(self, text: Any, *, add_special_tokens: bool = ...) -> Any: ...
+    def __call__(self, text: Any, *, add_special_tokens: bool = ..., split_special_tokens: bool = ...) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Score:
 
 
 def score_texts(
-    texts: Sequence[str],
+    texts: Iterable[str],
     tokenizer: Tokenizer,
     weights_BK: np.ndarray,
     experts: Sequence[str],
@@ -82,7 +83,7 @@ def score_texts(
         One `Score` for each text, in order.
     """
     options = options or ScoringOptions()
-    clean = [utf8_bytes(text).decode() for text in texts]
+    clean = [utf8_bytes(text).decode() for text in as_texts(texts)]
     sequences = encode(clean, tokenizer, add_prefix=options.add_prefix)
     nats = score_sequences(sequences, weights_BK, experts, get_model, dynamic=dynamic, options=options)
     return [
@@ -92,10 +93,14 @@ def score_texts(
 
 
 def encode(texts: Sequence[str], tokenizer: Tokenizer, *, add_prefix: bool = True) -> list[list[int]]:
-    """Token ids of each text, after a BOS (or else EOS) token where the tokenizer has one and `add_prefix` is set."""
+    """Token ids of each text, after a BOS (or else EOS) token where the tokenizer has one and `add_prefix` is set.
+
+    As in training, a text that spells a special token, such as `</s>`, is text.
+    """
     prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     lead = [prefix] if add_prefix and prefix is not None else []
-    return [lead + list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    plain = {"add_special_tokens": False, "split_special_tokens": True}
+    return [lead + list(tokenizer(text, **plain)["input_ids"]) for text in texts]
 
 
 def score_sequences(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
             vocab_size=members[0].config.get_text_config().vocab_size,
         )
         model = cls(config, members)
-        model.routed, model.weigher = lm, lambda ids, mask: _row_weights(lm, chosen, ids, mask)
+        model.routed, model.weigher = lm, partial(_row_weights, lm, chosen)
         model.generation_config = GenerationConfig.from_dict(members[0].generation_config.to_dict())
         return model.eval()
 

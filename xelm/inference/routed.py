@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
 
 from clustering.errors import BadInput
+from router.generation_options import check_options
 from router.identify.combined import CombinedIdentifier
 from router.identify.open import OpenIdentifier
 from router.identify.spans import Span, segment
@@ -22,9 +23,11 @@ from router.routes.route import route_openly, route_texts, weights_of
 from router.routes.weigh import ExpertWeigher, Route, RoutingRule
 from router.scoring.texts import Score, score_texts
 from router.scoring.tokens import ScoringOptions, context_of
+from router.texts import as_texts
 from xelm.inference.completions import Completion, as_set, complete_ids, decoder, prompt_ids
 from xelm.inference.files import check_opening
 from xelm.inference.models import Placement, open_models
+from xelm.inference.stops import as_stops
 from xelm.inference.stream import stream_text
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE
@@ -56,6 +59,9 @@ class RoutedSpan:
 class RoutedLM:
     """Routed inference over the experts of a run.
 
+    Texts and prompts may come from any iterable of strings, which is read once. It can be pickled and sent to another
+    process, which opens the same run folder again, with the same settings.
+
     Text may be anything that a Python string holds. Without letters (empty, digits, emoji) no language is claimed
     (`Route.language` is None, confidence 0); lone surrogates are read as U+FFFD; text longer than the context is
     scored in overlapping windows, a prompt that leaves no room for an answer is refused.
@@ -81,6 +87,7 @@ class RoutedLM:
         # Made for the first text that needs it: typology takes longer to read than a small expert.
         self._open_weigher = cache(lambda: _weigher(experts, self.names, opened.languages if opened else (), rule))
         self._placement = Placement(**{"check_files": False, **placement})
+        self._settings = {"rule": rule, "languages": languages}
         self._opening = threading.Lock()
         self._opened: Any = None
 
@@ -130,10 +137,19 @@ class RoutedLM:
             check_files=check_files,
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As a path and settings: models in memory, locks and threads stay behind."""
+        return _open, (str(self.experts.path), {**self._settings, **vars(self._placement)})
+
+    def __repr__(self) -> str:
+        return f"RoutedLM({str(self.experts.path)!r}, experts={self.names})"
+
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer that all experts share."""
-        return self.experts.tokenizer()
+        """The tokenizer that all experts share; called, it puts the start token first, as `generate` and `score` do."""
+        from xelm.models.tokenizers import with_start_token
+
+        return cast("PreTrainedTokenizerBase", with_start_token(self.experts.tokenizer()))
 
     @cached_property
     def end_tokens(self) -> frozenset[int]:
@@ -171,10 +187,10 @@ class RoutedLM:
             return self._opened
 
     @overload
-    def route(self, texts: Sequence[str], *, spans: Literal[False] = False) -> list[Route]: ...
+    def route(self, texts: Iterable[str], *, spans: Literal[False] = False) -> list[Route]: ...
     @overload
-    def route(self, texts: Sequence[str], *, spans: Literal[True]) -> list[list[RoutedSpan]]: ...
-    def route(self, texts: Sequence[str], *, spans: bool = False) -> list[Route] | list[list[RoutedSpan]]:
+    def route(self, texts: Iterable[str], *, spans: Literal[True]) -> list[list[RoutedSpan]]: ...
+    def route(self, texts: Iterable[str], *, spans: bool = False) -> list[Route] | list[list[RoutedSpan]]:
         """Where each text goes: language, confidence, weights over experts, and why in a sentence.
 
         Args:
@@ -187,7 +203,7 @@ class RoutedLM:
         Raises:
             BadInput: If `texts` is no list of strings.
         """
-        texts = _texts(texts)
+        texts = as_texts(texts)
         if not spans:
             return self._routes(texts)
         cuts = [self._cut(text) for text in texts]
@@ -196,7 +212,7 @@ class RoutedLM:
             for its_cuts, its_routes in zip(cuts, self._span_routes(texts, cuts), strict=True)
         ]
 
-    def weights(self, texts: Sequence[str], policy: str = "top1", *, m: int | None = None) -> np.ndarray:
+    def weights(self, texts: Iterable[str], policy: str = "top1", *, m: int | None = None) -> np.ndarray:
         """Weights of `names` that answer under a policy, shape (texts, names), rows summing to 1.
 
         Raises:
@@ -219,7 +235,7 @@ class RoutedLM:
 
     def score(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         policy: str = "ensemble",
         *,
         m: int | None = None,
@@ -239,7 +255,7 @@ class RoutedLM:
         Raises:
             BadInput: If the policy is unknown, or `texts` is no list of strings.
         """
-        texts, parsed = _texts(texts), self.policy(policy, m)
+        texts, parsed = as_texts(texts), self.policy(policy, m)
         if not texts:
             return []
         common: dict[str, Any] = {"dynamic": parsed.dynamic, "options": options}
@@ -253,7 +269,7 @@ class RoutedLM:
         return score_spans(texts, cuts, weights, self.tokenizer, self.names, self._model, **common)
 
     def generate(
-        self, prompts: Sequence[str], policy: str = "top1", *, m: int | None = None, **options: Any
+        self, prompts: Iterable[str], policy: str = "top1", *, m: int | None = None, **options: Any
     ) -> list[str]:
         """Continue prompts in any languages; answers come in the order asked, without the prompt.
 
@@ -271,11 +287,11 @@ class RoutedLM:
 
     def complete(
         self,
-        prompts: Sequence[str],
+        prompts: Iterable[str],
         policy: str = "top1",
         *,
         m: int | None = None,
-        stops: Sequence[str] = (),
+        stops: Iterable[str] = (),
         **options: Any,
     ) -> list[Completion]:
         """As `generate`, with the tokens, the route and the end of each answer.
@@ -287,7 +303,8 @@ class RoutedLM:
             stops: Texts at which an answer ends; they are not part of it.
             options: As for `generate`.
         """
-        prompts, _ = _texts(prompts), self.policy(policy, m)
+        prompts, stops, _ = as_texts(prompts), as_stops(stops), self.policy(policy, m)
+        check_options(options)
         if not prompts:
             return []
         ids = prompt_ids(prompts, self.tokenizer)
@@ -300,7 +317,7 @@ class RoutedLM:
         policy: str = "top1",
         *,
         m: int | None = None,
-        stops: Sequence[str] = (),
+        stops: Iterable[str] = (),
         **options: Any,
     ) -> list[Completion]:
         """As `complete`, of prompts that are tokens already, with their routes."""
@@ -317,7 +334,7 @@ class RoutedLM:
         policy: str = "top1",
         *,
         m: int | None = None,
-        stops: Sequence[str] = (),
+        stops: Iterable[str] = (),
         **options: Any,
     ) -> Iterator[str]:
         """Continue one prompt, the text given out as it comes; leaving the loop ends the generation.
@@ -338,7 +355,10 @@ class RoutedLM:
         taken = {"streamer", "stopping_criteria", "num_return_sequences"} & options.keys()
         if taken or options.get("num_beams", 1) > 1:
             raise BadInput(f"{', '.join(sorted(taken)) or 'num_beams'}: not while streaming. Use generate.")
-        self.policy(policy, m)
+        if not isinstance(prompt, str):
+            raise BadInput(f"the prompt is a {type(prompt).__name__}; stream takes one string.")
+        stops, _ = as_stops(stops), self.policy(policy, m)
+        check_options(options)
         routes, ids = self.route([prompt]), prompt_ids([prompt], self.tokenizer)
 
         def run(**hooks: Any) -> None:
@@ -379,6 +399,10 @@ class RoutedLM:
         return self.models.get(name)
 
 
+def _open(path: str, settings: dict[str, Any]) -> RoutedLM:
+    return RoutedLM.from_pretrained(path, **settings)
+
+
 def _weigher(
     experts: ExpertSet, names: Sequence[str], languages: Sequence[str], rule: RoutingRule | None
 ) -> ExpertWeigher:
@@ -394,12 +418,3 @@ def _weigher(
         losses=losses,
         rule=rule,
     )
-
-
-def _texts(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
-        raise BadInput("one text was given where a list of texts is expected: write [text].")
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise BadInput(f"text {index} is a {type(text).__name__}, a string is expected.")
-    return list(texts)
