@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -24,6 +25,7 @@ PARTIAL_PREFIX = ".partial-"
 REPLACED_PREFIX = ".replaced-"
 """Of a folder that is being replaced where the system cannot let two folders change places."""
 _MOST_JSON_BYTES = 256 << 20
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @contextmanager
@@ -155,7 +157,10 @@ def parse_json(content: bytes, name: str, *, finite: bool = True) -> Any:
 
     try:
         options: dict[str, Any] = {"parse_constant": refuse, "parse_float": number} if finite else {}
-        return json.loads(content.decode("utf-8"), **options)
+        value = json.loads(content.decode("utf-8"), **options)
+        if _ESCAPED_SURROGATE.search(content) and _holds_half_a_character(value):
+            raise BadInput(f"{name}: holds half a character (a lone surrogate).")
+        return value
     except BadInput:
         raise
     except UnicodeDecodeError as error:
@@ -166,6 +171,19 @@ def parse_json(content: bytes, name: str, *, finite: bool = True) -> Any:
         raise BadInput(f"{name}: not valid JSON (nested too deeply).") from None
     except ValueError:  # Python reads no integer of more than 4,300 digits
         raise BadInput(f"{name}: holds a whole number of thousands of digits.") from None
+
+
+def _holds_half_a_character(value: Any) -> bool:
+    left = [value]
+    while left:
+        node = left.pop()
+        if isinstance(node, dict):
+            left += [*node, *node.values()]
+        elif isinstance(node, list):
+            left += node
+        elif isinstance(node, str) and not node.isascii() and any("\ud800" <= char <= "\udfff" for char in node):
+            return True
+    return False
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:

@@ -163,6 +163,11 @@ def same_language_codes(code: str) -> tuple[str, ...]:
     return (code, *sorted({key, *_members_of_key().get(key, ())} - {code}))
 
 
+def usual_member(code: str) -> bool:
+    """Whether a code is what people usually mean by its macrolanguage (`swh`, `zsm`, `arb`)."""
+    return _alpha2().get(code, code) in _tables().NORMALIZED_MACROLANGUAGES
+
+
 @lru_cache(maxsize=1)
 def codes_with_relatives() -> frozenset[str]:
     """All codes that share their language with another code or belong to a macrolanguage."""

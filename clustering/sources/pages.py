@@ -87,6 +87,18 @@ def main_parts(report: SourceReport, limit: int | None = None) -> list[SourceSco
     return shortened
 
 
+def marks_of(entries: Iterable[SourceScore]) -> dict[str, str]:
+    """A letter in brackets for each warning, so that one that many languages share is written out once."""
+    warnings = dict.fromkeys(warning for entry in entries for warning in entry.warnings)
+    return {warning: f"({_letters(number)})" for number, warning in enumerate(warnings)}
+
+
+def _letters(number: int) -> str:
+    """a, b, …, z, aa, ab, …"""
+    first, last = divmod(number, 26)
+    return (_letters(first - 1) if first else "") + chr(ord("a") + last)
+
+
 def html(report: SourceReport) -> str:
     """The report as one HTML page that loads nothing from anywhere."""
     from jinja2 import Environment, StrictUndefined

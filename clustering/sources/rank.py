@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,9 @@ from clustering.corpora.find import Source, find_sources, source_of
 from clustering.corpora.rows import Reading
 from clustering.distances import uriel as typology
 from clustering.errors import BadInput, arg, refuse_text
-from clustering.languages.codes import name_of, same_language_codes, same_language_key, speakers_of, to_code
+from clustering.languages.codes import name_of, same_language_key, to_code
+from clustering.languages.facts import is_signed
+from clustering.sources.candidates import CandidateRules, choose
 from clustering.sources.profile_cache import profile_source
 from clustering.sources.profiles import Profile, Tokenizer, profile_texts
 from clustering.sources.ranker import Ranker
@@ -38,6 +39,7 @@ def rank_sources(
     cache: str | Path | None = None,
     min_speakers: int = 0,
     text_field: str = "text",
+    rules: CandidateRules | None = None,
 ) -> SourceReport:
     """Rank the languages a target may be taught from, best first.
 
@@ -46,8 +48,8 @@ def rank_sources(
 
     Args:
         target: Code, tag or name.
-        candidates: Languages to compare. None: those with text if `corpora` is given, else all of URIEL (one
-            code per language). The target itself, under any of its codes, is left out.
+        candidates: Languages to compare. None: those with text if `corpora` is given, else those of URIEL that
+            `rules` keep. The target itself, under any of its codes, is left out.
         corpora: {language: corpus file, folder of shards or `Profile`}, or one folder or hub dataset of all, read as
             `xelm train` reads it. Languages that are neither target nor candidate are ignored.
         tokenizer: Cuts subwords: a `Tokenizer`, or a function from texts to lists of tokens (its profiles are
@@ -56,16 +58,18 @@ def rank_sources(
         top: Candidates to report; the scores are relative to all of them nevertheless. None reports all.
         ranker: A trained `Ranker` or its file, from `fit_ranker`.
         cache: Folder of kept profiles, see `profile_source`.
-        min_speakers: Of all of URIEL take only languages that so many people speak (CLDR's figures), since a
-            language that nobody writes teaches nothing.
+        min_speakers: As in `rules`.
         text_field: Key or column of the text in the corpora.
+        rules: Which languages are compared without candidates and corpora. None: living languages of the target's
+            modality of which there is text.
 
     Returns:
         The report; equal scores keep the order of `candidates`.
 
     Raises:
         BadInput: If `candidates` is one text, a language or file is unknown, there is no candidate beside the
-            target, nothing at all is known of the target, or `min_speakers` comes with candidates or corpora.
+            target, nothing at all is known of the target, or `min_speakers` or `rules` come with candidates
+            or corpora.
 
     Example:
         >>> rank_sources("swh", ["zul", "deu", "kor"]).ranking.codes()
@@ -77,16 +81,19 @@ def rank_sources(
         raise BadInput(f"{arg('top', top)}: ask for at least 1 candidate.")
     model = Ranker.load(ranker) if isinstance(ranker, str | Path) else ranker
     paths = _corpora(corpora)
-    if min_speakers and (paths or candidates is not None):
+    if min_speakers:
+        rules = replace(rules or CandidateRules(), min_speakers=min_speakers)
+    if rules is not None and (paths or candidates is not None):
         raise BadInput(
-            f"{arg('min_speakers')} is for all of URIEL: leave it out, or {arg('candidates')} and {arg('corpora')}."
+            "min_speakers, types and the like choose among all of URIEL: leave it out, or "
+            f"{arg('candidates')} and {arg('corpora')}."
         )
-    query = _query(code, candidates, paths, min_speakers)
+    query, left_out = _query(code, candidates, paths, rules or CandidateRules())
     wanted = {code, *query.candidates}
     profiles = _profiles(paths, wanted, tokenizer, cache, Reading(text_field=text_field))
     texts = text_signals(profiles.get(code), [profiles.get(name) for name in query.candidates]) if profiles else {}
     query = replace(query, raw={**query.raw, **texts})
-    return _report(query, profiles, model, top, bool(tokenizer))
+    return replace(_report(query, profiles, model, top, bool(tokenizer)), left_out=left_out)
 
 
 def _report(
@@ -115,9 +122,12 @@ def _report(
     )
 
 
-def _query(target: str, candidates: Iterable[str] | None, paths: Mapping[str, Corpus], min_speakers: int) -> Query:
+def _query(
+    target: str, candidates: Iterable[str] | None, paths: Mapping[str, Corpus], rules: CandidateRules
+) -> tuple[Query, str]:
+    """The candidates with their signals, and what was left out of URIEL ("" where candidates are given)."""
     if candidates is None and not paths:
-        return _world_query(target, min_speakers)
+        return _world_query(target, rules)
     given = paths if candidates is None else candidates
     key = same_language_key(target)
     codes: dict[str, str] = {}
@@ -127,31 +137,20 @@ def _query(target: str, candidates: Iterable[str] | None, paths: Mapping[str, Co
             codes.setdefault(same_language_key(code), code)
     if not codes:
         raise BadInput(f"No candidate beside the target {target} itself. Give other languages, or text of some.")
-    return typology_signals(target, list(codes.values()))
+    return typology_signals(target, list(codes.values())), ""
 
 
-def _world_query(target: str, min_speakers: int) -> Query:
+def _world_query(target: str, rules: CandidateRules) -> tuple[Query, str]:
+    """All of URIEL that the rules keep, and what they left out."""
+    keep, left_out = choose(target, rules)
     query = typology_signals(target, typology.languages())
-    keep = _one_code_per_language().copy()
-    for code in same_language_codes(target):
-        keep[typology.row_of().get(code, [])] = False
-    if min_speakers:
-        keep &= np.array([speakers_of(code) >= min_speakers for code in query.candidates])
-        if not keep.any():
-            raise BadInput(f"No candidate: no language of URIEL has {min_speakers:,} speakers.")
-    return Query(
+    kept = Query(
         target,
         tuple(code for code, kept in zip(query.candidates, keep, strict=True) if kept),
         {name: values[keep] for name, values in query.raw.items()},
         {name: values[keep] for name, values in query.coverage.items()},
     )
-
-
-@lru_cache(maxsize=1)
-def _one_code_per_language() -> np.ndarray:
-    """URIEL rows to offer as candidates: of the codes of one language (`swa`, `swh`) the one that stands for it."""
-    rows = typology.row_of()
-    return np.array([code == same_language_key(code) or same_language_key(code) not in rows for code in rows])
+    return kept, left_out
 
 
 def _corpora(corpora: Corpora | None) -> dict[str, Corpus]:
@@ -207,7 +206,9 @@ def _profiles(
 def _warnings(query: Query, profiles: Mapping[str, Profile], model: Ranker | None, tokenized: bool) -> list[str]:
     found = []
     name = f"{name_of(query.target)} ({query.target})"
-    if np.isnan(query.raw["syntactic"]).all():
+    if is_signed(query.target):
+        found.append(f"{name} is a sign language: family and place rank, since URIEL has no features of its own for it")
+    elif np.isnan(query.raw["syntactic"]).all():
         found.append(f"URIEL has no row for {name}: the ranking rests on text alone")
     elif typology.typology_code(query.target, "syntactic").num_known == 0:
         found.append(f"no syntactic feature of {name} is known: its syntax is predicted from relatives and neighbours")

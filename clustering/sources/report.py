@@ -14,6 +14,7 @@ from clustering.distances import uriel as typology
 from clustering.errors import BadInput
 from clustering.files import write_text
 from clustering.languages.codes import name_of
+from clustering.languages.facts import LanguageFacts, facts_of, is_signed, type_of
 from clustering.sources.signals import SIGNALS, Query
 
 # Below this many features known of both languages a distance says more about the gaps than about the pair.
@@ -37,6 +38,7 @@ class SourceScore:
         coverage: Per kind of typology, the facts known of both languages.
         place: Latitude and longitude in degrees, or None where unknown.
         warnings: Reasons to trust the score less.
+        facts: Scope, type, modality, script, speakers and evidence of text.
     """
 
     language: str
@@ -48,6 +50,7 @@ class SourceScore:
     coverage: dict[str, int]
     place: tuple[float, float] | None
     warnings: list[str]
+    facts: LanguageFacts
 
 
 class Ranking(Sequence[SourceScore]):
@@ -119,11 +122,16 @@ class Ranking(Sequence[SourceScore]):
             coverage=coverage,
             place=place_of(code),
             warnings=self._warnings(row, code, coverage),
+            facts=facts_of(code),
         )
 
     def _warnings(self, row: int, code: str, coverage: Mapping[str, int]) -> list[str]:
         query, found = self._query, []
-        if np.isnan(query.raw["syntactic"][row]):
+        if is_signed(code) != is_signed(query.target):
+            found.append("spoken beside signed: URIEL's typology does not compare them")
+        elif is_signed(code):
+            pass  # said once for the whole report
+        elif np.isnan(query.raw["syntactic"][row]):
             found.append("URIEL has no row: nothing is known of its typology")
         elif coverage["syntactic"] == 0:
             found.append("no syntactic feature is known of both: its syntax is predicted from relatives and neighbours")
@@ -157,6 +165,7 @@ class SourceReport:
         profiles: Sizes of each corpus, target's included; {} without text.
         target_place: Latitude and longitude of the target, or None.
         command: The command line that made the report, or "".
+        left_out: What of URIEL's languages was not compared, and why; "" where the user named the candidates.
     """
 
     target: str
@@ -168,6 +177,7 @@ class SourceReport:
     profiles: dict[str, dict[str, Any]] = field(default_factory=dict)
     target_place: tuple[float, float] | None = None
     command: str = ""
+    left_out: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values; the content of `to_json`."""
@@ -179,6 +189,7 @@ class SourceReport:
             "num_candidates": self.num_candidates,
             "warnings": self.warnings,
             "command": self.command,
+            "left_out": self.left_out,
             "ranking": [asdict(entry) for entry in self.ranking],
             "profiles": self.profiles,
             "signals": {name: asdict(signal) for name, signal in SIGNALS.items()},
@@ -230,7 +241,9 @@ def text_notes(profile: Mapping[str, Any]) -> list[str]:
 
 
 def place_of(code: str) -> tuple[float, float] | None:
-    """Latitude and longitude, or None where URIEL has no row or no place."""
+    """Latitude and longitude, or None where URIEL has no row or no place; invented languages have none."""
+    if type_of(code) == "constructed":
+        return None
     try:
         return typology.coordinates(code)
     except BadInput:

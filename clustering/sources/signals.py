@@ -15,10 +15,13 @@ from clustering.distances import uriel as typology
 from clustering.distances.arithmetic import family_entries, rows_for
 from clustering.distances.kinds import distances_from
 from clustering.languages.codes import same_language_codes
+from clustering.languages.facts import is_signed, parent_of
+from clustering.sources.candidates import modality_masks
 from clustering.sources.profiles import Profile, overlap
 
 HALF_GLOBE_KM = 20_015.0
-_DISTANCE_KINDS = ("genetic", "syntactic", "featural", "phonological", "inventory", "geographic")
+_FEATURE_KINDS = ("syntactic", "featural", "phonological", "inventory")
+_DISTANCE_KINDS = ("genetic", *_FEATURE_KINDS, "geographic")
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,31 @@ def typology_signals(target: str, candidates: Sequence[str]) -> Query:
         raw["geographic"] *= HALF_GLOBE_KM
         raw["geographic"][coverage["geographic"] == 0] = np.nan
         raw["shared_family"][has_row] = shared_family_information(target, None if everything else covered)
+        _keep_what_exists(target, candidates, raw)
     return Query(target, tuple(candidates), raw, coverage)
+
+
+def _keep_what_exists(target: str, candidates: Sequence[str], raw: dict[str, np.ndarray]) -> None:
+    """Take away, in place, what URIEL says of languages that it does not hold for.
+
+    Invented languages have no place on earth. Of sign languages URIEL knows family and place; their features are
+    filled in from spoken neighbours, which say nothing. A documented ancestor is as near as the family can say.
+    """
+    same_modality, placed = modality_masks(target, candidates)
+    raw["geographic"][~placed | ~same_modality] = np.nan
+    raw["shared_family"][~same_modality] = 0.0
+    raw["genetic"][~same_modality] = np.nan
+    signed = np.full(len(candidates), is_signed(target))
+    for kind in _FEATURE_KINDS:
+        raw[kind][signed | ~same_modality] = np.nan
+    if (parent := parent_of(target)) is not None and parent in candidates:
+        raw["shared_family"][list(candidates).index(parent)] = _all_family_information(target)
+
+
+def _all_family_information(target: str) -> float:
+    """What sharing every family node of the target would say, and the descent besides, in nats."""
+    own = float(shared_family_information(target, (target,))[0])
+    return own + float(np.log(len(typology.languages())))
 
 
 def text_signals(target: Profile | None, sources: Sequence[Profile | None]) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,7 @@ SHORT, LONG = 20, 150
 PRIOR_LOG_ODDS = float(np.log(9.0))
 NUM_SPANS = 40
 SOFTENING_GRID = np.linspace(0.0, 1.5, 16)
+_MOST_SOFTENING = 20.0
 
 
 class CombinedIdentifier:
@@ -88,6 +90,9 @@ class CombinedIdentifier:
             truth += [row] * NUM_SPANS
         return cls(ngram, use_langid, identifier._fit_softening(spans, np.array(truth)))
 
+    def refuse_unknown(self, code: str) -> None:
+        """Does nothing: a language is learnt from its text."""
+
     def with_language(self, code: str, texts: Iterable[str], seed: int = 0) -> CombinedIdentifier:
         """A new identifier with one more language; tables and calibration of the others stay as they are."""
         return CombinedIdentifier(self.ngram.with_language(code, texts, seed), self.use_langid, self.softening)
@@ -107,8 +112,7 @@ class CombinedIdentifier:
 
     def posterior(self, texts: Sequence[str]) -> np.ndarray:
         """Probabilities of the languages, shape (B, L), rows summing to 1; uniform without letters."""
-        logits_BL = self._logits(texts, self.ngram.evidence(texts), self._langid_log_posterior(texts))
-        return softmax(logits_BL * np.exp(-self.softening))
+        return self._soften(self._logits(texts, self.ngram.evidence(texts), self._langid_log_posterior(texts)))
 
     def familiarity(self, texts: Sequence[str]) -> np.ndarray:
         """Probability that each text is in one of `languages`, shape (B,); 0 without letters."""
@@ -116,24 +120,41 @@ class CombinedIdentifier:
 
     def identify(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Posterior and familiarity together, at the cost of one."""
-        return self.identify_beside_langid(texts)[:2]
+        return self._identify_beside_langid(texts)[:2]
 
     @property
-    def langid_languages(self) -> Sequence[str]:
-        """langid's C classes; none if it is not used."""
-        return self._langid.languages if self._langid is not None else ()
+    def other_languages(self) -> Sequence[str]:
+        """langid's languages outside the run."""
+        return tuple(self._world.languages[column] for column in self._other_columns)
 
-    def identify_beside_langid(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Posterior and familiarity, and what langid said on the way: log-probabilities, shape (B, C)."""
+    def identify_openly(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `RunIdentifier`; it costs little more than `identify`, which has asked langid already."""
+        posterior_BR, familiarity_B, langid_BC = self._identify_beside_langid(texts)
+        if langid_BC is None:
+            langid_BC = np.log(self._world.posterior(texts).clip(1e-300))
+        # langid's softmax over some of its classes is that over all of them, renormalised.
+        others_BO = langid_BC[:, self._other_columns]
+        return posterior_BR, familiarity_B, softmax(others_BO) if self._other_columns else others_BO
+
+    @cached_property
+    def _world(self) -> LangidIdentifier:
+        return self._langid or LangidIdentifier()
+
+    @cached_property
+    def _other_columns(self) -> list[int]:
+        return [i for i, code in enumerate(self._world.languages) if match(code, self.languages) is None]
+
+    def _identify_beside_langid(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Posterior and familiarity, and what langid said on the way, if asked: log-probabilities, shape (B, C)."""
         evidence = self.ngram.evidence(texts)
         langid_BC = self._langid_log_posterior(texts)
-        posterior_BL = softmax(self._logits(texts, evidence, langid_BC) * np.exp(-self.softening))
+        posterior_BL = self._soften(self._logits(texts, evidence, langid_BC))
         features_BF, known_B = self._features(posterior_BL.argmax(axis=1), evidence, langid_BC)
         coefficients_BF = np.where(known_B[:, None], FAMILIAR_KNOWN[:-1], FAMILIAR_UNKNOWN[:-1])
         constant_B = np.where(known_B, FAMILIAR_KNOWN[-1], FAMILIAR_UNKNOWN[-1]) + PRIOR_LOG_ODDS
         log_odds_B = (coefficients_BF * features_BF).sum(axis=1) + constant_B
         familiarity_B = np.where(evidence[1] > 0, 1 / (1 + np.exp(-log_odds_B)), 0.0)
-        return posterior_BL, familiarity_B, np.zeros((len(texts), 0)) if langid_BC is None else langid_BC
+        return posterior_BL, familiarity_B, langid_BC
 
     def familiarity_features(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """What familiarity is judged by.
@@ -186,7 +207,19 @@ class CombinedIdentifier:
             raise BadInput(
                 f"{Path(folder) / INDEX_FILE}: not an identifier of version {FORMAT_VERSION}. Train it again."
             )
-        return cls(NgramIdentifier.load(folder), bool(index["use_langid"]), float(index["softening"]))
+        use_langid, softening = index.get("use_langid"), index.get("softening")
+        if (
+            not isinstance(use_langid, bool)
+            or not isinstance(softening, int | float)
+            or isinstance(softening, bool)
+            or not 0 <= softening <= _MOST_SOFTENING
+        ):
+            raise BadInput(f"{Path(folder) / INDEX_FILE}: damaged (use_langid or softening). Train it again.")
+        return cls(NgramIdentifier.load(folder), use_langid, float(softening))
+
+    def _soften(self, logits_BL: np.ndarray) -> np.ndarray:
+        """The posterior of logits, at this run's temperature."""
+        return softmax(logits_BL * np.exp(-self.softening))
 
     def _langid_log_posterior(self, texts: Sequence[str]) -> np.ndarray | None:
         return np.log(self._langid.posterior(texts).clip(1e-300)) if self._langid is not None else None

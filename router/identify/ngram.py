@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from clustering.errors import BadInput
-from clustering.files import atomic_write, read_json, write_json
+from clustering.files import atomic_write, read_arrays, read_json, write_json
 from clustering.languages.codes import to_code
 from router.identify.ngram_hashes import hashed_ngrams
 from router.identify.samples import TextSample, sample_texts
@@ -33,6 +33,7 @@ TABLE_FILE = "ngrams.safetensors"
 INDEX_FILE = "ngrams.json"
 MAX_TABLE_SIZE = 20_000
 RARE = 1e-7
+_MOST_EVIDENCE = 1e3  # a letter begins 5 n-grams, each of at most 16.1 nats
 _STEPS_PER_NAT = 16  # weights reach log(1 / RARE) = 16.1 nats and fit one byte
 # temperature = scale * letters ** power, fitted on SIB-200's train sentences for models trained on other books
 # (experiments/routing/fit_constants.py).
@@ -163,14 +164,17 @@ class NgramIdentifier:
             raise BadInput(
                 f"{Path(folder) / INDEX_FILE}: not an identifier of version {FORMAT_VERSION}. Train it again."
             )
-        arrays = _read_arrays(Path(folder) / TABLE_FILE)
+        arrays = read_arrays(Path(folder) / TABLE_FILE)
         try:
             tables = {
-                code: NgramTable(arrays[f"{code}.keys"], arrays[f"{code}.weights"], **entry)
+                to_code(code): NgramTable(arrays[f"{code}.keys"], arrays[f"{code}.weights"], **entry)
                 for code, entry in index["languages"].items()
             }
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"{folder}: {INDEX_FILE} and {TABLE_FILE} do not belong together ({error}).") from None
+        for code, table in tables.items():
+            if problem := _problem(table):
+                raise BadInput(f"{folder}: the table of {code} is damaged ({problem}). Train the identifier again.")
         return cls(tables)
 
     @cached_property
@@ -216,13 +220,16 @@ def make_table(language: str, sample: TextSample) -> NgramTable:
     return NgramTable(keys_F, weights_F, usual, num_letters)
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file. Train the identifier again.") from None
-    except SafetensorError as error:
-        raise BadInput(f"{path}: damaged ({error}). Train the identifier again.") from None
+def _problem(table: NgramTable) -> str | None:
+    """What of a table that was read cannot be; None if all is well."""
+    keys, weights = table.keys, table.weights
+    if keys.dtype != np.uint32 or weights.dtype != np.uint8 or keys.ndim != 1 or keys.shape != weights.shape:
+        return "its n-grams are no numbers of 32 bits, each with evidence of 8"
+    if not len(keys) or np.any(keys[1:] < keys[:-1]):
+        return "its n-grams are not in order, or none"
+    usual, letters = table.usual_evidence, table.num_letters
+    if isinstance(usual, bool) or not isinstance(usual, int | float) or not 0 < usual < _MOST_EVIDENCE:
+        return f"usual_evidence {usual!r:.40}"
+    if isinstance(letters, bool) or not isinstance(letters, int) or letters < 0:
+        return f"num_letters {letters!r:.40}"
+    return None

@@ -1,4 +1,4 @@
-"""What a language identifier is, and how to get one by name.
+"""What a language identifier is.
 
 An identifier answers for a fixed list of languages (ISO 639-3 codes). What it does with text that says nothing (empty,
 digits, emoji) is part of the protocol: all languages are equally likely, and nothing is familiar.
@@ -7,13 +7,11 @@ Shape letters: `B` texts, `L` languages.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-
-from clustering.errors import BadInput
 
 
 @runtime_checkable
@@ -34,35 +32,40 @@ class LanguageIdentifier(Protocol):
 class OpenSetIdentifier(LanguageIdentifier, Protocol):
     """An identifier that also notices text in none of its languages."""
 
-    def familiarity(self, texts: Sequence[str]) -> np.ndarray:
-        """Probability that each text is in one of `languages`, shape (B,); 0 where a text says nothing."""
+    def identify(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The posterior, and the probability that each text is in one of `languages`, shape (B,); 0 where a text says
+        nothing."""
         ...
 
 
-IDENTIFIERS = ("langid", "py3langid", "lingua", "fasttext")
+class RunIdentifier(OpenSetIdentifier, Protocol):
+    """The identifier of a run: kept in a folder of it, and changed with its languages.
 
-
-def make_identifier(name: str, languages: Sequence[str] | None = None, **options: Any) -> LanguageIdentifier:
-    """Build a ready-made identifier.
-
-    Identifiers trained on a run's own text are made by `NgramIdentifier.train` and `CombinedIdentifier.train`.
-
-    Args:
-        name: One of `IDENTIFIERS`. All but `langid` need their package; the error says how to install it.
-        languages: Answer only for those of these codes that it knows; None for all that it knows.
-        **options: Passed on, such as `path=` for `fasttext`.
-
-    Raises:
-        BadInput: If the name is unknown, a package is missing, or none of `languages` is known to it.
+    Shape letters: `R` the run's languages, `O` others.
     """
-    if name == "langid":
-        from router.identify.langid import LangidIdentifier
 
-        return LangidIdentifier(languages, **options)
-    if name in IDENTIFIERS:
-        from router.identify.external import make
+    @property
+    def other_languages(self) -> Sequence[str]:
+        """The O codes outside the run that it can tell."""
+        ...
 
-        return make(name, languages, **options)
-    near = difflib.get_close_matches(name, IDENTIFIERS, n=2)
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
-    raise BadInput(f"Unknown identifier {name!r}. {hint}Choose one of {', '.join(IDENTIFIERS)}.")
+    def identify_openly(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Posterior among the run's languages (B, R), probability that the text is in one of these (B,), and posterior
+        among `other_languages` (B, O)."""
+        ...
+
+    def refuse_unknown(self, code: str) -> None:
+        """Raise BadInput where `with_language` could not take a language in, whatever its text."""
+        ...
+
+    def with_language(self, code: str, texts: Iterable[str], seed: int = 0) -> RunIdentifier:
+        """A new identifier with one more language, which answers for the others as before."""
+        ...
+
+    def without_language(self, code: str) -> RunIdentifier:
+        """A new identifier without one language."""
+        ...
+
+    def save(self, folder: str | Path) -> None:
+        """Write it; `router.identify.stored.load_identifier` reads it."""
+        ...

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from clustering.errors import BadInput
-from router.identify.combined import CombinedIdentifier
 from router.identify.open import OpenIdentifier
 from router.identify.protocol import LanguageIdentifier, OpenSetIdentifier
 from router.letters import plain_letters
@@ -46,12 +45,10 @@ def route_texts(texts: Iterable[str], identifier: LanguageIdentifier, weigher: E
     if not texts:
         return []
     familiarity_B: np.ndarray | None = None
-    if isinstance(identifier, CombinedIdentifier):
+    if isinstance(identifier, OpenSetIdentifier):
         posterior_BL, familiarity_B = identifier.identify(texts)
     else:
         posterior_BL = identifier.posterior(texts)
-        if isinstance(identifier, OpenSetIdentifier):
-            familiarity_B = identifier.familiarity(texts)
     silent_B = np.array([not plain_letters(text) for text in texts])
     return weigher.route(posterior_BL, familiarity_B=familiarity_B, silent_B=silent_B)
 

@@ -113,6 +113,7 @@ def test_a_folder_that_a_killed_process_had_moved_aside_comes_back(
         (b'{"loss": 1e999}', "1e999, which is no number"),
         (b"\xff\xfe{}", "not valid UTF-8 at byte 0"),
         (b"", "line 1: not valid JSON"),
+        (rb'{"a": ["x\ud800"]}', "half a character"),
         (b'{\n"a": }', "line 2: not valid JSON"),
     ],
 )
@@ -125,9 +126,11 @@ def test_damaged_json_is_one_sentence_with_the_file(tmp_path: Path, content: byt
 
 
 def test_json_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    value = {"a": [1, 2.5, -1e300, None, True, "ö"], "b": {"c": 10**40}}
+    value = {"a": [1, 2.5, -1e300, None, True, "ö", "\\ud800"], "b": {"c": 10**40}}
     write_json(tmp_path / "x.json", value)
     assert read_json(tmp_path / "x.json") == value
+    (tmp_path / "x.json").write_text('["\\ud83d\\ude00"]')
+    assert read_json(tmp_path / "x.json") == ["😀"]
 
 
 def test_a_pipe_a_folder_and_a_file_too_large_are_no_file_to_read(tmp_path: Path) -> None:

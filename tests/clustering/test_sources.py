@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from clustering.errors import BadInput
+from clustering.sources.candidates import CandidateRules
 from clustering.sources.profiles import Tokenizer, profile_texts
 from clustering.sources.rank import rank_sources
 from clustering.sources.signals import default_contributions, typology_signals
@@ -44,7 +45,7 @@ def test_the_target_is_no_candidate_under_any_of_its_codes() -> None:
 
 
 def test_all_of_uriel_is_ranked_without_candidates() -> None:
-    report = rank_sources("swa", top=5)
+    report = rank_sources("swa", top=5, rules=CandidateRules(all_languages=True))
     assert report.num_candidates > 7000
     assert len(report.ranking) == 5
     assert not {"swa", "swh"} & set(rank_sources("swa").ranking.codes())

@@ -31,6 +31,7 @@ from xelm.evaluation.log_probs import forget_stale
 from xelm.making.make_model import make_model
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
+from xelm.run.failures import disk_trouble_told
 from xelm.run.folder import RunFolder
 from xelm.run.heldout import read_heldout, texts_of
 from xelm.run.ledger import Kind, LedgerEntry, TokenizerCheck
@@ -78,9 +79,10 @@ def add_language(
     Raises:
         BadInput: If the run has the language already, the text cannot be used or seems to be another language's, or
             an argument does not fit.
+        OSError: If the disk is full or read-only; what was trained is kept, and the same command goes on.
     """
     folder = _local(run)
-    with locked(folder):
+    with disk_trouble_told(folder), locked(folder):
         experts = _whole_run(folder)
         code = new_code(experts, language)
         addition = Addition(
@@ -104,7 +106,7 @@ def remove_language(run: str | Path, language: str) -> ExpertSet:
         BadInput: If the language was not added to this run, or another one joined its expert later.
     """
     folder = _local(run)
-    with locked(folder):
+    with disk_trouble_told(folder), locked(folder):
         experts = _whole_run(folder)
         ledger = experts.manifest.ledger
         code = match(resolve(language).code, [entry.language for entry in ledger])
@@ -144,13 +146,13 @@ def _whole_run(folder: Path) -> ExpertSet:
 
 @contextmanager
 def _traceless(run: Path, code: str) -> Iterator[None]:
-    """Clear away what an addition leaves beside the run: its work when it succeeds, its text and log when it fails.
+    """Clear away what an addition leaves beside the run: its work when it succeeds, text and log when it is refused.
 
-    One that is stopped from outside leaves everything, to go on from.
+    One that is stopped, by a full disk or from outside, leaves everything, to go on from.
     """
     try:
         yield
-    except Exception:
+    except BadInput:
         _forget(run, code)
         raise
     _clear_work(run, code)

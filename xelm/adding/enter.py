@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clustering import ClusterPlan
 from clustering.errors import BadInput
-from router.identify.combined import CombinedIdentifier
+from router.identify.stored import load_identifier
 from xelm.evaluation.evaluate import evaluate
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder, is_derived
@@ -34,7 +34,7 @@ def put_language(shadow: Path, entry: LedgerEntry, texts: Iterable[str], seed: i
     manifest.ledger.append(entry)
     _write_plan(shadow, manifest.ledger)
     router = RunFolder(shadow).router
-    identifier = CombinedIdentifier.load(router)
+    identifier = load_identifier(router)
     identifier.with_language(entry.language, texts, seed=seed).save(router)
     manifest.write(shadow)
 
@@ -50,7 +50,7 @@ def take_language(shadow: Path, language: str) -> None:
     del manifest.data[language]
     _write_plan(shadow, manifest.ledger)
     router = RunFolder(shadow).router
-    CombinedIdentifier.load(router).without_language(language).save(router)
+    load_identifier(router).without_language(language).save(router)
     manifest.write(shadow)
     seal(shadow)
 

@@ -13,6 +13,7 @@ from typing import get_args
 from clustering.corpora.find import Source, find_sources, source_of
 from clustering.errors import BadInput
 from clustering.languages.codes import match, name_of, resolve
+from router.identify.stored import load_identifier
 from xelm.corpus.store import TokenStore, build_store
 from xelm.recipe.recipe import Data
 from xelm.run.experts import ExpertSet
@@ -80,7 +81,7 @@ def new_code(experts: ExpertSet, language: str) -> str:
     """The code of a language that the run does not have yet.
 
     Raises:
-        BadInput: If there is no such language, or the run has it.
+        BadInput: If there is no such language, the run has it, or the run's identifier cannot learn it.
     """
     code = resolve(language).code
     there = match(code, experts.languages)
@@ -89,6 +90,7 @@ def new_code(experts: ExpertSet, language: str) -> str:
             f"{name_of(code)} is in this run already, as {there} in {experts.plan.cluster_of(there)}. "
             "If it was added, `xelm remove` takes it out again."
         )
+    load_identifier(experts.files.router).refuse_unknown(code)
     return code
 
 
@@ -170,9 +172,8 @@ def refuse_other_language(experts: ExpertSet, addition: Addition, texts: Sequenc
 
 def _read_as_of_run(experts: ExpertSet, texts: Sequence[str]) -> list[str]:
     """The language of the run that each text surely is; empty where it is surely none."""
-    from router.identify.combined import CombinedIdentifier
 
-    identifier = CombinedIdentifier.load(experts.files.router)
+    identifier = load_identifier(experts.files.router)
     posterior_BL, familiarity_B = identifier.identify(texts)
     sure_B = posterior_BL.max(axis=1) * familiarity_B > _OTHER_LANGUAGE
     best_B = posterior_BL.argmax(axis=1)

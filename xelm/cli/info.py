@@ -18,13 +18,13 @@ def command(run: Path, as_json: bool) -> None:
 
     from xelm.evaluation.tables import forgetting_line, own_and_elsewhere
     from xelm.run.experts import ExpertSet
+    from xelm.run.lineage import entries, origin
 
     experts = ExpertSet.load(run)
     if as_json:
         print_json(experts.manifest.to_dict())
         return
     manifest = experts.manifest
-    entries = {"base": manifest.base, **manifest.experts, "dense": manifest.dense}
     result = experts.result("test")
     forgotten = result.forgetting if result else {}
     rows = [
@@ -32,13 +32,12 @@ def command(run: Path, as_json: bool) -> None:
             name,
             entry.state,
             entry.kind,
-            entry.parent or "new",
+            origin(experts.path, manifest, name),
             f"{entry.tokens:,}",
             *own_and_elsewhere(forgotten.get(name)),
             " ".join(entry.languages),
         ]
-        for name, entry in entries.items()
-        if entry
+        for name, entry in entries(manifest).items()
     ]
     headers = ["model", "state", "kind", "from", "tokens", "own gain %", "cost elsewhere %", "languages"]
     click.echo(tabulate(rows, headers=headers, disable_numparse=True))

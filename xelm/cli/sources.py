@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clustering.errors import BadInput
-from xelm.cli._options import Command, option, print_json
+from clustering.languages.iso import TYPES
+from clustering.sources.candidates import CandidateRules
+from xelm.cli._options import Command, option, options_of, print_json
 
 if TYPE_CHECKING:
+    from clustering.languages.facts import Modality
     from clustering.sources.report import SourceReport
 
 _DEFAULT_TOP = 20
 _FIT = "fit"
+_WORLD = "Candidates, without --candidates and --corpus"
 _FITTING = "After `fit TABLE` (the same as `xelm fit TABLE`)"
 
 
 @click.command(
     "sources",
     cls=Command,
-    words={"corpora": "--corpus FOLDER"},
+    words={"corpora": "--corpus"},
     epilog="\b\nExample:\n  xelm sources swa --candidates eng,zul,ara,hau\n"
     "  xelm sources swa --min-speakers 1000000\n"
     "  xelm sources swa --corpus corpus/ --tokenizer FacebookAI/xlm-roberta-base --out swa.html\n"
@@ -39,13 +43,18 @@ _FITTING = "After `fit TABLE` (the same as `xelm fit TABLE`)"
     group="Candidates",
     help="Languages to compare.  [default: those with text in --corpus, else all]",
 )
+@option("--all", "all_languages", is_flag=True, group=_WORLD, help="Compare every language that has a code.")
 @option(
-    "--min-speakers",
-    type=click.IntRange(min=0),
-    default=0,
-    group="Candidates",
-    help="Without --candidates and --corpus: consider only languages with at least this many speakers.",
+    "--type",
+    "types",
+    multiple=True,
+    type=click.Choice(TYPES),
+    default=("living",),
+    show_default=True,
+    group=_WORLD,
+    help="Type of languages to compare. May be repeated.",
 )
+@options_of(CandidateRules, group=_WORLD, names=("modality", "min_text", "min_speakers"))
 @option(
     "--corpus",
     metavar="FOLDER",
@@ -71,6 +80,10 @@ def command(
     target: str,
     table: Path | None,
     candidates: str | None,
+    all_languages: bool,
+    types: tuple[str, ...],
+    modality: Modality | None,
+    min_text: int,
     min_speakers: int,
     corpus: str | None,
     text_field: str,
@@ -98,7 +111,12 @@ def command(
     if top is None and candidates is None and corpus is None:
         top = _DEFAULT_TOP
     names = [name.strip() for name in candidates.split(",") if name.strip()] if candidates is not None else None
-    options: dict[str, Any] = {"cache": cache, "min_speakers": min_speakers, "text_field": text_field}
+    options: dict[str, Any] = {"cache": cache, "text_field": text_field}
+    rules = CandidateRules(
+        all_languages=all_languages, types=types, modality=modality, min_text=min_text, min_speakers=min_speakers
+    )
+    if rules != CandidateRules():
+        options["rules"] = rules
     report = rank_sources(target, names, corpus, tokenizer, top, ranker, **options)
     report = replace(report, command=command_line(_arguments()))
     if out:
@@ -132,18 +150,21 @@ def _arguments() -> list[str]:
 def _table(report: SourceReport) -> str:
     from tabulate import tabulate
 
-    from clustering.sources.pages import describe, main_parts
+    from clustering.sources.pages import describe, main_parts, marks_of
 
     entries = main_parts(report)
     parts = list(entries[0].contributions)
+    marks = marks_of(entries)
     rows = [
         [entry.rank, entry.language, entry.name, f"{entry.score:+.2f}"]
         + [f"{entry.contributions[part]:+.2f}" for part in parts]
-        + ["; ".join(entry.warnings)]
+        + [" ".join(marks[warning] for warning in entry.warnings)]
         for entry in entries
     ]
     heads = ["#", "code", "language", "score", *(describe(part).title for part in parts), "warnings"]
     lines = [f"Source languages for {report.target_name} ({report.target}), of {report.num_candidates}:", ""]
     lines.append(tabulate(rows, heads, tablefmt="simple", disable_numparse=True))
-    lines += [f"\nnote: {warning}" for warning in report.warnings]
+    lines += [f"\n{mark} {warning}" for warning, mark in marks.items()]
+    notes = [*report.warnings, *([report.left_out] if report.left_out else [])]
+    lines += [f"\nnote: {note}" for note in notes]
     return "\n".join(lines)

@@ -47,7 +47,7 @@ def evaluate(experts: ExpertSet) -> Evaluation | None:
         if not documents:
             logger.warning("no %s text in this run: not evaluated on it", split)
             continue
-        table = _table(experts, documents, split, POLICIES if split == "test" else ())
+        table = _table(experts, documents, split, POLICIES if split == "test" else (), keep=True)
         table = dataclasses.replace(table, fingerprint=key)
         write_json(experts.files.evaluation(split), table.to_dict())
     return experts.result("test")
@@ -71,7 +71,7 @@ def evaluate_on(experts: ExpertSet, data: str | None, *, policies: Sequence[str]
     documents = experts.heldout("test") if data is None else list(_documents(experts, data))
     if not documents:
         raise BadInput(f"{data or experts.path}: no test text to evaluate on.")
-    return _table(experts, documents, "test" if data is None else data, policies)
+    return _table(experts, documents, "test" if data is None else data, policies, keep=False)
 
 
 def _documents(experts: ExpertSet, data: str) -> Iterable[Document]:
@@ -83,13 +83,15 @@ def _documents(experts: ExpertSet, data: str) -> Iterable[Document]:
         yield from (Document(code, row.text, row.id) for row in held)
 
 
-def _table(experts: ExpertSet, documents: list[Document], split: str, policies: Sequence[str]) -> Evaluation:
+def _table(
+    experts: ExpertSet, documents: list[Document], split: str, policies: Sequence[str], *, keep: bool
+) -> Evaluation:
     if not experts.objective.follows_text:
         policies = [policy for policy in policies if policy != "bayes"]
     log_probs: dict[str, list[np.ndarray]] = {}
     for name in show_progress(order_models(experts.models), desc=f"evaluate ({split})", unit="model"):
         log_probs[name] = (
-            heldout_log_probs(experts, name, split)
+            heldout_log_probs(experts, name, split, keep=keep)
             if split in SPLITS
             else measure(experts, experts.load_model(name), documents)
         )

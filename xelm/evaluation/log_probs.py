@@ -31,13 +31,14 @@ SPLITS = ("valid", "test")
 logger = logging.getLogger(__name__)
 
 
-def heldout_log_probs(experts: ExpertSet, name: str, split: str) -> list[np.ndarray]:
+def heldout_log_probs(experts: ExpertSet, name: str, split: str, *, keep: bool) -> list[np.ndarray]:
     """Log-probabilities of a run's held-out text under one of its models.
 
     Args:
         experts: The run.
         name: Of the model, which is loaded only if something is to be measured.
         split: `valid` or `test`.
+        keep: Keep what is measured in the run's cache; who only reads the run does not.
 
     Returns:
         For each of `experts.heldout(split)`, in order, shape (its tokens - 1,), float32, nats.
@@ -51,7 +52,8 @@ def heldout_log_probs(experts: ExpertSet, name: str, split: str) -> list[np.ndar
         if kept is None:
             models = models or [experts.load_model(name)]
             kept = measure(experts, models[0], documents)
-            _write(file, kept)
+            if keep:
+                _write(file, kept)
         found += kept
     return found
 
@@ -118,10 +120,12 @@ def _read(file: Path, num_documents: int) -> list[np.ndarray] | None:
         with safe_open(file, "np") as stored:
             values, lengths = stored.get_tensor("log_probs"), stored.get_tensor("lengths")
             digest = (stored.metadata() or {}).get("sha256")
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
         logger.warning("%s: damaged (%s). It is measured again.", file, error)
         return None
-    whole = len(lengths) == num_documents and lengths.sum() == len(values) and not np.isnan(values).any()
+    shapes = (values.dtype, values.ndim, lengths.dtype, lengths.shape)
+    whole = shapes == (np.float32, 1, np.int64, (num_documents,)) and lengths.sum() == len(values)
+    whole = whole and lengths.min(initial=0) >= 0 and bool(np.isfinite(values).all())
     if not whole or digest not in (None, _digest(values, lengths)):
         logger.warning("%s: damaged, it holds other values than were measured. It is measured again.", file)
         return None

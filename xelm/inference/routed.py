@@ -14,9 +14,9 @@ import numpy as np
 
 from clustering.errors import BadInput
 from router.generation_options import check_options
-from router.identify.combined import CombinedIdentifier
 from router.identify.open import OpenIdentifier
 from router.identify.spans import Span, segment
+from router.identify.stored import load_identifier
 from router.routes.affinity import typological_distances
 from router.routes.policy import Policy, apply_policy, parse_policy
 from router.routes.route import route_openly, route_texts, weights_of
@@ -29,6 +29,7 @@ from xelm.inference.files import check_opening
 from xelm.inference.models import Placement, open_models
 from xelm.inference.stops import as_stops
 from xelm.inference.stream import stream_text
+from xelm.models.foreign import unusable_told
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE
 
@@ -81,7 +82,7 @@ class RoutedLM:
             raise BadInput(f"languages={languages!r}: choose {' or '.join(LANGUAGES)}.")
         self.experts = experts
         self.names = [*experts.names, BASE]
-        self.identifier = CombinedIdentifier.load(experts.files.router)
+        self.identifier = load_identifier(experts.files.router)
         self._weigher = _weigher(experts, self.names, self.identifier.languages, rule)
         self._open_identifier = opened = OpenIdentifier(self.identifier) if languages == "open" else None
         # Made for the first text that needs it: typology takes longer to read than a small expert.
@@ -158,15 +159,18 @@ class RoutedLM:
 
         folder = self.experts.folder(BASE)
         configured = (folder / "generation_config.json").is_file()
-        more = GenerationConfig.from_pretrained(folder).eos_token_id if configured else None
-        return frozenset(as_set(self.tokenizer.eos_token_id) | as_set(more))
+        with unusable_told(str(folder)):
+            more = GenerationConfig.from_pretrained(folder).eos_token_id if configured else None
+            return frozenset(as_set(self.tokenizer.eos_token_id) | as_set(more))
 
     @cached_property
     def context(self) -> int:
         """Most tokens that an expert reads, prompt and answer together."""
         from transformers import AutoConfig
 
-        return context_of(SimpleNamespace(config=AutoConfig.from_pretrained(self.experts.folder(BASE))))
+        folder = self.experts.folder(BASE)
+        with unusable_told(str(folder)):
+            return context_of(SimpleNamespace(config=AutoConfig.from_pretrained(folder)))
 
     @property
     def models(self) -> Any:

@@ -11,13 +11,14 @@ from xelm.run.manifest import Manifest
 
 def finish(workspace: Workspace, *, report: bool) -> None:
     """Router, evaluation, report and checksums of a run whose models are made."""
-    from router.identify.combined import CombinedIdentifier
+    from router.identify.stored import save_identifier, train_identifier
     from xelm.evaluation.evaluate import evaluate
     from xelm.report import write_report
 
     run, manifest = workspace.run, Manifest.read(workspace.run)
     texts = {source.code: training_texts(source, workspace.recipe.data) for source in workspace.sources}
-    CombinedIdentifier.train(texts, seed=workspace.recipe.train.seed).save(RunFolder(run).router)
+    identifier = train_identifier(workspace.recipe.router.identifier, texts, seed=workspace.recipe.train.seed)
+    save_identifier(identifier, RunFolder(run).router)
     if report:
         result = evaluate(ExpertSet.load(run))
         manifest.metrics = result.headline() if result else {}

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
-from clustering.files import atomic_write, write_json
+from clustering.files import atomic_write, read_json, write_json
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.models.base import quiet_transformers
 from xelm.run.manifest import ModelEntry
+from xelm.run.names import BASE
 from xelm.run.reading import read_as
 from xelm.training.loop import train_stage
 from xelm.training.processes import processes
@@ -117,10 +118,23 @@ def _save(
     with atomic_write(making.folder) as partial:
         with quiet_transformers():
             making.kind.save(model, partial, weights)
+        _make_portable(partial)
         making.tokenizer.save_pretrained(partial)
         write_json(partial / ENTRY_FILE, asdict(entry))
         if curve:
             write_json(partial / CURVE_FILE, curve)
+
+
+def _make_portable(folder: Path) -> None:
+    """Take the paths of this machine out of what peft wrote; the base lies beside the experts, wherever the run is.
+
+    peft reads a relative path from the working directory: `AutoPeftModel` finds the base from within the expert's
+    folder, and says which path it misses from elsewhere.
+    """
+    file = folder / "adapter_config.json"
+    if file.is_file():
+        write_json(file, read_json(file) | {"base_model_name_or_path": f"../../{BASE}"})
+        (folder / "README.md").unlink(missing_ok=True)  # a template that names the folder of the base
 
 
 def _logger_to(file: Path) -> Callable[[dict[str, Any]], None]:

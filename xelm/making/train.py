@@ -66,7 +66,8 @@ def train(
         OSError: If the disk is full or read-only.
     """
     launch = launch or Launch()
-    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
+    written = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe, overrides)
+    recipe = written if isinstance(recipe, Recipe) else written.anchored(Path(recipe).resolve().parent)
     run, started_s = Path(out), time.monotonic()
     _refuse_other_folder(run)
     with disk_trouble_told(run), locked(run):
@@ -76,7 +77,7 @@ def train(
         _clear_other_inputs(workspace, redo)
         for warning in workspace.duplicates().warnings():
             logger.warning("%s", warning)
-        manifest = _begin(workspace)
+        manifest = _begin(workspace, written)
         work = Work(run, recipe, redo, report, launch.processes, launch.fsdp)
         _make_models(workspace, manifest, work, launch)
         _finish(workspace, work, launch)
@@ -135,7 +136,7 @@ def clusters_text(plan: ClusterPlan) -> str:
     return "\n".join(["clusters", *(f"  {line}" for line in lines)])
 
 
-def _begin(workspace: Workspace) -> Manifest:
+def _begin(workspace: Workspace, written: Recipe) -> Manifest:
     data = {
         code: {
             **dataclasses.asdict(store.counts),
@@ -144,7 +145,7 @@ def _begin(workspace: Workspace) -> Manifest:
         }
         for code, store in sorted(workspace.stores.items())
     }
-    manifest = Manifest(portable_recipe(workspace.recipe), data=data, packages=package_versions())
+    manifest = Manifest(portable_recipe(written), data=data, packages=package_versions())
     files = RunFolder(workspace.run)
     workspace.plan.save(files.plan)
     for code, store in workspace.stores.items():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from clustering.corpora.find import Source, find_sources
 from clustering.errors import BadInput
 from clustering.progress import show_progress
+from router.identify.stored import check_identifier
 from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_phases
@@ -62,6 +63,7 @@ class Workspace:
         """
         sources = find_sources(recipe.data.path, recipe.data.languages)
         check_clusters(recipe, len(sources))
+        check_identifier(recipe.router.identifier, [source.code for source in sources])
         length = base_models.sequence_length(recipe.base, recipe.train.sequence_length)
         fingerprints = {source.code: source.fingerprint() for source in sources}
         tokenizer = _tokenizer(recipe, sources, fingerprints, run)
@@ -218,12 +220,18 @@ def _portable(name: str) -> str:
 
 
 def portable_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as the manifest keeps it: every field, and of absolute paths only the last name."""
+    """The recipe as the manifest keeps it: every field, paths as they were written, of absolute ones the last name.
+
+    Args:
+        recipe: As it was read, so that the same recipe in two folders gives the same run.
+    """
     table = recipe.to_dict()
     table["data"]["path"] = _portable(table["data"]["path"])
     for section, key in (("base", "model"), ("clusters", "plan")):
         if table[section][key]:
             table[section][key] = _portable(table[section][key])
+    name, colon, file = table["router"]["identifier"].partition(":")
+    table["router"]["identifier"] = name + colon + _portable(file)
     return table
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
-from clustering.files import sha256_of
+from clustering.files import read_json, sha256_of
+from xelm.models.foreign import unusable_told
 from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.recipe import Base, NewBase
 
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _DEFAULT_SEQUENCE_LENGTH = 1024
+_LAYERS = (
+    "num_hidden_layers",
+    "n_layer",
+    "n_layers",
+    "num_layers",
+    "num_decoder_layers",
+    "encoder_layers",
+    "decoder_layers",
+)
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -27,10 +37,8 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     """
     from transformers import AutoTokenizer
 
-    try:
+    with unusable_told(f"no tokenizer in '{name}' (a hub id or a local path)"):
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"no tokenizer in '{name}' (a hub id or a local path): {_first_line(error)}") from None
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -68,14 +76,34 @@ def load_model(name: str, objective: Objective | None = None, **options: Any) ->
     Raises:
         BadInput: If there is no model, or its weights are damaged.
     """
-    from safetensors import SafetensorError
-
     objective = objective or OBJECTIVES.find("causal")
-    try:
-        with quiet_transformers():
-            return objective.auto_class().from_pretrained(name, use_safetensors=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise BadInput(f"no usable {objective} language model in '{name}': {_first_line(error)}") from None
+    with unusable_told(f"no usable {objective} language model in '{name}'"), quiet_transformers():
+        refuse_endless(Path(name))
+        model: PreTrainedModel = objective.auto_class().from_pretrained(name, use_safetensors=True, **options)
+        return model
+
+
+def refuse_endless(folder: Path) -> None:
+    """Refuse a configuration with more layers than the weights beside it have tensors: building it might never end.
+
+    Raises:
+        BadInput: If it is such a one. A folder that is not here, or whose weights are elsewhere, passes.
+    """
+    from safetensors import safe_open
+
+    files, config = sorted(folder.glob("*.safetensors")), folder / "config.json"
+    if not files or not config.is_file():
+        return
+    num_tensors = 0
+    for file in files:
+        with safe_open(file, "np") as tensors:
+            num_tensors += len(tensors.keys())
+    table = read_json(config, finite=False)
+    sizes = [table, *(value for value in table.values() if isinstance(value, dict))] if isinstance(table, dict) else []
+    for key in _LAYERS:
+        for size in sizes:
+            if isinstance(size.get(key), int) and size[key] > num_tensors:
+                raise BadInput(f"{config}: {key}={size[key]}, but the weights have {num_tensors} tensors.")
 
 
 def model_config(base: Base) -> Any:
@@ -84,12 +112,8 @@ def model_config(base: Base) -> Any:
 
     if base.model is None:
         return None
-    try:
+    with unusable_told(f"[base] model = '{base.model}' is neither a model here nor on the hub"):
         return AutoConfig.from_pretrained(base.model, trust_remote_code=base.trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"[base] model = '{base.model}' is neither a model here nor on the hub: {_first_line(error)}"
-        ) from None
 
 
 def context_length(base: Base) -> int | None:
@@ -209,7 +233,3 @@ def quiet_transformers() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

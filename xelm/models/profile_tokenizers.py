@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustering.errors import BadInput
+from clustering.sources.candidates import CandidateRules
 from clustering.sources.profiles import Tokenizer
 from clustering.sources.rank import Corpora, Tokenize
 from clustering.sources.rank import rank_sources as _rank_sources
@@ -33,6 +34,7 @@ def rank_sources(
     cache: str | Path | None = None,
     min_speakers: int = 0,
     text_field: str = "text",
+    rules: CandidateRules | None = None,
 ) -> SourceReport:
     """Rank the languages a target may be taught from, best first.
 
@@ -53,6 +55,7 @@ def rank_sources(
         cache=cache,
         min_speakers=min_speakers,
         text_field=text_field,
+        rules=rules,
     )
 
 

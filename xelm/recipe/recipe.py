@@ -233,14 +233,27 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Router:
+    """How a run finds out which language a text is in."""
+
+    identifier: str = "combined"
+    """`combined` is trained on the run's own text. Ready-made ones, for languages that they all know: `langid`,
+    `py3langid`, `lingua`, `fasttext:PATH` (a model file such as GlotLID's, of which the run keeps a copy)."""
+
+    def __post_init__(self) -> None:
+        check(bool(self.identifier), "[router] identifier is empty: name one, or leave the key out.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A whole run: base, data, clusters, budget, kind of expert."""
+    """A whole run: base, data, clusters, budget, kind of expert, router."""
 
     base: Base
     data: Data
     clusters: Clusters
     train: Train
     expert: ExpertKind = field(default_factory=ExpertKind.of)
+    router: Router = field(default_factory=Router)
 
     def __post_init__(self) -> None:
         name = self.objective.name
@@ -257,6 +270,14 @@ class Recipe:
     @classmethod
     def load(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
         """Read a TOML recipe; relative paths in it start at its own folder.
+
+        See `read`.
+        """
+        return cls.read(path, overrides).anchored(Path(path).resolve().parent)
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
+        """Read a TOML recipe with its paths as they are written.
 
         Args:
             path: The recipe.
@@ -281,7 +302,7 @@ class Recipe:
             raise BadInput(f"{file}: {error}") from None
         if unread := recipe.expert.without_effect():
             logger.warning('[expert] kind = "%s" does not read %s.', recipe.expert.kind, ", ".join(unread))
-        return recipe._anchored(file.resolve().parent)
+        return recipe
 
     @classmethod
     def from_dict(cls, table: dict[str, Any]) -> Recipe:
@@ -292,14 +313,17 @@ class Recipe:
         """Nested dictionaries of every field, defaults included."""
         return {**dataclasses.asdict(self), "expert": self.expert.to_dict()}
 
-    def _anchored(self, folder: Path) -> Recipe:
+    def anchored(self, folder: Path) -> Recipe:
+        """The same with relative paths starting at a folder."""
         data = dataclasses.replace(self.data, path=_anchor(self.data.path, folder))
         base, clusters = self.base, self.clusters
         if base.model:
             base = dataclasses.replace(base, model=_anchor(base.model, folder))
         if clusters.plan:
             clusters = dataclasses.replace(clusters, plan=_anchor(clusters.plan, folder))
-        return dataclasses.replace(self, data=data, base=base, clusters=clusters)
+        name, colon, file = self.router.identifier.partition(":")
+        router = dataclasses.replace(self.router, identifier=name + colon + (_anchor(file, folder) if file else ""))
+        return dataclasses.replace(self, data=data, base=base, clusters=clusters, router=router)
 
 
 def _anchor(name: str, folder: Path) -> str:

@@ -121,9 +121,14 @@ def _prompts(facts: Facts, lm: RoutedLM) -> dict[str, str]:
 
 
 def _context(experts: ExpertSet) -> int:
-    config = read_json(experts.folder(BASE) / "config.json")
-    config = config.get("text_config", config)
-    return next((config[key] for key in ("max_position_embeddings", "n_positions") if key in config), _DEFAULT_CONTEXT)
+    file = experts.folder(BASE) / "config.json"
+    config = read_json(file, finite=False)
+    if isinstance(config, dict):
+        config = config.get("text_config", config)
+    if not isinstance(config, dict):
+        raise BadInput(f"{file}: damaged, no configuration of a model.")
+    limits = [config.get(key) for key in ("max_position_embeddings", "n_positions")]
+    return next((limit for limit in limits if isinstance(limit, int)), _DEFAULT_CONTEXT)
 
 
 def _caution(num_parameters: int | None) -> str | None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from clustering import ClusterPlan
 
 
+_MOST_OF_ANY = 1e18
+
+
 @dataclass(frozen=True)
 class Document:
     """A held-out document of a run."""
@@ -83,7 +86,8 @@ class ExpertSet:
     @property
     def objective(self) -> Objective:
         """What its models were trained to do: predict the next token (causal), fill in tokens taken out (masked)."""
-        return OBJECTIVES.find(self.manifest.recipe.get("train", {}).get("objective", "causal"))
+        train = self.manifest.recipe.get("train", {})
+        return OBJECTIVES.find(str(train.get("objective", "causal")) if isinstance(train, dict) else "causal")
 
     def folder(self, name: str) -> Path:
         """Where a model of the run is kept.
@@ -115,13 +119,18 @@ class ExpertSet:
             options: Passed to `from_pretrained` (`dtype`, `device_map`).
         """
         from xelm.models.base import load_model
+        from xelm.models.foreign import unusable_told
 
         def load(folder: Path) -> PreTrainedModel:
             return load_model(str(folder), self.objective, **options)
 
-        kind = self.kind(name)
-        model: PreTrainedModel = kind.load(self.folder(name), self.folder(BASE), load, trainable=trainable)
-        return model.eval()
+        def read() -> PreTrainedModel:
+            folder = self.folder(name)
+            with unusable_told(str(folder)):
+                model: PreTrainedModel = self.kind(name).load(folder, self.folder(BASE), load, trainable=trainable)
+                return model.eval()
+
+        return read_whole(self.path, read)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer that all models of the run share."""
@@ -144,7 +153,13 @@ class ExpertSet:
     def history(self, name: str) -> list[dict[str, float]]:
         """The training curve of a model: `step`, `tokens`, `loss` (nats per token); empty for a hub base."""
         file = self.folder(name) / "training.json"
-        return read_json(file)["history"] if file.is_file() else []
+        if not file.is_file():
+            return []
+        content = read_json(file)
+        rows = content.get("history") if isinstance(content, dict) else None
+        if not isinstance(rows, list) or not all(map(_is_point, rows)):
+            raise BadInput(f"{file}: damaged: its history is no list of step, tokens and loss.")
+        return rows
 
     def result(self, split: str) -> Evaluation | None:
         """The evaluation on `valid` or `test` text; None before it.
@@ -158,6 +173,13 @@ class ExpertSet:
     def verify(self) -> list[str]:
         """Problems found by comparing every file with its SHA-256; empty if all is well."""
         return verify(self.path)
+
+
+def _is_point(row: Any) -> bool:
+    if not isinstance(row, dict):
+        return False
+    values = [row.get(key) for key in ("step", "tokens", "loss")]
+    return all(isinstance(value, int | float) and 0 <= value < _MOST_OF_ANY for value in values)
 
 
 def local_run(path: str | Path) -> Path:

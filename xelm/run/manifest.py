@@ -17,6 +17,8 @@ from xelm.run.reading import STRICT, read_as
 
 FILE_NAME = "xelm.json"
 FORMAT_VERSION = 2
+DIGEST = "sha256"
+"""Key of the manifest's checksum of itself."""
 _PACKAGES = (
     "accelerate",
     "datasets",
@@ -98,6 +100,8 @@ class Manifest:
         if not file.is_file():
             raise BadInput(f"{run}: no {FILE_NAME} there, so it is no xelm run. Make one with `xelm train`.")
         value = read_json(file)
+        if isinstance(value, dict):
+            value.pop(DIGEST, None)  # which `xelm.run.verify` compares
         written = value.get("format_version") if isinstance(value, dict) else None
         if type(written) is not int or not 1 <= written <= FORMAT_VERSION:
             raise BadInput(f"{file}: not a manifest of format 1 to {FORMAT_VERSION}; update xelm.")
@@ -112,8 +116,9 @@ class Manifest:
         return asdict(self) | {"ledger": [line.to_dict() for line in self.ledger]}
 
     def write(self, run: Path) -> None:
-        """Write it to the run, whole."""
-        write_json(run / FILE_NAME, self.to_dict())
+        """Write it to the run, whole, with a checksum of its own content."""
+        value = self.to_dict()
+        write_json(run / FILE_NAME, value | {DIGEST: digest(value)})
 
     def put(self, name: str, entry: ModelEntry) -> None:
         """Enter a model: `base`, `dense` or an expert."""
@@ -138,6 +143,11 @@ def kept_files(run: Path) -> list[str]:
         if path.is_file() and not hidden and name.parts[0] not in (*_NOT_KEPT, FILE_NAME):
             names.append(name.as_posix())
     return sorted(names)
+
+
+def digest(value: dict[str, Any]) -> str:
+    """SHA-256 of the content of a manifest without its own checksum."""
+    return fingerprint({key: part for key, part in value.items() if key != DIGEST})
 
 
 def package_versions() -> dict[str, str]:

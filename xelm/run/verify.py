@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from clustering.errors import BadInput
-from clustering.files import sha256_of
+from clustering.files import read_json, sha256_of
 from xelm.run.folder import is_expert
-from xelm.run.manifest import FILE_NAME, Manifest, kept_files
+from xelm.run.lineage import lineage_problems
+from xelm.run.manifest import DIGEST, FILE_NAME, Manifest, digest, kept_files
 from xelm.run.paths import inside, plain_name
 from xelm.run.transaction import current, is_decided
 
@@ -19,13 +20,15 @@ def verify(run: Path) -> list[str]:
     files that have not been taken away yet are no problem.
 
     Returns:
-        One line for each file that is missing, changed or not in the manifest; empty if all is well.
+        One line for each file that is missing, changed or not in the manifest, and for each statement of the manifest
+        that does not agree with the files or with itself (`xelm.run.lineage`); empty if all is well.
 
     Raises:
         BadInput: If a name in the manifest is no path inside the run.
     """
     manifest = Manifest.read(run)
-    problems = []
+    check_names(run, manifest)
+    problems = _own_problems(run, manifest)
     for name in sorted(manifest.files):
         file = current(run, name)
         if not file.is_file():
@@ -35,6 +38,24 @@ def verify(run: Path) -> list[str]:
     if not is_decided(run):
         problems += [f"not in the manifest: {name}" for name in kept_files(run) if name not in manifest.files]
     return problems
+
+
+def not_covered(run: Path) -> list[str]:
+    """What `verify` cannot vouch for, in sentences."""
+    if DIGEST in read_json(run / FILE_NAME):
+        return []
+    return [f"{FILE_NAME} itself is not covered: an earlier version of xelm wrote it, without a checksum of its own"]
+
+
+def _own_problems(run: Path, manifest: Manifest) -> list[str]:
+    """Whether the manifest is what was written, and says nothing that the run's files deny."""
+    value = read_json(run / FILE_NAME)
+    problems = []
+    if DIGEST in value and value[DIGEST] != digest(value):
+        problems.append(f"changed: {FILE_NAME}")
+    elif DIGEST not in value and value.get("format_version") != 1:
+        problems.append(f"{FILE_NAME}: its own checksum is gone")
+    return problems + lineage_problems(run, manifest)
 
 
 def check_names(run: Path, manifest: Manifest) -> None:

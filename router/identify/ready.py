@@ -1,0 +1,140 @@
+"""A ready-made identifier as a run's: restricted to its languages, with the rest of what it knows as the others.
+
+Shape letters: `B` texts, `C` languages the backend knows, `R` of the run, `O` others.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clustering.errors import BadInput
+from clustering.files import atomic_write, write_json
+from clustering.languages.codes import match, name_of, to_code
+from router.identify.backend import Backend, read_spec
+from router.identify.protocol import LanguageIdentifier
+from router.letters import plain_letters
+
+FORMAT_VERSION = 2
+INDEX_FILE = "identifier.json"
+MODEL_FILE = "identifier.bin"
+
+
+class ReadyMadeIdentifier:
+    """What a backend says, among the languages of a run.
+
+    The posterior is the backend's, renormalised over the run's languages; a text is familiar by the share of
+    probability that they have.
+
+    Args:
+        backend: The ready-made identifier.
+        file: Its model file, where it reads one.
+        languages: The run's R codes.
+        known: The backend at work, where it is at work already: some take long to load.
+
+    Raises:
+        BadInput: If the backend does not know one of them.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        file: Path | None,
+        languages: Sequence[str],
+        known: LanguageIdentifier | None = None,
+    ):
+        self.backend = backend
+        self._file = file
+        self._known = known or backend.make(None, file)
+        self._languages = tuple(to_code(code) for code in languages)
+        for code in self._languages:
+            self.refuse_unknown(code)
+        classes = list(self._known.languages)
+        found = [match(code, classes) for code in self._languages]
+        self._columns_R = [classes.index(code) for code in found if code is not None]
+        self._columns_O = [column for column in range(len(classes)) if column not in set(self._columns_R)]
+
+    @classmethod
+    def of(cls, spec: str, languages: Sequence[str]) -> ReadyMadeIdentifier:
+        """From `name` or `name:path`.
+
+        Raises:
+            BadInput: See `read_spec`, and the class.
+        """
+        return cls(*read_spec(spec), languages)
+
+    @property
+    def languages(self) -> Sequence[str]:
+        """The run's codes."""
+        return self._languages
+
+    @property
+    def other_languages(self) -> Sequence[str]:
+        """What the backend knows beside them."""
+        return tuple(self._known.languages[column] for column in self._columns_O)
+
+    def posterior(self, texts: Sequence[str]) -> np.ndarray:
+        """Probabilities of the run's languages, shape (B, R), rows summing to 1; uniform where a text says nothing."""
+        return self.identify_openly(texts)[0]
+
+    def identify(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior and familiarity."""
+        return self.identify_openly(texts)[:2]
+
+    def identify_openly(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `RunIdentifier`."""
+        posterior_BC = self._known.posterior(texts)
+        own_BR, others_BO = posterior_BC[:, self._columns_R], posterior_BC[:, self._columns_O]
+        spoken_B = np.array([bool(plain_letters(text)) for text in texts], dtype=bool)
+        familiarity_B = np.where(spoken_B, own_BR.sum(axis=1).clip(0.0, 1.0), 0.0)
+        return _shares(own_BR), familiarity_B, _shares(others_BO)
+
+    def refuse_unknown(self, code: str) -> None:
+        """Stop where the backend does not know a language.
+
+        Raises:
+            BadInput: With the way out.
+        """
+        if match(code, self._known.languages) is None:
+            raise BadInput(
+                f"the language identifier {self.backend.name} does not know {name_of(code)} ({code}), so no text would "
+                'reach its expert. Take [router] identifier = "combined", which learns from the run\'s own text.'
+            )
+
+    def with_language(self, code: str, texts: Iterable[str], seed: int = 0) -> ReadyMadeIdentifier:
+        """One more language of those the backend knows; its text is not needed.
+
+        Raises:
+            BadInput: If the backend does not know it.
+        """
+        return ReadyMadeIdentifier(self.backend, self._file, [*self._languages, code], self._known)
+
+    def without_language(self, code: str) -> ReadyMadeIdentifier:
+        """One language less.
+
+        Raises:
+            BadInput: If it is not one of the run's.
+        """
+        left = [known for known in self._languages if known != to_code(code)]
+        if len(left) == len(self._languages):
+            raise BadInput(f"{code}: the identifier does not answer for it, but for {', '.join(self._languages)}.")
+        return ReadyMadeIdentifier(self.backend, self._file, left, self._known)
+
+    def save(self, folder: str | Path) -> None:
+        """Write which backend it is and for whom it answers; the model file is copied, so that a run is whole."""
+        target = Path(folder) / MODEL_FILE
+        if self._file is not None and self._file.resolve() != target.resolve():
+            with atomic_write(target) as partial:
+                shutil.copyfile(self._file, partial)
+        index = {"version": FORMAT_VERSION, "backend": self.backend.name, "languages": list(self._languages)}
+        write_json(Path(folder) / INDEX_FILE, index)
+
+
+def _shares(part_BX: np.ndarray) -> np.ndarray:
+    """Rows scaled to sum to 1; uniform where they hold nothing."""
+    sums_B1 = part_BX.sum(axis=1, keepdims=True)
+    uniform = np.full_like(part_BX, 1.0 / max(1, part_BX.shape[1]))
+    return np.asarray(np.divide(part_BX, sums_B1, out=uniform, where=sums_B1 > 0))

@@ -1,0 +1,109 @@
+"""Whether what a manifest says of its models and additions agrees with itself and with the run's files.
+
+A name may stand for other weights later: an expert that a language joined is a new version of itself, and goes back to
+the earlier one when the language leaves. So who came from whom is told by fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from clustering import ClusterPlan
+from clustering.errors import BadInput
+from clustering.files import read_json
+from xelm.run.folder import RunFolder, is_expert
+from xelm.run.ledger import LedgerEntry
+from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry
+from xelm.run.names import BASE, DENSE
+from xelm.run.results import Evaluation
+
+_ENTRY_FILE = "xelm_model.json"
+_SHARED = ("languages", "parent", "kind", "tokens", "fingerprint")
+"""What a model's own file and the manifest both say of it."""
+
+
+def lineage_problems(run: Path, manifest: Manifest) -> list[str]:
+    """Statements that cannot be true, a line each."""
+    files = RunFolder(run)
+    problems = list(_entry_problems(files, manifest))
+    if not manifest.ledger or not files.plan.is_file():
+        return problems
+    plan, codes = ClusterPlan.load(files.plan), [line.language for line in manifest.ledger]
+    for position, line in enumerate(manifest.ledger):
+        last = all(later.expert != line.expert for later in manifest.ledger[position + 1 :])
+        where = f"{FILE_NAME}, ledger, {line.language}"
+        problems += [f"{where}: {why}" for why in _line_problems(manifest, plan, line, last)]
+        if line.language in codes[:position]:
+            problems.append(f"{where}: stands there twice")
+    return problems + list(_figure_problems(files, manifest.ledger[-1]))
+
+
+def origin(run: Path, manifest: Manifest, name: str) -> str:
+    """Where a model came from, in a few words: a model of the run, an earlier version of one, or one that is gone."""
+    entry = entries(manifest)[name]
+    if entry.parent is None:
+        return "new"
+    if name == BASE or entry.parent_fingerprint is None:
+        return entry.parent
+    present = entries(manifest).get(entry.parent)
+    if present is not None and present.fingerprint == entry.parent_fingerprint and entry.parent != name:
+        return entry.parent
+    files = RunFolder(run)
+    if is_expert(entry.parent):
+        for version in range(1, files.num_versions(entry.parent) + 1):
+            if _own(files.previous(entry.parent, version)).get("fingerprint") == entry.parent_fingerprint:
+                return f"{entry.parent} (version {version}, kept)"
+    return f"{entry.parent} (a version that is gone)"
+
+
+def entries(manifest: Manifest) -> dict[str, ModelEntry]:
+    """The entries of all models by name: base, experts, dense."""
+    found = {BASE: manifest.base, **manifest.experts, DENSE: manifest.dense}
+    return {name: entry for name, entry in found.items() if entry}
+
+
+def _entry_problems(files: RunFolder, manifest: Manifest) -> Iterator[str]:
+    for name, entry in entries(manifest).items():
+        if is_expert(name) and entry.parent is None:
+            yield f"{FILE_NAME}: {name} came from no model"
+        own = _own(files.model(name))
+        wrong = [key for key in _SHARED if key in own and own[key] != getattr(entry, key)]
+        if wrong:
+            yield f"{FILE_NAME}: {', '.join(wrong)} of {name} are not what {name}/{_ENTRY_FILE} says"
+
+
+def _line_problems(manifest: Manifest, plan: ClusterPlan, line: LedgerEntry, last: bool) -> Iterator[str]:
+    entry, counts = manifest.experts.get(line.expert), manifest.data.get(line.language)
+    if entry is None:
+        yield f"there is no expert {line.expert}"
+        return
+    if line.language not in plan.clusters.get(line.expert, []) or line.language not in entry.languages:
+        yield f"it is not among the languages of {line.expert}"
+    if line.kind == "join" and line.donor != line.expert:
+        yield f"it joined {line.expert}, and its donor is {line.donor}"
+    if line.donor not in {candidate.name for candidate in line.candidates}:
+        yield f"its donor {line.donor} was none of the candidates"
+    if last and (line.donor, line.tokens) != (entry.parent, entry.tokens):
+        yield f"{line.expert} came from {entry.parent} ({entry.tokens} tokens), not from {line.donor} ({line.tokens})"
+    if not isinstance(counts, dict) or counts.get("sha256") != line.sha256 or counts.get("bytes") != line.bytes:
+        yield "its text is not the one under data"
+
+
+def _figure_problems(files: RunFolder, newest: LedgerEntry) -> Iterator[str]:
+    """The newest addition was measured on the run as it is now."""
+    file = files.evaluation("test")
+    measured = Evaluation.read(file).routed.get("top1", {}) if file.is_file() else {}
+    for code, figure in newest.bits_per_byte.items():
+        if code in measured and figure.after != measured[code].bits_per_byte:
+            yield f"{FILE_NAME}, ledger, {newest.language}: bits per byte of {code} are not those of eval/test.json"
+
+
+def _own(folder: Path) -> dict[str, object]:
+    file = folder / _ENTRY_FILE
+    if not file.is_file():
+        return {}
+    value = read_json(file)
+    if not isinstance(value, dict):
+        raise BadInput(f"{file}: damaged, no entry of a model.")
+    return value
