@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from clustering import ClusterPlan, cluster_languages
     from clustering.errors import BadInput
     from clustering.languages.codes import language
+    from router.routes.policy import Policy
+    from router.routes.weigh import Route, RoutingRule
+    from router.scoring.texts import Score
+    from router.scoring.tokens import ScoringOptions
     from xelm.adding.add import add_language, remove_language
     from xelm.inference.routed import RoutedLM
     from xelm.making.train import train
@@ -24,8 +28,13 @@ __all__ = [
     "BadInput",
     "ClusterPlan",
     "ExpertSet",
+    "Policy",
     "Recipe",
+    "Route",
     "RoutedLM",
+    "RoutingRule",
+    "Score",
+    "ScoringOptions",
     "add_language",
     "cluster_languages",
     "language",
@@ -38,8 +47,13 @@ _HOME = {
     "BadInput": "clustering.errors",
     "ClusterPlan": "clustering",
     "ExpertSet": "xelm.run.experts",
+    "Policy": "router.routes.policy",
     "Recipe": "xelm.recipe.recipe",
+    "Route": "router.routes.weigh",
     "RoutedLM": "xelm.inference.routed",
+    "RoutingRule": "router.routes.weigh",
+    "Score": "router.scoring.texts",
+    "ScoringOptions": "router.scoring.tokens",
     "add_language": "xelm.adding.add",
     "remove_language": "xelm.adding.add",
     "cluster_languages": "clustering",

@@ -44,7 +44,7 @@ class RoutedConfig(MixtureConfig):
         self,
         expert_configs: Sequence[PreTrainedConfig | dict[str, Any]] | None = None,
         weights: Sequence[float] | None = None,
-        dynamic: bool = False,
+        dynamic: float = False,
         policy: str = "ensemble",
         **kwargs: Any,
     ):
@@ -79,7 +79,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
             BadInput: If the policy is unknown, or the experts do not all fit under `max_loaded`.
         """
         parsed = lm.policy(policy, m)
-        chosen = f"topm:{parsed.num_kept}" if parsed.name == "topm" else policy
+        chosen = str(parsed)
         members = lm.models.get_many(lm.names)
         config = RoutedConfig(
             [member.config for member in members],

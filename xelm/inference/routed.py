@@ -233,7 +233,7 @@ class RoutedLM:
         if not isinstance(policy, str):
             raise BadInput(f"policy={policy!r}: a name is expected, such as top1.")
         parsed = parse_policy(policy, self.names, m=m)
-        if m is not None and parsed.name != "topm":
+        if m is not None and parsed.option != "m":
             raise BadInput(f"m={m} is for the policy topm, not {policy}.")
         return parsed
 
