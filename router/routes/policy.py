@@ -182,6 +182,4 @@ def keep_best(weights_BK: np.ndarray, num_kept: int) -> np.ndarray:
 def _check(kept_BK: np.ndarray, shape: tuple[int, ...], chosen: Policy) -> None:
     fits = np.shape(kept_BK) == shape
     if not fits or not (kept_BK >= 0).all() or not np.allclose(kept_BK.sum(axis=1), 1, atol=1e-6):
-        raise BadInput(
-            f"The policy {chosen} gave no distribution over {shape[1]} experts for each text."
-        )
+        raise BadInput(f"The policy {chosen} gave no distribution over {shape[1]} experts for each text.")

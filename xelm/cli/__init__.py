@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Train base, experts and dense baseline from a recipe; run it again to resume.",
     "add": "Add a language to a finished run; no other expert changes.",
     "remove": "Remove a language that was added.",
+    "blend": "Move experts part of the way back to the base: they forget less.",
     "eval": "Measure every model on every language: perplexity and bits per byte.",
     "route": "Show which experts answer a text, and why.",
     "generate": "Continue prompts with the experts of their language.",
@@ -29,6 +30,7 @@ COMMANDS = {
     "status": "Show the progress of every model of a run.",
     "info": "Show what is in a run.",
     "verify": "Compare every file of a run with its checksum.",
+    "export": "Write a model of a run as a plain checkpoint.",
     "report": "Write a run's report.html again.",
 }
 
