@@ -61,7 +61,7 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
         parent_fingerprint=parent.fingerprint if parent else None,
         tokens_before=parent.tokens_after if parent else None,
     )
-    work = experts.path / "work" / f"{addition.name}-{str(entry.fingerprint)[:12]}"
+    work = experts.files.checkpoints(addition.name, entry.fingerprint)
     stage = _stage(addition, {c: Blocks(s, length) for c, s in stores.items()}, shares, steps, settings, work)
     batches = experts.objective.batches(experts.tokenizer(), settings, addition.name)
     stage = dataclasses.replace(stage, batches=batches)

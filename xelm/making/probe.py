@@ -12,7 +12,7 @@ from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budget import Budget
 from xelm.making.workspace import Workspace
 from xelm.models.base import weights_dtype
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE, DENSE, is_expert
 from xelm.training.loop import step_for_step
 
 _LONG_ENOUGH_S, _FEWEST_STEPS, _MOST_STEPS = 3.0, 3, 20
@@ -53,7 +53,7 @@ def measure_speed(workspace: Workspace) -> Speed:
     import torch
 
     budget, full = workspace.budget, ExpertKind.of(kind="full")
-    kinds = {stage.name: full if stage.name in (BASE, DENSE) else workspace.recipe.expert for stage in budget.stages()}
+    kinds = {stage.name: workspace.recipe.expert if is_expert(stage.name) else full for stage in budget.stages()}
     names = {name: kind.kind for name, kind in kinds.items()}
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()

@@ -24,6 +24,7 @@ from xelm.making.plan import check_clusters, plan_for
 from xelm.models import base as base_models
 from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
 from xelm.recipe.recipe import Recipe, Train
+from xelm.run.folder import RunFolder
 from xelm.run.manifest import ModelEntry, fingerprint
 from xelm.run.names import BASE, DENSE
 from xelm.training.stage import Stage
@@ -156,7 +157,7 @@ class Workspace:
             tokens_before=self.budget.base.tokens if self.budget.base else 0,
         )
         stage = self._stage(name, budget, self.recipe.train, entry)
-        folder = self.run / DENSE if name == DENSE else self.run / "experts" / name
+        folder = RunFolder(self.run).model(name)
         return Making(folder, entry, lambda: expert.prepare(self._own_base()), expert, stage, self.tokenizer)
 
     def _weights_settings(self) -> dict[str, Any]:
@@ -172,7 +173,7 @@ class Workspace:
         blocks = {code: self.blocks[code] for code in budget.shares}
         num_blocks = {code: len(b) for code, b in blocks.items()}
         order = draw_phases(num_blocks, budget.counts, seed=settings.seed, name=name)
-        checkpoints = self.run / "work" / f"{name}-{str(entry.fingerprint)[:12]}"
+        checkpoints = RunFolder(self.run).checkpoints(name, entry.fingerprint)
         return Stage(
             name,
             order,
@@ -182,7 +183,7 @@ class Workspace:
             checkpoints,
             batches=self.recipe.objective.batches(self.tokenizer, settings, name),
             valid=self._valid(blocks) if settings.evaluate_every_steps else {},
-            log_folder=self.run / "logs",
+            log_folder=RunFolder(self.run).logs,
         )
 
     def _valid(self, blocks: dict[str, Blocks]) -> dict[str, Blocks]:

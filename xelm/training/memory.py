@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import is_expert
 from xelm.training.processes import processes
 from xelm.training.stage import Stage
 
@@ -48,4 +48,4 @@ def _remedy(model: PreTrainedModel, stage: Stage) -> str:
     remedy = f"Set, in this order: [train] {', '.join(ways)}"
     whole = all(p.requires_grad for p in model.parameters())
     # The base and the dense baseline are always trained in full.
-    return f'{remedy}; or [expert] kind = "lora".' if whole and stage.name not in (BASE, DENSE) else f"{remedy}."
+    return f'{remedy}; or [expert] kind = "lora".' if whole and is_expert(stage.name) else f"{remedy}."
