@@ -12,7 +12,7 @@ from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budget import Budget
 from xelm.making.workspace import Workspace
 from xelm.models.base import weights_dtype
-from xelm.run.names import BASE, DENSE, is_expert
+from xelm.run.names import BASE, DENSE
 from xelm.training.loop import step_for_step
 
 _LONG_ENOUGH_S, _FEWEST_STEPS, _MOST_STEPS = 3.0, 3, 20
@@ -52,8 +52,8 @@ def measure_speed(workspace: Workspace) -> Speed:
     """
     import torch
 
-    budget, full = workspace.budget, ExpertKind.of(kind="full")
-    kinds = {stage.name: workspace.recipe.expert if is_expert(stage.name) else full for stage in budget.stages()}
+    budget, makings = workspace.budget, workspace.makings
+    kinds = {stage.name: makings.one(stage.name).kind for stage in budget.stages()}
     names = {name: kind.kind for name, kind in kinds.items()}
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -69,8 +69,8 @@ def _hours(budget: Budget, kinds: dict[str, str], rates: dict[str, float]) -> di
 
 def _rate(workspace: Workspace, kind: ExpertKind) -> float:
     dtype = weights_dtype(workspace.recipe.base.dtype)
-    model = workspace.recipe.objective.auto_class().from_config(workspace.config, dtype=dtype)
-    making = workspace.making(DENSE if workspace.budget.dense else next(iter(workspace.plan.clusters)))
+    model = workspace.recipe.objective.auto_class().from_config(workspace.inputs.config, dtype=dtype)
+    making = workspace.makings.one(DENSE if workspace.budget.dense else next(iter(workspace.plan.clusters)))
     assert making.stage is not None  # only a base that is not trained has none
     settings = dataclasses.replace(
         making.stage.settings, checkpoint_every_steps=_NEVER, evaluate_every_steps=None, log="files"

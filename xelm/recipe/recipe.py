@@ -162,8 +162,8 @@ class Train:
     """Total over all experts; the dense baseline gets the same."""
     share: Literal["languages", "equal"] = "languages"
     """`languages`: a language sees as many tokens under its expert as under dense; `equal`: total / K each."""
-    dense: bool = True
-    """Train the dense baseline too."""
+    dense: bool | Literal["full"] = True
+    """Train the dense baseline too, as the experts are (adapters beside adapters); `"full"`: always all its weights."""
     sequence_length: int | None = None
     """Tokens of a block. None: the model's context, at most 1024."""
     batch_size: int = 32
