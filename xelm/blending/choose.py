@@ -160,7 +160,7 @@ def _measure(trained: ExpertSet, experts: Mapping[str, _Expert], keep: float) ->
 
 def _nats(experts: ExpertSet, name: str) -> Nats:
     rows: dict[str, list[float]] = {}
-    log_probs = heldout_log_probs(experts, name, "valid")
+    log_probs = heldout_log_probs(experts, name, "valid", keep=True)
     for document, log_probs_T in zip(experts.heldout("valid"), log_probs, strict=True):
         rows.setdefault(document.language, []).append(-float(log_probs_T.sum(dtype=np.float64)))
     return {code: np.array(values) for code, values in rows.items()}
