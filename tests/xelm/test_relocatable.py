@@ -85,6 +85,6 @@ def test_an_adapter_names_the_base_beside_it(runs: list[Path], monkeypatch: pyte
 def test_a_recipe_that_changed_is_told_without_paths_that_did_not(runs: list[Path]) -> None:
     recipe = runs[1].parent / "recipes" / "r.toml"
     with pytest.raises(BadInput, match="made with another recipe, data or parent") as caught:
-        train(recipe, runs[1], overrides=("train.learning_rate=1e-3",))
+        train(recipe, runs[1], overrides=("train.learning_rate=3e-3",))
     assert "learning_rate" in str(caught.value)
     assert "corpus" not in str(caught.value)
