@@ -54,6 +54,16 @@ class RunFolder:
         return self._at("eval/samples.json")
 
     @property
+    def effects(self) -> Path:
+        """What training on each language does to the others, where the plan was made from that."""
+        return self._at("effects.json")
+
+    @property
+    def comparison(self) -> Path:
+        """A comparison of plans that the user put here as evidence for this one's."""
+        return self._at("comparison.json")
+
+    @property
     def cache(self) -> Path:
         """What only this machine needs and may go away; a shadow has its run's."""
         outer = self.path.parents[1] if self.path.parts[-2:] == SHADOW else self.path
