@@ -5,8 +5,9 @@ The names below are loaded on first use, so that `import clustering` costs next 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clustering.lazy import lazy_names
 
 if TYPE_CHECKING:
     from clustering.distances.distance import Distance, distance
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from clustering.distances.x_elm import xelm_distances
     from clustering.errors import BadInput
     from clustering.languages.codes import Language, UnknownLanguageError, match, name_of, resolve, to_code
+    from clustering.plans.effects import Effects
     from clustering.plans.make import SuggestedK, cluster_languages, suggest_k
     from clustering.plans.methods import method
     from clustering.plans.picture import plot_tree, tree_svg
@@ -35,6 +37,7 @@ _MODULE_OF = {
     "Distances": "distances.matrix",
     "Distance": "distances.distance",
     "DistancesFrom": "distances.matrix",
+    "Effects": "plans.effects",
     "Language": "languages.codes",
     "Profile": "sources.profiles",
     "Quality": "plans.quality",
@@ -70,22 +73,13 @@ _MODULE_OF = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'clustering' has no attribute {name!r}")
-    return getattr(import_module(f"clustering.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULE_OF})
-
-
 __all__ = [
     "BadInput",
     "ClusterPlan",
     "Distance",
     "Distances",
     "DistancesFrom",
+    "Effects",
     "Language",
     "Profile",
     "Quality",
@@ -119,3 +113,4 @@ __all__ = [
     "typology_code",
     "xelm_distances",
 ]
+__getattr__, __dir__ = lazy_names(__name__, {name: f"clustering.{module}" for name, module in _MODULE_OF.items()})

@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from clustering.errors import BadInput
@@ -15,6 +15,13 @@ from clustering.sources.profiles import Profile
 from xelm.adding.branch import plan_branch
 from xelm.adding.donor import DonorChoice, choose_donor
 from xelm.adding.enter import keep_first, put_language, put_model, seal, take_language, take_model
+from xelm.adding.label import (
+    TextLanguages,
+    read_languages,
+    refuse_other_language,
+    tell_languages,
+    without_others,
+)
 from xelm.adding.ledger import Snapshot, with_changes
 from xelm.adding.request import (
     Addition,
@@ -23,9 +30,9 @@ from xelm.adding.request import (
     named_donor,
     new_code,
     read_text,
-    refuse_other_language,
 )
 from xelm.adding.tokenizer_fit import check_tokenizer
+from xelm.blending.overlay import lay_on, take_off
 from xelm.corpus.store import training_texts
 from xelm.evaluation.log_probs import forget_stale
 from xelm.making.make_model import make_model
@@ -55,6 +62,7 @@ def add_language(
     as_: Kind = "new",
     tokens: int | None = None,
     believe_label: bool = False,
+    drop_other_languages: bool = False,
 ) -> ExpertSet:
     """Add a language to a finished run (hierarchical multi-round training, HMR: Blevins et al. 2024, section 5).
 
@@ -72,6 +80,7 @@ def add_language(
             version before is kept under `previous/`.
         tokens: Budget. None: what a language of the run got for its expert on average, at most 40 times the text.
         believe_label: Go on where the text looks like another language.
+        drop_other_languages: Leave out the documents that look like other languages; near relatives stay.
 
     Returns:
         The run with the language; the last line of its manifest's ledger says what was done.
@@ -81,9 +90,10 @@ def add_language(
             an argument does not fit.
         OSError: If the disk is full or read-only; what was trained is kept, and the same command goes on.
     """
-    folder = _local(run)
+    folder = local_folder(run)
     with disk_trouble_told(folder), locked(folder):
-        experts = _whole_run(folder)
+        # Nobody is trained from weights that were moved back: what the donor learned is what it gives.
+        experts = whole_run(folder).trained()
         code = new_code(experts, language)
         addition = Addition(
             language=code,
@@ -93,6 +103,7 @@ def add_language(
             kind=as_,
             tokens=tokens,
             believe_label=believe_label,
+            drop_other_languages=drop_other_languages,
         )
         with _traceless(folder, code):
             _add(experts, addition)
@@ -105,9 +116,9 @@ def remove_language(run: str | Path, language: str) -> ExpertSet:
     Raises:
         BadInput: If the language was not added to this run, or another one joined its expert later.
     """
-    folder = _local(run)
+    folder = local_folder(run)
     with disk_trouble_told(folder), locked(folder):
-        experts = _whole_run(folder)
+        experts = whole_run(folder)
         ledger = experts.manifest.ledger
         code = match(resolve(language).code, [entry.language for entry in ledger])
         if code is None:
@@ -118,13 +129,20 @@ def remove_language(run: str | Path, language: str) -> ExpertSet:
         if later:
             raise BadInput(f"{code}: {', '.join(later)} joined its expert later; remove that first.")
         with edited(folder) as shadow:
+            keeps = take_off(shadow)
             take_model(shadow, ledger[position].expert)
             take_language(shadow, code)
+            lay_on(shadow, keeps)
         _forget(folder, code)
     return _loaded(folder)
 
 
-def _local(run: str | Path) -> Path:
+def local_folder(run: str | Path) -> Path:
+    """The folder of a run that can be changed.
+
+    Raises:
+        BadInput: If it is not on this machine.
+    """
     folder = Path(run)
     if not folder.is_dir():
         raise BadInput(f"{run}: no such run directory. A run on the hub cannot be changed in place: download it first.")
@@ -137,7 +155,12 @@ def _loaded(folder: Path) -> ExpertSet:
     return experts
 
 
-def _whole_run(folder: Path) -> ExpertSet:
+def whole_run(folder: Path) -> ExpertSet:
+    """The run in a folder.
+
+    Raises:
+        BadInput: If a file of it is missing or changed.
+    """
     problems = verify(folder)
     if problems:
         raise BadInput(f"{folder}: the run is not whole ({problems[0]}). Run `xelm verify {folder}` for the rest.")
@@ -179,8 +202,8 @@ def _log_file(run: Path, code: str) -> Path:
 
 def _add(experts: ExpertSet, addition: Addition) -> None:
     recipe = Recipe.from_dict(experts.manifest.recipe)
+    addition, found, dropped = _checked(experts, addition, recipe)
     text = read_text(experts, addition.source, recipe.data)
-    refuse_other_language(experts, addition, text.valid)
     profiles = _profiles(experts, addition, recipe)
     check = check_tokenizer(addition.language, profiles)
     for warning in check.warnings:
@@ -191,7 +214,23 @@ def _add(experts: ExpertSet, addition: Addition) -> None:
     making = plan_branch(experts, addition, choice.donor, name, text)
     entry = make_model(making, _log_file(experts.path, addition.language), redo=True)
     line = _ledger_line(addition, choice, check, name, entry, text)
+    line = replace(line, languages_read=found.table, documents_dropped=dropped)
     _enter(experts, addition, line, making.folder, entry, text)
+
+
+def _checked(experts: ExpertSet, addition: Addition, recipe: Recipe) -> tuple[Addition, TextLanguages, int]:
+    """The addition with the text that is to be used, what all its documents read as, and how many are left out."""
+    source, reading = addition.source, recipe.data.reading
+    found = read_languages(experts, source, reading, skip=recipe.data.on_bad_line == "skip")
+    kept = found
+    if addition.drop_other_languages:
+        source = without_others(source, found)
+        kept = replace(found, readings=[one for one in found.readings if one.verdict != "foreign"])
+    dropped = len(found.readings) - len(kept.readings)
+    if not addition.believe_label:
+        refuse_other_language(experts, source, reading, kept)
+    tell_languages(found, dropped)
+    return replace(addition, source=source), found, dropped
 
 
 def _profiles(experts: ExpertSet, addition: Addition, recipe: Recipe) -> dict[str, Profile]:
@@ -233,12 +272,21 @@ def _enter(
         manifest.ledger[-1] = with_changes(manifest.ledger[-1], before, Snapshot.of(grown, code, text.test))
 
     with edited(experts.path) as shadow:
+        keeps = take_off(shadow)
         keep_first(shadow)
         put_model(shadow, made, line.expert, entry)
         shutil.copyfile(text.store.heldout_file, RunFolder(shadow).heldout(code))
         _put_data(shadow, code, text)
         put_language(shadow, line, training_texts(addition.source, recipe.data), recipe.train.seed)
         seal(shadow, complete)
+        if keeps:
+            logger.info(
+                "experts of this run were moved back to the base (xelm blend): the addition started from the trained "
+                "weights, and they are moved back as before, %s %s. `xelm blend --auto` chooses anew.",
+                line.expert,
+                "too" if line.expert in keeps else "not",
+            )
+        lay_on(shadow, keeps)
 
 
 def _put_data(shadow: Path, code: str, text: NewText) -> None:

@@ -10,17 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xelm.run.manifest import FILE_NAME
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE, DENSE, is_expert
 from xelm.run.paths import plain_name
 from xelm.run.transaction import SHADOW, current
 
 _FIRST = "previous/run"
-_NOT_DERIVED = (BASE, DENSE, "experts", "eval/heldout", "previous")
-
-
-def is_expert(name: str) -> bool:
-    """Whether a model of a run is an expert: neither the base nor the dense baseline."""
-    return name not in (BASE, DENSE)
+TRAINED = "trained"
+"""The overlay of a run whose experts were moved back to the base: what they and all that follows from them were."""
+_NOT_DERIVED = (BASE, DENSE, "experts", "eval/heldout", "previous", TRAINED)
 
 
 @dataclass(frozen=True)
@@ -28,11 +25,13 @@ class RunFolder:
     """The files of one run, or of the shadow in which a change to it is made."""
 
     path: Path
+    overlay: str = ""
+    """Folder inside the run, built like a run itself: what it holds is read there instead. Empty: none."""
 
     @property
     def manifest(self) -> Path:
         """What is in the run, and every checksum; the one file that never is under `next/`."""
-        return self.path / FILE_NAME
+        return self._at(FILE_NAME) if self.overlay else self.path / FILE_NAME
 
     @property
     def plan(self) -> Path:
@@ -53,6 +52,16 @@ class RunFolder:
     def samples(self) -> Path:
         """Answers that the page shows."""
         return self._at("eval/samples.json")
+
+    @property
+    def effects(self) -> Path:
+        """What training on each language does to the others, where the plan was made from that."""
+        return self._at("effects.json")
+
+    @property
+    def comparison(self) -> Path:
+        """A comparison of plans that the user put here as evidence for this one's."""
+        return self._at("comparison.json")
 
     @property
     def cache(self) -> Path:
@@ -102,11 +111,21 @@ class RunFolder:
         """Measured figures on `valid` or `test` text."""
         return self._at(f"eval/{plain_name(split, str(self.manifest))}.json")
 
+    def log(self, name: str) -> Path:
+        """Log of the training of a model, a JSON object a line."""
+        return self.logs / f"{plain_name(name, str(self.manifest))}.jsonl"
+
+    def checkpoints(self, name: str, fingerprint: str | None) -> Path:
+        """Folder of a training's checkpoints: of this name, from these inputs."""
+        return self.work / plain_name(f"{name}-{str(fingerprint)[:12]}", str(self.manifest))
+
     def cached(self, name: object) -> Path:
         """A folder of the cache, by the name that the manifest gives it."""
         return self.cache / plain_name(name, str(self.manifest))
 
     def _at(self, name: str) -> Path:
+        if self.overlay and (laid_over := current(self.path, f"{self.overlay}/{name}")).exists():
+            return laid_over
         return current(self.path, name)
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from clustering import ClusterPlan
 from clustering.errors import BadInput
 from clustering.files import read_json
-from xelm.run.folder import RunFolder, is_expert
+from xelm.run.folder import RunFolder
 from xelm.run.ledger import LedgerEntry
 from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE, DENSE, is_expert
 from xelm.run.results import Evaluation
 
 _ENTRY_FILE = "xelm_model.json"
