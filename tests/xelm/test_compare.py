@@ -145,9 +145,10 @@ def test_the_page_holds_every_plan_and_loads_nothing(compared: Compared) -> None
     for arm in comparison.arms:
         assert arm.plan in page
     assert "Dutch" in page and "http" not in page.replace("http-equiv", "")
-    comparison.to_html(folder / "again.html")
-    assert (folder / "again.html").read_text(encoding="utf-8") == page
-    (folder / "again.html").unlink()
+    assert comparison.to_html() == page
+    assert json.loads(comparison.to_json())["table"] == comparison.table
+    with pytest.raises(BadInput, match=r"written as .html or .json"):
+        comparison.save(folder / "comparison.pdf")
 
 
 def test_paired_intervals_and_gains_by_hand() -> None:

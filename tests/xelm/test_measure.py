@@ -239,7 +239,7 @@ def test_a_report_says_what_speaks_for_its_plan(corpus: Path, tmp_path: Path) ->
             ("random-1", {"a": ["deu", "nld", "rus"]}),
         )
     ]
-    PlanComparison(["deu", "nld", "rus"], [0], "full", 1536, arms, []).to_json(run / "comparison.json")
+    PlanComparison(["deu", "nld", "rus"], [0], "full", 1536, arms, []).save(run / "comparison.json")
     rewrite_report(run)
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "Compared with other plans from one base (1, in" in page and "has no evidence" not in page

@@ -102,8 +102,8 @@ def compare_plans(
         for name in places:
             results.append(_do_seed(folder, places, name, arms, recipe, share, launch))
             comparison = _comparison(list(places.values())[: len(results)], recipe, arms, results)
-            comparison.to_json(folder / "comparison.json")
-            comparison.to_html(folder / "comparison.html")
+            comparison.save(folder / "comparison.json")
+            comparison.save(folder / "comparison.html")
             logger.info("%s", comparison.to_text())
     return comparison
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from clustering.errors import BadInput
-from clustering.files import read_json, write_json, write_text
+from clustering.files import read_json, write_text
 from xelm.comparing.statistics import Estimate
 
 FORMAT = "xelm-comparison"
@@ -107,19 +108,31 @@ class PlanComparison:
         """For JSON."""
         return {"format": FORMAT, "format_version": FORMAT_VERSION, "table": self.table, **asdict(self)}
 
-    def to_json(self, path: str | Path) -> None:
-        """Write everything as JSON that appears whole."""
-        write_json(path, self.to_dict())
+    def to_json(self) -> str:
+        """Everything as JSON text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
 
-    def to_html(self, path: str | Path) -> None:
-        """Write the page, which loads nothing from anywhere."""
+    def to_html(self) -> str:
+        """The comparison as one self-contained page, which loads nothing from anywhere."""
         from xelm.comparing.page import render
 
-        write_text(path, render(self))
+        return render(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write it so that it appears whole; `.html` or `.json` decides the form.
+
+        Raises:
+            BadInput: If the name has another suffix.
+        """
+        forms = {".html": self.to_html, ".json": self.to_json}
+        form = forms.get(Path(path).suffix)
+        if form is None:
+            raise BadInput(f"{path}: a comparison is written as {' or '.join(forms)}. Choose such a name.")
+        write_text(path, form())
 
     @classmethod
     def load(cls, path: str | Path) -> PlanComparison:
-        """Read what `to_json` wrote.
+        """Read what `save` wrote as `.json`.
 
         Raises:
             BadInput: If it is no comparison, or of another version.

@@ -76,8 +76,7 @@ class Place:
         codes = [source.code for source in find_sources(recipe.data.path, recipe.data.languages)]
         plan = folder / "work" / _ONE_CLUSTER
         plan.parent.mkdir(parents=True, exist_ok=True)
-        if not plan.is_file():
-            ClusterPlan({"all": sorted(codes)}, "one cluster").save(plan)
+        ClusterPlan({"all": sorted(codes)}, "one cluster").save(plan)
         clusters = Clusters(plan=str(plan))
         return cls(Workspace.prepare(dataclasses.replace(recipe, clusters=clusters), folder))
 

@@ -24,6 +24,7 @@ from xelm.run.failures import Failure, disk_trouble, in_a_sentence, raise_failur
 from xelm.trials.place import Place, Trial
 from xelm.trials.scores import is_scored, score_trial
 
+_WORKER = "worker-"
 logger = logging.getLogger(__name__)
 
 
@@ -67,12 +68,12 @@ def do_tasks(folder: Path, places: Mapping[str, Place], tasks: Sequence[Task], l
         return
     file = _write(folder, places, missing)
     if apart:
-        names = [f"trial-{number}" for number in range(len(missing))]
+        names = [_job_name(places[task.place], task) for task in missing]
         failures = dict(
             run_jobs(file, names, launch) if launch.launcher == "slurm" else run_workers(file, names, launch)
         )
     else:
-        names = [f"worker-{number}" for number in range(min(num_workers(launch), len(missing)))]
+        names = [f"{_WORKER}{number}" for number in range(min(num_workers(launch), len(missing)))]
         failures = dict(run_workers(file, names, launch))
     left = [task for task in missing if not _is_done(places[task.place], task)]
     if left:
@@ -81,7 +82,7 @@ def do_tasks(folder: Path, places: Mapping[str, Place], tasks: Sequence[Task], l
 
 
 def work_on(file: Path, name: str) -> bool:
-    """What a worker or job does: `trial-N` is that task alone, any other name is whatever is free.
+    """What a worker or job does: the task of that name alone, or, as `worker-N`, whatever is free.
 
     Returns:
         Whether all went well; if not, the reason is kept beside the work.
@@ -95,17 +96,16 @@ def work_on(file: Path, name: str) -> bool:
             places[task.place] = Place.prepare(Recipe.from_dict(value["recipes"][task.place]), folder / task.place)
         return places[task.place]
 
-    number = name.removeprefix("trial-")
-    mine = [tasks[int(number)]] if number.isdigit() else tasks
     reasons = []
-    for task in mine:
-        if len(mine) == 1:
-            failure = _do(place_of(task), task)
-        else:
-            with _claimed(folder, tasks.index(task)) as is_mine:
+    if name.startswith(_WORKER):
+        for number, task in enumerate(tasks):
+            with _claimed(folder, number) as is_mine:
                 failure = _do(place_of(task), task) if is_mine else None
-        if failure:
-            reasons.append(failure)
+            reasons += [failure] if failure else []
+    else:
+        task = next(task for task in tasks if _job_name(place_of(task), task) == name)
+        failure = _do(place_of(task), task)
+        reasons += [failure] if failure else []
     if reasons:
         note_failure(folder, name, Failure(" ".join(f.reason for f in reasons), all(f.bad_input for f in reasons)))
     return not reasons
@@ -132,6 +132,12 @@ def _is_done(place: Place, task: Task) -> bool:
     if task.trial is None:
         return is_made(place.base)
     return is_made(place.making(task.trial)) and is_scored(place, task.trial)
+
+
+def _job_name(place: Place, task: Task) -> str:
+    """The same whatever else is to be done, so that a job of an earlier call is known again."""
+    model = (place.making(task.trial) if task.trial else place.base).folder.name
+    return model if task.place == "." else f"{task.place}--{model}"
 
 
 def _write(folder: Path, places: Mapping[str, Place], tasks: Sequence[Task]) -> Path:
