@@ -108,6 +108,10 @@ MUTANTS: list[tuple[str, str, str]] = [
     (SAMPLES, "MAX_CHARACTERS_KEPT = 300_000", "MAX_CHARACTERS_KEPT = 3_000_000"),
     (SPANS, "SWITCH_COST = 6.0", "SWITCH_COST = 3.0"),
     (TEXTS, "np.cumsum(log_probs_MT, axis=1) - log_probs_MT", "np.cumsum(log_probs_MT, axis=1)"),
+    (COMBINED, "softmax(logits_BL * np.exp(-softening))", "softmax(logits_BL * np.exp(softening))"),
+    (SAMPLES, "PIECE_LENGTH = 500", "PIECE_LENGTH = 250"),
+    (NGRAM, "_STEPS_PER_NAT = 16", "_STEPS_PER_NAT = 8"),
+    (COMBINED, "np.exp(langid_BC[:, ours]).sum(axis=1)", "np.exp(langid_BC[:, ours]).max(axis=1)"),
     # Training.
     (LOOP, '"weight_decay": 0.0}', '"weight_decay": stage.settings.weight_decay}'),
     (LOOP, "betas=(0.9, 0.95)", "betas=(0.9, 0.999)"),
@@ -128,6 +132,9 @@ MUTANTS: list[tuple[str, str, str]] = [
     (BUDGET, "whole = 1 + int(recipe.train.dense) + 3", "whole = 1 + int(recipe.train.dense) + 1"),
     (BUDGET, "1 if recipe.train.gradient_checkpointing else", "2 if recipe.train.gradient_checkpointing else"),
     (BUDGET, 'if recipe.train.share == "languages" else 1.0', 'if recipe.train.share != "languages" else 1.0'),
+    (BRANCH, "_MOST_EPOCHS = 40", "_MOST_EPOCHS = 80"),
+    ("xelm/adding/request.py", "_OTHER_LANGUAGE = 0.9", "_OTHER_LANGUAGE = 0.5"),
+    ("xelm/adding/tokenizer_fit.py", "_MANY_TOKENS = 1.5", "_MANY_TOKENS = 3.0"),
     # Results.
     (EVALUATE, "100 * (1 - ours[code] / theirs[code])", "100 * (theirs[code] / ours[code] - 1)"),
     (EVALUATE, "value > 0 for value in gain.values()", "value >= -50 for value in gain.values()"),

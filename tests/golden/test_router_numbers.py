@@ -177,6 +177,15 @@ def test_what_familiarity_is_judged_by() -> None:
     assert not known.any()
 
 
+def test_langid_speaks_for_all_languages_of_the_run_together() -> None:
+    identifier = CombinedIdentifier(NgramIdentifier.train(GREETINGS))
+    classes = LangidIdentifier().languages
+    said = np.full((1, len(classes)), 0.4 / (len(classes) - 2))
+    said[0, [classes.index("deu"), classes.index("nld")]] = 0.3  # 0.6 for the run: log(0.6 / 0.4)
+    features, known = identifier._features(np.array([0]), (np.array([[60.0, 30.0]]), np.array([40])), np.log(said))
+    assert features[0, 1] == NEAR(math.log(1.5)) and known.all()
+
+
 def test_an_open_posterior_shares_out_by_familiarity() -> None:
     opened = OpenIdentifier(CombinedIdentifier(NgramIdentifier.train(GREETINGS)))
     joint = opened.joint(np.array([[0.75, 0.25]]), np.array([0.8]), np.array([[0.5, 0.5]]))
@@ -214,6 +223,13 @@ def test_a_change_of_language_must_gain_six_nats() -> None:
     text = "d d d n n n"
     assert len(segment(text, Fixed(1.9))) == 1
     assert [span.language for span in segment(text, Fixed(2.1))] == ["deu", "nld"]
+
+
+def test_softening_is_fitted_to_how_often_the_answer_is_wrong() -> None:
+    identifier = CombinedIdentifier(NgramIdentifier.train(GREETINGS), use_langid=False)
+    spans = ["Guten Morgen", "wie geht es"] * 4
+    assert identifier._fit_softening(spans, np.zeros(8, dtype=int)) == 0.0  # all right: as sharp as it may be
+    assert identifier._fit_softening(spans, np.array([0, 1] * 4)) == 1.5  # half of them wrong: as soft as it may be
 
 
 def test_the_grid_of_softenings_only_softens() -> None:
