@@ -179,10 +179,14 @@ class ExpertWeigher:
         expert = self.experts[int(weights_K.argmax())]
         owners = self._owners.get(language, ())
         if not owners:
-            how = "nearest by typology" if self._has_distances else "no typology given, so the first of equals"
+            why = (
+                f"{expert} is nearest by typology"
+                if self._has_distances
+                else f"without typology {expert} is as good as any"
+            )
             if self._losses_KL is not None:
-                how = "least loss expected from that of languages near by typology"
-            return f"{label}, which no expert owns; {how}: {expert}."
+                why = f"judging by related languages, {expert} should do best"
+            return f"{label}. No expert was trained on it; {why}."
         if self._losses_KL is not None:
             trained = "trained on it" if expert in owners else "not trained on it"
             return f"{label}: {expert}, {trained}, has the least expected loss."

@@ -34,7 +34,10 @@ MakeRecipe = Callable[..., Recipe]
     ids=lambda error: type(error).__name__,
 )
 def test_a_full_or_read_only_disk_is_known_whoever_met_it(error: Exception) -> None:
-    with pytest.raises(OSError, match=r"^runs/a: .*the same command goes on\.$"), disk_trouble_told(Path("runs/a")):
+    with (
+        pytest.raises(OSError, match=r"^runs/a: .*run the same command again to resume\.$"),
+        disk_trouble_told(Path("runs/a")),
+    ):
         raise error
 
 

@@ -53,7 +53,7 @@ def train(
         recipe: A TOML file, or a `Recipe`.
         out: The run directory.
         overrides: `section.key=value`, for a recipe file.
-        redo: Make models anew whose recipe, data or parent changed, instead of refusing.
+        redo: Retrain models whose recipe, data or parent model changed, instead of refusing.
         report: Evaluate and write `report.html` at the end.
         launch: Machines to train on; None: this one.
 
@@ -195,6 +195,11 @@ def _clear_other_inputs(workspace: Workspace, redo: bool) -> None:
         raise BadInput(
             f"{(changed + left_over)[0]}: made with another recipe, data or parent. Train into another --out, "
             "or give --redo to make it anew."
+        )
+    if (changed or left_over) and ExpertSet.load(workspace.run).is_blended:
+        raise BadInput(
+            f"{workspace.run}: its experts were moved back to the base (xelm blend), and --redo would lose them and "
+            "what they were. Undo it first: xelm blend RUN --keep 1."
         )
     for folder in left_over:
         shutil.rmtree(folder)

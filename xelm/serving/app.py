@@ -19,7 +19,7 @@ from router.routes.policy import POLICIES
 from xelm import __version__
 from xelm.serving.body import read_body
 from xelm.serving.chat import chat_prompt
-from xelm.serving.engine import Engine
+from xelm.serving.engine.engine import Engine
 from xelm.serving.envelope import ChatEnvelope, Envelope
 from xelm.serving.exchange import Exchange
 from xelm.serving.limits import Access, Limits
