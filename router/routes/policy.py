@@ -107,14 +107,14 @@ def apply_policy(
 
 def _drop_negligible(weights_BK: np.ndarray) -> np.ndarray:
     kept_BK = np.where(weights_BK < NEGLIGIBLE_WEIGHT, 0.0, weights_BK)
-    return kept_BK / kept_BK.sum(axis=1, keepdims=True)
+    return np.asarray(kept_BK / kept_BK.sum(axis=1, keepdims=True))
 
 
 def _keep_best(weights_BK: np.ndarray, num_kept: int) -> np.ndarray:
     dropped_BJ = np.argsort(-weights_BK, axis=1, kind="stable")[:, num_kept:]
     kept_BK = weights_BK.copy()
     np.put_along_axis(kept_BK, dropped_BJ, 0.0, axis=1)
-    return kept_BK / kept_BK.sum(axis=1, keepdims=True)
+    return np.asarray(kept_BK / kept_BK.sum(axis=1, keepdims=True))
 
 
 def _num_kept(policy: str, number: str, m: int | None) -> int:
