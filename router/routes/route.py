@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from router.identify.open import OpenIdentifier
 from router.identify.protocol import LanguageIdentifier, OpenSetIdentifier
 from router.letters import plain_letters
 from router.routes.weigh import ExpertWeigher, Route
+from router.texts import as_texts
 
 # How much likelier than the best of the run's languages another must be. A text of the run's sent away loses more than
 # a foreign one kept; at 4 at most 0.5 % of SIB-200's train sentences cut to 20 characters are sent away, and 0.1 % of
@@ -18,7 +19,7 @@ from router.routes.weigh import ExpertWeigher, Route
 FOREIGN_ODDS = 4.0
 
 
-def route_texts(texts: Sequence[str], identifier: LanguageIdentifier, weigher: ExpertWeigher) -> list[Route]:
+def route_texts(texts: Iterable[str], identifier: LanguageIdentifier, weigher: ExpertWeigher) -> list[Route]:
     """Identify each text's language and weigh the experts.
 
     Texts may be anything that a Python string can hold. Without letters (empty, digits, emoji) a text has no language
@@ -40,6 +41,7 @@ def route_texts(texts: Sequence[str], identifier: LanguageIdentifier, weigher: E
             f"The identifier answers for {', '.join(identifier.languages)}, the weigher for "
             f"{', '.join(weigher.languages)}. Build the weigher with the identifier's languages."
         )
+    texts = as_texts(texts)
     if not texts:
         return []
     familiarity_B: np.ndarray | None = None
@@ -52,7 +54,7 @@ def route_texts(texts: Sequence[str], identifier: LanguageIdentifier, weigher: E
 
 
 def route_openly(
-    texts: Sequence[str],
+    texts: Iterable[str],
     identifier: OpenIdentifier,
     weigher: ExpertWeigher,
     open_weigher: Callable[[], ExpertWeigher],
@@ -71,6 +73,7 @@ def route_openly(
     Returns:
         One `Route` for each text, in order.
     """
+    texts = as_texts(texts)
     if not texts:
         return []
     posterior_BR, familiarity_B, others_BO = identifier.identify(texts)

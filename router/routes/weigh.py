@@ -35,6 +35,16 @@ class Route:
     reason: str
     abstained: bool = False
 
+    def __repr__(self) -> str:
+        best = sorted(self.weights.items(), key=lambda item: -item[1])
+        weights = ", ".join(f"{name}: {weight:.3f}" for name, weight in best[:4])
+        more = f", … {len(best) - 4} more" if len(best) > 4 else ""
+        mark = ", abstained" if self.abstained else ""
+        return f"Route({self.language}, {self.confidence:.1%}{mark}, {{{weights}{more}}})"
+
+    def __str__(self) -> str:
+        return self.reason
+
 
 @dataclass(frozen=True, kw_only=True)
 class RoutingRule:

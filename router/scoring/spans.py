@@ -26,7 +26,7 @@ def score_spans(
     experts: Sequence[str],
     get_model: GetModel,
     *,
-    dynamic: bool = False,
+    dynamic: float = False,
     options: ScoringOptions | None = None,
 ) -> list[Score]:
     """Score texts whose experts change from span to span.
@@ -75,7 +75,8 @@ def _encode(text: str, spans: Sequence[Span], tokenizer: Any, add_prefix: bool) 
     lead = [prefix] if add_prefix and prefix is not None else []
     # One character for one, so that places in the text stay what they are.
     clean = "".join(c if not "\ud800" <= c <= "\udfff" else "\ufffd" for c in text)
-    encoded = tokenizer(clean, add_special_tokens=False, return_offsets_mapping=True)
+    plain = {"add_special_tokens": False, "split_special_tokens": True}
+    encoded = tokenizer(clean, **plain, return_offsets_mapping=True)
     starts = np.array([start for start, _ in encoded["offset_mapping"]], dtype=np.int64)
     ids = lead + list(encoded["input_ids"])
     inner = [len(lead) + int(np.searchsorted(starts, span.start)) for span in spans[1:]]
@@ -83,7 +84,7 @@ def _encode(text: str, spans: Sequence[Span], tokenizer: Any, add_prefix: bool) 
 
 
 def _combine(
-    text: str, parts: dict[int, np.ndarray], borders: Sequence[int], weights_SK: np.ndarray, dynamic: bool
+    text: str, parts: dict[int, np.ndarray], borders: Sequence[int], weights_SK: np.ndarray, dynamic: float
 ) -> Score:
     nats, num_scored = 0.0, 0
     for (first, stop), weights_K in zip(pairwise(borders), weights_SK, strict=False):

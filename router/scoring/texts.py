@@ -8,7 +8,7 @@ Shape letters: `B` texts, `K` experts, `M` experts that take part, `T` tokens of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ import numpy as np
 from clustering.errors import BadInput
 from router.letters import utf8_bytes
 from router.scoring.tokens import ScoringOptions, token_log_probs
+from router.texts import as_texts
 
 GetModel = Callable[[str], Any]
 """From an expert's name to its loaded causal language model."""
@@ -28,7 +29,7 @@ class Tokenizer(Protocol):
     bos_token_id: int | None
     eos_token_id: int | None
 
-    def __call__(self, text: Any, *, add_special_tokens: bool = ...) -> Any: ...
+    def __call__(self, text: Any, *, add_special_tokens: bool = ..., split_special_tokens: bool = ...) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class Score:
         """Total bits / bytes; NaN for an empty text."""
         return self.nats / math.log(2) / self.bytes if self.bytes else math.nan
 
+    def __repr__(self) -> str:
+        rate = f"{self.bits_per_byte:.4f}"
+        return f"Score(nats={self.nats:.4f}, tokens={self.tokens}, bytes={self.bytes}, bits_per_byte={rate})"
+
     @property
     def perplexity(self) -> float:
         """exp(nats / tokens); NaN if no token was scored."""
@@ -57,13 +62,13 @@ class Score:
 
 
 def score_texts(
-    texts: Sequence[str],
+    texts: Iterable[str],
     tokenizer: Tokenizer,
     weights_BK: np.ndarray,
     experts: Sequence[str],
     get_model: GetModel,
     *,
-    dynamic: bool = False,
+    dynamic: float = False,
     options: ScoringOptions | None = None,
 ) -> list[Score]:
     """Score texts under mixtures of experts.
@@ -82,7 +87,7 @@ def score_texts(
         One `Score` for each text, in order.
     """
     options = options or ScoringOptions()
-    clean = [utf8_bytes(text).decode() for text in texts]
+    clean = [utf8_bytes(text).decode() for text in as_texts(texts)]
     sequences = encode(clean, tokenizer, add_prefix=options.add_prefix)
     nats = score_sequences(sequences, weights_BK, experts, get_model, dynamic=dynamic, options=options)
     return [
@@ -92,10 +97,14 @@ def score_texts(
 
 
 def encode(texts: Sequence[str], tokenizer: Tokenizer, *, add_prefix: bool = True) -> list[list[int]]:
-    """Token ids of each text, after a BOS (or else EOS) token where the tokenizer has one and `add_prefix` is set."""
+    """Token ids of each text, after a BOS (or else EOS) token where the tokenizer has one and `add_prefix` is set.
+
+    As in training, a text that spells a special token, such as `</s>`, is text.
+    """
     prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     lead = [prefix] if add_prefix and prefix is not None else []
-    return [lead + list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    plain = {"add_special_tokens": False, "split_special_tokens": True}
+    return [lead + list(tokenizer(text, **plain)["input_ids"]) for text in texts]
 
 
 def score_sequences(
@@ -104,7 +113,7 @@ def score_sequences(
     experts: Sequence[str],
     get_model: GetModel,
     *,
-    dynamic: bool = False,
+    dynamic: float = False,
     options: ScoringOptions | None = None,
 ) -> list[np.ndarray]:
     """Log-probabilities of all tokens but the first of each sequence.
@@ -160,13 +169,13 @@ def expert_log_probs(
     return found
 
 
-def mix_token_log_probs(parts: Sequence[tuple[float, np.ndarray]], dynamic: bool) -> np.ndarray:
+def mix_token_log_probs(parts: Sequence[tuple[float, np.ndarray]], dynamic: float) -> np.ndarray:
     """Log-probabilities of one text's tokens under a mixture.
 
     Args:
         parts: For each of M experts its weight (> 0) and its log-probabilities of the tokens, shape (T,), in nats.
-        dynamic: Whether weights follow the text: w(t) is proportional to weight times the product of the expert's
-            probabilities of the tokens before t.
+        dynamic: How far weights follow the text (`Policy.dynamic`). True: w(t) is proportional to weight times the
+            product of the expert's probabilities of the tokens before t; a number: to that product's power.
 
     Returns:
         Shape (T,), in nats.
@@ -175,7 +184,7 @@ def mix_token_log_probs(parts: Sequence[tuple[float, np.ndarray]], dynamic: bool
     log_probs_MT = np.stack([log_probs_T for _, log_probs_T in parts])
     if dynamic:
         before_MT = np.cumsum(log_probs_MT, axis=1) - log_probs_MT
-        log_weights_M1 = log_weights_M1 + before_MT
+        log_weights_M1 = log_weights_M1 + dynamic * before_MT
         log_weights_M1 = log_weights_M1 - _log_sum_exp(log_weights_M1)
     return _log_sum_exp(log_weights_M1 + log_probs_MT)
 

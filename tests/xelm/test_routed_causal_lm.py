@@ -23,7 +23,7 @@ def lm(request, tmp_path_factory) -> RoutedLM:
 
 
 def encoded(lm, texts):
-    return lm.tokenizer([lm.tokenizer.bos_token + text for text in texts], return_tensors="pt", padding=True)
+    return lm.tokenizer(texts, return_tensors="pt", padding=True)
 
 
 def nats_by_row(model, batch):

@@ -75,6 +75,7 @@ _FITTING = "After `fit TABLE` (the same as `xelm fit TABLE`)"
 @option("--json", "as_json", is_flag=True, group="Results", help="Print the report as JSON.")
 @option("--method", type=click.Choice(["trees", "lightgbm"]), default="trees", group=_FITTING, help="What learns.")
 @option("--lower-is-better", is_flag=True, group=_FITTING, help="The score in the table is a loss.")
+@option("--anyway", is_flag=True, group=_FITTING, help="Save the ranker even if it ranks no better than the default.")
 @option("--seed", type=int, default=0, group=_FITTING, help="Seed of the trees.")
 def command(
     target: str,
@@ -93,13 +94,11 @@ def command(
     top: int | None,
     out: Path | None,
     as_json: bool,
-    method: str,
-    lower_is_better: bool,
-    seed: int,
+    **fitting: Any,
 ) -> None:
     """Rank the languages that TARGET (any code or name) may be taught from, and say why."""
     if table is not None:
-        _fit(target, table, out, method, lower_is_better, seed, as_json)
+        _fit(target, table, out, as_json=as_json, **fitting)
         return
     from clustering.sources.pages import command_line
     from xelm.models.profile_tokenizers import rank_sources
@@ -129,16 +128,14 @@ def command(
             click.echo(f"\nreport: {out}")
 
 
-def _fit(
-    target: str, table: Path, out: Path | None, method: str, lower_is_better: bool, seed: int, as_json: bool
-) -> None:
+def _fit(target: str, table: Path, out: Path | None, **options: Any) -> None:
     if target != _FIT:
         raise BadInput(f"{target} and {table}: rank the sources of one target at a time. Others go to --candidates.")
     if out is None:
         raise BadInput(f"{_FIT} {table}: where to? Add --out ranker.json.")
     from xelm.cli.fit import fit
 
-    fit(table, out, method, lower_is_better, seed, as_json)
+    fit(table, out, **options)
 
 
 def _arguments() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ class RoutedConfig(MixtureConfig):
         self,
         expert_configs: Sequence[PreTrainedConfig | dict[str, Any]] | None = None,
         weights: Sequence[float] | None = None,
-        dynamic: bool = False,
+        dynamic: float = False,
         policy: str = "ensemble",
         **kwargs: Any,
     ):
@@ -81,7 +82,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
             BadInput: If the policy is unknown, or the experts do not all fit under `max_loaded`.
         """
         parsed = lm.policy(policy, m)
-        chosen = f"topm:{parsed.num_kept}" if parsed.name == "topm" else policy
+        chosen = str(parsed)
         members = lm.models.get_many(lm.names)
         config = RoutedConfig(
             [member.config for member in members],
@@ -91,7 +92,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
         )
         model = cls(config, members)
         model.routed, model.made_from = lm, lm.experts
-        model.weigher = lambda ids, mask: _row_weights(_unchanged(lm, model.made_from), chosen, ids, mask)
+        model.weigher = partial(_weights_while_unchanged, lm, lm.experts, chosen)
         model.generation_config = GenerationConfig.from_dict(members[0].generation_config.to_dict())
         return model.eval()
 
@@ -170,6 +171,12 @@ def _unchanged(lm: RoutedLM, experts: ExpertSet) -> RoutedLM:
             "as_causal_lm, or from_pretrained."
         )
     return lm
+
+
+def _weights_while_unchanged(
+    lm: RoutedLM, experts: ExpertSet, policy: str, input_ids: torch.Tensor, attention_mask: torch.Tensor
+) -> torch.Tensor:
+    return _row_weights(_unchanged(lm, experts), policy, input_ids, attention_mask)
 
 
 def _row_weights(lm: RoutedLM, policy: str, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

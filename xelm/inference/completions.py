@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from router.generation import MixedSource, ModelSource, generate_ids
 from router.letters import utf8_bytes
 from router.routes.weigh import Route
 from router.scoring.texts import encode
+from xelm.inference.stops import AnswerStops, as_stops, holds, until_stop
 from xelm.inference.stream import cut_at
 
 
@@ -52,7 +53,7 @@ def complete_ids(
     models: ModelSource | MixedSource,
     tokenizer: Any,
     *,
-    dynamic: bool = False,
+    dynamic: float = False,
     stops: Sequence[str] = (),
     end_tokens: Collection[int] = (),
     **options: Any,
@@ -67,28 +68,43 @@ def complete_ids(
         models: Where they come from.
         tokenizer: Theirs.
         dynamic: Weights follow the text.
-        stops: Texts at which an answer ends; they are not part of it.
+        stops: Texts at which an answer ends; they are not part of it, and count in the answer alone.
         end_tokens: The experts' end tokens, to tell how an answer ended.
-        **options: As for `router.generation.generate_ids`.
+        **options: As for `router.generation.generate_ids`; `stop_strings` end an answer too, and are part of it.
 
     Returns:
         The answers in order, with `num_return_sequences` = n, n for each prompt in a row.
     """
-    if stops:
-        options["stop_strings"] = list(stops)
-    if "stop_strings" in options:
-        options.setdefault("tokenizer", tokenizer)
+    stops, decode = as_stops(stops), decoder(tokenizer)
+    kept = options.pop("stop_strings", None) or []
+    ending = [*stops, *as_stops([kept] if isinstance(kept, str) else kept)]
+    if ending:
+        options["for_batch"] = _ending_at(ending, decode, ids, options.pop("stopping_criteria", None))
     pad = next((t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0)
     answers = generate_ids(ids, weights_BK, names, models, dynamic=dynamic, pad_token_id=pad, **options)  # type: ignore[arg-type]
-    decode, completions = decoder(tokenizer), []
+    completions = []
     ends = as_set(options["eos_token_id"]) if "eos_token_id" in options else set(end_tokens)
     for prompt, route, sequences in zip(ids, routes, answers, strict=True):
-        for tokens in sequences:
+        for sequence in sequences:
+            tokens = until_stop(sequence, ending, decode)
             text = decode(tokens)
-            cut = cut_at(text, stops)
-            ended = cut < len(text) or bool(tokens and tokens[-1] in ends)
-            completions.append(Completion(text[:cut], tokens, len(prompt), ended, route))
+            ended = holds(text, ending) or bool(tokens and tokens[-1] in ends)
+            completions.append(Completion(text[: cut_at(text, stops)], tokens, len(prompt), ended, route))
     return completions
+
+
+def _ending_at(
+    stops: Sequence[str], decode: Callable[[list[int]], str], ids: Sequence[Sequence[int]], others: Any
+) -> Callable[[Sequence[int]], dict[str, Any]]:
+    """The stopping criteria of a batch, which must know where its answers begin."""
+
+    def for_batch(rows: Sequence[int]) -> dict[str, Any]:
+        from transformers import StoppingCriteriaList
+
+        own = AnswerStops(stops, decode, max(len(ids[row]) for row in rows))
+        return {"stopping_criteria": StoppingCriteriaList([*(others or ()), own])}
+
+    return for_batch
 
 
 def as_set(tokens: int | Sequence[int] | None) -> set[int]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
 
 from clustering.errors import BadInput
+from router.generation_options import check_options
 from router.identify.open import OpenIdentifier
 from router.identify.spans import Span, segment
 from router.identify.stored import load_identifier
@@ -23,9 +24,11 @@ from router.routes.route import route_openly, route_texts, weights_of
 from router.routes.weigh import ExpertWeigher, Route, RoutingRule
 from router.scoring.texts import Score, score_texts
 from router.scoring.tokens import ScoringOptions, context_of
+from router.texts import as_texts
 from xelm.inference.completions import Completion, as_set, complete_ids, decoder, prompt_ids
 from xelm.inference.files import check_opening
 from xelm.inference.models import Placement, open_models
+from xelm.inference.stops import as_stops
 from xelm.inference.stream import stream_text
 from xelm.models.foreign import unusable_told
 from xelm.run.experts import ExpertSet, local_run
@@ -59,6 +62,9 @@ class RoutedSpan:
 
 class RoutedLM:
     """Routed inference over the experts of a run.
+
+    Texts and prompts may come from any iterable of strings, which is read once. It can be pickled and sent to another
+    process, which opens the same run folder again, with the same settings.
 
     Text may be anything that a Python string holds. Without letters (empty, digits, emoji) no language is claimed
     (`Route.language` is None, confidence 0); lone surrogates are read as U+FFFD; text longer than the context is
@@ -165,10 +171,19 @@ class RoutedLM:
         logger.warning("%s: another process changed the run; it was opened again.", self.experts.path)
         return True
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As a path and settings: models in memory, locks and threads stay behind."""
+        return _open, (str(self.experts.path), {"check_files": False, **self._options})
+
+    def __repr__(self) -> str:
+        return f"RoutedLM({str(self.experts.path)!r}, experts={self.names})"
+
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer that all experts share."""
-        return self.experts.tokenizer()
+        """The tokenizer that all experts share; called, it puts the start token first, as `generate` and `score` do."""
+        from xelm.models.tokenizers import with_start_token
+
+        return cast("PreTrainedTokenizerBase", with_start_token(self.experts.tokenizer()))
 
     @cached_property
     def end_tokens(self) -> frozenset[int]:
@@ -209,10 +224,10 @@ class RoutedLM:
             return self._opened
 
     @overload
-    def route(self, texts: Sequence[str], *, spans: Literal[False] = False) -> list[Route]: ...
+    def route(self, texts: Iterable[str], *, spans: Literal[False] = False) -> list[Route]: ...
     @overload
-    def route(self, texts: Sequence[str], *, spans: Literal[True]) -> list[list[RoutedSpan]]: ...
-    def route(self, texts: Sequence[str], *, spans: bool = False) -> list[Route] | list[list[RoutedSpan]]:
+    def route(self, texts: Iterable[str], *, spans: Literal[True]) -> list[list[RoutedSpan]]: ...
+    def route(self, texts: Iterable[str], *, spans: bool = False) -> list[Route] | list[list[RoutedSpan]]:
         """Where each text goes: language, confidence, weights over experts, and why in a sentence.
 
         Args:
@@ -225,7 +240,7 @@ class RoutedLM:
         Raises:
             BadInput: If `texts` is no list of strings.
         """
-        texts = _texts(texts)
+        texts = as_texts(texts)
         if not spans:
             return self._routes(texts)
         cuts = [self._cut(text) for text in texts]
@@ -234,7 +249,7 @@ class RoutedLM:
             for its_cuts, its_routes in zip(cuts, self._span_routes(texts, cuts), strict=True)
         ]
 
-    def weights(self, texts: Sequence[str], policy: str = "top1", *, m: int | None = None) -> np.ndarray:
+    def weights(self, texts: Iterable[str], policy: str = "top1", *, m: int | None = None) -> np.ndarray:
         """Weights of `names` that answer under a policy, shape (texts, names), rows summing to 1.
 
         Raises:
@@ -252,13 +267,13 @@ class RoutedLM:
         if not isinstance(policy, str):
             raise BadInput(f"policy={policy!r}: a name is expected, such as top1.")
         parsed = parse_policy(policy, self.names, m=m)
-        if m is not None and parsed.name != "topm":
+        if m is not None and parsed.option != "m":
             raise BadInput(f"m={m} is for the policy topm, not {policy}.")
         return parsed
 
     def score(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         policy: str = "ensemble",
         *,
         m: int | None = None,
@@ -278,7 +293,7 @@ class RoutedLM:
         Raises:
             BadInput: If the policy is unknown, or `texts` is no list of strings.
         """
-        texts, parsed = _texts(texts), self.policy(policy, m)
+        texts, parsed = as_texts(texts), self.policy(policy, m)
         if not texts:
             return []
         common: dict[str, Any] = {"dynamic": parsed.dynamic, "options": options}
@@ -292,7 +307,7 @@ class RoutedLM:
         return score_spans(texts, cuts, weights, self.tokenizer, self.names, self._model, **common)
 
     def generate(
-        self, prompts: Sequence[str], policy: str = "top1", *, m: int | None = None, **options: Any
+        self, prompts: Iterable[str], policy: str = "top1", *, m: int | None = None, **options: Any
     ) -> list[str]:
         """Continue prompts in any languages; answers come in the order asked, without the prompt.
 
@@ -310,11 +325,11 @@ class RoutedLM:
 
     def complete(
         self,
-        prompts: Sequence[str],
+        prompts: Iterable[str],
         policy: str = "top1",
         *,
         m: int | None = None,
-        stops: Sequence[str] = (),
+        stops: Iterable[str] = (),
         **options: Any,
     ) -> list[Completion]:
         """As `generate`, with the tokens, the route and the end of each answer.
@@ -326,7 +341,8 @@ class RoutedLM:
             stops: Texts at which an answer ends; they are not part of it.
             options: As for `generate`.
         """
-        prompts, _ = _texts(prompts), self.policy(policy, m)
+        prompts, stops, _ = as_texts(prompts), as_stops(stops), self.policy(policy, m)
+        check_options(options)
         if not prompts:
             return []
         ids = prompt_ids(prompts, self.tokenizer)
@@ -339,7 +355,7 @@ class RoutedLM:
         policy: str = "top1",
         *,
         m: int | None = None,
-        stops: Sequence[str] = (),
+        stops: Iterable[str] = (),
         **options: Any,
     ) -> list[Completion]:
         """As `complete`, of prompts that are tokens already, with their routes."""
@@ -356,7 +372,7 @@ class RoutedLM:
         policy: str = "top1",
         *,
         m: int | None = None,
-        stops: Sequence[str] = (),
+        stops: Iterable[str] = (),
         **options: Any,
     ) -> Iterator[str]:
         """Continue one prompt, the text given out as it comes; leaving the loop ends the generation.
@@ -377,7 +393,10 @@ class RoutedLM:
         taken = {"streamer", "stopping_criteria", "num_return_sequences"} & options.keys()
         if taken or options.get("num_beams", 1) > 1:
             raise BadInput(f"{', '.join(sorted(taken)) or 'num_beams'}: not while streaming. Use generate.")
-        self.policy(policy, m)
+        if not isinstance(prompt, str):
+            raise BadInput(f"the prompt is a {type(prompt).__name__}; stream takes one string.")
+        stops, _ = as_stops(stops), self.policy(policy, m)
+        check_options(options)
         routes, ids = self.route([prompt]), prompt_ids([prompt], self.tokenizer)
 
         def run(**hooks: Any) -> None:
@@ -419,6 +438,10 @@ class RoutedLM:
         return self.models.get(name)
 
 
+def _open(path: str, settings: dict[str, Any]) -> RoutedLM:
+    return RoutedLM.from_pretrained(path, **settings)
+
+
 def _weigher(
     experts: ExpertSet, names: Sequence[str], languages: Sequence[str], rule: RoutingRule | None
 ) -> ExpertWeigher:
@@ -434,12 +457,3 @@ def _weigher(
         losses=losses,
         rule=rule,
     )
-
-
-def _texts(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
-        raise BadInput("one text was given where a list of texts is expected: write [text].")
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise BadInput(f"text {index} is a {type(text).__name__}, a string is expected.")
-    return list(texts)

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from xelm.inference.stops import as_stops
+
 # A byte-level token may end inside a character, which decodes to this sign until the rest has come.
 _UNFINISHED = "\ufffd"
 _DONE = object()
@@ -83,6 +85,7 @@ def stream_text(
     import torch
     from transformers import StoppingCriteriaList
 
+    stops = as_stops(stops)
     arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
     left = threading.Event()
 

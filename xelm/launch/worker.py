@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clustering.errors import BadInput
 from xelm.launch.attempt import attempt, note_failure
-from xelm.launch.work import FINISH, Work
+from xelm.launch.work import FINISH, TRIALS_FILE, Work
 from xelm.making.finish import finish
 from xelm.making.workspace import Workspace
 from xelm.run.failures import Failure, in_a_sentence
@@ -27,6 +27,10 @@ def do_task(file: Path, name: str) -> bool:
     Returns:
         Whether it worked; if not, the reason is kept in the run (`xelm.launch.attempt.known_failure`).
     """
+    if file.name == TRIALS_FILE:
+        from xelm.trials.work import work_on
+
+        return work_on(file, name)
     work = Work.read(file)
     try:
         workspace = Workspace.prepare(work.recipe, work.run)
@@ -38,7 +42,7 @@ def do_task(file: Path, name: str) -> bool:
         together = processes().num_processes
         if together != work.processes:
             raise RuntimeError(f"{together} processes train together where {work.processes} were asked for.")
-        return attempt(work.run, name, workspace.making(name), redo=work.redo) is None
+        return attempt(work.run, name, workspace.makings.one(name), redo=work.redo) is None
     except Exception as error:
         note_failure(work.run, name, Failure(in_a_sentence(error), isinstance(error, BadInput)))
         raise

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from xelm.corpus.draw import apportion
-from xelm.corpus.mixture import Phase, mean_shares, mixture, phase_counts
+from xelm.corpus.mixture import Phase, mean_shares, mixture
+from xelm.making.steps import StageBudget, steps_of
 from xelm.models.base import empty_model
 from xelm.objectives.objective import Objective
 from xelm.recipe.recipe import Recipe
@@ -19,21 +20,6 @@ if TYPE_CHECKING:
 
 _MANY_EPOCHS = 40
 _GIB = 2**30
-
-
-@dataclass(frozen=True)
-class StageBudget:
-    """What one training gets."""
-
-    name: str
-    steps: int
-    tokens: int
-    epochs: dict[str, float]
-    """Per language: how often its training text is read."""
-    shares: dict[str, float]
-    """Per language: share of the stage's blocks; sums to 1."""
-    counts: list[dict[str, int]]
-    """For each phase of the mixture: blocks of each language."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +83,8 @@ def make_budget(
         BadInput: If the budget is less than a step for some expert.
     """
     step_tokens = recipe.train.batch_size * sequence_length
-    total_steps = max(1, round(recipe.train.tokens / step_tokens))
+    size = {"batch_size": recipe.train.batch_size, "sequence_length": sequence_length}
+    total_steps = steps_of(recipe.train.tokens, **size)
     everyone = {code: num_blocks[code] for code in sorted(num_blocks)}
     total_draws = total_steps * recipe.train.batch_size
     whole = mixture(everyone, recipe.train, total_draws)
@@ -115,31 +102,45 @@ def make_budget(
         )
 
     def stage(name: str, count: int, phases: list[Phase]) -> StageBudget:
-        counts = phase_counts(phases, count * recipe.train.batch_size)
-        drawn = {code: sum(phase.get(code, 0) for phase in counts) for code in mean_shares(phases)}
-        epochs = {code: number / num_blocks[code] for code, number in drawn.items()}
-        return StageBudget(name, count, count * step_tokens, epochs, mean_shares(phases), counts)
+        return StageBudget.of(name, count, phases, num_blocks, **size)
 
     base = None
     if recipe.base.new:
-        base_steps = max(1, round(recipe.base.new.tokens / step_tokens))
+        base_steps = steps_of(recipe.base.new.tokens, **size)
         base = stage("base", base_steps, mixture(everyone, recipe.train, base_steps * recipe.train.batch_size))
     experts = {
         name: stage(name, steps[name], mixture(num_blocks, recipe.train, total_draws, codes=codes))
         for name, codes in plan.clusters.items()
     }
     dense = stage("dense", total_steps, whole) if recipe.train.dense else None
-    parameters = count_parameters(config, recipe.objective)
-    trained = recipe.expert.trained_parameters(empty_model(config, recipe.objective))
+    model = ModelSize.of(recipe, config)
     return Budget(
         base=base,
         experts=experts,
         dense=dense,
-        num_parameters=parameters,
-        memory_gib=_memory_gib(recipe, parameters, trained, sequence_length, config),
-        disk_gib=_disk_gib(recipe, parameters, trained, len(experts)),
-        warnings=_warnings(recipe, base, experts, parameters),
+        num_parameters=model.parameters,
+        memory_gib=_memory_gib(recipe, model, sequence_length, config),
+        disk_gib=_disk_gib(recipe, model, len(experts)),
+        warnings=_warnings(recipe, base, experts, model.parameters),
     )
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Parameters of a run's models."""
+
+    parameters: int
+    trained: int
+    """Of an expert: those that get a gradient."""
+    stored: int
+    """Of an expert: those that its folder holds."""
+
+    @classmethod
+    def of(cls, recipe: Recipe, config: Any) -> ModelSize:
+        """Counted, without allocating them."""
+        parameters = count_parameters(config, recipe.objective)
+        trained = recipe.expert.trained_parameters(empty_model(config, recipe.objective))
+        return cls(parameters, trained, trained if recipe.expert.shares_base else parameters)
 
 
 def count_parameters(config: Any, objective: Objective) -> int:
@@ -147,10 +148,11 @@ def count_parameters(config: Any, objective: Objective) -> int:
     return sum(p.numel() for p in empty_model(config, objective).parameters())
 
 
-def _memory_gib(recipe: Recipe, parameters: int, trained: int, sequence_length: int, config: Any) -> float:
+def _memory_gib(recipe: Recipe, size: ModelSize, sequence_length: int, config: Any) -> float:
+    """Of the largest training: the base's or a dense baseline's in full, else an expert's."""
     weight_bytes = 2 if recipe.base.dtype == "bfloat16" else 4
-    # The dense baseline is trained in full even where experts are adapters.
-    trained = parameters if recipe.base.new or recipe.train.dense else trained
+    whole = recipe.base.new or recipe.train.dense == "full"
+    trained = size.parameters if whole else size.trained
     micro = recipe.train.micro_batch_size or recipe.train.batch_size
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     layers = 1 if recipe.train.gradient_checkpointing else getattr(text, "num_hidden_layers", 12)
@@ -158,13 +160,14 @@ def _memory_gib(recipe: Recipe, parameters: int, trained: int, sequence_length: 
     # logits are held three times: as they come, in fp32, and their gradient.
     values = layers * 34 / 2 * getattr(text, "hidden_size", 1024) + 3 * getattr(text, "vocab_size", 32000)
     activations = micro * sequence_length * values * 4
-    return (parameters * weight_bytes + trained * (weight_bytes + 8) + activations) / _GIB
+    return (size.parameters * weight_bytes + trained * (weight_bytes + 8) + activations) / _GIB
 
 
-def _disk_gib(recipe: Recipe, parameters: int, trained: int, num_experts: int) -> float:
-    experts = num_experts * (trained if recipe.expert.shares_base else parameters)
-    whole = 1 + int(recipe.train.dense) + 3  # the base, dense, and a checkpoint of weights and two moments
-    return (experts + whole * parameters) * (2 if recipe.base.dtype == "bfloat16" else 4) / _GIB
+def _disk_gib(recipe: Recipe, size: ModelSize, num_experts: int) -> float:
+    dense = {True: size.stored, False: 0, "full": size.parameters}[recipe.train.dense]
+    checkpoint = 3 * size.parameters  # weights and two moments
+    stored = size.parameters + dense + num_experts * size.stored + checkpoint
+    return stored * (2 if recipe.base.dtype == "bfloat16" else 4) / _GIB
 
 
 def _warnings(recipe: Recipe, base: StageBudget | None, experts: dict[str, StageBudget], parameters: int) -> list[str]:

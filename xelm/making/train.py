@@ -19,14 +19,17 @@ from xelm.launch.work import FINISH, Work
 from xelm.making.budget import Budget
 from xelm.making.finish import finish
 from xelm.making.make_model import Making, finished_entry, is_made
-from xelm.making.workspace import Workspace, portable_recipe
+from xelm.making.portable import portable_recipe
+from xelm.making.redo import clear_other_inputs
+from xelm.making.workspace import Workspace
+from xelm.measuring.for_run import stand_in, with_effects
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.failures import Failure, disk_trouble_told, raise_failures
 from xelm.run.folder import RunFolder
 from xelm.run.lock import locked
 from xelm.run.manifest import FILE_NAME, Manifest, package_versions
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE
 from xelm.run.transaction import edited
 
 if TYPE_CHECKING:
@@ -72,9 +75,10 @@ def train(
     _refuse_other_folder(run)
     with disk_trouble_told(run), locked(run):
         _refuse_grown_run(run)
+        recipe = with_effects(recipe, run, launch)
         workspace = Workspace.prepare(recipe, run)
         logger.info("%s\n%s", clusters_text(workspace.plan), workspace.budget.to_text())
-        _clear_other_inputs(workspace, redo)
+        clear_other_inputs(workspace, redo=redo)
         for warning in workspace.duplicates().warnings():
             logger.warning("%s", warning)
         manifest = _begin(workspace, written)
@@ -103,14 +107,21 @@ def dry_run(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     _refuse_other_folder(Path(out))
     with disk_trouble_told(Path(out)), locked(Path(out)):
+        recipe, measuring = stand_in(recipe, Path(out))
         workspace = Workspace.prepare(recipe, Path(out))
-        found = [*workspace.tokenizer_warnings(), *workspace.duplicates().warnings()]
-        budget = dataclasses.replace(workspace.budget, warnings=[*workspace.budget.warnings, *found])
+        found = [*_tokenizer_warnings(workspace), *workspace.duplicates().warnings()]
+        budget = dataclasses.replace(workspace.budget, warnings=[*measuring, *workspace.budget.warnings, *found])
         if probe:
             from xelm.making.probe import measure_speed
 
             budget = dataclasses.replace(budget, speed=measure_speed(workspace))
     return workspace.plan, budget
+
+
+def _tokenizer_warnings(workspace: Workspace) -> list[str]:
+    new = workspace.recipe.base.new
+    bytewise = new is not None and new.tokenizer == "byte"  # single bytes serve all alike
+    return [] if bytewise else workspace.inputs.tokenizer_warnings()
 
 
 def _refuse_other_folder(run: Path) -> None:
@@ -140,15 +151,15 @@ def _begin(workspace: Workspace, written: Recipe) -> Manifest:
     data = {
         code: {
             **dataclasses.asdict(store.counts),
-            "sha256": workspace.fingerprints[code],
+            "sha256": workspace.inputs.fingerprints[code],
             "cache": store.heldout_file.parent.name,
         }
-        for code, store in sorted(workspace.stores.items())
+        for code, store in sorted(workspace.inputs.stores.items())
     }
     manifest = Manifest(portable_recipe(written), data=data, packages=package_versions())
     files = RunFolder(workspace.run)
     workspace.plan.save(files.plan)
-    for code, store in workspace.stores.items():
+    for code, store in workspace.inputs.stores.items():
         with atomic_write(files.heldout(code)) as partial:
             shutil.copyfile(store.heldout_file, partial)
     return manifest
@@ -156,7 +167,7 @@ def _begin(workspace: Workspace, written: Recipe) -> Manifest:
 
 def _make_models(workspace: Workspace, manifest: Manifest, work: Work, launch: Launch) -> None:
     """Make every model; one that fails does not stop the others, and all failures are told at the end."""
-    run, makings = workspace.run, workspace.makings()
+    run, makings = workspace.run, workspace.makings.all()
     _record(run, manifest, makings)
     failures = _make(workspace, makings, [BASE], work, launch)
     if not failures:
@@ -182,27 +193,6 @@ def _make(
             failures[name] = failure
     # A cancelled job may train on until Slurm kills it, and be finished by then.
     return {name: failure for name, failure in failures.items() if not is_made(makings[name])}
-
-
-def _clear_other_inputs(workspace: Workspace, redo: bool) -> None:
-    """Refuse a run made from other inputs before anything in it is written, or remove what the recipe no longer has."""
-    makings = workspace.makings().values()
-    changed = [making.folder for making in makings if finished_entry(making.folder) and not is_made(making)]
-    ours = {making.folder for making in makings}
-    there = [workspace.run / DENSE, *sorted((workspace.run / "experts").glob("*"))]
-    left_over = [folder for folder in there if folder.is_dir() and folder not in ours]
-    if (changed or left_over) and not redo:
-        raise BadInput(
-            f"{(changed + left_over)[0]}: made with another recipe, data or parent. Train into another --out, "
-            "or give --redo to make it anew."
-        )
-    if (changed or left_over) and ExpertSet.load(workspace.run).is_blended:
-        raise BadInput(
-            f"{workspace.run}: its experts were moved back to the base (xelm blend), and --redo would lose them and "
-            "what they were. Undo it first: xelm blend RUN --keep 1."
-        )
-    for folder in left_over:
-        shutil.rmtree(folder)
 
 
 def _record(run: Path, manifest: Manifest, makings: dict[str, Making]) -> None:
@@ -237,7 +227,7 @@ def rewrite_report(run: str | Path) -> Path:
         experts = ExpertSet.load(shadow)
         write_report(experts)
         manifest = experts.manifest
-        for file in (experts.files.report, experts.files.samples):
+        for file in (experts.files.report, experts.files.samples, experts.files.comparison):
             if file.is_file():
                 manifest.files[file.relative_to(shadow).as_posix()] = sha256_of(file)
         manifest.files = dict(sorted(manifest.files.items()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write
@@ -50,7 +50,7 @@ def new_tokenizer(settings: NewBase, texts: Iterable[str]) -> PreTrainedTokenize
             show_progress=False,
         )
         inner.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner,
         bos_token=_BOS,
         eos_token=_EOS,
@@ -59,6 +59,41 @@ def new_tokenizer(settings: NewBase, texts: Iterable[str]) -> PreTrainedTokenize
         model_max_length=settings.context_length,
         clean_up_tokenization_spaces=False,
     )
+    return with_start_token(tokenizer)
+
+
+def with_start_token(tokenizer: Any) -> Any:
+    """Have a tokenizer put the token before a text that training and `RoutedLM` put there: BOS, or else EOS.
+
+    So a pipeline, which knows only the tokenizer, reads a text as `lm.generate` does. One that adds tokens of its own
+    accord, or is no fast one, stays as it is. Calls with `add_special_tokens=False`, as in training, give what they
+    gave.
+
+    Args:
+        tokenizer: Changed in place.
+    """
+    from tokenizers import processors
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    start, start_id = next(
+        ((token, i) for token, i in _boundaries(tokenizer) if token is not None and i is not None), (None, None)
+    )
+    if backend is None or start is None or tokenizer("a")["input_ids"] != _plain(tokenizer, "a"):
+        return tokenizer
+    first = processors.TemplateProcessing(
+        single=f"{start}:0 $A:0", pair=f"{start}:0 $A:0 $B:0", special_tokens=[(start, start_id)]
+    )
+    own = backend.post_processor
+    backend.post_processor = first if own is None else processors.Sequence([own, first])
+    return tokenizer
+
+
+def _boundaries(tokenizer: Any) -> list[tuple[str | None, int | None]]:
+    return [(tokenizer.bos_token, tokenizer.bos_token_id), (tokenizer.eos_token, tokenizer.eos_token_id)]
+
+
+def _plain(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def keep_tokenizer(folder: Path, settings: NewBase, texts: Iterable[str]) -> None:

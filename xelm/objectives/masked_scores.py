@@ -40,7 +40,10 @@ def masked_log_probs(
     before, after = boundary_tokens(tokenizer)
     room = context - len(before) - len(after)
     documents = [
-        np.asarray(ids) for ids in tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        np.asarray(ids)
+        for ids in tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)[
+            "input_ids"
+        ]
     ]
     results = [np.zeros(len(ids)) for ids in documents]
     rows = []

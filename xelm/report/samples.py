@@ -113,7 +113,7 @@ def _prompts(facts: Facts, lm: RoutedLM) -> dict[str, str]:
         text = next(iter(heldout_texts(facts.experts, code)), "")
         prompt = cut(clean(text), _PROMPT_CHARACTERS)
         # A context so short that prompt and answer do not fit gets half a prompt; the answer ends where it does.
-        while len(prompt) > 1 and len(lm.tokenizer(prompt)["input_ids"]) > max(room, 8) - 1:
+        while len(prompt) > 1 and len(lm.tokenizer(prompt, add_special_tokens=False)["input_ids"]) >= max(room, 8):
             prompt = prompt[: len(prompt) // 2]
         if prompt.strip():
             prompts[code] = prompt
