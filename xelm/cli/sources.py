@@ -64,6 +64,11 @@ _FITTING = "After `fit TABLE` (the same as `xelm fit TABLE`)"
 @option("--text-field", default="text", show_default=True, group="Text", help="Key or column of the text in --corpus.")
 @option("--tokenizer", group="Text", help="Tokenizer (hub id or folder) that cuts the text, for subword overlap.")
 @option("--cache", type=click.Path(path_type=Path), group="Text", help="Folder of profiles.  [default: ~/.cache/xelm]")
+@click.option(
+    "--quality",
+    type=click.Path(path_type=Path),
+    help="Table of how good each source is by itself: language, number (results on other targets, size of data, …).",
+)
 @click.option("--ranker", type=click.Path(path_type=Path), help="Ranker made by `xelm fit`, to use for the ranking.")
 @option(
     "--top",
@@ -90,6 +95,7 @@ def command(
     text_field: str,
     tokenizer: str | None,
     cache: Path | None,
+    quality: Path | None,
     ranker: Path | None,
     top: int | None,
     out: Path | None,
@@ -110,7 +116,7 @@ def command(
     if top is None and candidates is None and corpus is None:
         top = _DEFAULT_TOP
     names = [name.strip() for name in candidates.split(",") if name.strip()] if candidates is not None else None
-    options: dict[str, Any] = {"cache": cache, "text_field": text_field}
+    options: dict[str, Any] = {"cache": cache, "text_field": text_field, "quality": quality}
     rules = CandidateRules(
         all_languages=all_languages, types=types, modality=modality, min_text=min_text, min_speakers=min_speakers
     )
