@@ -129,11 +129,11 @@ MUTANTS: list[tuple[str, str, str]] = [
     (BUDGET, "trained * (weight_bytes + 8)", "trained * 8"),
     (BUDGET, "layers * 34 / 2 *", "layers * 34 *"),
     (BUDGET, "+ 3 * getattr(text,", "+ 2 * getattr(text,"),
-    (BUDGET, "whole = 1 + int(recipe.train.dense) + 3", "whole = 1 + int(recipe.train.dense) + 1"),
+    (BUDGET, "checkpoint = 3 * size.parameters", "checkpoint = 2 * size.parameters"),
     (BUDGET, "1 if recipe.train.gradient_checkpointing else", "2 if recipe.train.gradient_checkpointing else"),
     (BUDGET, 'if recipe.train.share == "languages" else 1.0', 'if recipe.train.share != "languages" else 1.0'),
     (BRANCH, "_MOST_EPOCHS = 40", "_MOST_EPOCHS = 80"),
-    ("xelm/adding/request.py", "_OTHER_LANGUAGE = 0.9", "_OTHER_LANGUAGE = 0.5"),
+    ("xelm/adding/label.py", "_OTHER_LANGUAGE = 0.9", "_OTHER_LANGUAGE = 0.5"),
     ("xelm/adding/tokenizer_fit.py", "_MANY_TOKENS = 1.5", "_MANY_TOKENS = 3.0"),
     # Results.
     (EVALUATE, "100 * (1 - ours[code] / theirs[code])", "100 * (theirs[code] / ours[code] - 1)"),

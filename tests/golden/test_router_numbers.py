@@ -16,7 +16,7 @@ from router.identify.open import OpenIdentifier
 from router.identify.samples import TextSample, sample_texts
 from router.identify.spans import SWITCH_COST, segment
 from router.routes.affinity import language_affinity, loss_table
-from router.routes.policy import DEFAULT_NUM_KEPT, NEGLIGIBLE_WEIGHT, apply_policy
+from router.routes.policy import NEGLIGIBLE_WEIGHT, apply_policy
 from router.routes.route import FOREIGN_ODDS
 from router.routes.weigh import ExpertWeigher, RoutingRule
 from router.scoring.texts import Score, mix_token_log_probs
@@ -95,7 +95,7 @@ def test_policies() -> None:
     weights = np.array([[0.5, 0.3, 0.2]])
     assert apply_policy(weights, "top1", "abc")[0].tolist() == [1.0, 0.0, 0.0]
     assert apply_policy(weights, "topm", "abc")[0].tolist() == NEAR([0.625, 0.375, 0.0])  # 0.5 / 0.8, 0.3 / 0.8
-    assert (DEFAULT_NUM_KEPT, NEGLIGIBLE_WEIGHT, FOREIGN_ODDS, SWITCH_COST) == (2, 1e-4, 4.0, 6.0)
+    assert (NEGLIGIBLE_WEIGHT, FOREIGN_ODDS, SWITCH_COST) == (1e-4, 4.0, 6.0)
     small = np.array([[0.99985, 1e-4, 5e-5]])  # 0.0001 stays, 0.00005 goes
     assert apply_policy(small, "ensemble", "abc")[0].tolist() == NEAR([0.99985 / 0.99995, 1e-4 / 0.99995, 0.0])
 

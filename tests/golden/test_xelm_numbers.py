@@ -11,7 +11,7 @@ from clustering import ClusterPlan
 from clustering.corpora.find import Source
 from tests.xelm.training_parts import stage_of, tiny_llama
 from xelm import Recipe
-from xelm.adding import branch, request, tokenizer_fit
+from xelm.adding import branch, label, tokenizer_fit
 from xelm.adding.branch import _shares
 from xelm.adding.donor import DonorCandidate, _Signals
 from xelm.adding.request import Addition
@@ -168,7 +168,7 @@ def test_memory_and_disk() -> None:
 
 def test_limits_that_warnings_and_refusals_hang_on() -> None:
     # Chosen on the experiments with new languages; a change of one belongs with a new measurement.
-    assert (branch._MOST_EPOCHS, budget._MANY_EPOCHS, request._OTHER_LANGUAGE) == (40, 40, 0.9)
+    assert (branch._MOST_EPOCHS, budget._MANY_EPOCHS, label._OTHER_LANGUAGE) == (40, 40, 0.9)
     limits = tokenizer_fit._MANY_TOKENS, tokenizer_fit._MANY_TOKENS_A_WORD, tokenizer_fit._MANY_PIECES
     assert (*limits, tokenizer_fit._MANY_UNKNOWN) == (1.5, 2.0, 0.2, 0.001)
 
