@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from clustering.errors import BadInput
+from router.models.bank import Bank
 from router.models.lora_files import AdapterWeights, read_adapter
 
 # Above this many stacked rank dimensions the masked dense product costs more than gathering.
@@ -106,7 +107,7 @@ class LoraBank:
 class LoraView(nn.Module):
     """A base model seen through chosen adapters; behaves like the causal language model that it stands for."""
 
-    def __init__(self, bank: LoraBank, adapters: Sequence[int]):
+    def __init__(self, bank: Bank, adapters: Sequence[int]):
         super().__init__()
         self.base = bank.base
         self._bank = bank

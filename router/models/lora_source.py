@@ -1,4 +1,4 @@
-"""LoRA experts by name, adapters read on first use, for `router.generation` and `router.scoring.texts`."""
+"""Experts on one shared base by name, read on first use, for `router.generation` and `router.scoring.texts`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clustering.errors import BadInput
-from router.models.lora_bank import LoraBank, LoraView
+from router.models.bank import Bank
+from router.models.lora_bank import LoraView
 
 
 class LoraSource:
-    """LoRA experts by name; gives one model for a mixed batch (see `router.generation`).
+    """Experts by name; gives one model for a mixed batch (see `router.generation`).
 
     Args:
         bank: Holds the base.
-        folders: Expert -> PEFT adapter folder; an expert without one ("base") is the bare base: None.
+        folders: Expert -> its folder, such as a PEFT adapter's; an expert without one ("base") is the bare base: None.
     """
 
-    def __init__(self, bank: LoraBank, folders: Mapping[str, str | Path | None]):
+    def __init__(self, bank: Bank, folders: Mapping[str, str | Path | None]):
         self._bank = bank
         self._folders = dict(folders)
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "status": "Show the progress of every model of a run.",
     "info": "Show what is in a run.",
     "verify": "Compare every file of a run with its checksum.",
+    "export": "Write a model of a run as a plain checkpoint.",
     "report": "Write a run's report.html again.",
 }
 

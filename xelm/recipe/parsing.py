@@ -92,7 +92,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return build(hint, value, where)
     if get_origin(hint) is tuple:
-        of = {str: "strings", float: "numbers"}[options[0]]
+        of = {str: "strings", float: "numbers", int: "whole numbers"}[options[0]]
         try:
             check(isinstance(value, list | tuple), "")
             return tuple(_value(options[0], item, where) for item in value)
