@@ -5,8 +5,9 @@ The names below are loaded on first use, so that `import clustering` costs next 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clustering.lazy import lazy_names
 
 if TYPE_CHECKING:
     from clustering.distances.distance import Distance, distance
@@ -70,16 +71,6 @@ _MODULE_OF = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'clustering' has no attribute {name!r}")
-    return getattr(import_module(f"clustering.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULE_OF})
-
-
 __all__ = [
     "BadInput",
     "ClusterPlan",
@@ -119,3 +110,4 @@ __all__ = [
     "typology_code",
     "xelm_distances",
 ]
+__getattr__, __dir__ = lazy_names(__name__, {name: f"clustering.{module}" for name, module in _MODULE_OF.items()})

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from clustering.files import write_json, write_text
-from xelm.evaluation.tables import model_table
-from xelm.run.experts import ExpertSet
+from xelm import ExpertSet
+from xelm.parts import model_table, write_json, write_text
 
 
 def record(run: Path, folder: Path) -> None:

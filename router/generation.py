@@ -73,7 +73,7 @@ def generate_ids(
     experts: Sequence[str],
     models: ModelSource,
     *,
-    dynamic: bool = False,
+    dynamic: float = False,
     pad_token_id: int = 0,
     batch_size: int = DEFAULT_BATCH_SIZE,
     for_batch: Callable[[Sequence[int]], dict[str, Any]] | None = None,
@@ -127,7 +127,7 @@ def generate_texts(
     experts: Sequence[str],
     models: ModelSource,
     *,
-    dynamic: bool = False,
+    dynamic: float = False,
     batch_size: int = DEFAULT_BATCH_SIZE,
     **options: Any,
 ) -> list[str]:
@@ -179,7 +179,7 @@ def _jobs(
     weights_BK: np.ndarray,
     experts: Sequence[str],
     models: ModelSource,
-    dynamic: bool,
+    dynamic: float,
     batch_size: int,
     num_new: int,
 ) -> Iterator[_Job]:
@@ -209,7 +209,7 @@ def _check_lengths(lengths: Sequence[int], rows: Sequence[int], context: int) ->
             )
 
 
-def _compose(members: Sequence[Any], dynamic: bool) -> Any:
+def _compose(members: Sequence[Any], dynamic: float) -> Any:
     if len(members) == 1:
         return members[0]
     from router.mixture.model import MixtureForCausalLM

@@ -144,3 +144,35 @@ def test_light_imports_load_nothing_heavy(code: str) -> None:
     assert result.returncode == 0, result.stderr
     loaded = set(json.loads(result.stderr.splitlines()[-1]))
     assert loaded & {"scipy", *HEAVY} == set()
+
+
+def test_experiments_import_public_names_only() -> None:
+    import clustering
+    import router
+    import xelm
+    import xelm.parts
+
+    public = {m.__name__: set(getattr(m, "__all__", ())) for m in (clustering, router, xelm, xelm.parts)}
+    public["xelm"].add("parts")
+    broken = []
+    for file in sorted((ROOT / "experiments").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [(alias.name, None) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [(str(node.module), alias.name) for alias in node.names]
+            else:
+                continue
+            ours = [(module, name) for module, name in names if module.split(".")[0] in PACKAGES]
+            broken += [
+                f"{file.relative_to(ROOT)}: {module}.{name}"
+                for module, name in ours
+                if module not in public or (name is not None and name not in public[module])
+            ]
+    assert broken == []
+
+
+def test_the_building_blocks_can_all_be_had() -> None:
+    import xelm.parts
+
+    assert all(getattr(xelm.parts, name) is not None for name in xelm.parts.__all__)

@@ -5,32 +5,59 @@ The public API, loaded on first use so that `import xelm` stays fast.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clustering.lazy import lazy_names
 
 if TYPE_CHECKING:
     from clustering import ClusterPlan, cluster_languages
     from clustering.errors import BadInput
     from clustering.languages.codes import language
+    from clustering.plans.make import suggest_k
+    from clustering.sources.report import SourceReport, SourceScore
+    from router.routes.policy import Policy
+    from router.routes.weigh import Route, RoutingRule
+    from router.scoring.texts import Score
+    from router.scoring.tokens import ScoringOptions
     from xelm.adding.add import add_language, remove_language
+    from xelm.blending.blend import blend
+    from xelm.evaluation.evaluate import evaluate, evaluate_on
     from xelm.inference.routed import RoutedLM
-    from xelm.making.train import train
+    from xelm.launch.options import Launch
+    from xelm.making.train import dry_run, train
     from xelm.models.profile_tokenizers import rank_sources
     from xelm.recipe.recipe import Recipe
     from xelm.run.experts import ExpertSet
+    from xelm.run.export import export
+    from xelm.run.failures import TrainingFailedError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "BadInput",
     "ClusterPlan",
     "ExpertSet",
+    "Launch",
+    "Policy",
     "Recipe",
+    "Route",
     "RoutedLM",
+    "RoutingRule",
+    "Score",
+    "ScoringOptions",
+    "SourceReport",
+    "SourceScore",
+    "TrainingFailedError",
     "add_language",
+    "blend",
     "cluster_languages",
+    "dry_run",
+    "evaluate",
+    "evaluate_on",
+    "export",
     "language",
     "rank_sources",
     "remove_language",
+    "suggest_k",
     "train",
 ]
 
@@ -38,24 +65,28 @@ _HOME = {
     "BadInput": "clustering.errors",
     "ClusterPlan": "clustering",
     "ExpertSet": "xelm.run.experts",
+    "Launch": "xelm.launch.options",
+    "Policy": "router.routes.policy",
     "Recipe": "xelm.recipe.recipe",
+    "Route": "router.routes.weigh",
     "RoutedLM": "xelm.inference.routed",
+    "RoutingRule": "router.routes.weigh",
+    "Score": "router.scoring.texts",
+    "ScoringOptions": "router.scoring.tokens",
+    "SourceReport": "clustering.sources.report",
+    "SourceScore": "clustering.sources.report",
+    "TrainingFailedError": "xelm.run.failures",
     "add_language": "xelm.adding.add",
-    "remove_language": "xelm.adding.add",
+    "blend": "xelm.blending.blend",
     "cluster_languages": "clustering",
+    "dry_run": "xelm.making.train",
+    "evaluate": "xelm.evaluation.evaluate",
+    "evaluate_on": "xelm.evaluation.evaluate",
+    "export": "xelm.run.export",
     "language": "clustering.languages.codes",
     "rank_sources": "xelm.models.profile_tokenizers",
+    "remove_language": "xelm.adding.add",
+    "suggest_k": "clustering.plans.make",
     "train": "xelm.making.train",
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'xelm' has no attribute '{name}'")
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

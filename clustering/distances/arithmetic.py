@@ -38,7 +38,7 @@ def by_features(
         rows_A: From `rows_for` with this kind.
         rows_B: From `rows_for` with this kind.
         missing: How unknown features count (`clustering.distances.measure`).
-        generator: Draws the features with replacement; None takes each once.
+        generator: Source of a bootstrap sample of the features. None: all features once.
 
     Returns:
         Distances, shape (A, B), in [0, 1] but for rounding; coverage, shape (A, B), int.

@@ -224,6 +224,6 @@ def _data_file(name: str) -> Path:
     path = Path(str(package.locate_file(f"urielplus/database/{name}")))
     if not path.is_file():
         raise BadInput(
-            f"{path}: this urielplus lacks the file; xelm reads those of urielplus 1.3.2: pip install -U it."
+            f"{path}: this urielplus lacks the file; xelm needs urielplus 1.3.2 or later: pip install -U urielplus"
         )
     return path

@@ -6,7 +6,7 @@ ranking uses it, a utility in common units. Shapes: C candidates of one target.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from clustering.distances.arithmetic import family_entries, rows_for
 from clustering.distances.kinds import distances_from
 from clustering.languages.codes import same_language_codes
 from clustering.languages.facts import is_signed, parent_of
+from clustering.registry import Registry
 from clustering.sources.candidates import modality_masks
 from clustering.sources.profiles import Profile, overlap
 
@@ -64,6 +65,50 @@ SIGNALS: dict[str, Signal] = {
     "geographic": Signal("place", "great circle distance in km", False, False),
 }
 
+Measure = Callable[[str, tuple[str, ...]], np.ndarray]
+"""From a target and C candidates, ISO 639-3, to a raw value for each, shape (C,), NaN where unknown."""
+
+
+@dataclass(frozen=True)
+class AddedSignal:
+    """A signal beside those of the table, for languages without text too.
+
+    Attributes:
+        measure: Its raw values.
+        utility: From raw values to utilities, about 1 from a good candidate to a usual one; None: shown, and learnt
+            from by trained rankers, but no part of the default ranking.
+    """
+
+    measure: Measure
+    utility: Callable[[np.ndarray], np.ndarray] | None = None
+
+
+ADDED: Registry[AddedSignal] = Registry("ranking signal", package="clustering.sources.added", group="xelm.signals")
+
+
+def signal(
+    name: str, title: str, meaning: str, *, utility: Callable[[np.ndarray], np.ndarray] | None = None
+) -> Callable[[Measure], Measure]:
+    """Decorator: make a function known as a signal of source rankings.
+
+    A new one is one file: such a function, in `clustering/sources/added` or in an installed package that names the
+    module under the entry points `xelm.signals`.
+
+    Args:
+        name: Its column in results.
+        title: See `Signal`.
+        meaning: See `Signal`.
+        utility: See `AddedSignal`.
+    """
+
+    def register(measure: Measure) -> Measure:
+        ADDED.register(name, AddedSignal(measure, utility))
+        SIGNALS[name] = Signal(title, meaning, False, None)
+        return measure
+
+    return register
+
+
 # Utility per unit, see `default_contributions` for what they rest on.
 NATS_PER_UNIT = 5.0
 COSINE_PER_UNIT = 0.1
@@ -104,6 +149,8 @@ def typology_signals(target: str, candidates: Sequence[str]) -> Query:
         raw["geographic"][coverage["geographic"] == 0] = np.nan
         raw["shared_family"][has_row] = shared_family_information(target, None if everything else covered)
         _keep_what_exists(target, candidates, raw)
+    for name in ADDED.names():
+        raw[name] = np.asarray(ADDED.find(name).measure(target, tuple(candidates)), dtype=float)
     return Query(target, tuple(candidates), raw, coverage)
 
 
@@ -220,6 +267,10 @@ def default_contributions(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
         utilities["size_ratio"] = np.log1p(raw["size_ratio"])
     elif is_known(raw, "source_size"):
         utilities["source_size"] = np.log(np.maximum(raw["source_size"], 1.0))
+    for name in ADDED.names():
+        added = ADDED.find(name)
+        if added.utility is not None and is_known(raw, name):
+            utilities[name] = added.utility(raw[name])
     return {name: centred(values) for name, values in utilities.items()}
 
 

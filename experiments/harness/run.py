@@ -25,8 +25,8 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-import xelm.inference.causal_lm
 from xelm import RoutedLM
+from xelm.parts import RoutedForCausalLM
 
 NUM_CHOICES = 4
 ENDINGS = """task: endings
@@ -53,7 +53,7 @@ metric_list: [{{metric: bits_per_byte}}]
 
 def sentences(data: Path, languages: list[str], limit: int) -> dict[str, list[str]]:
     from clustering import match
-    from clustering.corpora.read import read_file
+    from xelm.parts import read_file
 
     found = {}
     for file in sorted((data / "sib200").glob("*.jsonl.gz")):
@@ -128,8 +128,7 @@ def main() -> None:
             print(policy, results[policy], flush=True)
         saved = Path(scratch) / "mixture"
         lm.as_causal_lm("top1").save_pretrained(saved)
-        # The import of xelm.inference.causal_lm has told transformers what a routed model is.
-        assert xelm.inference.causal_lm.RoutedForCausalLM
+        assert RoutedForCausalLM  # its import has told transformers what a routed model is
         results["top1, saved"] = evaluate(HFLM(pretrained=str(saved), device="cpu", batch_size=8), Path(scratch))
         print("top1, saved", results["top1, saved"], flush=True)
     versions = {name: version(name) for name in ("lm_eval", "torch", "transformers")}

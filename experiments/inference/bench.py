@@ -32,9 +32,8 @@ from safetensors import safe_open
 sys.path.insert(0, str(Path(__file__).parent))
 from make_run import CLUSTERS, make_run, prompts
 
-from router.routes.weigh import Route
 from xelm import RoutedLM
-from xelm.inference.completions import prompt_ids
+from xelm.parts import Route, prompt_ids
 
 Case = Callable[[], Any]
 Seconds = tuple[float, float]

@@ -72,7 +72,7 @@ def main() -> None:
         import peft  # noqa: F401
         from transformers import AutoModelForCausalLM, LlamaForCausalLM  # noqa: F401
 
-        import router.mixture.model  # noqa: F401
+        from xelm.parts import MixtureForCausalLM  # noqa: F401
 
         before_mib = 0.0 if arguments.device.startswith("cuda") else peak_mib("cpu")
     if arguments.case == "bare":

@@ -14,10 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clustering import ClusterPlan
-from router.identify.combined import CombinedIdentifier
-from xelm.models.tokenizers import new_tokenizer
-from xelm.recipe.recipe import NewBase
-from xelm.run.manifest import Manifest, ModelEntry
+from xelm.parts import CombinedIdentifier, Manifest, ModelEntry, NewBase, new_tokenizer
 
 CLUSTERS = {
     "germanic": ["deu", "nld"],
@@ -105,7 +102,7 @@ def _adapter(base: Path, seed: int) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from xelm.expert_kinds.lora import Lora
+    from xelm.parts import Lora
 
     torch.manual_seed(seed)
     kind = Lora()

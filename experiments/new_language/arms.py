@@ -11,16 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clustering.corpora.find import Source
-from router.scoring.texts import encode
-from router.scoring.tokens import token_log_probs
 from xelm import ExpertSet, Recipe
-from xelm.adding.enter import heldout_lines
-from xelm.corpus.blocks import Blocks
-from xelm.corpus.draw import draw_order
-from xelm.corpus.store import TokenStore, build_store
-from xelm.models.base import new_model
-from xelm.training.loop import Stage, train_stage
+from xelm.parts import (
+    Blocks,
+    Source,
+    Stage,
+    TokenStore,
+    build_store,
+    draw_order,
+    encode,
+    new_model,
+    read_heldout,
+    token_log_probs,
+    train_stage,
+)
 
 SCRATCH = "scratch"
 CURVE_POINTS = 8
@@ -64,8 +68,8 @@ def read_text(file: Path, code: str, num_bytes: int | None, work: Path, experts:
     if not part.exists():
         _write_part(Source(code, (file,)), num_bytes or 10**12, part)
     store = build_store(part.with_suffix(""), Source(code, (part,)), recipe.data, tokenizer, vocab_size=len(tokenizer))
-    rows = heldout_lines(store.heldout_file)
-    valid, test = ([row["text"] for row in rows if row["split"] == split] for split in ("valid", "test"))
+    rows = read_heldout(store.heldout_file)
+    valid, test = ([row.text for row in rows if row.split == split] for split in ("valid", "test"))
     return Text(code, size, store, valid, test)
 
 

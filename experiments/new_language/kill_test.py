@@ -22,8 +22,7 @@ from pathlib import Path
 import click
 
 import xelm
-from clustering.files import sha256_of
-from xelm.run.manifest import kept_files
+from xelm.parts import kept_files, sha256_of
 
 STARTER = Path(xelm.__file__).parent / "starter"
 NEW = "por"

@@ -17,10 +17,9 @@ from typing import Any
 
 import click
 
-from clustering.files import sha256_of, write_json
 from experiments.new_language.run import NEW_LANGUAGES
 from xelm import ExpertSet, add_language, remove_language
-from xelm.run.manifest import kept_files, package_versions
+from xelm.parts import kept_files, package_versions, sha256_of, write_json
 
 HERE = Path(__file__).parent
 

@@ -17,14 +17,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clustering.files import read_json, write_json
-from clustering.sources.profiles import profile_texts
+from clustering import profile_texts
 from experiments.new_language.arms import SCRATCH, Arm, Text, read_text, run_arm
 from xelm import ExpertSet
-from xelm.adding.donor import choose_donor
-from xelm.adding.enter import heldout_lines
-from xelm.run.manifest import package_versions
-from xelm.run.names import BASE, DENSE
+from xelm.parts import BASE, DENSE, choose_donor, package_versions, read_heldout, read_json, write_json
 
 HERE = Path(__file__).parent
 NEW_LANGUAGES = ("ttq", "glv", "syc", "dik", "djk", "nhg", "eus", "que")
@@ -87,12 +83,12 @@ def _arm(experts: ExpertSet, text: Text, start: str, options: argparse.Namespace
 
 
 def _profiles(experts: ExpertSet, text: Text) -> dict[str, Any]:
-    from xelm.models.profile_tokenizers import load_tokenizer
+    from xelm.parts import load_tokenizer
 
     tokenizer = load_tokenizer(str(experts.folder(BASE)))
     folder = experts.path / "eval" / "heldout"
     profiles = {
-        code: profile_texts((row["text"] for row in heldout_lines(folder / f"{code}.jsonl")), tokenizer)
+        code: profile_texts((row.text for row in read_heldout(folder / f"{code}.jsonl")), tokenizer)
         for code in experts.languages
     }
     return profiles | {text.code: profile_texts(text.valid + text.test, tokenizer)}

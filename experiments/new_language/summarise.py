@@ -12,8 +12,8 @@ from typing import Any
 import click
 from tabulate import tabulate
 
-from clustering.files import read_json
-from clustering.languages.codes import name_of
+from clustering import name_of
+from xelm.parts import read_json
 
 HERE = Path(__file__).parent
 NEAR = 1.02

@@ -9,6 +9,7 @@ N-gram tables are trained on the train splits of `progit` and `bible`; constants
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,20 +20,28 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from clustering import match
-from router.identify import combined, langid
-from router.identify import ngram as ngrams
-from router.identify.combined import CombinedIdentifier
-from router.identify.langid import LangidIdentifier
-from router.identify.ngram import NgramIdentifier
-from router.identify.open import OpenIdentifier
-from router.identify.spans import SWITCH_COST, segment
-from router.routes.route import FOREIGN_ODDS, route_openly
-from router.routes.weigh import ExpertWeigher
+from xelm.parts import (
+    FOREIGN_ODDS,
+    SWITCH_COST,
+    CombinedIdentifier,
+    ExpertWeigher,
+    LangidIdentifier,
+    NgramIdentifier,
+    OpenIdentifier,
+    route_openly,
+    segment,
+)
 
 LENGTHS = (20, 50, 150)
 SMALL_SIZES = (1, 2, 3, 4, 6, 10)
 NUM_FOREIGN = 4
 NUM_JOINED = 100
+
+
+# The constants that are fitted here stand in the modules of the identifiers.
+combined = sys.modules[CombinedIdentifier.__module__]
+langid = sys.modules[LangidIdentifier.__module__]
+ngrams = sys.modules[NgramIdentifier.__module__]
 
 
 def some(texts: dict[str, list[str]], limit: int = 60) -> dict[str, list[str]]:

@@ -23,14 +23,18 @@ from samples import cut, expected_calibration_error, flat, lines, read
 
 import clustering
 from clustering import BadInput, ClusterPlan, family_of, match
-from router.identify.backend import make_identifier
-from router.identify.combined import CombinedIdentifier
-from router.identify.langid import LangidIdentifier
-from router.identify.open import OpenIdentifier
-from router.identify.protocol import LanguageIdentifier
-from router.routes.affinity import typological_distances
-from router.routes.route import route_openly, route_texts
-from router.routes.weigh import ExpertWeigher, Route
+from xelm.parts import (
+    CombinedIdentifier,
+    ExpertWeigher,
+    LangidIdentifier,
+    LanguageIdentifier,
+    OpenIdentifier,
+    Route,
+    make_identifier,
+    route_openly,
+    route_texts,
+    typological_distances,
+)
 
 NUM_TIMED = 300
 

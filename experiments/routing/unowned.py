@@ -19,15 +19,17 @@ import numpy as np
 from samples import read
 
 from clustering import family_of, match, name_of
-from router.identify.open import OpenIdentifier
-from router.routes.affinity import typological_distances
-from router.routes.route import route_openly
-from router.routes.weigh import ExpertWeigher
-from router.scoring.texts import mix_token_log_probs
 from xelm import RoutedLM
-from xelm.evaluation.log_probs import measure
-from xelm.run.experts import Document
-from xelm.run.names import DENSE
+from xelm.parts import (
+    DENSE,
+    Document,
+    ExpertWeigher,
+    OpenIdentifier,
+    measure,
+    mix_token_log_probs,
+    route_openly,
+    typological_distances,
+)
 
 LEAST_CHARACTERS = 50
 

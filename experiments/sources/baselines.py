@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from clustering.sources.signals import SIGNALS
-from clustering.sources.transfer_table import TransferTable
 from experiments.sources.metrics import relevance
+from xelm.parts import SIGNALS, TransferTable
 
 # Lin et al. 2019, as in their code; 100 trees are LightGBM's default.
 LANGRANK_PARAMETERS = {

@@ -21,11 +21,10 @@ import click
 import numpy as np
 from tabulate import tabulate
 
-from clustering.sources.ranker import fit_ranker
-from clustering.sources.signals import default_contributions
-from clustering.sources.transfer_table import TransferTable, read_transfer_table
+from clustering import fit_ranker, read_transfer_table
 from experiments.sources.baselines import langrank_scores, random_scores, single_signals
 from experiments.sources.metrics import ndcg, paired_p_value, regret
+from xelm.parts import TransferTable, default_contributions
 
 _TYPOLOGY = ("shared_family", "syntactic", "geographic")
 _RANDOM_DRAWS = 200

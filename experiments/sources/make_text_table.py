@@ -19,11 +19,12 @@ import langid.langid
 import language_data.name_data
 import language_data.population_data
 import lingua
+from iso639 import Language, LanguageNotFoundError
 
 import clustering
-from clustering.errors import BadInput
-from clustering.languages import iso
-from clustering.languages.codes import same_language_codes, to_code
+from clustering import to_code
+from xelm import BadInput
+from xelm.parts import same_language_codes
 
 # Names of editions that are no codes, and what they are written in.
 _EDITIONS = {
@@ -75,7 +76,14 @@ def _individual(text: str) -> list[str]:
         codes = same_language_codes(to_code(text))
     except BadInput:
         return []
-    return [code for code in codes if code in iso.languages() and iso.languages()[code].scope == "individual"]
+    return [code for code in codes if _is_individual(code)]
+
+
+def _is_individual(code: str) -> bool:
+    try:
+        return bool(Language.from_part3(code).scope == "I")
+    except LanguageNotFoundError:
+        return False
 
 
 if __name__ == "__main__":

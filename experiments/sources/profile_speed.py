@@ -15,11 +15,9 @@ from typing import Any
 
 import click
 
-from clustering.corpora.find import Source, find_sources, source_of
-from clustering.sources.profile_cache import profile_file
-from clustering.sources.profiles import profile_texts
-from clustering.sources.rank import rank_sources
-from xelm.models.profile_tokenizers import fast_tokenizer
+from clustering import profile_file, profile_texts
+from xelm import rank_sources
+from xelm.parts import Source, fast_tokenizer, find_sources, source_of
 
 _BYTES = 1_000_000
 _VOCABULARY = 16_000

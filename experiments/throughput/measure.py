@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from clustering.files import write_json
+from xelm.parts import write_json
 
 STARTER = Path(__file__).resolve().parents[2] / "xelm" / "starter"
 LANGUAGES = ("deu", "eng", "rus", "tur")
@@ -135,11 +135,7 @@ class _Text:
     """The starter corpus as token stores, and the model that reads it."""
 
     def __init__(self) -> None:
-        from clustering.corpora.find import find_sources
-        from xelm.corpus.blocks import Blocks
-        from xelm.corpus.store import build_store
-        from xelm.models.tokenizers import new_tokenizer
-        from xelm.recipe.recipe import Data, NewBase
+        from xelm.parts import Blocks, Data, NewBase, build_store, find_sources, new_tokenizer
 
         self.new = NewBase(tokenizer="bpe", vocab_size=VOCAB_SIZE, hidden_size=256, num_layers=4, context_length=LENGTH)
         data = Data(path=str(STARTER))
@@ -159,14 +155,12 @@ class _Text:
         self.num_parameters = sum(p.numel() for p in self.model().parameters())
 
     def model(self) -> Any:
-        from xelm.models.base import new_model
+        from xelm.parts import new_model
 
         return new_model(self.new, self.tokenizer, seed=0)
 
     def stage(self, steps: int) -> Any:
-        from xelm.corpus.draw import draw_order, sampling_shares
-        from xelm.recipe.recipe import Train
-        from xelm.training.loop import Stage
+        from xelm.parts import Stage, Train, draw_order, sampling_shares
 
         train = Train(tokens=1, batch_size=BATCH_SIZE, checkpoint_every_steps=10**9)
         sizes = {code: len(blocks) for code, blocks in self.blocks.items()}
@@ -200,7 +194,7 @@ class _Clock:
 
 
 def _ours(text: _Text, steps: int) -> list[_Step]:
-    from xelm.training.loop import step_for_step
+    from xelm.parts import step_for_step
 
     stage, clock = text.stage(steps), _Clock()
     for _loss in step_for_step(text.model(), stage):
@@ -256,7 +250,7 @@ def _trainer(text: _Text, steps: int, *, packed: bool) -> list[_Step]:
 
 
 def _packed_rows(text: _Text, steps: int) -> list[dict[str, Any]]:
-    from xelm.training.batches import gather
+    from xelm.parts import gather
 
     stage = text.stage(steps)
     ids, positions = gather(stage.order, stage.blocks, np.arange(len(stage.order)))
@@ -283,7 +277,9 @@ def _shares(text: _Text, steps: int) -> dict[str, float]:
     from accelerate import Accelerator
     from torch.optim import AdamW
 
-    import xelm.training.loop as loop
+    from xelm.parts import train_stage
+
+    loop = sys.modules[train_stage.__module__]
 
     seconds = dict.fromkeys(("passes", "optimizer"), 0.0)
     with (
@@ -365,8 +361,7 @@ def _large_rate(
     import torch
     from transformers import AutoModelForCausalLM
 
-    from xelm.expert_kinds.kind import ExpertKind
-    from xelm.training.loop import step_for_step
+    from xelm.parts import ExpertKind, step_for_step
 
     torch.cuda.reset_peak_memory_stats()
     with torch.device("cuda"):
@@ -400,11 +395,7 @@ def _flops_per_token(config: Any, parameters: int, *, trained: bool) -> float:
 
 
 def _random_stage(micro_batch_size: int, steps: int) -> Any:
-    from xelm.corpus.blocks import Blocks
-    from xelm.corpus.draw import draw_order
-    from xelm.corpus.store import LanguageCounts, TokenStore
-    from xelm.recipe.recipe import Train
-    from xelm.training.loop import Stage
+    from xelm.parts import Blocks, LanguageCounts, Stage, TokenStore, Train, draw_order
 
     batch_size = 2 * micro_batch_size
     tokens = np.random.default_rng(0).integers(0, _VOCAB_SIZE, _LENGTH * batch_size * steps).astype(np.uint16)

@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig
 
 
 class MixtureConfig(PreTrainedConfig):
-    """Configurations of the experts, the weights used when a call gives none, and whether weights follow the text."""
+    """Configurations of the experts, the weights used when a call gives none, and how far weights follow the text."""
 
     model_type = "xelm-mixture"
 
@@ -17,7 +17,7 @@ class MixtureConfig(PreTrainedConfig):
         self,
         expert_configs: Sequence[PreTrainedConfig | dict[str, Any]] | None = None,
         weights: Sequence[float] | None = None,
-        dynamic: bool = False,
+        dynamic: float = False,
         **kwargs: Any,
     ):
         configs = [c if isinstance(c, dict) else c.to_dict() for c in expert_configs or []]

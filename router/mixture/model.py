@@ -93,7 +93,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         experts: Sequence[PreTrainedModel],
         *,
         weights: Sequence[float] | None = None,
-        dynamic: bool = False,
+        dynamic: float = False,
         generation_config: GenerationConfig | None = None,
     ) -> MixtureForCausalLM:
         """Compose loaded models, sharing their parameters.
@@ -101,7 +101,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         Args:
             experts: M causal language models with the same vocabulary.
             weights: Default weights, M numbers >= 0 that sum to 1; equal weights if not given.
-            dynamic: Whether weights follow the text.
+            dynamic: How far weights follow the text (`Policy.dynamic`): False, True, or a share.
             generation_config: Defaults of `generate`; the first expert's if not given.
 
         Raises:
@@ -227,7 +227,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         num_new = input_ids.shape[1]
         real_BS = call.mask.bool()
         counted_BT = (real_BS & torch.nn.functional.pad(real_BS[:, :-1], (1, 0)))[:, -num_new:]
-        gain_BMT = torch.stack(gains, dim=1) * counted_BT[:, None]
+        gain_BMT = torch.stack(gains, dim=1) * counted_BT[:, None] * float(self.config.dynamic)
         start_BM = log_prior_BM if last is None or cache is None else cache.log_posterior_BM
         assert start_BM is not None
         log_weights_BMT = log_posterior(start_BM, gain_BMT)

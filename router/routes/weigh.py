@@ -35,6 +35,16 @@ class Route:
     reason: str
     abstained: bool = False
 
+    def __repr__(self) -> str:
+        best = sorted(self.weights.items(), key=lambda item: -item[1])
+        weights = ", ".join(f"{name}: {weight:.3f}" for name, weight in best[:4])
+        more = f", … {len(best) - 4} more" if len(best) > 4 else ""
+        mark = ", abstained" if self.abstained else ""
+        return f"Route({self.language}, {self.confidence:.1%}{mark}, {{{weights}{more}}})"
+
+    def __str__(self) -> str:
+        return self.reason
+
 
 @dataclass(frozen=True, kw_only=True)
 class RoutingRule:
@@ -179,10 +189,14 @@ class ExpertWeigher:
         expert = self.experts[int(weights_K.argmax())]
         owners = self._owners.get(language, ())
         if not owners:
-            how = "nearest by typology" if self._has_distances else "no typology given, so the first of equals"
+            why = (
+                f"{expert} is nearest by typology"
+                if self._has_distances
+                else f"without typology {expert} is as good as any"
+            )
             if self._losses_KL is not None:
-                how = "least loss expected from that of languages near by typology"
-            return f"{label}, which no expert owns; {how}: {expert}."
+                why = f"judging by related languages, {expert} should do best"
+            return f"{label}. No expert was trained on it; {why}."
         if self._losses_KL is not None:
             trained = "trained on it" if expert in owners else "not trained on it"
             return f"{label}: {expert}, {trained}, has the least expected loss."

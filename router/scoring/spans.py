@@ -26,7 +26,7 @@ def score_spans(
     experts: Sequence[str],
     get_model: GetModel,
     *,
-    dynamic: bool = False,
+    dynamic: float = False,
     options: ScoringOptions | None = None,
 ) -> list[Score]:
     """Score texts whose experts change from span to span.
@@ -84,7 +84,7 @@ def _encode(text: str, spans: Sequence[Span], tokenizer: Any, add_prefix: bool) 
 
 
 def _combine(
-    text: str, parts: dict[int, np.ndarray], borders: Sequence[int], weights_SK: np.ndarray, dynamic: bool
+    text: str, parts: dict[int, np.ndarray], borders: Sequence[int], weights_SK: np.ndarray, dynamic: float
 ) -> Score:
     nats, num_scored = 0.0, 0
     for (first, stop), weights_K in zip(pairwise(borders), weights_SK, strict=False):

@@ -51,6 +51,10 @@ class Score:
         """Total bits / bytes; NaN for an empty text."""
         return self.nats / math.log(2) / self.bytes if self.bytes else math.nan
 
+    def __repr__(self) -> str:
+        rate = f"{self.bits_per_byte:.4f}"
+        return f"Score(nats={self.nats:.4f}, tokens={self.tokens}, bytes={self.bytes}, bits_per_byte={rate})"
+
     @property
     def perplexity(self) -> float:
         """exp(nats / tokens); NaN if no token was scored."""
@@ -64,7 +68,7 @@ def score_texts(
     experts: Sequence[str],
     get_model: GetModel,
     *,
-    dynamic: bool = False,
+    dynamic: float = False,
     options: ScoringOptions | None = None,
 ) -> list[Score]:
     """Score texts under mixtures of experts.
@@ -109,7 +113,7 @@ def score_sequences(
     experts: Sequence[str],
     get_model: GetModel,
     *,
-    dynamic: bool = False,
+    dynamic: float = False,
     options: ScoringOptions | None = None,
 ) -> list[np.ndarray]:
     """Log-probabilities of all tokens but the first of each sequence.
@@ -165,13 +169,13 @@ def expert_log_probs(
     return found
 
 
-def mix_token_log_probs(parts: Sequence[tuple[float, np.ndarray]], dynamic: bool) -> np.ndarray:
+def mix_token_log_probs(parts: Sequence[tuple[float, np.ndarray]], dynamic: float) -> np.ndarray:
     """Log-probabilities of one text's tokens under a mixture.
 
     Args:
         parts: For each of M experts its weight (> 0) and its log-probabilities of the tokens, shape (T,), in nats.
-        dynamic: Whether weights follow the text: w(t) is proportional to weight times the product of the expert's
-            probabilities of the tokens before t.
+        dynamic: How far weights follow the text (`Policy.dynamic`). True: w(t) is proportional to weight times the
+            product of the expert's probabilities of the tokens before t; a number: to that product's power.
 
     Returns:
         Shape (T,), in nats.
@@ -180,7 +184,7 @@ def mix_token_log_probs(parts: Sequence[tuple[float, np.ndarray]], dynamic: bool
     log_probs_MT = np.stack([log_probs_T for _, log_probs_T in parts])
     if dynamic:
         before_MT = np.cumsum(log_probs_MT, axis=1) - log_probs_MT
-        log_weights_M1 = log_weights_M1 + before_MT
+        log_weights_M1 = log_weights_M1 + dynamic * before_MT
         log_weights_M1 = log_weights_M1 - _log_sum_exp(log_weights_M1)
     return _log_sum_exp(log_weights_M1 + log_probs_MT)
 

@@ -53,6 +53,26 @@ def references(experts):
     return [(tokens, naive_probs(experts, tokens)) for tokens in texts(np.random.default_rng(0), 200)]
 
 
+def test_weights_may_follow_the_text_in_part(experts):
+    """Half of each token's evidence: the same with a cache, and as the scores of texts have it."""
+    from router.scoring.texts import mix_token_log_probs
+
+    model = MixtureForCausalLM.from_experts(experts[:2], weights=[0.7, 0.3], dynamic=0.5)
+    tokens = list(range(5, 17))
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens])).logits[0]
+    found = [float(logits[place, token]) for place, token in enumerate(tokens[1:])]
+    probs = naive_probs(experts[:2], tokens)
+    parts = [
+        (weight, np.log([p[place, token] for place, token in enumerate(tokens[1:])]))
+        for weight, p in zip((0.7, 0.3), probs, strict=True)
+    ]
+    assert found == pytest.approx(mix_token_log_probs(parts, 0.5).tolist(), abs=1e-4)
+    cached = model.generate(torch.tensor([tokens]), max_new_tokens=6, do_sample=False)
+    plain = model.generate(torch.tensor([tokens]), max_new_tokens=6, do_sample=False, use_cache=False)
+    assert torch.equal(cached, plain)
+
+
 @pytest.mark.parametrize("in_steps", [False, True], ids=["one pass", "cached steps"])
 @pytest.mark.parametrize("policy", ["top1", "topm:2", "ensemble", "bayes", "b"])
 def test_every_policy_equals_a_naive_float64_reference(experts, references, policy, in_steps):

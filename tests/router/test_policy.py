@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clustering.errors import BadInput
-from router.routes.policy import apply_policy, parse_policy
+from router.routes.policy import POLICIES, Policy, apply_policy, parse_policy, policy_names
+from router.scoring.texts import mix_token_log_probs
 
 EXPERTS = ["slavic", "germanic", "bantu"]
 WEIGHTS = np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [0.0, 0.0, 1.0]])
@@ -83,3 +88,83 @@ def test_rows_sum_to_one_under_every_policy(rows):
     weights /= weights.sum(1, keepdims=True)
     for policy in ("top1", "topm", "ensemble", "bayes", "slavic"):
         assert np.allclose(apply_policy(weights, policy, EXPERTS).sum(1), 1)
+
+
+@pytest.mark.parametrize("spelling", ["top1", "topm:3", "ensemble", "bayes", "bantu"])
+def test_a_policy_prints_as_it_is_spelt_and_reads_back(spelling):
+    parsed = parse_policy(spelling, EXPERTS)
+    assert str(parsed) == spelling and parse_policy(str(parsed), EXPERTS) == parsed
+
+
+@pytest.mark.parametrize("spelling", ["ensemble:3", "top1:", "bayes:x", "expert", "slavic:2"])
+def test_an_option_of_a_policy_that_takes_none_is_refused(spelling):
+    with pytest.raises(BadInput, match=f"Unknown policy '{spelling}'"):
+        parse_policy(spelling, EXPERTS)
+
+
+def test_all_policies_are_named_ours_first():
+    assert policy_names()[: len(POLICIES)] == list(POLICIES)
+
+
+def test_a_share_between_stays_between_the_ensemble_and_bayes():
+    # Two experts of equal weight; the second finds both tokens e times likelier: after one token Bayes gives it
+    # e / (1 + e), half a share e^0.5 / (1 + e^0.5), none 1/2.
+    parts = [(0.5, np.array([-2.0, -2.0])), (0.5, np.array([-1.0, -1.0]))]
+    for dynamic, weight in ((False, 0.5), (0.5, np.exp(0.5) / (1 + np.exp(0.5))), (True, np.e / (1 + np.e))):
+        found = mix_token_log_probs(parts, dynamic)
+        assert found[0] == pytest.approx(np.log(0.5 * np.exp(-2) + 0.5 * np.exp(-1)))
+        assert found[1] == pytest.approx(np.log((1 - weight) * np.exp(-2) + weight * np.exp(-1)))
+
+
+PACKAGE = """
+from dataclasses import dataclass
+from typing import ClassVar
+import numpy as np
+from router.routes.policy import Policy, policy
+
+@policy("tempered")
+@dataclass(frozen=True)
+class Tempered(Policy):
+    option: ClassVar[str | None] = "power"
+    dynamic: ClassVar[float] = 0.5
+    power: float = 2.0
+
+    @classmethod
+    def read(cls, option):
+        return cls(float(option)) if option else cls()
+
+    def __str__(self):
+        return f"tempered:{self.power}"
+
+    def choose(self, weights_BK, experts):
+        sharp_BK = weights_BK ** self.power
+        return sharp_BK / sharp_BK.sum(axis=1, keepdims=True)
+"""
+PROGRAM = """
+import numpy as np
+from router.routes.policy import apply_policy, parse_policy, policy_names
+assert policy_names()[-1] == "tempered"
+assert str(parse_policy("tempered:3", "ab")) == "tempered:3.0" and parse_policy("tempered", "ab").dynamic == 0.5
+assert np.allclose(apply_policy([[0.25, 0.75]], "tempered", "ab"), [[0.1, 0.9]])
+"""
+
+
+def test_a_policy_of_an_installed_package_is_one_file(tmp_path):
+    (tmp_path / "tempered.py").write_text(PACKAGE)
+    facts = tmp_path / "tempered-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: tempered\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[xelm.policies]\ntempered = tempered\n")
+    path = [str(tmp_path), str(Path(__file__).resolve().parents[2])]
+    program = f"import sys; sys.path[:0] = {path}\n{PROGRAM}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_policy_that_gives_no_weights_is_refused():
+    class Nothing(Policy):
+        def choose(self, weights_BK, experts):
+            return weights_BK * 0
+
+    with pytest.raises(BadInput, match="no distribution over 3 experts"):
+        apply_policy(WEIGHTS, Nothing(), EXPERTS)

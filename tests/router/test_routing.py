@@ -77,7 +77,7 @@ def test_a_language_that_no_expert_owns_is_named_and_goes_to_the_nearest(identif
     assert [r.language for r in routes] == ["spa", "deu", "rus", None, None, "jpn", "ell"]
     assert routes[0].weights["west"] > 0.5 and routes[0].confidence > 0.8
     assert routes[0].reason.startswith("Spanish (spa), ")
-    assert routes[0].reason.endswith("% sure, which no expert owns; nearest by typology: west.")
+    assert routes[0].reason.endswith("% sure. No expert was trained on it; west is nearest by typology.")
     # The run's own languages, and text without any, go exactly as without the others.
     assert routes[1:-1] == route_texts(own, identifier, weigher)
     assert all(sum(r.weights.values()) == pytest.approx(1) for r in routes)

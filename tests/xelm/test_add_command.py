@@ -139,7 +139,7 @@ def test_the_walk_through_of_the_docs_works_and_prints_what_it_says(
         if command[0] in ("verify", "remove"):
             assert printed == {_shape(line) for line in expected}
         elif refused:
-            assert any("given as Portuguese reads as Spanish (spa), which this run has" in line for line in printed)
+            assert any("not Portuguese; Spanish is already in this run" in line for line in printed)
         elif command[0] == "add":
             starts = [_shape(line)[:24] for line in expected if not line.startswith("c")]
             assert starts

@@ -13,6 +13,8 @@ import pytest
 from safetensors import SafetensorError
 
 import xelm.training.loop as loop
+from tests.xelm.stored_runs import unpack
+from xelm.adding.add import add_language
 from xelm.making.train import train
 from xelm.recipe.recipe import Recipe
 from xelm.run.failures import disk_trouble, disk_trouble_told
@@ -32,7 +34,10 @@ MakeRecipe = Callable[..., Recipe]
     ids=lambda error: type(error).__name__,
 )
 def test_a_full_or_read_only_disk_is_known_whoever_met_it(error: Exception) -> None:
-    with pytest.raises(OSError, match=r"^runs/a: .*the same command goes on\.$"), disk_trouble_told(Path("runs/a")):
+    with (
+        pytest.raises(OSError, match=r"^runs/a: .*run the same command again to resume\.$"),
+        disk_trouble_told(Path("runs/a")),
+    ):
         raise error
 
 
@@ -63,6 +68,36 @@ def test_a_disk_that_fills_up_stops_the_run_and_leaves_a_checkpoint_to_go_on_fro
     train(tiny_recipe(), tmp_path / "run", report=False)
     train(tiny_recipe(), tmp_path / "undisturbed", report=False)
     assert _contents(tmp_path / "run") == _contents(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), OSError(30, "Read-only file system")], ids=str
+)
+def test_an_addition_that_a_full_disk_stops_after_its_training_keeps_the_work_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    stored = unpack(tmp_path)
+    run, text = stored / "first", stored / "new" / "swe.jsonl"
+    before = _contents(run)
+
+    def full(*_arguments: Any, **_options: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr("xelm.adding.enter.evaluate", full)
+        with pytest.raises(OSError, match=r"What was finished is kept.*the same command goes on\.$"):
+            add_language(run, "swe", text, donor="base", tokens=256)
+    assert _contents(run) == before
+    [made] = (run / "work").glob("add-swe-*/expert/model.safetensors")
+    assert made.stat().st_size
+    with monkeypatch.context() as patched:
+        patched.setattr("xelm.making.make_model.train_stage", full)  # nothing is trained a second time
+        grown = add_language(run, "swe", text, donor="base", tokens=256)
+    assert grown.verify() == []
+    assert not (run / "work").exists()
+    undisturbed = unpack(tmp_path / "undisturbed") / "first"
+    add_language(undisturbed, "swe", text, donor="base", tokens=256)
+    assert _contents(run) == _contents(undisturbed)
 
 
 @pytest.fixture

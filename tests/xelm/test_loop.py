@@ -231,3 +231,41 @@ def test_schedules_have_their_own_shapes() -> None:
 def test_the_shortest_trainings_have_rates_too(kind: str, warmup_fraction: float, num_steps: int) -> None:
     rates = _rates(kind, num_steps, warmup_fraction)
     assert all(0 < rate <= 2.0 for rate in rates)
+
+
+def test_weights_that_are_no_numbers_after_the_last_step_are_refused(tmp_path: Path) -> None:
+    stage = stage_of(tmp_path, num_steps=1, learning_rate=1e38, warmup_fraction=0.0)
+    with pytest.raises(FloatingPointError, match=r"test: .*after (step 1|the last step).*Lower the"):
+        train_stage(tiny_llama(), stage, _quiet)
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_a_gradient_that_is_no_number_is_refused_at_its_step(tmp_path: Path, step: int) -> None:
+    model, calls = tiny_llama(), iter(range(100))
+    before: list[dict[str, torch.Tensor]] = []
+
+    def spoil(gradient: torch.Tensor) -> torch.Tensor:
+        if next(calls) < step:
+            return gradient
+        before.append(weights_of(model))
+        return gradient * float("nan")
+
+    model.lm_head.weight.register_hook(spoil)
+    stage = stage_of(tmp_path, num_steps=step + 1, checkpoint_every_steps=1)
+    with pytest.raises(FloatingPointError, match=rf"the gradient's norm is nan at step {step + 1}\. Lower the"):
+        train_stage(model, stage, _quiet)
+    assert same_bits(weights_of(model), before[0]), "the step was not taken"
+
+
+def test_no_checkpoint_holds_weights_that_are_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import xelm.training.loop as loop
+
+    def spoil(accelerator: Any, model: Any, *rest: Any) -> float:
+        with torch.no_grad():
+            next(model.parameters())[0, 0] = float("inf")
+        return 1.0
+
+    monkeypatch.setattr(loop, "_step", spoil)
+    with pytest.raises(FloatingPointError, match="1 weights are no numbers after step 2"):
+        train_stage(tiny_llama(), stage_of(tmp_path, checkpoint_every_steps=2), _quiet)
+    assert not list(tmp_path.rglob("*.safetensors"))

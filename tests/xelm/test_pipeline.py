@@ -220,7 +220,7 @@ def test_a_new_base_has_the_precision_that_the_recipe_says(tmp_path: Path, tiny_
     import torch
 
     half = tiny_recipe(base={**tiny_table()["base"], "dtype": "bfloat16"})
-    makings = [Workspace.prepare(recipe, tmp_path / "run").base_making() for recipe in (tiny_recipe(), half)]
+    makings = [Workspace.prepare(recipe, tmp_path / "run").makings.base for recipe in (tiny_recipe(), half)]
     assert [making.parent().dtype for making in makings] == [torch.float32, torch.bfloat16]
     assert makings[0].entry.fingerprint != makings[1].entry.fingerprint
 
@@ -232,7 +232,9 @@ def test_a_lora_run_keeps_the_base_once(tmp_path: Path, tiny_recipe: MakeRecipe)
         assert not (experts.folder(name) / "model.safetensors").exists()
         assert (experts.folder(name) / "adapter_model.safetensors").stat().st_size < base_bytes
         assert experts.load_model(name).training is False
-    assert (experts.folder("dense") / "model.safetensors").is_file()
+    assert experts.manifest.dense is not None
+    assert experts.manifest.dense.kind == "lora", "dense is trained as the experts are"
+    assert not (experts.folder("dense") / "model.safetensors").exists()
 
 
 def test_a_model_from_a_path_is_a_base_too(tmp_path: Path, finished: Path, corpus: Path) -> None:

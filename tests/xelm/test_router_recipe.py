@@ -59,7 +59,7 @@ def test_an_identifier_that_cannot_be_used_is_refused_before_training(
 
 
 def test_a_model_file_is_looked_for_beside_the_recipe_and_the_run_names_no_folder(tmp_path: Path) -> None:
-    from xelm.making.workspace import portable_recipe
+    from xelm.making.portable import portable_recipe
 
     (tmp_path / "lid.bin").touch()
     file = tmp_path / "recipe.toml"

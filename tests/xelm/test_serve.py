@@ -25,10 +25,10 @@ pytest.importorskip("httpx")
 from fastapi.testclient import TestClient
 
 from xelm.serving.app import make_app
-from xelm.serving.engine import Busy, Engine
-from xelm.serving.jobs import Job
+from xelm.serving.engine.engine import Busy, Engine
+from xelm.serving.engine.jobs import Job
+from xelm.serving.engine.sampling import Sampling
 from xelm.serving.limits import Limits
-from xelm.serving.sampling import Sampling
 
 PROMPTS = [text for texts in TEXTS.values() for text in texts]
 URL = "/v1/completions"

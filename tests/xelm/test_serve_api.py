@@ -21,10 +21,10 @@ from fastapi.testclient import TestClient
 
 from xelm.serving.app import make_app
 from xelm.serving.chat import chat_prompt
-from xelm.serving.engine import Engine
-from xelm.serving.jobs import Job
+from xelm.serving.engine.engine import Engine
+from xelm.serving.engine.jobs import Job
+from xelm.serving.engine.sampling import Sampling, penalised, pick
 from xelm.serving.limits import Access, Limits
-from xelm.serving.sampling import Sampling, penalised, pick
 from xelm.serving.schema import ChatRequest, CompletionRequest, Message
 
 PROMPTS = [text for texts in TEXTS.values() for text in texts]
@@ -149,7 +149,7 @@ def test_requests_of_different_sampling_share_a_pass_and_keep_their_own_answers(
 
 
 def test_one_token_is_not_kept_waiting_by_many_long_answers(lm, monkeypatch):
-    monkeypatch.setattr("xelm.serving.turns.SHORTEST_SLICE_S", 0.02)
+    monkeypatch.setattr("xelm.serving.engine.turns.SHORTEST_SLICE_S", 0.02)
     engine = Engine(lm, max_batch=4)
     ended = []
 
@@ -172,8 +172,8 @@ def test_one_token_is_not_kept_waiting_by_many_long_answers(lm, monkeypatch):
 
 
 def test_an_answer_that_was_interrupted_is_the_same_as_one_that_was_not(lm, monkeypatch):
-    monkeypatch.setattr("xelm.serving.turns.SHORTEST_SLICE_S", 0.0)
-    monkeypatch.setattr("xelm.serving.turns._STEPS_FOR_ANOTHER", 0)
+    monkeypatch.setattr("xelm.serving.engine.turns.SHORTEST_SLICE_S", 0.0)
+    monkeypatch.setattr("xelm.serving.engine.turns._STEPS_FOR_ANOTHER", 0)
     asked = [(prompt, model) for prompt in PROMPTS[:4] for model in ("top1", "ensemble", "bayes")]
     with TestClient(make_app(Engine(lm, max_batch=2))) as client, concurrent.futures.ThreadPoolExecutor(12) as pool:
 

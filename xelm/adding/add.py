@@ -26,6 +26,7 @@ from xelm.adding.request import (
     refuse_other_language,
 )
 from xelm.adding.tokenizer_fit import check_tokenizer
+from xelm.blending.overlay import lay_on, take_off
 from xelm.corpus.store import training_texts
 from xelm.evaluation.log_probs import forget_stale
 from xelm.making.make_model import make_model
@@ -81,9 +82,10 @@ def add_language(
             an argument does not fit.
         OSError: If the disk is full or read-only; what was trained is kept, and the same command goes on.
     """
-    folder = _local(run)
+    folder = local_folder(run)
     with disk_trouble_told(folder), locked(folder):
-        experts = _whole_run(folder)
+        # Nobody is trained from weights that were moved back: what the donor learned is what it gives.
+        experts = whole_run(folder).trained()
         code = new_code(experts, language)
         addition = Addition(
             language=code,
@@ -105,9 +107,9 @@ def remove_language(run: str | Path, language: str) -> ExpertSet:
     Raises:
         BadInput: If the language was not added to this run, or another one joined its expert later.
     """
-    folder = _local(run)
+    folder = local_folder(run)
     with disk_trouble_told(folder), locked(folder):
-        experts = _whole_run(folder)
+        experts = whole_run(folder)
         ledger = experts.manifest.ledger
         code = match(resolve(language).code, [entry.language for entry in ledger])
         if code is None:
@@ -118,13 +120,20 @@ def remove_language(run: str | Path, language: str) -> ExpertSet:
         if later:
             raise BadInput(f"{code}: {', '.join(later)} joined its expert later; remove that first.")
         with edited(folder) as shadow:
+            keeps = take_off(shadow)
             take_model(shadow, ledger[position].expert)
             take_language(shadow, code)
+            lay_on(shadow, keeps)
         _forget(folder, code)
     return _loaded(folder)
 
 
-def _local(run: str | Path) -> Path:
+def local_folder(run: str | Path) -> Path:
+    """The folder of a run that can be changed.
+
+    Raises:
+        BadInput: If it is not on this machine.
+    """
     folder = Path(run)
     if not folder.is_dir():
         raise BadInput(f"{run}: no such run directory. A run on the hub cannot be changed in place: download it first.")
@@ -137,7 +146,12 @@ def _loaded(folder: Path) -> ExpertSet:
     return experts
 
 
-def _whole_run(folder: Path) -> ExpertSet:
+def whole_run(folder: Path) -> ExpertSet:
+    """The run in a folder.
+
+    Raises:
+        BadInput: If a file of it is missing or changed.
+    """
     problems = verify(folder)
     if problems:
         raise BadInput(f"{folder}: the run is not whole ({problems[0]}). Run `xelm verify {folder}` for the rest.")
@@ -233,12 +247,21 @@ def _enter(
         manifest.ledger[-1] = with_changes(manifest.ledger[-1], before, Snapshot.of(grown, code, text.test))
 
     with edited(experts.path) as shadow:
+        keeps = take_off(shadow)
         keep_first(shadow)
         put_model(shadow, made, line.expert, entry)
         shutil.copyfile(text.store.heldout_file, RunFolder(shadow).heldout(code))
         _put_data(shadow, code, text)
         put_language(shadow, line, training_texts(addition.source, recipe.data), recipe.train.seed)
         seal(shadow, complete)
+        if keeps:
+            logger.info(
+                "experts of this run were moved back to the base (xelm blend): the addition started from the trained "
+                "weights, and they are moved back as before, %s %s. `xelm blend --auto` chooses anew.",
+                line.expert,
+                "too" if line.expert in keeps else "not",
+            )
+        lay_on(shadow, keeps)
 
 
 def _put_data(shadow: Path, code: str, text: NewText) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from clustering.corpora.find import Source, find_sources, source_of
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.languages.codes import match, name_of, resolve
 from router.identify.stored import load_identifier
 from xelm.corpus.store import TokenStore, build_store
@@ -163,10 +163,10 @@ def refuse_other_language(experts: ExpertSet, addition: Addition, texts: Sequenc
     for taken in (_read_as_of_run(experts, texts), _read_as_of_world(addition.language, texts)):
         most = max(sorted(set(taken) - {""}), key=taken.count, default=None)
         if most and taken.count(most) >= math.ceil(_OTHER_LANGUAGE * len(texts)):
-            here = f"({most}), which this run has" if most in experts.languages else f"({most})"
+            here = f"; {name_of(most)} is already in this run" if most in experts.languages else ""
             raise BadInput(
-                f"the text given as {said} reads as {name_of(most)} {here}: {taken.count(most)} of {len(texts)} "
-                "held-out documents. If the label is right, give --believe-label."
+                f"The text looks like {name_of(most)} ({most}) in {taken.count(most)} of {len(texts)} held-out "
+                f"documents, not {said}{here}. If it is {said}, add {arg('believe_label', True)}."
             )
 
 

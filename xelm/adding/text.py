@@ -12,9 +12,9 @@ from xelm.run.results import Forgetting
 def addition_text(line: LedgerEntry) -> str:
     """The ledger's line of an addition, told to a person."""
     code = line.language
-    how = "an expert of its own" if line.kind == "new" else "which takes it in"
+    new = f"new expert {line.expert}, started from {line.donor}."
     parts = [
-        f"{name_of(code)} ({code}) is in {line.expert} now, {how}, from {line.donor}",
+        f"Added {name_of(code)} ({code}): {new if line.kind == 'new' else f'{line.expert} learned it too.'}",
         _candidates(line),
         line.reason,
         _tokenizer(line.tokenizer),

@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Train base, experts and dense baseline from a recipe; run it again to resume.",
     "add": "Add a language to a finished run; no other expert changes.",
     "remove": "Remove a language that was added.",
+    "blend": "Move experts part of the way back to the base: they forget less.",
     "eval": "Measure every model on every language: perplexity and bits per byte.",
     "route": "Show which experts answer a text, and why.",
     "generate": "Continue prompts with the experts of their language.",

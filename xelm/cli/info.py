@@ -31,7 +31,7 @@ def command(run: Path, as_json: bool) -> None:
         [
             name,
             entry.state,
-            entry.kind,
+            entry.kind if entry.keep is None else f"{entry.kind}, λ {entry.keep:.2f}",
             origin(experts.path, manifest, name),
             f"{entry.tokens:,}",
             *own_and_elsewhere(forgotten.get(name)),

@@ -123,7 +123,7 @@ def command(
     except ModuleNotFoundError as error:
         raise BadInput(f"serving needs {error.name}: pip install 'xelm[serve]'.") from None
     from xelm.inference.routed import RoutedLM
-    from xelm.serving.engine import Engine
+    from xelm.serving.engine.engine import Engine
 
     limits = Limits(max_body_bytes=max_body_bytes, max_tokens=max_tokens, timeout_s=timeout_s)
     lm = RoutedLM.from_pretrained(run, **placement)

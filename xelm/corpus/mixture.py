@@ -46,7 +46,7 @@ def mixture(
         shares = unimax_shares(num_blocks, num_draws, settings.max_epochs)
         mass = sum(shares[code] for code in mine)
         return [Phase(1.0, {code: shares[code] / mass for code in mine})]
-    enters = _entries(num_blocks, settings)
+    enters = entries(list(num_blocks), settings)
     borders = sorted({0.0, 1.0, *enters.values(), *_annealing_borders(settings)})
     phases = []
     for begin, end in pairwise(borders):
@@ -91,16 +91,23 @@ def unimax_shares(num_blocks: Mapping[str, int], num_draws: int, max_epochs: flo
     return {code: shares[code] / total for code in num_blocks}
 
 
-def _entries(num_blocks: Mapping[str, int], settings: Train) -> dict[str, float]:
-    entries = {}
+def entries(codes: Sequence[str], settings: Train) -> dict[str, float]:
+    """The languages of `enters` by their codes, with the share of the training after which they come.
+
+    Raises:
+        BadInput: If one has no text, is named twice, or none is there at the beginning.
+    """
+    found: dict[str, float] = {}
     for language, share in settings.enters.items():
-        code = match(language, num_blocks)
+        code = match(language, codes)
         if code is None:
-            raise BadInput(f"[train] enters: no text for '{language}'. There is: {', '.join(sorted(num_blocks))}.")
-        entries[code] = share
-    if num_blocks and all(entries.get(code, 0.0) > 0 for code in num_blocks):
+            raise BadInput(f"[train] enters: no text for '{language}'. There is: {', '.join(sorted(codes))}.")
+        if code in found:
+            raise BadInput(f"[train] enters: '{language}' is {code}, which another key names too. Keep one of them.")
+        found[code] = share
+    if codes and all(found.get(code, 0.0) > 0 for code in codes):
         raise BadInput("[train] enters: every language comes later, so none is there at the beginning.")
-    return entries
+    return found
 
 
 def _annealing_borders(settings: Train) -> list[float]:

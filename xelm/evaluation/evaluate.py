@@ -174,5 +174,5 @@ def _summary(result: Evaluation, dense_languages: Sequence[str]) -> Summary:
 def _fingerprint(experts: ExpertSet, split: str) -> str:
     manifest = experts.manifest
     entries = {"base": manifest.base, "dense": manifest.dense, **manifest.experts}
-    models = {name: entry.fingerprint for name, entry in entries.items() if entry}
+    models = {name: entry.weights_print for name, entry in entries.items() if entry}
     return fingerprint(models, split, [(d.language, d.text) for d in experts.heldout(split)])

@@ -73,6 +73,8 @@ def forget_stale(experts: ExpertSet) -> None:
         for version in range(1, experts.files.num_versions(name) + 1):
             if entry := finished_entry(experts.files.previous(name, version)):
                 prints.append((name, entry.fingerprint))
+        if trained := experts.trained().entry_or_none(name):
+            prints.append((name, trained.fingerprint))
     current = {
         _file_name(name, model_print, code, split, documents)
         for split in SPLITS
@@ -93,7 +95,7 @@ def _by_language(experts: ExpertSet, split: str) -> dict[str, list[Document]]:
 
 def _fingerprint(experts: ExpertSet, name: str) -> str | None:
     entry = experts.entry_or_none(name)
-    return entry.fingerprint if entry else None
+    return entry.weights_print if entry else None
 
 
 def _file_name(name: str, model_print: str | None, code: str, split: str, documents: Sequence[Document]) -> str:

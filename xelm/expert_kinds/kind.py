@@ -132,6 +132,22 @@ class ExpertKind(ABC):
         return load(folder)
 
     @classmethod
+    def move_back(cls, folder: Path, base: Path, keep: float) -> None:
+        """Move a saved expert part of the way back to the base, in place: base + keep × (expert - base).
+
+        Args:
+            folder: What `save` wrote, or a copy; its files are replaced whole.
+            base: The run's base.
+            keep: Share of the way that is kept, 0 to 1.
+
+        Raises:
+            BadInput: If there is no such way for this expert.
+        """
+        from xelm.models.interpolation import move_back
+
+        move_back(folder, base, keep)
+
+    @classmethod
     def cannot_share(cls, folder: Path) -> str | None:
         """Why a saved expert cannot be served on a base that others share; None if it can. For `shares_base`."""
         return f"{cls.name()} experts are whole models"

@@ -32,20 +32,24 @@ class LastLayers(ExpertKind):
 
     def prepare(self, model: PreTrainedModel) -> Any:
         """Freeze all that comes before the last layers."""
-        layers = decoder_layers(model)
-        if self.num_last_layers > len(layers):
-            raise BadInput(f"[expert] num_last_layers={self.num_last_layers}, but the model has {len(layers)} layers.")
+        layers = self._of(model)
         after = _parameters_after(model, layers[-1])
         model.requires_grad_(False)
-        for parameter in [*after, *(p for layer in layers[-self.num_last_layers :] for p in layer.parameters())]:
+        for parameter in [*after, *(p for layer in layers for p in layer.parameters())]:
             parameter.requires_grad_(True)
         return model
 
     def trained_parameters(self, model: PreTrainedModel) -> int:
         """The last layers and the head; the norm between them is left out, which a model without memory cannot show."""
         head = model.get_output_embeddings()
-        parts = [*decoder_layers(model)[-self.num_last_layers :], *([head] if head is not None else [])]
+        parts = [*self._of(model), *([head] if head is not None else [])]
         return sum(p.numel() for part in parts for p in part.parameters())
+
+    def _of(self, model: PreTrainedModel) -> list[torch.nn.Module]:
+        layers = decoder_layers(model)
+        if self.num_last_layers > len(layers):
+            raise BadInput(f"[expert] num_last_layers={self.num_last_layers}, but the model has {len(layers)} layers.")
+        return list(layers[-self.num_last_layers :])
 
 
 def decoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from clustering.errors import BadInput
+from clustering.files import read_json, write_text
 from xelm.expert_kinds.kind import ExpertKind, expert_kind, first_identity
 from xelm.recipe.parsing import check
 
@@ -61,6 +63,17 @@ class Lora(ExpertKind):
         from peft import PeftModel
 
         return PeftModel.from_pretrained(load(base), str(folder), is_trainable=trainable)
+
+    @classmethod
+    def move_back(cls, folder: Path, base: Path, keep: float) -> None:
+        """Scale the adapters: exact, as they are added to the base's weights."""
+        if why := cls.cannot_share(folder):
+            raise BadInput(f"{folder}: {why}; only plain LoRA can be moved back to the base by scaling it.")
+        file = folder / "adapter_config.json"
+        config = read_json(file)
+        config["lora_alpha"] *= keep
+        config["alpha_pattern"] = {key: keep * alpha for key, alpha in (config.get("alpha_pattern") or {}).items()}
+        write_text(file, json.dumps(config, indent=2, sort_keys=True))
 
     @classmethod
     def cannot_share(cls, folder: Path) -> str | None:

@@ -18,6 +18,7 @@ from router.mixture.model import MixtureForCausalLM
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder, model_path
 from xelm.run.names import BASE
+from xelm.run.snapshot import RunChangedError
 
 if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM
@@ -44,7 +45,7 @@ class RoutedConfig(MixtureConfig):
         self,
         expert_configs: Sequence[PreTrainedConfig | dict[str, Any]] | None = None,
         weights: Sequence[float] | None = None,
-        dynamic: bool = False,
+        dynamic: float = False,
         policy: str = "ensemble",
         **kwargs: Any,
     ):
@@ -70,6 +71,8 @@ class RoutedForCausalLM(MixtureForCausalLM):
     config_class = RoutedConfig
     routed: Any
     """The `RoutedLM` that it came from; transformers resolves annotations here, so no name that is not loaded."""
+    made_from: Any
+    """The `ExpertSet` whose experts it holds."""
 
     @classmethod
     def from_routed(cls, lm: RoutedLM, policy: str = "ensemble", *, m: int | None = None) -> RoutedForCausalLM:
@@ -79,7 +82,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
             BadInput: If the policy is unknown, or the experts do not all fit under `max_loaded`.
         """
         parsed = lm.policy(policy, m)
-        chosen = f"topm:{parsed.num_kept}" if parsed.name == "topm" else policy
+        chosen = str(parsed)
         members = lm.models.get_many(lm.names)
         config = RoutedConfig(
             [member.config for member in members],
@@ -88,7 +91,8 @@ class RoutedForCausalLM(MixtureForCausalLM):
             vocab_size=members[0].config.get_text_config().vocab_size,
         )
         model = cls(config, members)
-        model.routed, model.weigher = lm, partial(_row_weights, lm, chosen)
+        model.routed, model.made_from = lm, lm.experts
+        model.weigher = partial(_weights_while_unchanged, lm, lm.experts, chosen)
         model.generation_config = GenerationConfig.from_dict(members[0].generation_config.to_dict())
         return model.eval()
 
@@ -141,7 +145,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise BadInput(f"{folder}: not empty. Give a new folder.")
         folder.mkdir(parents=True, exist_ok=True)
-        experts = self.routed.experts
+        experts = _unchanged(self.routed, self.made_from).experts
         for name, member in zip(self.routed.names, self.experts, strict=True):
             _save_member(experts, name, member, folder, shards)
         here, there = experts.files, RunFolder(folder)
@@ -156,6 +160,23 @@ class RoutedForCausalLM(MixtureForCausalLM):
         if self.generation_config is not None:
             self.generation_config.save_pretrained(folder)
         _write_manifest(experts, folder)
+
+
+def _unchanged(lm: RoutedLM, experts: ExpertSet) -> RoutedLM:
+    """The run's router, as long as the run is the one that the model was made from."""
+    lm.refresh()
+    if lm.experts is not experts:
+        raise RunChangedError(
+            f"{experts.path}: another process changed this run since the model was made from it. Make it again: "
+            "as_causal_lm, or from_pretrained."
+        )
+    return lm
+
+
+def _weights_while_unchanged(
+    lm: RoutedLM, experts: ExpertSet, policy: str, input_ids: torch.Tensor, attention_mask: torch.Tensor
+) -> torch.Tensor:
+    return _row_weights(_unchanged(lm, experts), policy, input_ids, attention_mask)
 
 
 def _row_weights(lm: RoutedLM, policy: str, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

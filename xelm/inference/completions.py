@@ -53,7 +53,7 @@ def complete_ids(
     models: ModelSource | MixedSource,
     tokenizer: Any,
     *,
-    dynamic: bool = False,
+    dynamic: float = False,
     stops: Sequence[str] = (),
     end_tokens: Collection[int] = (),
     **options: Any,

@@ -11,6 +11,7 @@ from xelm.run.experts import ExpertSet, local_run
 from xelm.run.folder import model_path
 from xelm.run.manifest import Manifest
 from xelm.run.names import BASE
+from xelm.run.snapshot import RunChangedError
 from xelm.run.transaction import current
 
 
@@ -52,10 +53,12 @@ def check_files(run: Path, manifest: Manifest, names: Iterable[str]) -> None:
     """
     for name in names:
         file = current(run, name)
-        if not file.is_file():
-            raise BadInput(f"{file}: missing. {_remedy(run)}")
-        if sha256_of(file) != manifest.files[name]:
-            raise BadInput(f"{file}: changed since the run was written. {_remedy(run)}")
+        what = "missing" if not file.is_file() else "changed since the run was written"
+        if file.is_file() and sha256_of(file) == manifest.files[name]:
+            continue
+        if Manifest.read(run).files != manifest.files:
+            raise RunChangedError(f"{run}: another process changed this run since it was opened. Ask again.")
+        raise BadInput(f"{file}: {what}. {_remedy(run)}")
 
 
 def _is_read_at_opening(name: str) -> bool:

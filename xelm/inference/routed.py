@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,14 +31,16 @@ from xelm.inference.models import Placement, open_models
 from xelm.inference.stops import as_stops
 from xelm.inference.stream import stream_text
 from xelm.models.foreign import unusable_told
-from xelm.run.experts import ExpertSet
+from xelm.run.experts import ExpertSet, local_run
 from xelm.run.names import BASE
+from xelm.run.snapshot import Follow, read_whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from xelm.inference.causal_lm import RoutedForCausalLM
 
+logger = logging.getLogger(__name__)
 LANGUAGES = ("open", "run")
 """Which languages a text may be found to be in: any that can be told, or the run's."""
 
@@ -80,6 +83,7 @@ class RoutedLM:
         """Answer from an open run, whose files are trusted unless `check_files=True` (fields of `Placement`)."""
         if languages not in LANGUAGES:
             raise BadInput(f"languages={languages!r}: choose {' or '.join(LANGUAGES)}.")
+        self._options: dict[str, Any] = {"rule": rule, "languages": languages, **placement}
         self.experts = experts
         self.names = [*experts.names, BASE]
         self.identifier = load_identifier(experts.files.router)
@@ -88,9 +92,9 @@ class RoutedLM:
         # Made for the first text that needs it: typology takes longer to read than a small expert.
         self._open_weigher = cache(lambda: _weigher(experts, self.names, opened.languages if opened else (), rule))
         self._placement = Placement(**{"check_files": False, **placement})
-        self._settings = {"rule": rule, "languages": languages}
         self._opening = threading.Lock()
         self._opened: Any = None
+        self._follow: Follow | None = None
 
     @classmethod
     def from_pretrained(
@@ -124,23 +128,52 @@ class RoutedLM:
         Raises:
             BadInput: If it is no run, a file of it is missing or changed, or `languages` is neither.
         """
-        if check_files:
-            check_opening(run)
-        return cls(
-            ExpertSet.load(run),
-            rule=rule,
-            languages=languages,
-            device=device,
-            device_map=device_map,
-            dtype=dtype,
-            max_loaded=max_loaded,
-            max_bytes=max_bytes,
-            check_files=check_files,
-        )
+        options: dict[str, Any] = {
+            "rule": rule,
+            "languages": languages,
+            "device": device,
+            "device_map": device_map,
+            "dtype": dtype,
+            "max_loaded": max_loaded,
+            "max_bytes": max_bytes,
+            "check_files": check_files,
+        }
+        folder = local_run(run)
+
+        def read() -> RoutedLM:
+            if check_files:
+                check_opening(folder)
+            return cls(ExpertSet.load(folder), **options)
+
+        follow = Follow.of(folder)
+        lm = read_whole(folder, read)
+        lm._follow = follow
+        return lm
+
+    def refresh(self) -> bool:
+        """Open the run again if another process changed it since `from_pretrained`; every call that routes asks this.
+
+        Returns:
+            Whether it was opened again: languages and experts may be others now.
+
+        Raises:
+            BadInput: If the run cannot be opened as it is now.
+        """
+        if self._follow is None or not self._follow.changed():
+            return False
+        with self._opening:
+            follow = Follow.of(self.experts.path)
+            fresh = RoutedLM.from_pretrained(self.experts.path, **self._options)
+            kept = {"_opening": self._opening}
+            for name in ("tokenizer", "end_tokens", "context"):
+                self.__dict__.pop(name, None)
+            self.__dict__.update({**fresh.__dict__, **kept, "_follow": follow})
+        logger.warning("%s: another process changed the run; it was opened again.", self.experts.path)
+        return True
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As a path and settings: models in memory, locks and threads stay behind."""
-        return _open, (str(self.experts.path), {**self._settings, **vars(self._placement)})
+        return _open, (str(self.experts.path), {"check_files": False, **self._options})
 
     def __repr__(self) -> str:
         return f"RoutedLM({str(self.experts.path)!r}, experts={self.names})"
@@ -230,10 +263,11 @@ class RoutedLM:
         Raises:
             BadInput: If there is none of that name, or `m` is given for another than `topm`.
         """
+        self.refresh()
         if not isinstance(policy, str):
             raise BadInput(f"policy={policy!r}: a name is expected, such as top1.")
         parsed = parse_policy(policy, self.names, m=m)
-        if m is not None and parsed.name != "topm":
+        if m is not None and parsed.option != "m":
             raise BadInput(f"m={m} is for the policy topm, not {policy}.")
         return parsed
 
@@ -386,6 +420,7 @@ class RoutedLM:
         return apply_policy(weights_BK, policy, self.names, abstained_B=abstained_B)
 
     def _routes(self, texts: Sequence[str]) -> list[Route]:
+        self.refresh()
         if self._open_identifier is None:
             return route_texts(texts, self.identifier, self._weigher)
         return route_openly(texts, self._open_identifier, self._weigher, self._open_weigher)

@@ -38,7 +38,7 @@ def do_task(file: Path, name: str) -> bool:
         together = processes().num_processes
         if together != work.processes:
             raise RuntimeError(f"{together} processes train together where {work.processes} were asked for.")
-        return attempt(work.run, name, workspace.making(name), redo=work.redo) is None
+        return attempt(work.run, name, workspace.makings.one(name), redo=work.redo) is None
     except Exception as error:
         note_failure(work.run, name, Failure(in_a_sentence(error), isinstance(error, BadInput)))
         raise

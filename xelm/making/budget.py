@@ -129,17 +129,34 @@ def make_budget(
         for name, codes in plan.clusters.items()
     }
     dense = stage("dense", total_steps, whole) if recipe.train.dense else None
-    parameters = count_parameters(config, recipe.objective)
-    trained = recipe.expert.trained_parameters(empty_model(config, recipe.objective))
+    size = ModelSize.of(recipe, config)
     return Budget(
         base=base,
         experts=experts,
         dense=dense,
-        num_parameters=parameters,
-        memory_gib=_memory_gib(recipe, parameters, trained, sequence_length, config),
-        disk_gib=_disk_gib(recipe, parameters, trained, len(experts)),
-        warnings=_warnings(recipe, base, experts, parameters),
+        num_parameters=size.parameters,
+        memory_gib=_memory_gib(recipe, size, sequence_length, config),
+        disk_gib=_disk_gib(recipe, size, len(experts)),
+        warnings=_warnings(recipe, base, experts, size.parameters),
     )
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Parameters of a run's models."""
+
+    parameters: int
+    trained: int
+    """Of an expert: those that get a gradient."""
+    stored: int
+    """Of an expert: those that its folder holds."""
+
+    @classmethod
+    def of(cls, recipe: Recipe, config: Any) -> ModelSize:
+        """Counted, without allocating them."""
+        parameters = count_parameters(config, recipe.objective)
+        trained = recipe.expert.trained_parameters(empty_model(config, recipe.objective))
+        return cls(parameters, trained, trained if recipe.expert.shares_base else parameters)
 
 
 def count_parameters(config: Any, objective: Objective) -> int:
@@ -147,10 +164,11 @@ def count_parameters(config: Any, objective: Objective) -> int:
     return sum(p.numel() for p in empty_model(config, objective).parameters())
 
 
-def _memory_gib(recipe: Recipe, parameters: int, trained: int, sequence_length: int, config: Any) -> float:
+def _memory_gib(recipe: Recipe, size: ModelSize, sequence_length: int, config: Any) -> float:
+    """Of the largest training: the base's or a dense baseline's in full, else an expert's."""
     weight_bytes = 2 if recipe.base.dtype == "bfloat16" else 4
-    # The dense baseline is trained in full even where experts are adapters.
-    trained = parameters if recipe.base.new or recipe.train.dense else trained
+    whole = recipe.base.new or recipe.train.dense == "full"
+    trained = size.parameters if whole else size.trained
     micro = recipe.train.micro_batch_size or recipe.train.batch_size
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     layers = 1 if recipe.train.gradient_checkpointing else getattr(text, "num_hidden_layers", 12)
@@ -158,13 +176,14 @@ def _memory_gib(recipe: Recipe, parameters: int, trained: int, sequence_length: 
     # logits are held three times: as they come, in fp32, and their gradient.
     values = layers * 34 / 2 * getattr(text, "hidden_size", 1024) + 3 * getattr(text, "vocab_size", 32000)
     activations = micro * sequence_length * values * 4
-    return (parameters * weight_bytes + trained * (weight_bytes + 8) + activations) / _GIB
+    return (size.parameters * weight_bytes + trained * (weight_bytes + 8) + activations) / _GIB
 
 
-def _disk_gib(recipe: Recipe, parameters: int, trained: int, num_experts: int) -> float:
-    experts = num_experts * (trained if recipe.expert.shares_base else parameters)
-    whole = 1 + int(recipe.train.dense) + 3  # the base, dense, and a checkpoint of weights and two moments
-    return (experts + whole * parameters) * (2 if recipe.base.dtype == "bfloat16" else 4) / _GIB
+def _disk_gib(recipe: Recipe, size: ModelSize, num_experts: int) -> float:
+    dense = {True: size.stored, False: 0, "full": size.parameters}[recipe.train.dense]
+    checkpoint = 3 * size.parameters  # weights and two moments
+    stored = size.parameters + dense + num_experts * size.stored + checkpoint
+    return stored * (2 if recipe.base.dtype == "bfloat16" else 4) / _GIB
 
 
 def _warnings(recipe: Recipe, base: StageBudget | None, experts: dict[str, StageBudget], parameters: int) -> list[str]:

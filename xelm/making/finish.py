@@ -16,7 +16,7 @@ def finish(workspace: Workspace, *, report: bool) -> None:
     from xelm.report import write_report
 
     run, manifest = workspace.run, Manifest.read(workspace.run)
-    texts = {source.code: training_texts(source, workspace.recipe.data) for source in workspace.sources}
+    texts = {source.code: training_texts(source, workspace.recipe.data) for source in workspace.inputs.sources}
     identifier = train_identifier(workspace.recipe.router.identifier, texts, seed=workspace.recipe.train.seed)
     save_identifier(identifier, RunFolder(run).router)
     if report:

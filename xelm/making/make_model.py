@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,8 @@ class Making:
     """How it is saved."""
     stage: Stage | None
     tokenizer: PreTrainedTokenizerBase
+    former: Sequence[str] = ()
+    """Other fingerprints that mean the same model (`xelm.making.identity`)."""
 
     @property
     def planned(self) -> ModelEntry:
@@ -99,7 +101,7 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
 def is_made(making: Making) -> bool:
     """Whether the model is finished, from these very inputs."""
     there = finished_entry(making.folder)
-    return there is not None and there.fingerprint == making.entry.fingerprint
+    return there is not None and there.fingerprint in (making.entry.fingerprint, *making.former)
 
 
 def finished_entry(folder: Path) -> ModelEntry | None:

@@ -52,8 +52,8 @@ def measure_speed(workspace: Workspace) -> Speed:
     """
     import torch
 
-    budget, full = workspace.budget, ExpertKind.of(kind="full")
-    kinds = {stage.name: full if stage.name in (BASE, DENSE) else workspace.recipe.expert for stage in budget.stages()}
+    budget, makings = workspace.budget, workspace.makings
+    kinds = {stage.name: makings.one(stage.name).kind for stage in budget.stages()}
     names = {name: kind.kind for name, kind in kinds.items()}
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -69,8 +69,8 @@ def _hours(budget: Budget, kinds: dict[str, str], rates: dict[str, float]) -> di
 
 def _rate(workspace: Workspace, kind: ExpertKind) -> float:
     dtype = weights_dtype(workspace.recipe.base.dtype)
-    model = workspace.recipe.objective.auto_class().from_config(workspace.config, dtype=dtype)
-    making = workspace.making(DENSE if workspace.budget.dense else next(iter(workspace.plan.clusters)))
+    model = workspace.recipe.objective.auto_class().from_config(workspace.inputs.config, dtype=dtype)
+    making = workspace.makings.one(DENSE if workspace.budget.dense else next(iter(workspace.plan.clusters)))
     assert making.stage is not None  # only a base that is not trained has none
     settings = dataclasses.replace(
         making.stage.settings, checkpoint_every_steps=_NEVER, evaluate_every_steps=None, log="files"

@@ -19,14 +19,16 @@ from xelm.launch.work import FINISH, Work
 from xelm.making.budget import Budget
 from xelm.making.finish import finish
 from xelm.making.make_model import Making, finished_entry, is_made
-from xelm.making.workspace import Workspace, portable_recipe
+from xelm.making.portable import portable_recipe
+from xelm.making.redo import clear_other_inputs
+from xelm.making.workspace import Workspace
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.failures import Failure, disk_trouble_told, raise_failures
 from xelm.run.folder import RunFolder
 from xelm.run.lock import locked
 from xelm.run.manifest import FILE_NAME, Manifest, package_versions
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE
 from xelm.run.transaction import edited
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def train(
         recipe: A TOML file, or a `Recipe`.
         out: The run directory.
         overrides: `section.key=value`, for a recipe file.
-        redo: Make models anew whose recipe, data or parent changed, instead of refusing.
+        redo: Retrain models whose recipe, data or parent model changed, instead of refusing.
         report: Evaluate and write `report.html` at the end.
         launch: Machines to train on; None: this one.
 
@@ -74,7 +76,7 @@ def train(
         _refuse_grown_run(run)
         workspace = Workspace.prepare(recipe, run)
         logger.info("%s\n%s", clusters_text(workspace.plan), workspace.budget.to_text())
-        _clear_other_inputs(workspace, redo)
+        clear_other_inputs(workspace, redo=redo)
         for warning in workspace.duplicates().warnings():
             logger.warning("%s", warning)
         manifest = _begin(workspace, written)
@@ -104,13 +106,19 @@ def dry_run(
     _refuse_other_folder(Path(out))
     with disk_trouble_told(Path(out)), locked(Path(out)):
         workspace = Workspace.prepare(recipe, Path(out))
-        found = [*workspace.tokenizer_warnings(), *workspace.duplicates().warnings()]
+        found = [*_tokenizer_warnings(workspace), *workspace.duplicates().warnings()]
         budget = dataclasses.replace(workspace.budget, warnings=[*workspace.budget.warnings, *found])
         if probe:
             from xelm.making.probe import measure_speed
 
             budget = dataclasses.replace(budget, speed=measure_speed(workspace))
     return workspace.plan, budget
+
+
+def _tokenizer_warnings(workspace: Workspace) -> list[str]:
+    new = workspace.recipe.base.new
+    bytewise = new is not None and new.tokenizer == "byte"  # single bytes serve all alike
+    return [] if bytewise else workspace.inputs.tokenizer_warnings()
 
 
 def _refuse_other_folder(run: Path) -> None:
@@ -140,15 +148,15 @@ def _begin(workspace: Workspace, written: Recipe) -> Manifest:
     data = {
         code: {
             **dataclasses.asdict(store.counts),
-            "sha256": workspace.fingerprints[code],
+            "sha256": workspace.inputs.fingerprints[code],
             "cache": store.heldout_file.parent.name,
         }
-        for code, store in sorted(workspace.stores.items())
+        for code, store in sorted(workspace.inputs.stores.items())
     }
     manifest = Manifest(portable_recipe(written), data=data, packages=package_versions())
     files = RunFolder(workspace.run)
     workspace.plan.save(files.plan)
-    for code, store in workspace.stores.items():
+    for code, store in workspace.inputs.stores.items():
         with atomic_write(files.heldout(code)) as partial:
             shutil.copyfile(store.heldout_file, partial)
     return manifest
@@ -156,7 +164,7 @@ def _begin(workspace: Workspace, written: Recipe) -> Manifest:
 
 def _make_models(workspace: Workspace, manifest: Manifest, work: Work, launch: Launch) -> None:
     """Make every model; one that fails does not stop the others, and all failures are told at the end."""
-    run, makings = workspace.run, workspace.makings()
+    run, makings = workspace.run, workspace.makings.all()
     _record(run, manifest, makings)
     failures = _make(workspace, makings, [BASE], work, launch)
     if not failures:
@@ -182,22 +190,6 @@ def _make(
             failures[name] = failure
     # A cancelled job may train on until Slurm kills it, and be finished by then.
     return {name: failure for name, failure in failures.items() if not is_made(makings[name])}
-
-
-def _clear_other_inputs(workspace: Workspace, redo: bool) -> None:
-    """Refuse a run made from other inputs before anything in it is written, or remove what the recipe no longer has."""
-    makings = workspace.makings().values()
-    changed = [making.folder for making in makings if finished_entry(making.folder) and not is_made(making)]
-    ours = {making.folder for making in makings}
-    there = [workspace.run / DENSE, *sorted((workspace.run / "experts").glob("*"))]
-    left_over = [folder for folder in there if folder.is_dir() and folder not in ours]
-    if (changed or left_over) and not redo:
-        raise BadInput(
-            f"{(changed + left_over)[0]}: made with another recipe, data or parent. Train into another --out, "
-            "or give --redo to make it anew."
-        )
-    for folder in left_over:
-        shutil.rmtree(folder)
 
 
 def _record(run: Path, manifest: Manifest, makings: dict[str, Making]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class CausalBatches(Batches):
-    """Each place is to say the token after it; the last of a document, and of a block, nothing."""
+    """The label at each position is the next token; the last position of a document or block has none."""
 
     def batch(self, ids_BT: np.ndarray, positions_BT: np.ndarray, draws_B: np.ndarray, done: float) -> TokenBatch:
         """The label at each place is the next token of its document."""

@@ -101,10 +101,33 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if get_origin(hint) is dict:
         check(isinstance(value, dict), f"{where} = {value!r}: a table of keys is expected.")
         return {key: _value(options[1], item, f"{where}.{key}") for key, item in value.items()}
-    if options:  # X | None
-        return None if value is None else _value(next(o for o in options if o is not type(None)), value, where)
+    if options:
+        return _one_of(options, value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     wrong_bool = isinstance(value, bool) and hint is not bool
     check(isinstance(value, hint) and not wrong_bool, f"{where} = {value!r}: expected {hint.__name__}.")
     return value
+
+
+def _one_of(options: tuple[Any, ...], value: Any, where: str) -> Any:
+    """The value as the first of several types that it fits; the last one's complaint where it fits none."""
+    if value is None and type(None) in options:
+        return None
+    others = [option for option in options if option is not type(None)]
+    for option in others[:-1]:
+        try:
+            return _value(option, value, where)
+        except BadInput:
+            continue
+    try:
+        return _value(others[-1], value, where)
+    except BadInput as error:
+        if len(others) == 1:
+            raise
+        names = " or ".join(_name_of(option) for option in others)
+        raise BadInput(f"{where} = {value!r}: expected {names}.") from error
+
+
+def _name_of(hint: Any) -> str:
+    return " or ".join(map(repr, get_args(hint))) if get_origin(hint) is Literal else str(hint.__name__)

@@ -28,15 +28,19 @@ class NewBase:
     vocab_size: int = 8000
     """Tokens of the BPE vocabulary, special tokens counted in. Not used by `byte`."""
     hidden_size: int = 64
+    """Width of the model; an even multiple of num_heads."""
     num_layers: int = 2
+    """Number of layers."""
     num_heads: int = 4
+    """Attention heads of a layer."""
     intermediate_size: int | None = None
-    """None: 8/3 of hidden_size, rounded up to a multiple of 16."""
+    """Width of the feed-forward part. None: 8/3 of hidden_size, rounded up to a multiple of 16."""
     context_length: int = 256
     """Positions the model can attend over, in tokens."""
     tokens: int = 6_000_000
     """Budget of the base training over all languages, in tokens."""
     learning_rate: float = 3e-3
+    """Peak learning rate of the base training."""
 
     def __post_init__(self) -> None:
         for name in ("hidden_size", "num_layers", "num_heads", "tokens"):
@@ -66,10 +70,13 @@ class Base:
     """The base model: a hub id or path, or `[base.new]`."""
 
     model: str | None = None
+    """Hub id or path of a pretrained model; or give a table `[base.new]` instead."""
     new: NewBase | None = None
+    """A small new base, see `[base.new]`."""
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Of the weights while training and as saved. `auto`: as in the checkpoint."""
+    """Type of the weights, while training and as saved. `auto`: that of the checkpoint."""
     trust_remote_code: bool = False
+    """Run code that comes with the model; only for models whose authors you trust."""
 
     def __post_init__(self) -> None:
         check(
@@ -86,7 +93,7 @@ class Data:
     """Folder of <code>.{txt,jsonl,ndjson,json,csv,tsv,parquet}, plain or as .gz or .zst, or of <code>/ folders of such
     files; or a hub dataset with one config per language."""
     languages: tuple[str, ...] | None = None
-    """None: every file of the folder."""
+    """Languages to train on. None: all of the folder."""
     text_field: str = "text"
     """Key or column of the text."""
     id_field: str = "id"
@@ -94,8 +101,9 @@ class Data:
     on_bad_line: Literal["error", "skip"] = "error"
     """A line that cannot be read: stop and name it, or skip and count it."""
     valid_fraction: float = 0.02
+    """Share of documents held out for decisions, chosen by a hash of the text, where rows have no `split`."""
     test_fraction: float = 0.02
-    """Shares of documents held out by a hash of the text, where rows have no `split`."""
+    """Share of documents held out for the evaluation, chosen in the same way."""
     heldout_bytes: int = 65_536
     """Most held-out text kept per language and split, in UTF-8 bytes."""
 
@@ -128,12 +136,15 @@ class Clusters:
     """How the languages are grouped: one expert each group."""
 
     k: int | None = None
+    """Number of clusters, one expert each; or give a `plan`."""
     plan: str | None = None
-    """A plan.json to take instead of clustering."""
+    """Plan (JSON) made by `xelm cluster --out`, to use instead of clustering."""
     method: str = "ward"
+    """How languages are grouped; `xelm cluster --help` lists the methods."""
     distance: str | None = None
     """Kind of distance, such as `combined` or `syntactic`; None: the default of the method."""
     balance: Literal["languages", "tokens"] | None = None
+    """What clusters are made nearly equal in. None: nothing."""
 
     def __post_init__(self) -> None:
         check(
@@ -151,8 +162,8 @@ class Train:
     """Total over all experts; the dense baseline gets the same."""
     share: Literal["languages", "equal"] = "languages"
     """`languages`: a language sees as many tokens under its expert as under dense; `equal`: total / K each."""
-    dense: bool = True
-    """Train the dense baseline too."""
+    dense: bool | Literal["full"] = True
+    """Train the dense baseline too, as the experts are (adapters beside adapters); `"full"`: always all its weights."""
     sequence_length: int | None = None
     """Tokens of a block. None: the model's context, at most 1024."""
     batch_size: int = 32
@@ -162,10 +173,15 @@ class Train:
     learning_rate: float = 1e-3
     """Peak, of experts and dense; `[base.new]` has its own."""
     schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
+    """Course of the learning rate after the warmup; `wsd` keeps it and lets it fall at the end."""
     warmup_fraction: float = 0.05
+    """Share of the steps over which the learning rate rises from 0."""
     min_learning_rate_ratio: float = 0.1
+    """Where the learning rate ends, as a share of its peak."""
     weight_decay: float = 0.1
+    """Weight decay (AdamW) of matrices; norms and biases have none."""
     clip_norm: float = 1.0
+    """Largest norm of the gradient; a larger one is scaled down to it."""
     objective: str = "causal"
     """`causal`: predict the next token; `masked`: fill in masked tokens, for models such as XLM-R and ModernBERT, and
     `[base] model` must be one. Installed packages may add more."""
@@ -180,20 +196,24 @@ class Train:
     """Where the temperature ends: 1/temperature moves there evenly over a training (mmBERT: 1.43 to 3.33). None: it
     stays."""
     max_epochs: float = 4.0
-    """For `unimax`."""
+    """For `unimax`: how often a language's text is read at most."""
     enters: dict[str, float] = field(default_factory=dict)
     """Languages that come later: the share of a training over all languages after which each is first drawn (mmBERT
     brings most languages in at the end)."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the forward and backward pass (autocast)."""
     gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, more time."""
     compile: bool = False
+    """Use `torch.compile`."""
     checkpoint_every_steps: int = 200
+    """Steps between two checkpoints, from which an interrupted training resumes."""
     evaluate_every_steps: int | None = None
     """Loss on the held-out valid text of the model's languages, so often. None: never while training."""
     log: Literal["files", "tensorboard", "wandb"] = "files"
     """Where training curves go besides `logs/`."""
     seed: int = 0
+    """Seed of every random choice."""
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch_size", "checkpoint_every_steps"):
@@ -220,7 +240,7 @@ class Train:
         other = "enters" if self.enters else "final_sampling_temperature" if self.final_sampling_temperature else None
         check(
             self.sampling != "unimax" or other is None,
-            f'[train] sampling = "unimax" settles how often each language comes, so {other} has no place beside it.',
+            f'[train] sampling = "unimax" already decides how often each language is drawn: remove {other}.',
         )
         OBJECTIVES.find(self.objective, "train.objective")
         every = self.evaluate_every_steps

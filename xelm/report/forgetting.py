@@ -14,8 +14,8 @@ def forgetting(facts: Facts) -> dict[str, Any] | None:
     """Rows of experts, columns of languages; None without test text.
 
     Returns:
-        `columns` [`Language`], `rows` [{name, colour, own_gain, cost_elsewhere, cells}]; a cell is None where it was
-        not measured.
+        `columns` [`Language`], `rows` [{name, keep, colour, own_gain, cost_elsewhere, cells}]; a cell is None where it
+        was not measured, `keep` where the expert is as it was trained.
     """
     table = facts.forgetting
     if not table:
@@ -30,6 +30,7 @@ def forgetting(facts: Facts) -> dict[str, Any] | None:
 def _row(facts: Facts, name: str, told: Forgetting, measured: list[str]) -> dict[str, Any]:
     return {
         "name": name,
+        "keep": facts.experts.manifest.experts[name].keep,
         "colour": facts.colours.get(name),
         "own_gain": told.own_gain_percent,
         "cost_elsewhere": told.cost_elsewhere_percent,

@@ -87,7 +87,7 @@ def _made(facts: Facts, lm: RoutedLM, kept: list[dict[str, str]]) -> list[dict[s
 def _unanswered(facts: Facts, code: str, prompt: str) -> dict[str, str]:
     name = facts.languages[code].expert
     entry = facts.experts.manifest.experts.get(name)
-    key = fingerprint(code, name, entry.fingerprint if entry else None, prompt, MAX_NEW_TOKENS)
+    key = fingerprint(code, name, entry.weights_print if entry else None, prompt, MAX_NEW_TOKENS)
     return {"language": code, "expert": name, "fingerprint": key, "prompt": prompt}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from clustering.errors import BadInput
 from clustering.files import read_json
 from xelm.expert_kinds.kind import EXPERT_KINDS, ExpertKind
 from xelm.objectives.objective import OBJECTIVES, Objective
-from xelm.run.folder import RunFolder
+from xelm.run.folder import TRAINED, RunFolder
 from xelm.run.heldout import read_heldout
 from xelm.run.manifest import Manifest, ModelEntry
 from xelm.run.names import BASE, DENSE
@@ -44,6 +44,8 @@ class ExpertSet:
     path: Path
     manifest: Manifest
     plan: ClusterPlan
+    overlay: str = ""
+    """See `RunFolder`."""
 
     @classmethod
     def load(cls, path: str | Path) -> ExpertSet:
@@ -66,7 +68,19 @@ class ExpertSet:
     @property
     def files(self) -> RunFolder:
         """Where everything of the run is kept."""
-        return RunFolder(self.path)
+        return RunFolder(self.path, self.overlay)
+
+    @property
+    def is_blended(self) -> bool:
+        """Whether experts were moved part of the way back to the base (`xelm.blend`), so that `trained` differs."""
+        return not self.overlay and RunFolder(self.path, TRAINED).manifest != self.files.manifest
+
+    def trained(self) -> ExpertSet:
+        """The run as it was before its experts were moved back to the base; itself where they were not."""
+        if not self.is_blended:
+            return self
+        manifest = Manifest.read(self.path, RunFolder(self.path, TRAINED).manifest)
+        return replace(self, manifest=manifest, overlay=TRAINED)
 
     @property
     def names(self) -> list[str]:

@@ -60,8 +60,8 @@ def disk_trouble_told(run: Path) -> Iterator[None]:
         if number is None:
             raise
         raise OSError(
-            f"{run}: {os.strerror(number).lower()}. What was finished is kept, the last checkpoint too: "
-            "make room or make it writable, and the same command goes on."
+            f"{run}: {os.strerror(number).lower()}. What was finished is kept, the last checkpoint too. "
+            "Free some space (or make the folder writable) and run the same command again to resume."
         ) from None
 
 

@@ -15,7 +15,9 @@ from xelm.run.paths import plain_name
 from xelm.run.transaction import SHADOW, current
 
 _FIRST = "previous/run"
-_NOT_DERIVED = (BASE, DENSE, "experts", "eval/heldout", "previous")
+TRAINED = "trained"
+"""The overlay of a run whose experts were moved back to the base: what they and all that follows from them were."""
+_NOT_DERIVED = (BASE, DENSE, "experts", "eval/heldout", "previous", TRAINED)
 
 
 def is_expert(name: str) -> bool:
@@ -28,11 +30,13 @@ class RunFolder:
     """The files of one run, or of the shadow in which a change to it is made."""
 
     path: Path
+    overlay: str = ""
+    """Folder inside the run, built like a run itself: what it holds is read there instead. Empty: none."""
 
     @property
     def manifest(self) -> Path:
         """What is in the run, and every checksum; the one file that never is under `next/`."""
-        return self.path / FILE_NAME
+        return self._at(FILE_NAME) if self.overlay else self.path / FILE_NAME
 
     @property
     def plan(self) -> Path:
@@ -107,6 +111,8 @@ class RunFolder:
         return self.cache / plain_name(name, str(self.manifest))
 
     def _at(self, name: str) -> Path:
+        if self.overlay and (laid_over := current(self.path, f"{self.overlay}/{name}")).exists():
+            return laid_over
         return current(self.path, name)
 
 

@@ -61,6 +61,14 @@ class ModelEntry:
     """Language -> training blocks drawn. None: not recorded; empty: it was not trained."""
     epochs: dict[str, float] | None = None
     """Language -> how often its training text was read. None: not recorded."""
+    keep: float | None = None
+    """How much of the way from the base to the trained expert its weights are (`xelm.blend`), above 0 and below 1.
+    None: all of it. All else in this entry tells of the trained expert."""
+
+    @property
+    def weights_print(self) -> str | None:
+        """What tells its present weights from all others; measurements are kept by it."""
+        return self.fingerprint if self.keep is None else fingerprint(self.fingerprint, {"keep": self.keep})
 
     def recorded_as(self, planned: ModelEntry) -> ModelEntry:
         """The entry, with what an earlier version of xelm did not record taken from the plan it was made by."""
@@ -90,13 +98,17 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     @classmethod
-    def read(cls, run: Path) -> Manifest:
+    def read(cls, run: Path, file: Path | None = None) -> Manifest:
         """Read a run's manifest, of this format or an earlier one.
+
+        Args:
+            run: The run directory.
+            file: Where the manifest is kept; None: in its place.
 
         Raises:
             BadInput: If the folder is no run, the manifest is damaged, or a later version wrote it.
         """
-        file = run / FILE_NAME
+        file = file or run / FILE_NAME
         if not file.is_file():
             raise BadInput(f"{run}: no {FILE_NAME} there, so it is no xelm run. Make one with `xelm train`.")
         value = read_json(file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,6 +46,41 @@ def read_whole(run: Path, read: Callable[[], Value]) -> Value:
             if manifest_bytes(run) == before:
                 return value
     return read()  # the last failure is told
+
+
+@dataclass
+class Follow:
+    """Notices when another process changes a run, at the cost of one look at its manifest's date."""
+
+    run: Path
+    stamp: tuple[int, int, int] | None
+    """Of the manifest's file: inode, time of the last change, size; None where there is none."""
+    content: bytes | None
+    """The manifest as it was opened."""
+
+    @classmethod
+    def of(cls, run: Path) -> Follow:
+        """Begin before the run is read."""
+        return cls(run, _stamp(run), manifest_bytes(run))
+
+    def changed(self) -> bool:
+        """Whether the manifest is another one now. A run that is gone is none: what is in memory goes on answering."""
+        stamp = _stamp(self.run)
+        if stamp is None or stamp == self.stamp:
+            return False
+        content = manifest_bytes(self.run)
+        if content is not None and content != self.content:
+            return True
+        self.stamp = stamp
+        return False
+
+
+def _stamp(run: Path) -> tuple[int, int, int] | None:
+    try:
+        status = (run / FILE_NAME).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def manifest_bytes(run: Path) -> bytes | None:

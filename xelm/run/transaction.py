@@ -30,7 +30,7 @@ SHADOW = ("work", "shadow")
 _LEAVING = "leaving.json"
 _REPLACED = "work/replaced"
 _OLD_JOURNAL = "work/journal.json"
-_FOLDERS = {"base": 1, "dense": 1, "router": 1, "experts": 2, "previous": 2}
+_FOLDERS = {"base": 1, "dense": 1, "router": 1, "experts": 2, "previous": 2, "trained": 3}
 """Top folders whose files change together, and how many names of a path tell such a part."""
 logger = logging.getLogger(__name__)
 

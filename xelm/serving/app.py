@@ -15,11 +15,11 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from clustering.errors import BadInput
-from router.routes.policy import POLICIES
+from router.routes.policy import policy_names
 from xelm import __version__
 from xelm.serving.body import read_body
 from xelm.serving.chat import chat_prompt
-from xelm.serving.engine import Engine
+from xelm.serving.engine.engine import Engine
 from xelm.serving.envelope import ChatEnvelope, Envelope
 from xelm.serving.exchange import Exchange
 from xelm.serving.limits import Access, Limits
@@ -92,7 +92,7 @@ def _add_models(app: FastAPI, engine: Engine) -> None:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [row(name) for name in (*POLICIES, *engine.lm.names)]}
+        return {"object": "list", "data": [row(name) for name in (*policy_names(), *engine.lm.names)]}
 
     @app.get("/v1/models/{name}")
     async def model(name: str) -> dict[str, Any]:

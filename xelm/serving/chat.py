@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clustering.errors import BadInput
-from xelm.serving.jobs import Prompt
+from xelm.serving.engine.jobs import Prompt
 from xelm.serving.schema import Message
 
 # Unicode's private use: no template and no text of a language has these.

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from router.routes.weigh import Route
-from xelm.serving.jobs import Answer, Event
-from xelm.serving.sampling import TokenLogProb
+from xelm.serving.engine.jobs import Answer, Event
+from xelm.serving.engine.sampling import TokenLogProb
 
 _LOWEST_NATS = -9999.0
 """JSON has no minus infinity."""

@@ -11,9 +11,9 @@ from typing import Any
 from fastapi import Request
 
 from clustering.errors import BadInput
-from xelm.serving.engine import Busy, Engine
+from xelm.serving.engine.engine import Busy, Engine
+from xelm.serving.engine.jobs import Event, Job, Prompt
 from xelm.serving.envelope import Choice, Envelope, error_body
-from xelm.serving.jobs import Event, Job, Prompt
 from xelm.serving.limits import Limits
 from xelm.serving.metrics import Metrics
 from xelm.serving.refused import CLIENT_LEFT, Refused

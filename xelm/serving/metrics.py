@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from xelm.serving.engine import Engine
-from xelm.serving.jobs import Answer
+from xelm.serving.engine.engine import Engine
+from xelm.serving.engine.jobs import Answer
 
 _PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/route", "/v1/models", "/health", "/metrics")
 _BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, float("inf"))

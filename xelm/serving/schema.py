@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from xelm.serving.sampling import Sampling
+from xelm.serving.engine.sampling import Sampling
 
 MAX_PROMPTS = 64
 MAX_STOPS = 4

@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from xelm.serving.engine import Engine
+from xelm.serving.engine.engine import Engine
 
 GRACE_S = 5.0
 # After the grace: the token at hand is ended, and every client is told.

@@ -22,7 +22,7 @@ from xelm.training.batches import draws_of_step, gather
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from xelm.training.memory import memory_trouble_told
 from xelm.training.random_state import random_states
-from xelm.training.sharding import refuse_unfit
+from xelm.training.sharding import refuse_unfit, whole
 from xelm.training.stage import Stage, Trained
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
 
     Raises:
         BadInput: If the checkpoint there cannot be resumed.
-        FloatingPointError: If the loss is no longer a number.
+        FloatingPointError: If loss, gradient or weights are no longer numbers.
         MemoryError: If the device's memory is too small, with what would make it enough.
     """
     with memory_trouble_told(model, stage):
@@ -141,6 +141,7 @@ class _Training:
                 self._evaluate()
                 self._checkpoint()
                 yield loss
+        self._refuse_broken()
 
     def _evaluate(self) -> None:
         every, step = self.stage.settings.evaluate_every_steps, self.progress.step
@@ -154,9 +155,31 @@ class _Training:
             self._log(point)
         self.accelerator.wait_for_everyone()
 
+    def _refuse_broken(self) -> None:
+        """After the last step, which no loss follows: refuse weights that are no numbers, or that give none."""
+        import torch
+
+        self._refuse_broken_weights()
+        last = np.arange(self.stage.num_steps - 1, self.stage.num_steps) * self.stage.settings.batch_size
+        batch = self.stage.batches.batch(*gather(self.stage.order, self.stage.blocks, last), last, 0.0)
+        self.inner.eval()
+        with torch.no_grad(), _autocast(self.stage, self.accelerator.device):
+            loss = batch.summed_loss(self.inner, isolated=self.isolated, device=self.accelerator.device)
+        _refuse_no_number(float(loss), self.stage, self.progress.step, "the loss after the last step")
+
+    def _refuse_broken_weights(self) -> None:
+        import torch
+
+        trained = [whole(p.detach()) for p in self.inner.parameters() if p.requires_grad]
+        broken = sum(int((~torch.isfinite(p)).sum()) for p in trained)
+        if broken:
+            what = f"{broken} weights are no numbers after step {self.progress.step}"
+            raise FloatingPointError(f"{self.stage.name}: {what}. {_way_out(self.stage)}")
+
     def _checkpoint(self) -> None:
         step = self.progress.step
         if step < self.stage.num_steps and step % self.stage.settings.checkpoint_every_steps == 0:
+            self._refuse_broken_weights()
             self.progress.random = random_states(self.accelerator.device)
             save_checkpoint(self.stage.checkpoints, self.inner, self.optimizer, self.progress)
             self.accelerator.wait_for_everyone()
@@ -188,12 +211,13 @@ def valid_losses(model: torch.nn.Module, stage: Stage, isolated: bool, device: t
     return losses
 
 
-def _refuse_no_number(loss: float, stage: Stage, step: int) -> None:
-    if not np.isfinite(loss):
-        raise FloatingPointError(
-            f"{stage.name}: the loss is {loss} at step {step}. "
-            f'Lower the learning rate (now {stage.learning_rate}) or use precision = "fp32".'
-        )
+def _refuse_no_number(value: float, stage: Stage, step: int, what: str = "the loss") -> None:
+    if not np.isfinite(value):
+        raise FloatingPointError(f"{stage.name}: {what} is {value} at step {step}. {_way_out(stage)}")
+
+
+def _way_out(stage: Stage) -> str:
+    return f'Lower the learning rate (now {stage.learning_rate}) or use precision = "fp32".'
 
 
 def _point(progress: Progress, tokens_per_step: int) -> dict[str, float]:
@@ -220,14 +244,18 @@ def _step(
         last = index == len(batches) - 1
         with nullcontext() if last else accelerator.no_sync(model):
             with _autocast(stage, accelerator.device):
-                loss = batch.summed_loss(model, isolated=isolated, device=accelerator.device)
+                summed = batch.summed_loss(model, isolated=isolated, device=accelerator.device)
             # DDP averages over processes, hence the factor.
-            accelerator.backward(loss * accelerator.num_processes / num_targets)
-        total += loss.detach()
-    accelerator.clip_grad_norm_(model.parameters(), stage.settings.clip_norm)
+            accelerator.backward(summed * accelerator.num_processes / num_targets)
+        total += summed.detach()
+    loss = float(accelerator.reduce(total, "sum") / num_targets)
+    _refuse_no_number(loss, stage, step + 1)
+    norm = accelerator.clip_grad_norm_(model.parameters(), stage.settings.clip_norm)
+    if norm is not None:
+        _refuse_no_number(float(whole(norm)), stage, step + 1, "the gradient's norm")
     optimizer.step()
     optimizer.zero_grad()
-    return float(accelerator.reduce(total, "sum") / num_targets)
+    return loss
 
 
 def _batches(stage: Stage, step: int, process: int, num_processes: int) -> list[Batch]:

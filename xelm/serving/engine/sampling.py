@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from xelm.serving.jobs import Answer
+    from xelm.serving.engine.jobs import Answer
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xelm.serving.jobs import Prompt
-from xelm.serving.sampling import TokenLogProb, described
+from xelm.serving.engine.jobs import Prompt
+from xelm.serving.engine.sampling import TokenLogProb, described
 
 if TYPE_CHECKING:
     from xelm.inference.causal_lm import RoutedForCausalLM

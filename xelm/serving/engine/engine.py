@@ -17,10 +17,10 @@ from router.models.pool import TooManyExperts
 from xelm.inference.completions import decoder, prompt_ids
 from xelm.inference.routed import RoutedLM
 from xelm.inference.stream import TextGrowth
-from xelm.serving.echo import prompt_log_probs
-from xelm.serving.jobs import Answer, Event, Job, Prompt
-from xelm.serving.sampling import Sampling, TokenChooser, TokenLogProb
-from xelm.serving.turns import Row, Slice, take_rows
+from xelm.serving.engine.echo import prompt_log_probs
+from xelm.serving.engine.jobs import Answer, Event, Job, Prompt
+from xelm.serving.engine.sampling import Sampling, TokenChooser, TokenLogProb
+from xelm.serving.engine.turns import Row, Slice, take_rows
 
 logger = logging.getLogger(__name__)
 _LATE = Event(error="the time limit passed.", status=504, is_end=True)

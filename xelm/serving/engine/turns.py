@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from xelm.serving.jobs import Answer, Event, Job
+from xelm.serving.engine.jobs import Answer, Event, Job
 
 SHORTEST_SLICE_S = 0.1
 # Reading all tokens again costs as much as the first step of a pass: so many times its length is spent on new ones.

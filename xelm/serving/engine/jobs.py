@@ -11,7 +11,7 @@ from typing import Any
 
 from router.routes.weigh import Route
 from xelm.inference.stream import TextGrowth
-from xelm.serving.sampling import Sampling, TokenLogProb
+from xelm.serving.engine.sampling import Sampling, TokenLogProb
 
 
 @dataclass(frozen=True)

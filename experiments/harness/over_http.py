@@ -1,7 +1,7 @@
-"""lm-evaluation-harness over HTTP against `xelm serve`, beside the same tasks in process; writes http.json.
+"""lm-evaluation-harness over HTTP against `xelm serve`, beside the same tasks in process; writes over_http.json.
 
     pip install 'lm_eval[api]'     # in an environment that also has xelm[serve]
-    python experiments/harness/http.py runs/progit --data ../shared/data --limit 2
+    python experiments/harness/over_http.py runs/progit --data ../shared/data --limit 2
 
 Prompts go over the wire as token ids and as text. Every log-likelihood is compared with that of the same call in
 process (`HFLM` on `RoutedLM.as_causal_lm`); the largest difference a token is what counts. Exit code 1 above 1e-4 nats.
@@ -98,11 +98,11 @@ def main() -> None:
         finally:
             server.terminate()
     output = {
-        "command": f"python experiments/harness/http.py runs/{arguments.run.name} --data ../shared/data",
+        "command": f"python experiments/harness/over_http.py runs/{arguments.run.name} --data ../shared/data",
         "versions": {name: version(name) for name in ("lm_eval", "torch", "transformers")},
         "results": results,
     }
-    (Path(__file__).parent / "http.json").write_text(json.dumps(output, indent=1) + "\n", encoding="utf-8")
+    (Path(__file__).parent / "over_http.json").write_text(json.dumps(output, indent=1) + "\n", encoding="utf-8")
     worst = max(value for row in results.values() for name, value in row.items() if name.startswith("largest"))
     sys.exit(1 if worst > MOST_NATS else 0)
 

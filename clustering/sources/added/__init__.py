@@ -1,0 +1,1 @@
+"""Signals of source rankings beside those of `clustering.sources.signals`, a file each; others come by entry points."""

@@ -1,0 +1,174 @@
+"""Every formula of `xelm` with one value worked out by hand (the working stands beside it)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from clustering import ClusterPlan
+from clustering.corpora.find import Source
+from tests.xelm.training_parts import stage_of, tiny_llama
+from xelm import Recipe
+from xelm.adding.branch import _shares
+from xelm.adding.donor import DonorCandidate, _Signals
+from xelm.adding.request import Addition
+from xelm.corpus.draw import apportion, sampling_shares
+from xelm.corpus.mixture import mean_shares, mixture, phase_counts, unimax_shares
+from xelm.evaluation.evaluate import _summary
+from xelm.making.budget import make_budget
+from xelm.recipe.recipe import Train
+from xelm.run.results import Cell, Evaluation, Forgetting
+from xelm.training.loop import _optimizer
+from xelm.training.schedule import Schedule
+
+NEAR = pytest.approx
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        # 12 steps, 2 of warm-up (1/6 of them): 0.5, 1; then nine steps down to a tenth, done = 0, 1/9, …, 1.
+        ("constant", [0.5, 1.0, 1.0, 1.0, 1.0]),
+        ("linear", [0.5, 1.0, 1.0, 0.1 + 0.9 * 6 / 9, 0.1]),
+        ("cosine", [0.5, 1.0, 1.0, 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 3)), 0.1]),
+        ("wsd", [0.5, 1.0, 1.0, 1.0, 0.1]),  # the last fifth alone: at 3/9 still at the peak
+    ],
+)
+def test_learning_rates(kind: str, expected: list[float]) -> None:
+    schedule = Schedule(kind=kind, peak=1.0, num_steps=12, warmup_fraction=1 / 6, min_ratio=0.1)  # type: ignore[arg-type]
+    assert [schedule.rate(step) for step in (0, 1, 2, 5, 11)] == NEAR(expected)
+    if kind == "wsd":  # at 8/9 of the way: (1 − 8/9) / 0.2 = 5/9 of the height
+        assert schedule.rate(10) == NEAR(0.1 + 0.9 * 5 / 9)
+
+
+def test_norms_and_biases_have_no_weight_decay(tmp_path: Path) -> None:
+    model = tiny_llama(attention_bias=True)
+    stage = stage_of(tmp_path, weight_decay=0.25, learning_rate=0.5)
+    optimizer = _optimizer(model, stage)
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        plain = "norm" in name or name.endswith("bias")
+        assert decays[id(parameter)] == (0.0 if plain else 0.25), name
+    for group in optimizer.param_groups:
+        assert (group["lr"], tuple(group["betas"])) == (0.5, (0.9, 0.95))  # as GPT-3 and Llama were trained
+
+
+def test_shares_by_temperature() -> None:
+    assert sampling_shares({"a": 100, "b": 400}, 1.0) == NEAR({"a": 0.2, "b": 0.8})
+    assert sampling_shares({"a": 100, "b": 400}, 2.0) == NEAR({"a": 1 / 3, "b": 2 / 3})  # roots 10 and 20
+
+
+def test_whole_numbers_by_largest_remainder() -> None:
+    # 10 in 1 : 1 : 1.5 is 2.86, 2.86, 4.29: rounded down 2, 2, 4; two left, for the largest remainders, .86 and .86.
+    assert apportion(10, {"a": 1.0, "b": 1.0, "c": 1.5}) == {"a": 3, "b": 3, "c": 4}
+
+
+def test_unimax_caps_epochs_from_the_smallest_on() -> None:
+    # 100 draws over 10, 20 and 500 blocks, at most 2 epochs: 20 (cap), min(80/2, 40) = 40 (cap), the rest, 40.
+    assert unimax_shares({"a": 10, "b": 20, "c": 500}, 100, 2.0) == NEAR({"a": 0.2, "b": 0.4, "c": 0.4})
+    # Too little text for 1,000 draws: 20, 40 and 1,000 may be drawn, 940 are left for the last.
+    assert unimax_shares({"a": 10, "b": 20, "c": 500}, 1000, 2.0) == NEAR({"a": 0.02, "b": 0.04, "c": 0.94})
+
+
+def test_an_annealed_temperature_moves_by_its_inverse_and_late_languages_wait() -> None:
+    phases = mixture({"a": 100, "b": 400}, Train(tokens=1, final_sampling_temperature=2.0), 10)
+    assert len(phases) == 10 and [phase.fraction for phase in phases] == NEAR([0.1] * 10)
+    # In the first tenth, on average at 0.05: 1/T = 0.95 + 0.05/2 = 0.975.
+    weights = 100**0.975, 400**0.975
+    assert phases[0].shares["a"] == NEAR(weights[0] / sum(weights))
+    late = mixture({"a": 100, "b": 400}, Train(tokens=1), 10)
+    assert [phase.shares for phase in late] == [NEAR({"a": 0.2, "b": 0.8})]
+    entering = mixture({"deu": 100, "nld": 100}, Train(tokens=1, enters={"nld": 0.75}), 8)
+    assert [(phase.fraction, phase.shares) for phase in entering] == [
+        (0.75, {"deu": 1.0}),
+        (0.25, NEAR({"deu": 0.5, "nld": 0.5})),
+    ]
+    assert mean_shares(entering) == NEAR({"deu": 0.875, "nld": 0.125})
+    assert phase_counts(entering, 8) == [{"deu": 6}, {"deu": 1, "nld": 1}]
+
+
+def test_replay_takes_its_share_evenly() -> None:
+    addition = Addition(language="por", source=Source("por"), replay=0.3)
+    assert _shares(addition, ["deu", "nld"]) == NEAR({"por": 0.7, "deu": 0.15, "nld": 0.15})
+    assert _shares(addition, []) == {"por": 1.0}
+
+
+def test_gain_is_a_share_of_dense_s_bits() -> None:
+    def cells(first: float, second: float) -> dict[str, Cell]:
+        of = {"deu": first, "nld": second}
+        return {code: Cell.of(bits * math.log(2) * 10, 5, 10, 1) for code, bits in of.items()}
+
+    found = Evaluation(
+        "test",
+        {"deu": "a", "nld": "a"},
+        models={"base": cells(4, 4), "dense": cells(2.0, 1.0), "a": cells(1.8, 1.1)},
+        routed={"top1": cells(1.8, 1.1)},
+    )
+    summary = _summary(found, ["deu", "nld"])
+    # 1 − 1.8/2 = 10 %, 1 − 1.1/1 = −10 % (over the routed figure they would be 11.1 % and −9.1 %).
+    assert summary.gain_percent == NEAR({"deu": 10.0, "nld": -10.0})
+    assert (summary.wins, summary.languages) == (1, 2) and summary.mean_gain_percent == NEAR(0.0)
+    assert _summary(found, ["deu"]).gain_percent == NEAR({"deu": 10.0})
+    lost = Forgetting.of(cells(1.8, 1.1), cells(2.0, 1.0), ["deu"])
+    assert (lost.own_gain_percent, lost.cost_elsewhere_percent) == (NEAR(10.0), NEAR(10.0))
+
+
+def test_a_cell() -> None:
+    cell = Cell.of(nats=10 * math.log(2), tokens=5, num_bytes=4, documents=1)
+    assert cell.bits_per_byte == NEAR(2.5) and cell.perplexity == NEAR(4.0)  # exp(10 ln 2 / 5) = 2²
+
+
+def _recipe(**train: object) -> Recipe:
+    base = {"new": {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "context_length": 32, "tokens": 512}}
+    return Recipe.from_dict(
+        {
+            "base": base,
+            "data": {"path": "corpus"},
+            "clusters": {"k": 2},
+            "train": {"tokens": 1280, "batch_size": 4, **train},
+        }
+    )
+
+
+def test_a_budget() -> None:
+    config = tiny_llama(num_layers=2).config
+    plan = ClusterPlan({"a": ["deu", "nld"], "b": ["rus"]}, "test")
+    blocks = {"deu": 10, "nld": 10, "rus": 20}
+    found = make_budget(_recipe(), plan, blocks, 32, config)
+    # A step is 4 · 32 = 128 tokens: 10 steps, halved (20 blocks each); 20 draws an expert, so each text is read once.
+    assert {name: stage.steps for name, stage in found.experts.items()} == {"a": 5, "b": 5}
+    assert found.experts["a"].epochs == NEAR({"deu": 1.0, "nld": 1.0}) and found.experts["b"].tokens == 640
+    assert found.base is not None and found.dense is not None
+    assert (found.base.steps, found.dense.steps) == (4, 10)  # 512 and 1,280 tokens
+    uneven = make_budget(_recipe(share="equal"), plan, {**blocks, "rus": 180}, 32, config)
+    assert {name: stage.steps for name, stage in uneven.experts.items()} == {"a": 5, "b": 5}
+    by_text = make_budget(_recipe(), plan, {**blocks, "rus": 180}, 32, config)
+    assert {name: stage.steps for name, stage in by_text.experts.items()} == {"a": 1, "b": 9}
+
+
+def test_memory_and_disk() -> None:
+    config = tiny_llama(num_layers=2).config  # 64 tokens of vocabulary or so, width 16
+    found = make_budget(_recipe(), ClusterPlan({"a": ["deu"]}, "test"), {"deu": 10}, 32, config)
+    parameters = sum(p.numel() for p in tiny_llama(num_layers=2).parameters())
+    assert found.num_parameters == parameters
+    # Weights 4 bytes each; gradient 4, two moments 8; activations of 4 · 32 tokens in fp32: 2 layers · 17 · 16 values
+    # (34 halved: that figure is in bytes of fp16), and 3 of the vocabulary.
+    activations = 4 * 32 * (2 * 17 * 16 + 3 * config.vocab_size) * 4
+    assert found.memory_gib * 2**30 == NEAR(parameters * 16 + activations)
+    # One expert, base and dense, and a checkpoint of three: 6 times the weights.
+    assert found.disk_gib * 2**30 == NEAR(6 * parameters * 4)
+    thrifty = _recipe(gradient_checkpointing=True, micro_batch_size=2)
+    saved = make_budget(thrifty, ClusterPlan({"a": ["deu"]}, "test"), {"deu": 10}, 32, config)
+    assert saved.memory_gib * 2**30 == NEAR(parameters * 16 + 2 * 32 * (17 * 16 + 3 * config.vocab_size) * 4)
+
+
+@pytest.mark.parametrize(("bits", "donor"), [(7.99, "a"), (8.0, "b")])
+def test_loss_decides_the_donor_under_eight_bits(bits: float, donor: str) -> None:
+    # 8 bits a byte is blind guessing among 256: typology decides then.
+    own = [
+        DonorCandidate(name="a", distance=0.5, nearest="deu", overlap=None, subword_overlap=None, bits_per_byte=bits),
+        DonorCandidate(name="b", distance=0.1, nearest="nld", overlap=None, subword_overlap=None, bits_per_byte=9.0),
+    ]
+    assert _Signals.of(own).decide()[0] == donor

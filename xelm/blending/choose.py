@@ -1,0 +1,166 @@
+"""How far back each expert goes: least cost elsewhere within a given loss of own gain, by valid text."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clustering.errors import BadInput
+from xelm.blending.overlay import make_moved
+from xelm.evaluation.log_probs import heldout_log_probs
+from xelm.run.experts import ExpertSet
+from xelm.run.folder import model_path
+from xelm.run.names import BASE
+
+LOSE = 0.1
+"""Share of own gain that may be lost."""
+_STEP = 0.1
+_FINE = 0.01
+_RESAMPLES = 300
+_OVERLAY = "work/blend"
+Nats = dict[str, np.ndarray]
+"""Language -> nats of each document, shape (D,)."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Expert:
+    """One expert on valid text, at every λ that was measured."""
+
+    own: list[str]
+    base: Nats
+    nats: dict[float, Nats]
+
+    def changes(self, keep: float, codes: Sequence[str]) -> float:
+        """Mean change of the loss against the base over languages, as a share; negative is better."""
+        return float(np.mean([self.nats[keep][c].sum() / self.base[c].sum() - 1 for c in codes]))
+
+    def gain(self, keep: float) -> float:
+        return -self.changes(keep, self.own)
+
+    def cost(self, keep: float) -> float:
+        elsewhere = [code for code in self.base if code not in self.own]
+        return self.changes(keep, elsewhere) if elsewhere else 0.0
+
+    def kept(self, keep: float) -> tuple[float, float]:
+        """Share of the own gain that is kept, and its standard error over documents (paired bootstrap)."""
+        rng, draws = np.random.default_rng(0), np.zeros((2, _RESAMPLES))
+        for code in self.own:
+            base_D = self.base[code]
+            picks_RD = rng.integers(len(base_D), size=(_RESAMPLES, len(base_D)))
+            of_base_R = base_D[picks_RD].sum(axis=1)
+            for row, at in enumerate((keep, 1.0)):
+                draws[row] += 1 - self.nats[at][code][picks_RD].sum(axis=1) / of_base_R
+        share = self.gain(keep) / self.gain(1.0)
+        return share, float(np.std(draws[0] - share * draws[1]) / abs(draws[1].mean()))
+
+
+def choose_keeps(trained: ExpertSet, *, lose: float = LOSE) -> dict[str, float]:
+    """Choose λ for each expert.
+
+    Experts are measured on valid text at λ = 0.9, 0.8, … until all have lost too much of their own gain; between these
+    their curves are interpolated. How much of its gain an expert keeps is an estimate from few documents, and experts
+    of one run differ little in it: each one's share is drawn towards their mean as far as its standard error says
+    (random effects), and the share less one standard error must stay above 1 - `lose`.
+
+    Args:
+        trained: The run as it was trained.
+        lose: Share of own gain that may be lost.
+
+    Returns:
+        Expert -> λ; 1 for an expert that gains nothing at home, or of whose languages there is no valid text.
+
+    Raises:
+        BadInput: If the run has no valid text.
+    """
+    if not trained.heldout("valid"):
+        raise BadInput(f"{trained.path}: no valid text in this run to choose λ on. Name it: --keep 0.75.")
+    experts, keeps = _measured(trained), dict.fromkeys(trained.names, 1.0)
+    for name in [name for name, expert in experts.items() if not expert.own or expert.gain(1.0) <= 0]:
+        why = "gains nothing on them" if experts[name].own else "there is none"
+        logger.warning("%s stays as it was trained: on valid text of its languages %s.", name, why)
+        del experts[name]
+    steps, bound = [1.0], 1 - lose
+    while experts and steps[-1] > _STEP * 1.5 and (len(steps) < 3 or _any_above(experts, steps[-1], bound)):
+        steps.append(round(steps[-1] - _STEP, 2))
+        _measure(trained, experts, steps[-1])
+    return keeps | _within(experts, steps, bound)
+
+
+def _any_above(experts: Mapping[str, _Expert], keep: float, bound: float) -> bool:
+    return any(expert.kept(keep)[0] >= bound for expert in experts.values())
+
+
+def _within(experts: Mapping[str, _Expert], steps: Sequence[float], bound: float) -> dict[str, float]:
+    """The λ of least cost whose share of the gain is surely above the bound."""
+    from scipy.interpolate import PchipInterpolator
+
+    lower = {step: _lower({n: e.kept(step) for n, e in experts.items()}) for step in steps}
+    at = [0.0, *reversed(steps)]
+    fine = np.round(np.arange(steps[-1], 1 + _FINE / 2, _FINE), 2)
+    keeps = {}
+    for name, expert in experts.items():
+        shares = PchipInterpolator(at, [0.0, *(lower[step][name] for step in reversed(steps))])(fine)
+        costs = PchipInterpolator(at, [0.0, *(expert.cost(step) for step in reversed(steps))])(fine)
+        allowed = (shares >= bound) | (fine == 1)
+        keeps[name] = float(fine[allowed][np.argmin(costs[allowed])])
+    return keeps
+
+
+def _lower(kept: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Each expert's share, drawn to the mean of all (DerSimonian and Laird 1986), less one standard error."""
+    share_E, error_E = np.array(list(kept.values())).T
+    variance_E = np.maximum(error_E, 1e-9) ** 2
+    weight_E = 1 / variance_E
+    mean = (weight_E * share_E).sum() / weight_E.sum()
+    spread = (weight_E * (share_E - mean) ** 2).sum() - (len(kept) - 1)
+    scale = weight_E.sum() - (weight_E**2).sum() / weight_E.sum()
+    between = max(0.0, spread / scale) if len(kept) > 1 and scale > 0 else np.inf
+    own_E = between / (between + variance_E) if np.isfinite(between) else np.ones_like(share_E)
+    of_mean = 1 / (1 / (variance_E + between)).sum() if np.isfinite(between) else 0.0
+    drawn_E = own_E * share_E + (1 - own_E) * mean
+    left_E = np.sqrt(own_E * variance_E + (1 - own_E) ** 2 * of_mean)
+    return dict(zip(kept, (drawn_E - left_E).tolist(), strict=True))
+
+
+def _measured(trained: ExpertSet) -> dict[str, _Expert]:
+    base = _nats(trained, BASE)
+    return {
+        name: _Expert(
+            [code for code in base if trained.plan.cluster_of(code) == name], base, {1.0: _nats(trained, name)}
+        )
+        for name in trained.names
+    }
+
+
+def _measure(trained: ExpertSet, experts: Mapping[str, _Expert], keep: float) -> None:
+    place = trained.path / _OVERLAY
+    shutil.rmtree(place, ignore_errors=True)
+    logger.info("blend: measuring λ = %.2f on valid text", keep)
+    entries = {name: dataclasses.replace(entry, keep=keep) for name, entry in trained.manifest.experts.items()}
+    moved = dataclasses.replace(
+        trained, manifest=dataclasses.replace(trained.manifest, experts=entries), overlay=_OVERLAY
+    )
+    try:
+        for name, expert in experts.items():
+            target = Path(place, model_path(name))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            make_moved(trained, name, trained.folder(name), target, keep)
+            expert.nats[keep] = _nats(moved, name)
+            shutil.rmtree(target)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _nats(experts: ExpertSet, name: str) -> Nats:
+    rows: dict[str, list[float]] = {}
+    log_probs = heldout_log_probs(experts, name, "valid", keep=True)
+    for document, log_probs_T in zip(experts.heldout("valid"), log_probs, strict=True):
+        rows.setdefault(document.language, []).append(-float(log_probs_T.sum(dtype=np.float64)))
+    return {code: np.array(values) for code, values in rows.items()}

@@ -1,0 +1,96 @@
+"""A run whose experts were moved back to the base, and the same run as it was: one laid over the other.
+
+`experts/<name>/` holds the moved weights, a plain checkpoint as ever. What they were, and the tables, page and manifest
+that followed from them, lie under `trained/`, built like a run: put back, they are the run before, to the byte.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from clustering.files import write_json
+from xelm.adding.enter import seal
+from xelm.making.make_model import ENTRY_FILE
+from xelm.run.experts import ExpertSet
+from xelm.run.folder import TRAINED, RunFolder, model_path
+from xelm.run.manifest import FILE_NAME, Manifest, kept_files
+
+_FOLLOWS = ("eval/valid.json", "eval/test.json", "eval/samples.json", "report.html", FILE_NAME)
+"""What hangs on the experts' weights besides these."""
+
+
+def take_off(shadow: Path) -> dict[str, float]:
+    """Make a blended run what it was before; does nothing to another.
+
+    Args:
+        shadow: The run, as given by `xelm.run.transaction.edited`.
+
+    Returns:
+        Expert -> how much of the way from the base it kept; empty if the run was not blended.
+    """
+    if not ExpertSet.load(shadow).is_blended:
+        return {}
+    keeps = {name: entry.keep for name, entry in Manifest.read(shadow).experts.items() if entry.keep is not None}
+    for name in keeps:
+        shutil.rmtree(shadow / model_path(name))
+    for name in _FOLLOWS:
+        (shadow / name).unlink(missing_ok=True)
+    for name in (*kept_files(shadow / TRAINED), FILE_NAME):
+        (shadow / name).parent.mkdir(parents=True, exist_ok=True)
+        (shadow / TRAINED / name).rename(shadow / name)
+    shutil.rmtree(shadow / TRAINED)
+    return keeps
+
+
+def lay_on(shadow: Path, keeps: Mapping[str, float]) -> None:
+    """Move experts of a run that is not blended back to the base, evaluate it again and seal it.
+
+    Args:
+        shadow: The run, as given by `xelm.run.transaction.edited`.
+        keeps: Expert -> how much of the way from the base to keep, above 0 and below 1; experts of other names stay.
+    """
+    manifest = Manifest.read(shadow)
+    keeps = {name: keep for name, keep in keeps.items() if name in manifest.experts and keep < 1}
+    if not keeps:
+        return
+    for name in _FOLLOWS:
+        if (shadow / name).is_file():
+            (shadow / TRAINED / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(shadow / name, shadow / TRAINED / name)
+    experts = ExpertSet.load(shadow)
+    for name, keep in keeps.items():
+        trained = shadow / TRAINED / model_path(name)
+        trained.parent.mkdir(parents=True, exist_ok=True)
+        (shadow / model_path(name)).rename(trained)
+        make_moved(experts, name, trained, shadow / model_path(name), keep)
+        manifest.experts[name] = dataclasses.replace(manifest.experts[name], keep=keep)
+    manifest.write(shadow)
+    seal(shadow)
+
+
+def make_moved(experts: ExpertSet, name: str, trained: Path, target: Path, keep: float) -> None:
+    """Write an expert moved back to the base into a folder of its own.
+
+    Args:
+        experts: The run.
+        name: The expert.
+        trained: Its folder as it was trained.
+        target: Made here.
+        keep: How much of the way from the base is kept.
+
+    Raises:
+        BadInput: If there is no way back to the base for this expert.
+    """
+    shutil.copytree(trained, target)
+    experts.kind(name).move_back(target, experts.files.model("base"), keep)
+    entry = dataclasses.replace(experts.manifest.experts[name], keep=keep)
+    if (target / ENTRY_FILE).is_file():
+        write_json(target / ENTRY_FILE, dataclasses.asdict(entry))
+
+
+def trained_files(run: Path) -> RunFolder:
+    """Where a run is read as it was before its experts were moved."""
+    return RunFolder(run, TRAINED)

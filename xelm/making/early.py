@@ -1,0 +1,59 @@
+"""What is wrong with a recipe and can be known before its text is read: told at once, not after hours of tokenising."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from clustering.errors import BadInput
+from router.identify.stored import check_identifier
+from xelm.corpus.mixture import entries
+from xelm.making.inputs import Found
+from xelm.making.plan import check_clusters, plan_for
+from xelm.models.base import empty_model
+from xelm.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    from clustering import ClusterPlan
+
+
+def check_early(recipe: Recipe, found: Found) -> ClusterPlan:
+    """Make everything that needs no tokens.
+
+    Args:
+        recipe: The recipe.
+        found: Its text, of which only a plan by text reads some, and its base.
+
+    Returns:
+        The plan; one that balances tokens is still to be made by their numbers.
+
+    Raises:
+        BadInput: For a plan that cannot be made or does not fit, languages of `enters` that have no text, a model
+            without the objective's head, an expert that the model does not allow, a budget of less than a step for
+            each expert, a log that is not installed.
+    """
+    codes = [source.code for source in found.sources]
+    check_clusters(recipe, len(codes))
+    check_identifier(recipe.router.identifier, codes)
+    plan = plan_for(recipe, found.sources, dict.fromkeys(codes, 1))
+    entries(codes, recipe.train)
+    steps = round(recipe.train.tokens / (recipe.train.batch_size * found.sequence_length))
+    if max(1, steps) < len(plan.clusters):
+        raise BadInput(
+            f"[train] tokens={recipe.train.tokens} leaves no step of {recipe.train.batch_size * found.sequence_length} "
+            f"tokens for some of {len(plan.clusters)} experts. Raise tokens, or lower batch_size or sequence_length."
+        )
+    if found.config is not None:
+        recipe.expert.trained_parameters(empty_model(found.config, recipe.objective))
+    check_log(recipe.train.log)
+    return plan
+
+
+def check_log(log: str) -> None:
+    """Whether what `[train] log` names is installed.
+
+    Raises:
+        BadInput: If not, with the command.
+    """
+    if log != "files" and find_spec(log) is None:
+        raise BadInput(f'[train] log = "{log}" needs a package that is not here. Install it: pip install {log}.')

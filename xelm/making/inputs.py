@@ -1,0 +1,134 @@
+"""What a recipe's models are made from: text as blocks, tokenizer, configuration of the base; found once for a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clustering.corpora.find import Source, find_sources
+from clustering.progress import show_progress
+from xelm.adding.tokenizer_fit import badly_served
+from xelm.corpus.blocks import Blocks
+from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_texts, training_texts
+from xelm.models import base as base_models
+from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
+from xelm.recipe.recipe import Recipe
+from xelm.run.manifest import fingerprint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Found:
+    """What can be known of a recipe's inputs without reading the text."""
+
+    sources: list[Source]
+    config: Any
+    """Of the base; None for `[base.new]`, whose vocabulary is not known yet."""
+    sequence_length: int
+    """Tokens of a block."""
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Found:
+        """Find text and base.
+
+        Raises:
+            BadInput: If there are none, or blocks are longer than the base's context.
+        """
+        sources = find_sources(recipe.data.path, recipe.data.languages)
+        length = base_models.sequence_length(recipe.base, recipe.train.sequence_length)
+        return cls(sources, None if recipe.base.new else base_models.model_config(recipe.base), length)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Text, tokenizer and the base's configuration."""
+
+    sources: list[Source]
+    fingerprints: dict[str, str]
+    """Per language, of its text."""
+    tokenizer: PreTrainedTokenizerBase
+    config: Any
+    """transformers configuration of the base."""
+    stores: dict[str, TokenStore]
+    blocks: dict[str, Blocks]
+
+    @classmethod
+    def resolve(cls, recipe: Recipe, found: Found, run: Path) -> Inputs:
+        """Tokenise everything; what was tokenised before is taken from the run's cache.
+
+        Raises:
+            BadInput: For anything in the text or tokenizer that stands in the way.
+        """
+        fingerprints = {source.code: source.fingerprint() for source in found.sources}
+        tokenizer = _tokenizer(recipe, found.sources, fingerprints, run)
+        config = base_models.new_config(recipe.base.new, tokenizer) if recipe.base.new else found.config
+        recipe.objective.batches(tokenizer, recipe.train, "check")
+        base_models.check_vocabulary(tokenizer, config)
+        stores = _stores(recipe, found.sources, fingerprints, tokenizer, run)
+        blocks = {code: Blocks(store, found.sequence_length) for code, store in stores.items()}
+        return cls(found.sources, fingerprints, tokenizer, config, stores, blocks)
+
+    @property
+    def sequence_length(self) -> int:
+        """Tokens of a block."""
+        return next(iter(self.blocks.values())).sequence_length
+
+    @property
+    def num_blocks(self) -> dict[str, int]:
+        """Training blocks there are of each language."""
+        return {code: len(blocks) for code, blocks in self.blocks.items()}
+
+    @property
+    def num_tokens(self) -> dict[str, int]:
+        """Training tokens there are of each language."""
+        return {code: store.counts.tokens for code, store in self.stores.items()}
+
+    def valid_blocks(self, codes: list[str]) -> dict[str, Blocks]:
+        """Blocks of held-out text, of the languages that have some."""
+        stores = {code: heldout_store(self.stores[code], "valid", self.tokenizer) for code in codes}
+        return {code: Blocks(store, self.sequence_length) for code, store in stores.items() if len(store.tokens)}
+
+    def tokenizer_warnings(self) -> list[str]:
+        """Which languages the tokenizer serves badly, by their held-out text."""
+        from clustering.sources.profiles import profile_texts
+        from xelm.models.profile_tokenizers import load_tokenizer
+
+        tokenizer = load_tokenizer(self.tokenizer.name_or_path)
+        texts = {code: heldout_texts(store) for code, store in self.stores.items()}
+        return badly_served({code: profile_texts(found, tokenizer) for code, found in texts.items()})
+
+
+def _tokenizer(
+    recipe: Recipe, sources: list[Source], fingerprints: dict[str, str], run: Path
+) -> PreTrainedTokenizerBase:
+    new, base = recipe.base.new, recipe.base
+    if new is None:
+        return base_models.load_tokenizer(str(base.model), trust_remote_code=base.trust_remote_code)
+    if new.tokenizer == "byte":
+        return new_tokenizer(new, ())
+    key = fingerprint(dataclasses.asdict(new), recipe.data.settings() | {"path": ""}, fingerprints)
+    folder = run / "cache" / f"tokenizer-{key[:12]}"
+    texts = (text for source in sources for text in training_texts(source, recipe.data))
+    keep_tokenizer(folder, new, texts)
+    return base_models.load_tokenizer(str(folder))
+
+
+def _stores(
+    recipe: Recipe,
+    sources: list[Source],
+    fingerprints: dict[str, str],
+    tokenizer: PreTrainedTokenizerBase,
+    run: Path,
+) -> dict[str, TokenStore]:
+    reading = recipe.data.settings() | {"path": "", "languages": None}
+    mapping = fingerprint(sorted(tokenizer.get_vocab().items()), type(tokenizer).__name__)
+    stores = {}
+    for source in show_progress(sources, desc="tokenise", unit="language", leave=False):
+        key = fingerprint(reading, mapping, fingerprints[source.code])
+        folder = run / "cache" / f"{source.code}-{key[:12]}"
+        stores[source.code] = build_store(folder, source, recipe.data, tokenizer, vocab_size=len(tokenizer))
+    return stores

@@ -1,0 +1,163 @@
+"""How each model of a run is made: from which weights, by which training, known by which fingerprint."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clustering.errors import BadInput
+from xelm.corpus.draw import draw_phases
+from xelm.expert_kinds.kind import ExpertKind
+from xelm.making.budget import Budget, StageBudget
+from xelm.making.identity import former_engines, recorded_manifest, weights_settings
+from xelm.making.inputs import Inputs
+from xelm.making.make_model import Making, finished_entry, is_made
+from xelm.making.portable import portable
+from xelm.models import base as base_models
+from xelm.recipe.recipe import NewBase, Recipe, Train
+from xelm.run.folder import model_path
+from xelm.run.manifest import ModelEntry, fingerprint
+from xelm.run.names import BASE, DENSE
+from xelm.training.checkpoint import newest_step
+from xelm.training.stage import Stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_FULL = "full"
+
+
+@dataclass(frozen=True)
+class Makings:
+    """How the models of a run are made."""
+
+    run: Path
+    recipe: Recipe
+    inputs: Inputs
+    budget: Budget
+
+    def all(self) -> dict[str, Making]:
+        """Every model, the base first."""
+        names = [*self.budget.experts, *([DENSE] if self.budget.dense else [])]
+        return {BASE: self.base, **{name: self.trained(name) for name in names}}
+
+    def one(self, name: str) -> Making:
+        """One model: `base`, `dense` or an expert."""
+        return self.base if name == BASE else self.trained(name)
+
+    @cached_property
+    def base(self) -> Making:
+        """The base: trained anew, or copied from hub or path."""
+        recipe, new = self.recipe, self.recipe.base.new
+        full = ExpertKind.of(kind=_FULL)
+        if new is None or self.budget.base is None:
+            source = str(recipe.base.model)
+            weights = base_models.weights_identity(source, self.inputs.config)
+            table = dataclasses.asdict(recipe.base) | {"model": portable(source)}
+            parts = [table, self.inputs.config.to_dict(), weights]
+            if recipe.train.objective != Train.objective:  # another head on the same body
+                parts.append({"objective": recipe.train.objective})
+            entry = ModelEntry([], portable(source), fingerprint=fingerprint(*parts), tokens_before=0)
+            return Making(self.run / BASE, entry, self._hub_base, full, None, self.inputs.tokenizer)
+        prints = [self._base_print(new, self.budget.base, settings) for settings in self._settings]
+        entry = ModelEntry(sorted(self.inputs.blocks), None, fingerprint=prints[0], tokens_before=0)
+        settings = dataclasses.replace(recipe.train, learning_rate=new.learning_rate)
+        stage = self._stage(BASE, self.budget.base, settings, prints)
+        return Making(self.run / BASE, entry, self._new_base, full, stage, self.inputs.tokenizer, prints[1:])
+
+    def trained(self, name: str) -> Making:
+        """An expert, or `dense`, from the finished base."""
+        if name != DENSE:
+            return self._trained(name, self.budget.experts[name], self.recipe.expert)
+        if self.budget.dense is None:
+            raise BadInput(f"no {name} in this recipe.")
+        whole = self._trained(name, self.budget.dense, self.recipe.expert.as_kind(_FULL))
+        # Earlier versions trained it in full whatever the experts were: one that is made, or begun, stays.
+        begun = is_made(whole) or (whole.stage is not None and newest_step(whole.stage.checkpoints) is not None)
+        if begun or self.recipe.train.dense == _FULL:
+            return whole
+        return self._trained(name, self.budget.dense, self.recipe.expert)
+
+    def _trained(self, name: str, budget: StageBudget, kind: ExpertKind) -> Making:
+        prints = [self._trained_print(name, budget, kind, settings) for settings in self._settings]
+        entry = ModelEntry(
+            list(budget.epochs),
+            BASE,
+            kind=kind.kind,
+            fingerprint=prints[0],
+            parent_fingerprint=self._base_entry.fingerprint,
+            tokens_before=self.budget.base.tokens if self.budget.base else 0,
+        )
+        stage = self._stage(name, budget, self.recipe.train, prints)
+        folder = self.run / model_path(name)
+        tokenizer = self.inputs.tokenizer
+        return Making(folder, entry, lambda: kind.prepare(self.own_base()), kind, stage, tokenizer, prints[1:])
+
+    @cached_property
+    def _settings(self) -> list[dict[str, Any]]:
+        """What decides weights: as it is written down today, then as earlier versions may have done in this run."""
+        engines = former_engines(self.recipe, recorded_manifest(self.run))
+        found = [weights_settings(self.recipe, engine) for engine in (None, *engines)]
+        return [settings for index, settings in enumerate(found) if settings not in found[:index]]
+
+    def _base_print(self, new: NewBase, budget: StageBudget, settings: dict[str, Any]) -> str:
+        parts = [dataclasses.asdict(new), settings, self.inputs.fingerprints, budget.steps]
+        if self.recipe.base.dtype == "bfloat16":
+            parts.append({"dtype": self.recipe.base.dtype})
+        return fingerprint(*parts)
+
+    def _trained_print(self, name: str, budget: StageBudget, kind: ExpertKind, settings: dict[str, Any]) -> str:
+        texts = {code: self.inputs.fingerprints[code] for code in budget.epochs}
+        parts: list[Any] = [self._base_entry.fingerprint, kind.identity(), settings, texts, budget.steps]
+        if len(budget.counts) > 1 or self.recipe.train.sampling != "temperature":
+            # Who comes how often, and when, hangs on the other languages too.
+            parts.append(budget.counts)
+        return fingerprint(name, *parts)
+
+    @cached_property
+    def _base_entry(self) -> ModelEntry:
+        """The finished base's own entry, or what it will be."""
+        there = finished_entry(self.base.folder)
+        return there if there and is_made(self.base) else self.base.entry
+
+    def _stage(self, name: str, budget: StageBudget, settings: Train, prints: list[str]) -> Stage:
+        blocks = {code: self.inputs.blocks[code] for code in budget.shares}
+        num_blocks = {code: len(b) for code, b in blocks.items()}
+        return Stage(
+            name,
+            draw_phases(num_blocks, budget.counts, seed=settings.seed, name=name),
+            blocks,
+            settings.learning_rate,
+            settings,
+            self._checkpoints(name, prints),
+            batches=self.recipe.objective.batches(self.inputs.tokenizer, settings, name),
+            valid=self.inputs.valid_blocks(list(blocks)) if settings.evaluate_every_steps else {},
+            log_folder=self.run / "logs",
+        )
+
+    def _checkpoints(self, name: str, prints: list[str]) -> Path:
+        folders = [self.run / "work" / f"{name}-{key[:12]}" for key in prints]
+        return next((folder for folder in folders if newest_step(folder) is not None), folders[0])
+
+    def _new_base(self) -> PreTrainedModel:
+        new = self.recipe.base.new
+        if new is None:
+            raise BadInput("this recipe has no [base.new].")
+        seed, dtype = self.recipe.train.seed, self.recipe.base.dtype
+        return base_models.new_model(new, self.inputs.tokenizer, seed, dtype=dtype)
+
+    def _hub_base(self) -> PreTrainedModel:
+        base = self.recipe.base
+        dtype = "auto" if base.dtype == "auto" else base_models.weights_dtype(base.dtype)
+        return self._load(str(base.model), dtype)
+
+    def own_base(self) -> PreTrainedModel:
+        """The finished base of the run."""
+        return self._load(str(self.run / BASE), "auto")
+
+    def _load(self, name: str, dtype: Any) -> PreTrainedModel:
+        trusted = self.recipe.base.trust_remote_code
+        return base_models.load_model(name, self.recipe.objective, dtype=dtype, trust_remote_code=trusted)

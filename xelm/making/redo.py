@@ -1,0 +1,68 @@
+"""What a run already holds that another recipe, text or parent made: refused, or cleared away with --redo."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from clustering.errors import BadInput
+from xelm.making.identity import changes, recorded_manifest
+from xelm.making.make_model import finished_entry, is_made
+from xelm.making.portable import portable_recipe
+from xelm.making.workspace import Workspace
+from xelm.run.experts import ExpertSet
+from xelm.run.names import DENSE
+from xelm.training.checkpoint import newest_step
+
+_WORK_FOLDER = re.compile(r"(?P<name>.+)-[0-9a-f]{12}")
+_MOST_CHANGES = 6
+
+
+def clear_other_inputs(workspace: Workspace, *, redo: bool) -> None:
+    """Refuse a run made from other inputs before anything in it is written, or remove what the recipe no longer has.
+
+    Finished models and half-trained ones alike: nothing is thrown away before it is said.
+
+    Raises:
+        BadInput: If there is such work and `redo` is false; what changed is named as far as the run's manifest tells.
+    """
+    makings = list(workspace.makings.all().values())
+    changed = [making.folder for making in makings if finished_entry(making.folder) and not is_made(making)]
+    ours = {making.folder for making in makings}
+    there = [workspace.run / DENSE, *sorted((workspace.run / "experts").glob("*"))]
+    left_over = [folder for folder in there if folder.is_dir() and folder not in ours]
+    begun = _begun(workspace.run, {making.stage.checkpoints for making in makings if making.stage})
+    if (changed or left_over or begun) and not redo:
+        raise BadInput(_refusal(workspace, [*changed, *left_over], begun))
+    if (changed or left_over) and ExpertSet.load(workspace.run).is_blended:
+        raise BadInput(
+            f"{workspace.run}: its experts were moved back to the base (xelm blend), and --redo would lose them and "
+            "what they were. Undo it first: xelm blend RUN --keep 1."
+        )
+    for folder in (*left_over, *begun):
+        shutil.rmtree(folder)
+
+
+def _begun(run: Path, ours: set[Path]) -> list[Path]:
+    """Folders of half-trained models that none of ours would go on from."""
+    folders = [path for path in sorted((run / "work").glob("*")) if path.is_dir() and path not in ours]
+    return [path for path in folders if _WORK_FOLDER.fullmatch(path.name) and newest_step(path) is not None]
+
+
+def _refusal(workspace: Workspace, models: list[Path], begun: list[Path]) -> str:
+    recorded = recorded_manifest(workspace.run)
+    found = changes(portable_recipe(workspace.recipe), recorded, workspace.inputs.fingerprints) if recorded else []
+    more = [f"and {len(found) - _MOST_CHANGES} more"] if len(found) > _MOST_CHANGES else []
+    why = f" What changed: {'; '.join([*found[:_MOST_CHANGES], *more])}." if found else ""
+    if models:
+        what = f"{models[0]}: made with another recipe, data or parent."
+    else:
+        halves = ", ".join(f"{_name_of(path)} (up to step {newest_step(path)})" for path in begun)
+        what = f"{workspace.run}: half trained with another recipe, data or parent: {halves}."
+    return f"{what}{why} Train into another --out, or give --redo to make it anew."
+
+
+def _name_of(folder: Path) -> str:
+    found = _WORK_FOLDER.fullmatch(folder.name)
+    return found["name"] if found else folder.name

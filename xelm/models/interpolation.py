@@ -1,0 +1,73 @@
+"""Weights between two checkpoints: an expert moved part of the way back to the base it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clustering.errors import BadInput
+from clustering.files import atomic_write
+
+if TYPE_CHECKING:
+    import torch
+
+
+def move_back(folder: Path, base: Path, keep: float) -> None:
+    """Replace a checkpoint's weights by base + keep × (expert - base), tensor by tensor, computed in at least float32.
+
+    Args:
+        folder: The expert's checkpoint, changed in place; every file is replaced whole.
+        base: The base's checkpoint.
+        keep: How much of the way from the base to the expert is kept, 0 to 1.
+
+    Raises:
+        BadInput: If the expert has weights that the base has not, or of another shape.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with _tensors_of(base) as of_base:
+        for file in sorted(folder.glob("*.safetensors")):
+            with safe_open(file, "pt") as expert:
+                moved = {
+                    name: _between(of_base.get(name), expert.get_tensor(name), keep, f"{folder}: {name}")
+                    for name in expert.keys()  # noqa: SIM118 (a safetensors file is no dictionary)
+                }
+                metadata = expert.metadata()
+            with atomic_write(file) as partial:
+                save_file(moved, partial, metadata=metadata)
+
+
+@contextmanager
+def _tensors_of(folder: Path) -> Iterator[dict[str, Any]]:
+    """Name -> the open file that holds the tensor."""
+    from safetensors import safe_open
+
+    with ExitStack() as opened:
+        files = [opened.enter_context(safe_open(file, "pt")) for file in sorted(folder.glob("*.safetensors"))]
+        yield {name: file for file in files for name in file.keys()}  # noqa: SIM118
+
+
+def _between(base_file: Any, expert: torch.Tensor, keep: float, where: str) -> torch.Tensor:
+    if base_file is None:
+        raise BadInput(f"{where} is a weight that the base does not have, so there is no way back to it.")
+    name = where.rpartition(": ")[2]
+    base = base_file.get_tensor(name)
+    if base.shape != expert.shape:
+        raise BadInput(
+            f"{where} has the shape {tuple(expert.shape)}, the base's {tuple(base.shape)}: an expert with a vocabulary "
+            "of its own cannot be moved back to the base."
+        )
+    if not expert.is_floating_point():
+        return expert
+    wide = expert.to(dtype=_wide(expert), copy=True)
+    start = base.to(wide.dtype)
+    return (start + keep * (wide - start)).to(expert.dtype).contiguous()
+
+
+def _wide(tensor: torch.Tensor) -> torch.dtype:
+    import torch
+
+    return torch.promote_types(tensor.dtype, torch.float32)

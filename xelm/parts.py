@@ -1,0 +1,76 @@
+"""Building blocks for those who extend or measure xelm: public names below those of `xelm` itself.
+
+Users need the names in `xelm`. These are what the experiments measure and what packages that add a concept build on.
+They keep their names from one release to the next where that can be, and the changelog lists what changes.
+"""
+
+from __future__ import annotations
+
+from clustering.lazy import lazy_names
+
+_HOME = {
+    "BASE": "xelm.run.names",
+    "Blocks": "xelm.corpus.blocks",
+    "CombinedIdentifier": "router.identify.combined",
+    "DENSE": "xelm.run.names",
+    "Data": "xelm.recipe.recipe",
+    "Document": "xelm.run.experts",
+    "ExpertKind": "xelm.expert_kinds.kind",
+    "ExpertWeigher": "router.routes.weigh",
+    "FOREIGN_ODDS": "router.routes.route",
+    "LangidIdentifier": "router.identify.langid",
+    "LanguageCounts": "xelm.corpus.store",
+    "LanguageIdentifier": "router.identify.protocol",
+    "Lora": "xelm.expert_kinds.lora",
+    "Manifest": "xelm.run.manifest",
+    "MixtureForCausalLM": "router.mixture.model",
+    "ModelEntry": "xelm.run.manifest",
+    "NewBase": "xelm.recipe.recipe",
+    "NgramIdentifier": "router.identify.ngram",
+    "OpenIdentifier": "router.identify.open",
+    "Route": "router.routes.weigh",
+    "RoutedForCausalLM": "xelm.inference.causal_lm",
+    "SIGNALS": "clustering.sources.signals",
+    "SWITCH_COST": "router.identify.spans",
+    "Source": "clustering.corpora.find",
+    "Stage": "xelm.training.loop",
+    "TokenStore": "xelm.corpus.store",
+    "Train": "xelm.recipe.recipe",
+    "TransferTable": "clustering.sources.transfer_table",
+    "build_store": "xelm.corpus.store",
+    "choose_donor": "xelm.adding.donor",
+    "default_contributions": "clustering.sources.signals",
+    "draw_order": "xelm.corpus.draw",
+    "encode": "router.scoring.texts",
+    "fast_tokenizer": "xelm.models.profile_tokenizers",
+    "find_sources": "clustering.corpora.find",
+    "gather": "xelm.training.batches",
+    "read_heldout": "xelm.run.heldout",
+    "kept_files": "xelm.run.manifest",
+    "load_tokenizer": "xelm.models.profile_tokenizers",
+    "make_identifier": "router.identify.backend",
+    "measure": "xelm.evaluation.log_probs",
+    "mix_token_log_probs": "router.scoring.texts",
+    "model_table": "xelm.evaluation.tables",
+    "new_model": "xelm.models.base",
+    "new_tokenizer": "xelm.models.tokenizers",
+    "package_versions": "xelm.run.manifest",
+    "prompt_ids": "xelm.inference.completions",
+    "read_file": "clustering.corpora.read",
+    "read_json": "clustering.files",
+    "route_openly": "router.routes.route",
+    "route_texts": "router.routes.route",
+    "same_language_codes": "clustering.languages.codes",
+    "sampling_shares": "xelm.corpus.draw",
+    "segment": "router.identify.spans",
+    "sha256_of": "clustering.files",
+    "source_of": "clustering.corpora.find",
+    "step_for_step": "xelm.training.loop",
+    "token_log_probs": "router.scoring.tokens",
+    "train_stage": "xelm.training.loop",
+    "typological_distances": "router.routes.affinity",
+    "write_json": "clustering.files",
+    "write_text": "clustering.files",
+}
+__all__ = sorted(_HOME)
+__getattr__, __dir__ = lazy_names(__name__, _HOME)
