@@ -153,15 +153,15 @@ def test_a_loss_that_is_no_number_stops_with_the_remedy_and_leaves_no_checkpoint
             {},
             False,
             "test: the memory of the GPU (cpu) is too small for this training. Set, in this order: [train] "
-            'micro_batch_size = 2 (now 4), gradient_checkpointing = true, precision = "bf16"; '
-            'or [expert] kind = "lora".',
+            'micro_batch_size = 2 (now 4), gradient_checkpointing = true, precision = "bf16". '
+            "The training goes on from its last checkpoint.",
         ),
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried"),
             {"micro_batch_size": 1, "gradient_checkpointing": True, "precision": "bf16"},
             True,
-            "test: the memory of this machine is too small for this training. Set, in this order: [train] "
-            "a smaller sequence_length.",
+            "test: the memory of this machine is too small for this training. No setting of the engine needs less: use "
+            "a device with more memory, or share the model out (--processes N --fsdp).",
         ),
     ],
     ids=["gpu", "cpu"],

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.languages.codes import name_of
 from xelm.adding.request import Addition, NewText
 from xelm.corpus.blocks import Blocks
-from xelm.corpus.draw import draw_order
+from xelm.corpus.mixture import Phase
 from xelm.corpus.store import TokenStore, open_store
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.make_model import Making
+from xelm.making.steps import StageBudget, steps_of
 from xelm.models import base as base_models
-from xelm.recipe.recipe import Base, Recipe, Train
+from xelm.recipe.recipe import Base, Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.manifest import ModelEntry, fingerprint
 from xelm.run.names import BASE
 
 if TYPE_CHECKING:
-    from xelm.training.loop import Stage
+    pass
 
 _MOST_EPOCHS = 40
 """How often a text is read at most where the budget is ours to choose: more of it teaches it by heart."""
@@ -49,7 +48,8 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
     shares = _shares(addition, [code for code in stores if code != addition.language])
     length = base_models.sequence_length(Base(model=str(experts.folder(BASE))), settings.sequence_length)
     tokens = addition.tokens or _own_budget(experts, text.store.counts.tokens)
-    steps = max(1, round(tokens / (settings.batch_size * length)))
+    size = {"batch_size": settings.batch_size, "sequence_length": length}
+    steps = steps_of(tokens, **size)
     parent = experts.entry_or_none(donor)
     origin = parent.fingerprint if parent else None
     inputs = [text.fingerprint, shares, steps, kind.identity(), asdict(settings), origin]
@@ -62,27 +62,23 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
         tokens_before=parent.tokens_after if parent else None,
     )
     work = experts.path / "work" / f"{addition.name}-{str(entry.fingerprint)[:12]}"
-    stage = _stage(addition, {c: Blocks(s, length) for c, s in stores.items()}, shares, steps, settings, work)
+    blocks = {code: Blocks(store, length) for code, store in stores.items()}
+    phases = [Phase(1.0, {code: shares[code] for code in sorted(shares)})]
+    budget = StageBudget.of(addition.name, steps, phases, {code: len(b) for code, b in blocks.items()}, **size)
     batches = experts.objective.batches(experts.tokenizer(), settings, addition.name)
-    stage = dataclasses.replace(stage, batches=batches)
-    epochs = stage.num_steps * settings.batch_size * shares[addition.language] / len(stage.blocks[addition.language])
+    stage = budget.stage(blocks, settings, work / "checkpoints", batches=batches)
+    epochs = budget.epochs[addition.language]
     if epochs > _MOST_EPOCHS:
         logger.warning("%s: its text is read %.0f times; expect overfitting.", addition.language, epochs)
-    total = steps * settings.batch_size * length
     logger.info(
-        "%s: %s from %s, %s tokens (its text %.1f times)", name, name_of(addition.language), donor, f"{total:,}", epochs
+        "%s: %s from %s, %s tokens (its text %.1f times)",
+        name,
+        name_of(addition.language),
+        donor,
+        f"{budget.tokens:,}",
+        epochs,
     )
     return Making(work / "expert", entry, lambda: _start(experts, donor, kind), kind, stage, experts.tokenizer())
-
-
-def _stage(
-    addition: Addition, blocks: dict[str, Blocks], shares: dict[str, float], steps: int, settings: Train, work: Path
-) -> Stage:
-    from xelm.training.loop import Stage
-
-    num_blocks = {code: len(b) for code, b in blocks.items()}
-    order = draw_order(num_blocks, shares, steps * settings.batch_size, seed=settings.seed, name=addition.name)
-    return Stage(addition.name, order, blocks, settings.learning_rate, settings, work / "checkpoints")
 
 
 def _kind_of(experts: ExpertSet, donor: str) -> ExpertKind:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from xelm.corpus.draw import apportion
-from xelm.corpus.mixture import Phase, mean_shares, mixture, phase_counts
+from xelm.corpus.mixture import Phase, mean_shares, mixture
+from xelm.making.steps import StageBudget, steps_of
 from xelm.models.base import empty_model
 from xelm.objectives.objective import Objective
 from xelm.recipe.recipe import Recipe
@@ -19,21 +20,6 @@ if TYPE_CHECKING:
 
 _MANY_EPOCHS = 40
 _GIB = 2**30
-
-
-@dataclass(frozen=True)
-class StageBudget:
-    """What one training gets."""
-
-    name: str
-    steps: int
-    tokens: int
-    epochs: dict[str, float]
-    """Per language: how often its training text is read."""
-    shares: dict[str, float]
-    """Per language: share of the stage's blocks; sums to 1."""
-    counts: list[dict[str, int]]
-    """For each phase of the mixture: blocks of each language."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +83,8 @@ def make_budget(
         BadInput: If the budget is less than a step for some expert.
     """
     step_tokens = recipe.train.batch_size * sequence_length
-    total_steps = max(1, round(recipe.train.tokens / step_tokens))
+    size = {"batch_size": recipe.train.batch_size, "sequence_length": sequence_length}
+    total_steps = steps_of(recipe.train.tokens, **size)
     everyone = {code: num_blocks[code] for code in sorted(num_blocks)}
     total_draws = total_steps * recipe.train.batch_size
     whole = mixture(everyone, recipe.train, total_draws)
@@ -115,29 +102,26 @@ def make_budget(
         )
 
     def stage(name: str, count: int, phases: list[Phase]) -> StageBudget:
-        counts = phase_counts(phases, count * recipe.train.batch_size)
-        drawn = {code: sum(phase.get(code, 0) for phase in counts) for code in mean_shares(phases)}
-        epochs = {code: number / num_blocks[code] for code, number in drawn.items()}
-        return StageBudget(name, count, count * step_tokens, epochs, mean_shares(phases), counts)
+        return StageBudget.of(name, count, phases, num_blocks, **size)
 
     base = None
     if recipe.base.new:
-        base_steps = max(1, round(recipe.base.new.tokens / step_tokens))
+        base_steps = steps_of(recipe.base.new.tokens, **size)
         base = stage("base", base_steps, mixture(everyone, recipe.train, base_steps * recipe.train.batch_size))
     experts = {
         name: stage(name, steps[name], mixture(num_blocks, recipe.train, total_draws, codes=codes))
         for name, codes in plan.clusters.items()
     }
     dense = stage("dense", total_steps, whole) if recipe.train.dense else None
-    size = ModelSize.of(recipe, config)
+    model = ModelSize.of(recipe, config)
     return Budget(
         base=base,
         experts=experts,
         dense=dense,
-        num_parameters=size.parameters,
-        memory_gib=_memory_gib(recipe, size, sequence_length, config),
-        disk_gib=_disk_gib(recipe, size, len(experts)),
-        warnings=_warnings(recipe, base, experts, size.parameters),
+        num_parameters=model.parameters,
+        memory_gib=_memory_gib(recipe, model, sequence_length, config),
+        disk_gib=_disk_gib(recipe, model, len(experts)),
+        warnings=_warnings(recipe, base, experts, model.parameters),
     )
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
-from xelm.corpus.draw import draw_phases
 from xelm.expert_kinds.kind import ExpertKind
-from xelm.making.budget import Budget, StageBudget
+from xelm.making.budget import Budget
 from xelm.making.identity import former_engines, recorded_manifest, weights_settings
 from xelm.making.inputs import Inputs
 from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.portable import portable
+from xelm.making.steps import StageBudget
 from xelm.models import base as base_models
 from xelm.recipe.recipe import NewBase, Recipe, Train
 from xelm.run.folder import model_path
@@ -124,17 +124,12 @@ class Makings:
         return there if there and is_made(self.base) else self.base.entry
 
     def _stage(self, name: str, budget: StageBudget, settings: Train, prints: list[str]) -> Stage:
-        blocks = {code: self.inputs.blocks[code] for code in budget.shares}
-        num_blocks = {code: len(b) for code, b in blocks.items()}
-        return Stage(
-            name,
-            draw_phases(num_blocks, budget.counts, seed=settings.seed, name=name),
-            blocks,
-            settings.learning_rate,
+        return budget.stage(
+            self.inputs.blocks,
             settings,
             self._checkpoints(name, prints),
             batches=self.recipe.objective.batches(self.inputs.tokenizer, settings, name),
-            valid=self.inputs.valid_blocks(list(blocks)) if settings.evaluate_every_steps else {},
+            valid=self.inputs.valid_blocks(list(budget.shares)) if settings.evaluate_every_steps else {},
             log_folder=self.run / "logs",
         )
 

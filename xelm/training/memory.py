@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from xelm.run.names import BASE, DENSE
 from xelm.training.processes import processes
 from xelm.training.stage import Stage
 
@@ -30,11 +29,12 @@ def memory_trouble_told(model: PreTrainedModel, stage: Stage) -> Iterator[None]:
             raise
         place = f"the GPU ({model.device})" if isinstance(error, torch.OutOfMemoryError) else "this machine"
         raise MemoryError(
-            f"{stage.name}: the memory of {place} is too small for this training. {_remedy(model, stage)}"
+            f"{stage.name}: the memory of {place} is too small for this training. {_remedy(stage)}"
         ) from error
 
 
-def _remedy(model: PreTrainedModel, stage: Stage) -> str:
+def _remedy(stage: Stage) -> str:
+    """Settings of the engine alone: they make no other model of it, so that nothing finished is lost."""
     settings = stage.settings
     micro = settings.micro_batch_size or settings.batch_size // processes().num_processes
     smaller = next((size for size in range(micro // 2, 0, -1) if settings.batch_size % size == 0), None)
@@ -43,9 +43,9 @@ def _remedy(model: PreTrainedModel, stage: Stage) -> str:
         ways.append("gradient_checkpointing = true")
     if settings.precision != "bf16":
         ways.append('precision = "bf16"')
-    if not ways:
-        ways.append("a smaller sequence_length")
-    remedy = f"Set, in this order: [train] {', '.join(ways)}"
-    whole = all(p.requires_grad for p in model.parameters())
-    # The base and the dense baseline are always trained in full.
-    return f'{remedy}; or [expert] kind = "lora".' if whole and stage.name not in (BASE, DENSE) else f"{remedy}."
+    if ways:
+        return f"Set, in this order: [train] {', '.join(ways)}. The training goes on from its last checkpoint."
+    return (
+        "No setting of the engine needs less: use a device with more memory, or share the model out "
+        "(--processes N --fsdp)."
+    )
