@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from clustering.distances.x_elm import xelm_distances
     from clustering.errors import BadInput
     from clustering.languages.codes import Language, UnknownLanguageError, match, name_of, resolve, to_code
+    from clustering.plans.effects import Effects
     from clustering.plans.make import SuggestedK, cluster_languages, suggest_k
     from clustering.plans.methods import method
     from clustering.plans.picture import plot_tree, tree_svg
@@ -36,6 +37,7 @@ _MODULE_OF = {
     "Distances": "distances.matrix",
     "Distance": "distances.distance",
     "DistancesFrom": "distances.matrix",
+    "Effects": "plans.effects",
     "Language": "languages.codes",
     "Profile": "sources.profiles",
     "Quality": "plans.quality",
@@ -77,6 +79,7 @@ __all__ = [
     "Distance",
     "Distances",
     "DistancesFrom",
+    "Effects",
     "Language",
     "Profile",
     "Quality",

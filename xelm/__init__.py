@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from clustering import ClusterPlan, cluster_languages
     from clustering.errors import BadInput
     from clustering.languages.codes import language
+    from clustering.plans.effects import Effects
     from clustering.plans.make import suggest_k
     from clustering.sources.report import SourceReport, SourceScore
     from router.routes.policy import Policy
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
     from router.scoring.tokens import ScoringOptions
     from xelm.adding.add import add_language, remove_language
     from xelm.blending.blend import blend
+    from xelm.comparing.compare import compare_plans
+    from xelm.comparing.comparison import PlanComparison
     from xelm.evaluation.evaluate import evaluate, evaluate_on
     from xelm.inference.routed import RoutedLM
     from xelm.launch.options import Launch
     from xelm.making.train import dry_run, train
+    from xelm.measuring.measure import measure_effects
     from xelm.models.profile_tokenizers import rank_sources
     from xelm.recipe.recipe import Recipe
     from xelm.run.experts import ExpertSet
@@ -35,8 +39,10 @@ __version__ = "0.2.0"
 __all__ = [
     "BadInput",
     "ClusterPlan",
+    "Effects",
     "ExpertSet",
     "Launch",
+    "PlanComparison",
     "Policy",
     "Recipe",
     "Route",
@@ -50,11 +56,13 @@ __all__ = [
     "add_language",
     "blend",
     "cluster_languages",
+    "compare_plans",
     "dry_run",
     "evaluate",
     "evaluate_on",
     "export",
     "language",
+    "measure_effects",
     "rank_sources",
     "remove_language",
     "suggest_k",
@@ -64,7 +72,9 @@ __all__ = [
 _HOME = {
     "BadInput": "clustering.errors",
     "ClusterPlan": "clustering",
+    "Effects": "clustering.plans.effects",
     "ExpertSet": "xelm.run.experts",
+    "PlanComparison": "xelm.comparing.comparison",
     "Launch": "xelm.launch.options",
     "Policy": "router.routes.policy",
     "Recipe": "xelm.recipe.recipe",
@@ -79,6 +89,8 @@ _HOME = {
     "add_language": "xelm.adding.add",
     "blend": "xelm.blending.blend",
     "cluster_languages": "clustering",
+    "compare_plans": "xelm.comparing.compare",
+    "measure_effects": "xelm.measuring.measure",
     "dry_run": "xelm.making.train",
     "evaluate": "xelm.evaluation.evaluate",
     "evaluate_on": "xelm.evaluation.evaluate",

@@ -18,6 +18,7 @@ from typing import Any
 
 from clustering.errors import BadInput, refuse_text
 from clustering.languages import iso, names
+from clustering.languages.glottolog import code_of_glottocode, is_glottocode
 from clustering.languages.names import name_of
 from clustering.languages.registry import members_of_collections, registry
 
@@ -54,7 +55,8 @@ def resolve(text: str) -> Language:
     successor is read as that, which is logged.
 
     Args:
-        text: `sw`, `swa`, `swh_Latn`, `zh-Hant`, `pt-BR`, `ger`, `Scottish Gaelic`, `Kiswahili`; case is ignored.
+        text: `sw`, `swa`, `swh_Latn`, `zh-Hant`, `pt-BR`, `ger`, `Scottish Gaelic`, `Kiswahili` (case is ignored), or
+            a Glottocode (`stan1295`).
 
     Returns:
         The language, with the code as given (no member replaced by its macrolanguage or the reverse).
@@ -202,6 +204,9 @@ def _read(text: str) -> tuple[str, str | None] | None:
             _say_if_a_code_too(text, named)
             return named, None
         return _parse_tag(text)
+    if is_glottocode(text):
+        known = code_of_glottocode(text)
+        return None if known is None else (known, None)
     if (named := names.code_of_exact_name(text)) is not None:
         return named, None
     if (tagged := _parse_tag(text)) is not None:
@@ -362,6 +367,8 @@ def _unknown_message(text: str) -> str:
             f"Unknown language {text!r}: {'-'.join(rest)} is no registered script, region or extended language after "
             f"{head}. Did you mean {_named([code])}?"
         )
+    if is_glottocode(cleaned):
+        return f"Unknown language {text!r}: no language of Glottolog has this code (dialects and families have others)."
     near = _near(cleaned)
     hint = f" Did you mean {', '.join(near)}?" if near else ""
     return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,10 @@ from clustering.languages.codes import match, name_of, to_codes
 from clustering.plans import quality
 from clustering.plans.assess import assess
 from clustering.plans.documents import text_distances
+from clustering.plans.effects import Effects
 from clustering.plans.hierarchy import balance_by_languages, balance_by_tokens
+from clustering.plans.measured import METHOD as MEASURED
+from clustering.plans.measured import measured_plan
 from clustering.plans.methods import Evidence, Grouping, Method, find_method
 from clustering.plans.plan import ClusterPlan, cluster_name
 from clustering.plans.quality import Quality
@@ -45,6 +49,7 @@ def cluster_languages(
     distances: Distances | Kind | None = None,
     missing: Missing = "knn",
     texts: Mapping[str, Sequence[str]] | None = None,
+    effects: Effects | str | Path | None = None,
     stability: bool = False,
     seed: int = 0,
 ) -> ClusterPlan:
@@ -67,6 +72,8 @@ def cluster_languages(
             family and place beside syntax; for `pairs` it is the authors' own distance.
         missing: What unknown features count as (`clustering.distances.matrix`).
         texts: Documents per language to take distances from (`documents.text_distances`) instead of typology.
+        effects: What training on each language does to every other (`xelm.measure_effects`), or a file of it: the
+            plan is then the one of least interference within even clusters (method `measured`).
         stability: Also measure stability under resampled features (20 more groupings).
         seed: Of the resampling; nothing else is random.
 
@@ -81,6 +88,8 @@ def cluster_languages(
         >>> cluster_languages(["deu", "nld", "jpn", "kor"], k=2).clusters
         {'c1-deu-nld': ['deu', 'nld'], 'c2-jpn-kor': ['jpn', 'kor']}
     """
+    if effects is not None or method == MEASURED:
+        return _measured(languages, k, method, effects, balance, distances, texts)
     codes = _ordered(languages, find_method(method))
     chosen = check_request(len(codes), k, method, balance=balance, distances=distances)
     loads = _loads(codes, balance, tokens)
@@ -132,6 +141,35 @@ def check_request(
     if distances is not None and not isinstance(distances, Distances):
         weights_of(distances)  # refuses an unknown kind
     return chosen
+
+
+def _measured(
+    languages: Sequence[str],
+    k: int,
+    method: str,
+    effects: Effects | str | Path | None,
+    balance: str | None,
+    distances: Distances | Kind | None,
+    texts: Mapping[str, Sequence[str]] | None,
+) -> ClusterPlan:
+    if effects is None:
+        raise BadInput(
+            f"{arg('method', MEASURED)} needs effects: measure them (`xelm measure RECIPE --out effects.json`), give "
+            f"{arg('effects', 'effects.json')}."
+        )
+    if method not in (MEASURED, DEFAULT_METHOD):
+        raise BadInput(
+            f"Give {arg('effects')} or {arg('method', method)}, not both: effects make plans of method '{MEASURED}'."
+        )
+    if distances is not None or texts is not None:
+        raise BadInput(f"Give {arg('effects')}, or distances or texts, not both.")
+    codes = _ordered(languages, find_method(MEASURED))
+    check_request(len(codes), k, MEASURED, balance=balance)
+    if balance == "tokens":
+        raise BadInput(
+            f"{arg('balance', 'tokens')}: clusters from effects have even numbers of languages. Leave it out."
+        )
+    return measured_plan(codes, k, effects)
 
 
 def suggest_k(

@@ -12,8 +12,8 @@ import numpy as np
 from clustering.errors import BadInput
 from clustering.registry import Registry
 
-Need = Literal["distances", "texts"]
-"""What a method groups by: distances of any kind, or distances between texts."""
+Need = Literal["distances", "texts", "effects"]
+"""What a method groups by: distances of any kind, distances between texts, or measured effects."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,11 @@ class Evidence:
 
     Attributes:
         distances: Shape (L, L), in [0, 1], symmetric, zero diagonal.
+        effects: What training on each language (row) does to every other, shape (L, L); None where it was not measured.
     """
 
     distances: np.ndarray
+    effects: np.ndarray | None = None
 
 
 Group = Callable[[Evidence, int], Grouping]
@@ -55,7 +57,7 @@ class Method:
     about: str = ""
     """A few words for `xelm cluster --help`."""
     needs: Need = "distances"
-    """`texts`: distances between the languages' texts, unless others are given."""
+    """`texts`: distances between the languages' texts, unless others are given; `effects`: measured ones."""
     distance: str = "combined"
     """Kind of distance that is measured where none is asked for."""
     keeps_order: bool = False

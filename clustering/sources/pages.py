@@ -48,6 +48,8 @@ _BY_DEFAULT = (
     "distance on the globe (from 1500 km on) or of data size. No transfer results went into it.",
     "Differences of less than about half a unit are not worth arguing about: try both languages. On measured "
     "transfer the best of the top three is usually close to the best there is, the order within them is not sure.",
+    "On some tasks (inference, topics) pairs matter less than the source: a language with much, good data helps all. "
+    "If you know how good sources are, give it with --quality.",
 )
 _BY_RANKER = (
     "The score was learned from a table of measured transfer: how useful a source is expected to be, of which a bar "
@@ -112,7 +114,8 @@ def markdown(report: SourceReport) -> str:
     """The report as Markdown: ranking, warnings, signals, corpora, how to read it."""
     context = _context(report)
     lines = [f"# Source languages for {report.target_name} (`{report.target}`)", "", context["summary"], ""]
-    lines += [f"> **Note:** {warning}" for warning in report.warnings] + [""] * bool(report.warnings)
+    if context["notes"]:
+        lines += [*(f"> **Note:** {note}" for note in context["notes"]), ""]
     parts = [legend["title"] for legend in context["legend"]]
     lines += _table(
         ["#", "language", "code", "score", *parts],
@@ -128,7 +131,7 @@ def markdown(report: SourceReport) -> str:
     )
     if context["warned"]:
         lines += ["## Warnings", ""]
-        lines += [f"- **{row['name']}**: {'; '.join(row['warnings'])}" for row in context["warned"]] + [""]
+        lines += [f"- {warning['text']}: **{', '.join(warning['names'])}**" for warning in context["warned"]] + [""]
     if context["profiles"]:
         lines += ["## Corpora", ""]
         heads = ["language", "documents", "bytes", "words", "word types", "TTR", "fertility", "byte share", "scripts"]
@@ -161,12 +164,22 @@ def _context(report: SourceReport) -> dict[str, Any]:
         "map": _map(report, entries[: max(MAX_BARS, 60)]),
         "columns": _described(columns),
         "rows": rows,
-        "warned": [row for row in rows if row["warnings"]],
+        "warned": _warned(entries),
+        "notes": [*report.warnings, *([report.left_out] if report.left_out else [])],
         "profiles": [_profile(name, values) for name, values in report.profiles.items()],
         "terms": _described(dict.fromkeys([*parts, *columns])),
         "how_to_read": (_SUM, *(_BY_DEFAULT if report.method == "default" else _BY_RANKER), _COVERAGE),
         "date": date.today().isoformat(),
     }
+
+
+def _warned(entries: list[SourceScore]) -> list[dict[str, Any]]:
+    """Each warning once, with the languages that it holds for."""
+    names: dict[str, list[str]] = {}
+    for entry in entries:
+        for warning in entry.warnings:
+            names.setdefault(warning, []).append(entry.name)
+    return [{"text": text, "names": found} for text, found in names.items()]
 
 
 def _described(names: Iterable[str]) -> list[dict[str, str]]:

@@ -18,6 +18,7 @@ from clustering.languages.facts import is_signed
 from clustering.sources.candidates import CandidateRules, choose
 from clustering.sources.profile_cache import profile_source
 from clustering.sources.profiles import Profile, Tokenizer, profile_texts
+from clustering.sources.quality import quality_of, read_quality
 from clustering.sources.ranker import Ranker
 from clustering.sources.report import Ranking, SourceReport, place_of, text_notes
 from clustering.sources.signals import Query, default_contributions, text_signals, typology_signals
@@ -40,6 +41,7 @@ def rank_sources(
     min_speakers: int = 0,
     text_field: str = "text",
     rules: CandidateRules | None = None,
+    quality: Mapping[str, float] | str | Path | None = None,
 ) -> SourceReport:
     """Rank the languages a target may be taught from, best first.
 
@@ -62,6 +64,8 @@ def rank_sources(
         text_field: Key or column of the text in the corpora.
         rules: Which languages are compared without candidates and corpora. None: living languages of the target's
             modality of which there is text.
+        quality: How good each source is by itself, {language: number, more is better} or a file of them
+            (`read_quality`): results on other targets, sizes of labelled data. Unknown ones count as the mean.
 
     Returns:
         The report; equal scores keep the order of `candidates`.
@@ -92,6 +96,9 @@ def rank_sources(
     wanted = {code, *query.candidates}
     profiles = _profiles(paths, wanted, tokenizer, cache, Reading(text_field=text_field))
     texts = text_signals(profiles.get(code), [profiles.get(name) for name in query.candidates]) if profiles else {}
+    if quality is not None:
+        given = read_quality(quality) if isinstance(quality, str | Path) else quality
+        texts = {**texts, "quality": quality_of(query.candidates, given)}
     query = replace(query, raw={**query.raw, **texts})
     return replace(_report(query, profiles, model, top, bool(tokenizer)), left_out=left_out)
 
@@ -216,6 +223,10 @@ def _warnings(query: Query, profiles: Mapping[str, Profile], model: Ranker | Non
         found.append(f"no text of {name}: overlap is unknown, and sources count by their size alone")
     if profiles and not tokenized and not any(profile.subwords for profile in profiles.values()):
         found.append("no tokenizer: words are compared, which says little where scripts or word forms differ")
+    if "quality" in query.raw and np.isnan(query.raw["quality"]).all():
+        found.append("the quality given is of none of the candidates")
     if model is not None:
         found += model.warnings(query)
+        if "quality" in query.raw:
+            found.append("the ranker does not use the quality given: it has its own record of each source")
     return found

@@ -15,13 +15,14 @@ from clustering.files import read_json, write_json
 from clustering.languages.codes import name_of, same_language_key
 from clustering.sources.features import pair_features, signal_of, z_scores
 from clustering.sources.history import PAST, History, alikeness
+from clustering.sources.metrics import relevance
 from clustering.sources.signals import SIGNALS, Query, is_known
 from clustering.sources.transfer_table import TransferTable, read_transfer_table
 from clustering.sources.trees import Tree, explain, grow_trees, trees_from_json, trees_to_json
 
 FORMAT = "xelm-ranker-2"
 _ALIKE = "+alike"
-RELEVANT = 10
+Method = Literal["trees", "lightgbm"]
 log = logging.getLogger(__name__)
 
 
@@ -167,7 +168,7 @@ class Ranker:
 def fit_ranker(
     table: TransferTable | str | Path,
     *,
-    method: Literal["trees", "lightgbm"] = "trees",
+    method: Method = "trees",
     num_trees: int = 100,
     seed: int = 0,
 ) -> Ranker:
@@ -206,19 +207,6 @@ def fit_ranker(
     origin = f"{Path(results.origin).name} ({len(queries)} targets, {num_pairs} pairs)"
     log.info("ranker fitted on %s", origin)
     return Ranker(models, signals, history, origin)
-
-
-def relevance(scores: np.ndarray) -> np.ndarray:
-    """11 - rank for the ten best of a target's sources, else 0; equal scores share the better rank.
-
-    Args:
-        scores: Shape (C,), higher is better.
-
-    Returns:
-        Shape (C,), 0 to 10.
-    """
-    rank = (scores[None, :] > scores[:, None]).sum(axis=1) + 1
-    return np.clip(RELEVANT + 1 - rank, 0, RELEVANT).astype(float)
 
 
 def usefulness_of(table: TransferTable) -> History:

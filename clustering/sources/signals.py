@@ -63,6 +63,7 @@ SIGNALS: dict[str, Signal] = {
     "phonological": Signal("phonology", "1 - cosine of URIEL phonology, gaps filled", False, False),
     "inventory": Signal("sounds", "1 - cosine of URIEL sound inventories, gaps filled", False, False),
     "geographic": Signal("place", "great circle distance in km", False, False),
+    "quality": Signal("source quality", "how good a source is by itself, as you gave it", False, True),
 }
 
 Measure = Callable[[str, tuple[str, ...]], np.ndarray]
@@ -234,6 +235,7 @@ def default_contributions(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     | syntax | -(1 - cosine of kNN-filled syntax) / 0.1 |
     | place | -log(1 + km / 1500) |
     | data size | log(1 + source / target); log(source) where the target has no text |
+    | source quality | the user's figure / its standard deviation over the candidates, where there is one |
 
     Why this form. Weights are all 1 and the units are round numbers near the spread that each signal has among
     some tens of languages, so nothing was fitted. Two choices carry the result. Typology has *fixed* units
@@ -271,6 +273,9 @@ def default_contributions(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
         added = ADDED.find(name)
         if added.utility is not None and is_known(raw, name):
             utilities[name] = added.utility(raw[name])
+    if is_known(raw, "quality"):
+        spread = np.nanstd(raw["quality"])
+        utilities["quality"] = raw["quality"] / spread if spread > 0 else raw["quality"] * 0
     return {name: centred(values) for name, values in utilities.items()}
 
 

@@ -6,7 +6,7 @@ import csv
 import logging
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from clustering.distances.uriel import BASE_KINDS
 from clustering.errors import BadInput
 from clustering.languages.codes import UnknownLanguageError, same_language_key, to_code
 from clustering.sources.signals import SIGNALS, Query, typology_signals
+from clustering.sources.wide_table import long_form
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ _CANONICAL = (
     (r"target|task|tgt", r"ttr|type token", "target_ttr"),
 )
 # URIEL's distances in a table are replaced by ours, which rank better (DESIGN: 63.0/50.9 against 59.2/40.1).
+_MISSING = frozenset({"", "-", "--", "–", "?", "na", "n/a", "nan", "none", "null"})
 _TYPOLOGY = re.compile(r"^(genetic|syntactic|featural|phonological|inventory|geographic)( \d+)?$")
 
 
@@ -53,6 +55,8 @@ class TransferTable:
         scores: Shape (R,), higher is better.
         features: Per signal or further numeric column, shape (R,), NaN = empty.
         origin: Where it came from, for messages.
+        taken: What was read as what: `target`, `source` and `score` -> the heading; in a wide table the score is in
+            the cells.
     """
 
     targets: tuple[str, ...]
@@ -60,6 +64,7 @@ class TransferTable:
     scores: np.ndarray
     features: dict[str, np.ndarray]
     origin: str
+    taken: dict[str, str] = field(default_factory=dict)
 
     def rows_by_target(self) -> dict[str, np.ndarray]:
         """Row numbers of each target, targets sorted."""
@@ -77,11 +82,18 @@ class TransferTable:
 
 
 def read_transfer_table(
-    path: str | Path, *, lower_is_better: bool | None = None, keep_distances: bool = False
+    path: str | Path,
+    *,
+    lower_is_better: bool | None = None,
+    keep_distances: bool = False,
+    score_column: str | None = None,
 ) -> TransferTable:
     """Read transfer results from a CSV or TSV with a header.
 
-    Three columns are needed: target language, source language, score, under any usual heading (`target`,
+    Three columns are needed, or a wide table: targets down the first column, sources along the heading, scores in
+    the cells. Rows without a score, a target or a source (empty, `nan`, `-`) are left out, and counted in a warning.
+
+    The columns are: target language, source language, score, under any usual heading (`target`,
     `Task lang`, `Transfer lang`, `accuracy`, `BLEU`, ...); codes of two or three letters, tags or names.
     LangRank's tables are read as they are. Other numeric columns become features, under our own names for
     overlaps, sizes and TTR; ranks and levels of the score, URIEL's distances (ours replace them) and columns
@@ -92,6 +104,7 @@ def read_transfer_table(
         path: `.csv` or `.tsv`.
         lower_is_better: Whether a low score is a good one; None decides by the heading (perplexity, loss, ...).
         keep_distances: Keep the table's own URIEL distances too, as features `table_genetic` and so on.
+        score_column: Heading of the score, where several columns could be it. None: the first that could.
 
     Raises:
         BadInput: If a column cannot be found, a language is unknown, a score is no number, a pair is there
@@ -99,16 +112,20 @@ def read_transfer_table(
     """
     file = Path(path)
     header, rows = _read_rows(file)
+    wide = long_form(header, rows)
+    if wide is not None:
+        header, rows = wide
     words = {name: _words(name) for name in header}
     source = _pick(header, rows, words, _SOURCE_WORDS, ())
     target = _pick(header, rows, words, _TARGET_WORDS, (source,))
-    score, is_error = _pick_score(header, words, (source, target))
+    score, is_error = _score(file, header, words, (source, target), score_column)
     if source is None or target is None or score is None:
         missing = [n for n, v in (("target", target), ("source", source), ("score", score)) if v is None]
         raise BadInput(
             f"{file}: no column for {', '.join(missing)} (found: {', '.join(header)}). "
             "Name the columns target, source, score."
         )
+    rows = _with_all_three(file, rows, [header.index(name) for name in (target, source, score)])
     values = _numbers(file, header, rows, score)
     if is_error if lower_is_better is None else lower_is_better:
         values = -values
@@ -125,6 +142,8 @@ def read_transfer_table(
             features[canonical] = column
     labels = [(row[header.index(target)], row[header.index(source)]) for row in rows]
     table = _one_row_a_pair(TransferTable(targets, sources, values, features, str(file)), labels)
+    taken = {"target": target, "source": source, "score": score}
+    table = replace(table, taken=dict.fromkeys(taken, "(wide)") if wide is not None else taken)
     _check(table)
     return table
 
@@ -238,6 +257,45 @@ def _feature_name(name: str, words: tuple[str, ...], keep_distances: bool) -> st
     return name
 
 
+def _score(
+    file: Path,
+    header: Sequence[str],
+    words: dict[str, tuple[str, ...]],
+    taken: Sequence[str | None],
+    wanted: str | None,
+) -> tuple[str | None, bool]:
+    """Heading of the score, and whether it is a loss."""
+    if wanted is None:
+        score, is_error = _pick_score(header, words, taken)
+        others = [
+            name
+            for name in header
+            if name not in (*taken, score) and "level" not in words[name] and _pick_score([name], words, ())[0]
+        ]
+        if score is not None and others:
+            log.warning(
+                "%s: the score is %r; %s could be it too: name the one", file, score, ", ".join(map(repr, others))
+            )
+        return score, is_error
+    if wanted not in header or wanted in taken:
+        raise BadInput(f"{file}: no column {wanted!r} for the score (found: {', '.join(header)}).")
+    return wanted, bool(set(words[wanted]) & set(_ERROR_WORDS))
+
+
+def _with_all_three(file: Path, rows: list[list[str]], positions: Sequence[int]) -> list[list[str]]:
+    """Rows that have a target, a source and a score; the others are counted."""
+    whole = [row for row in rows if not any(_is_missing(row[position]) for position in positions)]
+    if not whole:
+        raise BadInput(f"{file}: no row has a target, a source and a score.")
+    if len(whole) < len(rows):
+        log.warning("%s: %d rows without a score, a target or a source are left out", file, len(rows) - len(whole))
+    return whole
+
+
+def _is_missing(cell: str) -> bool:
+    return cell.strip().lower() in _MISSING
+
+
 def _numbers(file: Path, header: Sequence[str], rows: Sequence[Sequence[str]], name: str) -> np.ndarray:
     position = header.index(name)
     values = np.empty(len(rows))
@@ -253,7 +311,7 @@ def _numbers(file: Path, header: Sequence[str], rows: Sequence[Sequence[str]], n
 
 def _numbers_or_none(rows: Sequence[Sequence[str]], position: int) -> np.ndarray | None:
     try:
-        return np.array([float(row[position]) if row[position].strip() else np.nan for row in rows])
+        return np.array([np.nan if _is_missing(row[position]) else float(row[position]) for row in rows])
     except ValueError:
         return None
 

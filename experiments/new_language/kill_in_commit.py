@@ -14,7 +14,6 @@ import argparse
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +24,11 @@ import click
 import xelm
 from experiments.new_language.kill_test import NEW, RECIPE, STARTER
 
+SMALL = {
+    **RECIPE,
+    "base": {"new": {**RECIPE["base"]["new"], "tokens": 1_280}},
+    "train": {"tokens": 1_280, "batch_size": 4},
+}
 _CALLS = ("mkdir", "rename", "replace", "unlink", "rmdir", "link")
 
 
@@ -32,15 +36,11 @@ def main() -> None:
     """Kill, read, complete, and print how often all was right."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--child", nargs=2, metavar=("RUN", "CALL"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        _add_and_die(Path(options.child[0]), int(options.child[1]))
-        return
     with tempfile.TemporaryDirectory() as folder:
-        first = xelm.train(xelm.Recipe.from_dict(RECIPE), out=Path(folder) / "first").path
+        first = xelm.train(xelm.Recipe.from_dict(SMALL), out=Path(folder) / "first").path
         old, undisturbed = _state(first), Path(shutil.copytree(first, Path(folder) / "undisturbed"))
-        num_calls = int(_child(undisturbed, -1).stdout.split()[-1])
+        _, num_calls = _child(undisturbed, -1)
         new = _state(undisturbed)
         click.echo(f"the commit makes {num_calls} calls that change the file system")
         right = [
@@ -53,12 +53,12 @@ def main() -> None:
 
 def _one(first: Path, run: Path, at: int, old: dict[str, Any], new: dict[str, Any]) -> bool:
     shutil.copytree(first, run)
-    died = _child(run, at).returncode == -signal.SIGKILL
+    died = _child(run, at)[0] == signal.SIGKILL
     before = _on_disk(run)
     state = _state(run)
     right = died and state in (old, new) and _on_disk(run) == before
     if state == old:
-        right &= _child(run, -1).returncode == 0 and _state(run) == new
+        right &= _child(run, -1)[0] == 0 and _state(run) == new
     else:
         xelm.remove_language(run, NEW)  # completes the change first
         right &= _state(run) == old
@@ -67,12 +67,27 @@ def _one(first: Path, run: Path, at: int, old: dict[str, Any], new: dict[str, An
     return right
 
 
-def _child(run: Path, at: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "experiments.new_language.kill_in_commit", "--child", str(run), str(at)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def _child(run: Path, at: int) -> tuple[int, int]:
+    """Add the language in a child process that kills itself before a call of the commit; -1: never.
+
+    Returns:
+        The signal that ended the child, 0 for none, and how many calls the commit made (0 where it was killed).
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, str(_add_and_die(run, at)).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    _, status = os.waitpid(child, 0)
+    told = os.read(reading, 100)
+    os.close(reading)
+    return (os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0), int(told or 0)
 
 
-def _add_and_die(run: Path, at: int) -> None:
+def _add_and_die(run: Path, at: int) -> int:
     calls = [0]
     inside = [False]
 
@@ -89,8 +104,8 @@ def _add_and_die(run: Path, at: int) -> None:
 
     for name in _CALLS:
         setattr(os, name, counted(getattr(os, name)))
-    xelm.add_language(run, NEW, STARTER / f"{NEW}.jsonl")
-    print(calls[0])
+    xelm.add_language(run, NEW, STARTER / f"{NEW}.jsonl", donor="base", tokens=256)
+    return calls[0]
 
 
 def _state(run: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def langrank_scores(table: TransferTable, *, seed: int = 0, strict: bool = False
     targets, sources = np.array(table.targets), np.array(table.sources)
     labels = np.zeros(len(targets), dtype=int)
     for rows in table.rows_by_target().values():
-        labels[rows] = relevance(table.scores[rows])
+        labels[rows] = relevance(table.scores[rows]).astype(int)
     scores = np.zeros(len(targets))
     for target, rows in table.rows_by_target().items():
         kept = targets != target

@@ -1,40 +1,12 @@
-"""How good a ranking of sources is for one target. Shapes: C candidates."""
+"""How good a ranking of sources is for one target; NDCG and regret are those of `xelm fit`."""
 
 from __future__ import annotations
 
 import numpy as np
 
-TOP = 3
-RELEVANT = 10
+from clustering.sources.metrics import RELEVANT, TOP, ndcg, regret, relevance
 
-
-def relevance(scores_C: np.ndarray) -> np.ndarray:
-    """11 - rank for the ten best by measured score, else 0; equal scores share the better rank."""
-    rank = (scores_C[None, :] > scores_C[:, None]).sum(axis=1) + 1
-    return np.clip(RELEVANT + 1 - rank, 0, RELEVANT)
-
-
-def ndcg(predicted_C: np.ndarray, scores_C: np.ndarray) -> float:
-    """NDCG@3 x 100: gain 2^relevance - 1, discount 1 / log2(1 + position).
-
-    Candidates with equal predictions count with their mean gain, that is the mean over all orders of the tie
-    (McSherry & Najork 2008), so that the order of the file does not matter.
-    """
-    gains = 2.0 ** relevance(scores_C) - 1
-    discounts = 1 / np.log2(2 + np.arange(min(TOP, len(gains))))
-    order = np.argsort(-predicted_C, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(predicted_C[order]) != 0])
-    lengths = np.diff(np.r_[starts, len(order)])
-    expected = np.repeat(np.add.reduceat(gains[order], starts) / lengths, lengths)
-    ideal = np.sort(gains)[::-1][: len(discounts)] @ discounts
-    return float(100 * (expected[: len(discounts)] @ discounts) / ideal)
-
-
-def regret(predicted_C: np.ndarray, scores_C: np.ndarray) -> float:
-    """How far the best of our top three stays behind the best of all, in % of the latter's score."""
-    chosen = np.argsort(-predicted_C, kind="stable")[:TOP]
-    best = scores_C.max()
-    return float(100 * (best - scores_C[chosen].max()) / abs(best)) if best else 0.0
+__all__ = ["RELEVANT", "TOP", "ndcg", "paired_p_value", "regret", "relevance"]
 
 
 def paired_p_value(first_T: np.ndarray, second_T: np.ndarray, draws: int = 20_000, seed: int = 0) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import iso639
 import pytest
 
@@ -120,3 +122,26 @@ def test_facts_of_a_language() -> None:
     assert (facts.script, facts.text) == ("Latn", ("cldr", "identifiers", "wikipedia"))
     assert facts.speakers > 10_000_000
     assert iso.languages()["lat"].type == facts_of("lat").type
+
+
+def test_the_quality_of_sources_is_a_signal_like_any(tmp_path: Path) -> None:
+    plain = rank_sources("swa", ["zul", "deu", "kor"])
+    (tmp_path / "q.csv").write_text("language,score\nKorean,90\nzul,10\n")
+    for quality in ({"kor": 90.0, "zul": 10.0}, tmp_path / "q.csv"):
+        entries = {
+            entry.language: entry for entry in rank_sources("swa", ["zul", "deu", "kor"], quality=quality).ranking
+        }
+        # 90 and 10 are one standard deviation (40) from their mean; German, of which nothing is known, counts as it.
+        parts = {code: entry.contributions["quality"] for code, entry in entries.items()}
+        assert parts == pytest.approx({"kor": 1.0, "zul": -1.0, "deu": 0.0})
+        before = {entry.language: entry.score for entry in plain.ranking}
+        assert entries["kor"].score == pytest.approx(before["kor"] + 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("zul,1\nzul,2", "twice"), ("zul,much\nkor,x", "no finite number"), ("", "no rows")]
+)
+def test_a_bad_table_of_quality_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "q.csv").write_text(text)
+    with pytest.raises(BadInput, match=message):
+        rank_sources("swa", ["zul", "kor"], quality=tmp_path / "q.csv")

@@ -165,3 +165,13 @@ def test_names_in_a_report_are_escaped(tmp_path: Path) -> None:
 def test_bad_input_is_explained(arguments: dict, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         rank_sources(**arguments)
+
+
+def test_a_warning_is_written_once_for_all_languages_it_holds_for() -> None:
+    report = rank_sources("swa", top=40)
+    warnings = [warning for entry in report.ranking for warning in entry.warnings]
+    [shared] = {warning for warning in warnings if warning.startswith("no syntactic feature is known of both")}
+    assert warnings.count(shared) > 3
+    for text in (report.to_markdown(), re.sub(r"<title>.*?</title>", "", report.to_html())):
+        assert text.count(shared) == 1
+        assert "left out of 7," in text

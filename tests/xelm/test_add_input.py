@@ -185,7 +185,7 @@ def test_five_kilobytes_of_text_are_added_with_a_smaller_budget_and_a_word_about
 
 
 def test_adapters_of_a_lora_run_are_trained_on_and_a_full_donor_gives_a_full_expert(tmp_path: Path) -> None:
-    run = train_tiny(tmp_path / "lora", expert={"kind": "lora", "rank": 2})
+    run = train_tiny(tmp_path / "lora", expert={"kind": "lora", "rank": 2}, train={"dense": "full"})
     old = models_of(run, ExpertSet.load(run).models)
     adapted = add_language(run, "swe", new_text(tmp_path, "swe"), donor="deu", tokens=128)
     full = add_language(run, "pol", new_text(tmp_path, "pol"), donor="dense", tokens=128)

@@ -295,13 +295,15 @@ def test_the_share_of_least_cost_within_the_bound_is_chosen() -> None:
     assert _within({"a": _line(0.95, -0.2)}, steps, 0.9)["a"] == 1.0
 
 
-def test_shares_are_drawn_together_where_they_are_unsure_and_lie_below_the_estimate() -> None:
-    unsure = _lower({"a": (0.95, 0.05), "b": (0.85, 0.05), "c": (0.9, 0.05)})
-    assert max(unsure.values()) - min(unsure.values()) < 0.02
-    assert all(value < 0.9 for value in unsure.values())
-    sure = _lower({"a": (0.95, 0.001), "b": (0.85, 0.001), "c": (0.9, 0.001)})
-    assert sure["a"] == pytest.approx(0.95, abs=0.005) and sure["b"] == pytest.approx(0.85, abs=0.005)
-    assert _lower({"a": (0.9, 0.02)})["a"] == pytest.approx(0.9, abs=0.03)
+def test_the_median_stands_for_experts_whose_share_is_not_surely_another() -> None:
+    alike = _lower({"a": (0.95, 0.02), "b": (0.88, 0.01), "c": (0.9, 0.02)})
+    # The median 0.9, less √2 × 0.02 (the median error).
+    assert alike == pytest.approx(dict.fromkeys("abc", 0.9 - 2**0.5 * 0.02))
+    # 0.99 lies 0.09 from the median 0.9, more than 3 × √2 × 0.01.
+    apart = _lower({"a": (0.99, 0.01), "b": (0.88, 0.02), "c": (0.9, 0.02)})
+    assert apart["a"] == pytest.approx(0.99 - 2**0.5 * 0.02), "with the margin that is usual"
+    assert apart["b"] == apart["c"] == pytest.approx(0.9 - 2**0.5 * 0.02)
+    assert _lower({"a": (0.9, 0.02)})["a"] == pytest.approx(0.9 - 2**0.5 * 0.02)
 
 
 def test_weights_that_the_base_has_not_are_refused(tmp_path: Path) -> None:

@@ -196,3 +196,16 @@ def test_a_journal_in_work_is_not_believed(scene: Scene, tmp_path: Path, planted
     scene.call(run, "info")
     scene.call(run, "remove")
     assert hostile.hashes(tmp_path) == before | {"run/.lock": hostile.hashes(run)[".lock"]}
+
+
+@pytest.mark.parametrize("jobs", [{"base": "--all"}, {"base": "1; rm"}, ["1"], {"base": None}])
+def test_only_numbers_of_jobs_are_given_to_slurm(tmp_path: Path, jobs: Any) -> None:
+    import json
+
+    from xelm.launch.options import Launch
+    from xelm.launch.slurm import _JOBS, _still_running
+
+    (tmp_path / _JOBS).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / _JOBS).write_text(json.dumps(jobs))
+    with pytest.raises(BadInput, match="no list of Slurm jobs"):
+        _still_running(tmp_path, ["base"], Launch())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clustering.errors import BadInput
 from tests.xelm.adding import contents
 from tests.xelm.conftest import make_corpus
 from xelm.making.train import train
@@ -79,3 +80,11 @@ def test_an_adapter_names_the_base_beside_it(runs: list[Path], monkeypatch: pyte
     with pytest.raises(Exception, match=r"\.\./\.\./base"):
         AutoPeftModelForCausalLM.from_pretrained(str(folder))
     assert contents(runs[0]) == before
+
+
+def test_a_recipe_that_changed_is_told_without_paths_that_did_not(runs: list[Path]) -> None:
+    recipe = runs[1].parent / "recipes" / "r.toml"
+    with pytest.raises(BadInput, match="made with another recipe, data or parent") as caught:
+        train(recipe, runs[1], overrides=("train.learning_rate=3e-3",))
+    assert "learning_rate" in str(caught.value)
+    assert "corpus" not in str(caught.value)

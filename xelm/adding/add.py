@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from clustering.errors import BadInput
@@ -15,6 +15,13 @@ from clustering.sources.profiles import Profile
 from xelm.adding.branch import plan_branch
 from xelm.adding.donor import DonorChoice, choose_donor
 from xelm.adding.enter import keep_first, put_language, put_model, seal, take_language, take_model
+from xelm.adding.label import (
+    TextLanguages,
+    read_languages,
+    refuse_other_language,
+    tell_languages,
+    without_others,
+)
 from xelm.adding.ledger import Snapshot, with_changes
 from xelm.adding.request import (
     Addition,
@@ -23,7 +30,6 @@ from xelm.adding.request import (
     named_donor,
     new_code,
     read_text,
-    refuse_other_language,
 )
 from xelm.adding.tokenizer_fit import check_tokenizer
 from xelm.blending.overlay import lay_on, take_off
@@ -56,6 +62,7 @@ def add_language(
     as_: Kind = "new",
     tokens: int | None = None,
     believe_label: bool = False,
+    drop_other_languages: bool = False,
 ) -> ExpertSet:
     """Add a language to a finished run (hierarchical multi-round training, HMR: Blevins et al. 2024, section 5).
 
@@ -73,6 +80,7 @@ def add_language(
             version before is kept under `previous/`.
         tokens: Budget. None: what a language of the run got for its expert on average, at most 40 times the text.
         believe_label: Go on where the text looks like another language.
+        drop_other_languages: Leave out the documents that look like other languages; near relatives stay.
 
     Returns:
         The run with the language; the last line of its manifest's ledger says what was done.
@@ -95,6 +103,7 @@ def add_language(
             kind=as_,
             tokens=tokens,
             believe_label=believe_label,
+            drop_other_languages=drop_other_languages,
         )
         with _traceless(folder, code):
             _add(experts, addition)
@@ -193,8 +202,8 @@ def _log_file(run: Path, code: str) -> Path:
 
 def _add(experts: ExpertSet, addition: Addition) -> None:
     recipe = Recipe.from_dict(experts.manifest.recipe)
+    addition, found, dropped = _checked(experts, addition, recipe)
     text = read_text(experts, addition.source, recipe.data)
-    refuse_other_language(experts, addition, text.valid)
     profiles = _profiles(experts, addition, recipe)
     check = check_tokenizer(addition.language, profiles)
     for warning in check.warnings:
@@ -205,7 +214,23 @@ def _add(experts: ExpertSet, addition: Addition) -> None:
     making = plan_branch(experts, addition, choice.donor, name, text)
     entry = make_model(making, _log_file(experts.path, addition.language), redo=True)
     line = _ledger_line(addition, choice, check, name, entry, text)
+    line = replace(line, languages_read=found.table, documents_dropped=dropped)
     _enter(experts, addition, line, making.folder, entry, text)
+
+
+def _checked(experts: ExpertSet, addition: Addition, recipe: Recipe) -> tuple[Addition, TextLanguages, int]:
+    """The addition with the text that is to be used, what all its documents read as, and how many are left out."""
+    source, reading = addition.source, recipe.data.reading
+    found = read_languages(experts, source, reading, skip=recipe.data.on_bad_line == "skip")
+    kept = found
+    if addition.drop_other_languages:
+        source = without_others(source, found)
+        kept = replace(found, readings=[one for one in found.readings if one.verdict != "foreign"])
+    dropped = len(found.readings) - len(kept.readings)
+    if not addition.believe_label:
+        refuse_other_language(experts, source, reading, kept)
+    tell_languages(found, dropped)
+    return replace(addition, source=source), found, dropped
 
 
 def _profiles(experts: ExpertSet, addition: Addition, recipe: Recipe) -> dict[str, Profile]:

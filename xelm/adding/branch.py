@@ -61,7 +61,7 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
         parent_fingerprint=parent.fingerprint if parent else None,
         tokens_before=parent.tokens_after if parent else None,
     )
-    work = experts.path / "work" / f"{addition.name}-{str(entry.fingerprint)[:12]}"
+    work = experts.files.checkpoints(addition.name, entry.fingerprint)
     blocks = {code: Blocks(store, length) for code, store in stores.items()}
     phases = [Phase(1.0, {code: shares[code] for code in sorted(shares)})]
     budget = StageBudget.of(addition.name, steps, phases, {code: len(b) for code, b in blocks.items()}, **size)

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from clustering.corpora.find import Source, find_sources, source_of
-from clustering.errors import BadInput, arg
+from clustering.errors import BadInput
 from clustering.languages.codes import match, name_of, resolve
 from router.identify.stored import load_identifier
 from xelm.corpus.store import TokenStore, build_store
 from xelm.recipe.recipe import Data
 from xelm.run.experts import ExpertSet
-from xelm.run.folder import is_expert
 from xelm.run.heldout import SPLITS, read_heldout, texts_of
 from xelm.run.ledger import Kind
 from xelm.run.manifest import fingerprint
-
-_OTHER_LANGUAGE = 0.9
-"""Share of documents read as another language from which the label is not believed; also how sure each reading is."""
-logger = logging.getLogger(__name__)
+from xelm.run.names import is_expert
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +34,7 @@ class Addition:
     kind: Kind = "new"
     tokens: int | None = None
     believe_label: bool = False
+    drop_other_languages: bool = False
 
     def __post_init__(self) -> None:
         # `not 0 <= x < 1` also refuses NaN.
@@ -149,48 +143,3 @@ def read_text(experts: ExpertSet, source: Source, reading: Data) -> NewText:
             "split: some must be 'valid' or 'test'."
         )
     return NewText(store, text_print, texts["valid"] or texts["test"], texts["test"] or texts["valid"])
-
-
-def refuse_other_language(experts: ExpertSet, addition: Addition, texts: Sequence[str]) -> None:
-    """Stop where the text is plainly another language than said: one of the run's, or one that langid knows.
-
-    Raises:
-        BadInput: If nine in ten documents are read as one other language, and `believe_label` is not set.
-    """
-    if addition.believe_label:
-        return
-    said = name_of(addition.language)
-    for taken in (_read_as_of_run(experts, texts), _read_as_of_world(addition.language, texts)):
-        most = max(sorted(set(taken) - {""}), key=taken.count, default=None)
-        if most and taken.count(most) >= math.ceil(_OTHER_LANGUAGE * len(texts)):
-            here = f"; {name_of(most)} is already in this run" if most in experts.languages else ""
-            raise BadInput(
-                f"The text looks like {name_of(most)} ({most}) in {taken.count(most)} of {len(texts)} held-out "
-                f"documents, not {said}{here}. If it is {said}, add {arg('believe_label', True)}."
-            )
-
-
-def _read_as_of_run(experts: ExpertSet, texts: Sequence[str]) -> list[str]:
-    """The language of the run that each text surely is; empty where it is surely none."""
-
-    identifier = load_identifier(experts.files.router)
-    posterior_BL, familiarity_B = identifier.identify(texts)
-    sure_B = posterior_BL.max(axis=1) * familiarity_B > _OTHER_LANGUAGE
-    best_B = posterior_BL.argmax(axis=1)
-    return [identifier.languages[best] if sure else "" for best, sure in zip(best_B, sure_B, strict=True)]
-
-
-def _read_as_of_world(language: str, texts: Sequence[str]) -> list[str]:
-    """What langid reads each text as; empty where that is the language itself, unsure, or langid does not know it.
-
-    Of a language it does not know langid names the nearest it knows, and surely: that is no evidence.
-    """
-    from router.identify.langid import LangidIdentifier
-
-    identifier = LangidIdentifier()
-    own = match(language, identifier.languages)
-    if own is None:
-        return [""] * len(texts)
-    posterior_BC = identifier.posterior(texts)
-    read = [(identifier.languages[int(row.argmax())], float(row.max())) for row in posterior_BC]
-    return [code if code != own and sure > _OTHER_LANGUAGE else "" for code, sure in read]

@@ -15,6 +15,7 @@ def addition_text(line: LedgerEntry) -> str:
     new = f"new expert {line.expert}, started from {line.donor}."
     parts = [
         f"Added {name_of(code)} ({code}): {new if line.kind == 'new' else f'{line.expert} learned it too.'}",
+        _languages_read(line),
         _candidates(line),
         line.reason,
         _tokenizer(line.tokenizer),
@@ -23,6 +24,24 @@ def addition_text(line: LedgerEntry) -> str:
         _routes(line),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _languages_read(line: LedgerEntry) -> str:
+    if all(one.verdict == "claimed" for one in line.languages_read):
+        return ""
+    names = {"claimed": "", "related": "a relative", "foreign": "another language", "unclear": ""}
+    rows = [
+        [
+            f"{name_of(one.language)} ({one.language})" if one.language else "unclear",
+            one.documents,
+            one.confidence if one.language else None,
+            names[one.verdict],
+        ]
+        for one in line.languages_read
+    ]
+    table = tabulate(rows, headers=["the text's documents read as", "documents", "confidence", ""], floatfmt=".2f")
+    left_out = line.documents_dropped
+    return f"{table}\n{left_out} documents of other languages left out" if left_out else table
 
 
 def _candidates(line: LedgerEntry) -> str:

@@ -23,6 +23,8 @@ LOSE = 0.1
 _STEP = 0.1
 _FINE = 0.01
 _RESAMPLES = 300
+_SURELY = 3.0
+"""Standard errors of a prediction from which an expert's share is taken to differ from the others'."""
 _OVERLAY = "work/blend"
 Nats = dict[str, np.ndarray]
 """Language -> nats of each document, shape (D,)."""
@@ -66,8 +68,8 @@ def choose_keeps(trained: ExpertSet, *, lose: float = LOSE) -> dict[str, float]:
 
     Experts are measured on valid text at λ = 0.9, 0.8, … until all have lost too much of their own gain; between these
     their curves are interpolated. How much of its gain an expert keeps is an estimate from few documents, and experts
-    of one run differ little in it: each one's share is drawn towards their mean as far as its standard error says
-    (random effects), and the share less one standard error must stay above 1 - `lose`.
+    of one run differ little in it: so the median of all stands for each whose own share is not surely another, and it
+    must stay above 1 - `lose` by a margin for chance (`_lower`).
 
     Args:
         trained: The run as it was trained.
@@ -114,19 +116,20 @@ def _within(experts: Mapping[str, _Expert], steps: Sequence[float], bound: float
 
 
 def _lower(kept: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-    """Each expert's share, drawn to the mean of all (DerSimonian and Laird 1986), less one standard error."""
+    """What each expert surely keeps: the median of all, or its own share where that is surely another, less a margin.
+
+    The margin is one standard error of a prediction: of the share on as much other text, √2 times that of the
+    estimate, and never less than is usual among the experts.
+
+    Args:
+        kept: Expert -> share of its own gain that is kept, and the standard error.
+    """
     share_E, error_E = np.array(list(kept.values())).T
-    variance_E = np.maximum(error_E, 1e-9) ** 2
-    weight_E = 1 / variance_E
-    mean = (weight_E * share_E).sum() / weight_E.sum()
-    spread = (weight_E * (share_E - mean) ** 2).sum() - (len(kept) - 1)
-    scale = weight_E.sum() - (weight_E**2).sum() / weight_E.sum()
-    between = max(0.0, spread / scale) if len(kept) > 1 and scale > 0 else np.inf
-    own_E = between / (between + variance_E) if np.isfinite(between) else np.ones_like(share_E)
-    of_mean = 1 / (1 / (variance_E + between)).sum() if np.isfinite(between) else 0.0
-    drawn_E = own_E * share_E + (1 - own_E) * mean
-    left_E = np.sqrt(own_E * variance_E + (1 - own_E) ** 2 * of_mean)
-    return dict(zip(kept, (drawn_E - left_E).tolist(), strict=True))
+    margin_E = np.sqrt(2) * error_E
+    another_E = np.abs(share_E - np.median(share_E)) > _SURELY * margin_E
+    usual = np.median(margin_E)
+    lower_E = np.where(another_E, share_E - np.maximum(margin_E, usual), np.median(share_E) - usual)
+    return dict(zip(kept, lower_E.tolist(), strict=True))
 
 
 def _measured(trained: ExpertSet) -> dict[str, _Expert]:

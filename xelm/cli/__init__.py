@@ -19,6 +19,8 @@ COMMANDS = {
     "sources": "Rank the languages to transfer from, and say why.",
     "fit": "Learn to rank source languages from your own transfer results.",
     "train": "Train base, experts and dense baseline from a recipe; run it again to resume.",
+    "compare": "Train experts for several plans from one base and compare them.",
+    "measure": "Measure what training on each language does to every other.",
     "add": "Add a language to a finished run; no other expert changes.",
     "remove": "Remove a language that was added.",
     "blend": "Move experts part of the way back to the base: they forget less.",

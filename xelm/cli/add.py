@@ -47,6 +47,7 @@ from xelm.cli._options import Command, print_json
     help="Training budget in tokens.  [default: the mean of the run's languages, at most 40 times the text]",
 )
 @click.option("--believe-label", is_flag=True, help="Add the text even if it looks like another language.")
+@click.option("--drop-other-languages", is_flag=True, help="Leave out documents that look like other languages.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was added as JSON.")
 def command(run: Path, language: str, data: Path, as_json: bool, **options: Any) -> None:
     """Add LANGUAGE to a finished run: train a new expert from the best donor. No other expert changes."""

@@ -66,6 +66,12 @@ def _kinds() -> str:
     group="What is measured (one of these)",
     help="How this base model (hub id or path) sees the text of --corpus.",
 )
+@option(
+    "--effects",
+    type=click.Path(path_type=Path),
+    group="What is measured (one of these)",
+    help="What training on one language does to the others, as `xelm measure` found.",
+)
 @option("--out", type=click.Path(path_type=Path), group="Results", help="Save the plan (JSON).")
 @option("--plot", type=click.Path(path_type=Path), group="Results", help="Save the tree (.svg, .png or .pdf).")
 @option("--json", "as_json", is_flag=True, group="Results", help="Print the plan as JSON.")
@@ -79,6 +85,7 @@ def command(
     distances_file: Path | None,
     corpus: str | None,
     model: str | None,
+    effects: Path | None,
     stability: bool,
     suggest_k: bool,
     out: Path | None,
@@ -88,12 +95,18 @@ def command(
     """Group languages (any codes or English names) into K clusters: the plan for K experts."""
     from clustering.plans.make import DEFAULT_METHOD, cluster_languages
 
-    if sum(map(bool, (distance, distances_file, corpus))) > 1:
-        raise BadInput("--distance measures typology, --distances reads a file, --corpus reads text: give one of them.")
+    if sum(map(bool, (distance, distances_file, corpus, effects))) > 1:
+        raise BadInput(
+            "--distance measures typology, --distances and --effects read files, --corpus reads text: give one of them."
+        )
+    if effects and stability:
+        raise BadInput("--stability draws typological features anew, of which --effects has none: leave it out.")
     method = method or DEFAULT_METHOD
     if model and not corpus:
         raise BadInput("--model reads text of each language: add --corpus FOLDER.")
     options: dict[str, Any] = {"balance": balance, "tokens": _tokens(tokens), "distances": distance}
+    if effects:
+        options["effects"] = effects
     if distances_file:
         from clustering.distances.own import load_distances
 
@@ -107,7 +120,10 @@ def command(
     if suggest_k:
         if k is not None or out or plot:
             raise BadInput("--suggest-k makes no plan: run it without -k, --out and --plot.")
-        _suggest(languages, method, options, stability, as_json)
+        if effects:
+            _advise(languages, effects, as_json)
+        else:
+            _suggest(languages, method, options, stability, as_json)
         return
     if k is None:
         raise BadInput("How many clusters? Give -k N, or --suggest-k to see the quality of every number.")
@@ -176,6 +192,32 @@ def _suggest(languages: tuple[str, ...], method: str, options: dict[str, Any], s
     click.echo(
         "* best separated. More experts make no answer slower, but each is trained on fewer tokens and languages."
     )
+
+
+def _advise(languages: tuple[str, ...], file: Path, as_json: bool) -> None:
+    """Whether to split at all, and what each number of clusters would spare, by measured effects."""
+    from clustering.languages.codes import to_codes
+    from clustering.plans.advice import advise
+    from clustering.plans.effects import Effects
+
+    advice = advise(Effects.load(file), to_codes(languages))
+    if as_json:
+        print_json(advice.to_dict(), indent=1)
+        return
+    from tabulate import tabulate
+
+    rows = [
+        [
+            f"{row.k}{' *' if row.k == advice.k else ''}",
+            f"{row.cost:+.3f}",
+            f"{100 * row.spared:+.2f}",
+            max(map(len, row.plan.clusters.values())),
+        ]
+        for row in advice.rows
+    ]
+    headers = ["K", "effects within clusters", "spared a language, %", "largest"]
+    click.echo(tabulate(rows, headers, stralign="left", disable_numparse=True))
+    click.echo("\n".join(advice.sentences()))
 
 
 def _plan_text(plan: Any) -> str:

@@ -20,4 +20,4 @@ def command(language: str, run: Path) -> None:
     from xelm.adding.add import remove_language
 
     experts = remove_language(run, language)
-    click.echo(f"{language} removed; the run has {len(experts.languages)} languages now")
+    click.echo(f"{language} removed; the run has {len(experts.languages)} languages")

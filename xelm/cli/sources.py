@@ -64,6 +64,11 @@ _FITTING = "After `fit TABLE` (the same as `xelm fit TABLE`)"
 @option("--text-field", default="text", show_default=True, group="Text", help="Key or column of the text in --corpus.")
 @option("--tokenizer", group="Text", help="Tokenizer (hub id or folder) that cuts the text, for subword overlap.")
 @option("--cache", type=click.Path(path_type=Path), group="Text", help="Folder of profiles.  [default: ~/.cache/xelm]")
+@click.option(
+    "--quality",
+    type=click.Path(path_type=Path),
+    help="Table of how good each source is by itself: language, number (results on other targets, size of data, …).",
+)
 @click.option("--ranker", type=click.Path(path_type=Path), help="Ranker made by `xelm fit`, to use for the ranking.")
 @option(
     "--top",
@@ -75,6 +80,7 @@ _FITTING = "After `fit TABLE` (the same as `xelm fit TABLE`)"
 @option("--json", "as_json", is_flag=True, group="Results", help="Print the report as JSON.")
 @option("--method", type=click.Choice(["trees", "lightgbm"]), default="trees", group=_FITTING, help="What learns.")
 @option("--lower-is-better", is_flag=True, group=_FITTING, help="The score in the table is a loss.")
+@option("--anyway", is_flag=True, group=_FITTING, help="Save the ranker even if it ranks no better than the default.")
 @option("--seed", type=int, default=0, group=_FITTING, help="Seed of the trees.")
 def command(
     target: str,
@@ -89,17 +95,16 @@ def command(
     text_field: str,
     tokenizer: str | None,
     cache: Path | None,
+    quality: Path | None,
     ranker: Path | None,
     top: int | None,
     out: Path | None,
     as_json: bool,
-    method: str,
-    lower_is_better: bool,
-    seed: int,
+    **fitting: Any,
 ) -> None:
     """Rank the languages that TARGET (any code or name) may be taught from, and say why."""
     if table is not None:
-        _fit(target, table, out, method, lower_is_better, seed, as_json)
+        _fit(target, table, out, as_json=as_json, **fitting)
         return
     from clustering.sources.pages import command_line
     from xelm.models.profile_tokenizers import rank_sources
@@ -111,7 +116,7 @@ def command(
     if top is None and candidates is None and corpus is None:
         top = _DEFAULT_TOP
     names = [name.strip() for name in candidates.split(",") if name.strip()] if candidates is not None else None
-    options: dict[str, Any] = {"cache": cache, "text_field": text_field}
+    options: dict[str, Any] = {"cache": cache, "text_field": text_field, "quality": quality}
     rules = CandidateRules(
         all_languages=all_languages, types=types, modality=modality, min_text=min_text, min_speakers=min_speakers
     )
@@ -129,16 +134,14 @@ def command(
             click.echo(f"\nreport: {out}")
 
 
-def _fit(
-    target: str, table: Path, out: Path | None, method: str, lower_is_better: bool, seed: int, as_json: bool
-) -> None:
+def _fit(target: str, table: Path, out: Path | None, **options: Any) -> None:
     if target != _FIT:
         raise BadInput(f"{target} and {table}: rank the sources of one target at a time. Others go to --candidates.")
     if out is None:
         raise BadInput(f"{_FIT} {table}: where to? Add --out ranker.json.")
     from xelm.cli.fit import fit
 
-    fit(table, out, method, lower_is_better, seed, as_json)
+    fit(table, out, **options)
 
 
 def _arguments() -> list[str]:

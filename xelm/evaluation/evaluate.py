@@ -20,7 +20,7 @@ from xelm.evaluation.tables import order_models
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import Document, ExpertSet
 from xelm.run.manifest import fingerprint
-from xelm.run.names import DENSE
+from xelm.run.names import BASE, DENSE
 from xelm.run.results import Cell, Cells, Evaluation, Summary, with_forgetting
 
 POLICIES = ("top1", "ensemble", "bayes")
@@ -173,6 +173,6 @@ def _summary(result: Evaluation, dense_languages: Sequence[str]) -> Summary:
 
 def _fingerprint(experts: ExpertSet, split: str) -> str:
     manifest = experts.manifest
-    entries = {"base": manifest.base, "dense": manifest.dense, **manifest.experts}
+    entries = {BASE: manifest.base, DENSE: manifest.dense, **manifest.experts}
     models = {name: entry.weights_print for name, entry in entries.items() if entry}
     return fingerprint(models, split, [(d.language, d.text) for d in experts.heldout(split)])

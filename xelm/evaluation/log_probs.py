@@ -31,7 +31,7 @@ SPLITS = ("valid", "test")
 logger = logging.getLogger(__name__)
 
 
-def heldout_log_probs(experts: ExpertSet, name: str, split: str, *, keep: bool) -> list[np.ndarray]:
+def heldout_log_probs(experts: ExpertSet, name: str, split: str, *, keep: bool = True) -> list[np.ndarray]:
     """Log-probabilities of a run's held-out text under one of its models.
 
     Args:

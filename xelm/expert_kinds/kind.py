@@ -32,8 +32,8 @@ class ExpertKind(ABC):
     """
 
     kind: str
-    """`full`: all weights of a copy; `lora`: low-rank adapters on the shared base; `last_n_layers`: a copy's last ones.
-    Installed packages may add more."""
+    """`full`: all weights of a copy; `lora`: low-rank adapters on the shared base; `layers`: own copies of a few
+    layers, the rest shared; `last_n_layers`: a copy's last ones. Installed packages may add more."""
     unused: dict[str, Any] = field(default_factory=dict, repr=False)
     """Keys of other kinds that the recipe has, kept so that the kind can be changed back."""
 

@@ -14,6 +14,7 @@ from clustering.errors import BadInput
 from clustering.files import read_json, write_json
 from xelm.making.make_model import Making, make_model
 from xelm.run.failures import Failure, disk_trouble, in_a_sentence
+from xelm.run.folder import RunFolder
 from xelm.training.processes import processes
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def attempt(run: Path, name: str, making: Making, *, redo: bool = False) -> Fail
     _record(run, name).unlink(missing_ok=True)
     try:
         with _model_lock(run, name):
-            make_model(making, run / "logs" / f"{name}.jsonl", redo=redo)
+            make_model(making, RunFolder(run).log(name), redo=redo)
     except Exception as error:  # whatever befell one model, the others are none the worse
         if disk_trouble(error):
             raise
@@ -51,7 +52,13 @@ def note_failure(run: Path, name: str, failure: Failure) -> None:
 def known_failure(run: Path, name: str) -> Failure | None:
     """Why the last attempt at a model failed; None if there was none or it did not."""
     file = _record(run, name)
-    return Failure(**read_json(file)) if file.is_file() else None
+    if not file.is_file():
+        return None
+    value = read_json(file)
+    fits = isinstance(value, dict) and isinstance(value.get("reason"), str) and isinstance(value.get("bad_input"), bool)
+    if not fits:
+        raise BadInput(f"{file}: no record of a failed training. Remove it.")
+    return Failure(value["reason"], value["bad_input"])
 
 
 def forget_failure(run: Path, name: str) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import fcntl
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from clustering.errors import BadInput
+from clustering.files import parse_json
 from xelm.launch.attempt import known_failure, model_lock_file
 from xelm.run.experts import local_run
+from xelm.run.folder import RunFolder
+from xelm.run.lineage import entries
 from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry
-from xelm.run.names import BASE, DENSE
+from xelm.run.paths import refuse_leaving
+from xelm.run.verify import check_names
 from xelm.training.checkpoint import newest_step
 
 _LAST_BYTES = 4096
@@ -60,12 +63,12 @@ def run_status(run: str | Path) -> RunStatus:
     folder = local_run(run)
     at_work = _is_locked(folder / ".lock")
     if not (folder / FILE_NAME).is_file():
-        if not (folder / "cache").is_dir():
+        if not RunFolder(folder).cache.is_dir():
             raise BadInput(f"{folder}: no {FILE_NAME} there, so it is no xelm run. Make one with `xelm train`.")
         return RunStatus("preparing" if at_work else "stopped", [])
     manifest = Manifest.read(folder)
-    entries = {BASE: manifest.base, **manifest.experts, DENSE: manifest.dense}
-    models = [_model_status(folder, name, entry) for name, entry in entries.items() if entry]
+    check_names(folder, manifest)
+    models = [_model_status(folder, name, entry) for name, entry in entries(manifest).items()]
     return RunStatus(_phase(manifest, models, at_work), models)
 
 
@@ -78,10 +81,10 @@ def _phase(
 
 
 def _model_status(run: Path, name: str, entry: ModelEntry) -> ModelStatus:
-    point = _last_point(run / "logs" / f"{name}.jsonl")
+    files = RunFolder(run)
+    point = _last_point(run, files.log(name))
     failure = known_failure(run, name)
-    made = run / name if name in (BASE, DENSE) else run / "experts" / name
-    done = entry.state == "done" or (made / "xelm_model.json").is_file()
+    done = entry.state == "done" or (files.model(name) / "xelm_model.json").is_file()
     running = not done and _is_locked(model_lock_file(run, name))
     return ModelStatus(
         name=name,
@@ -92,12 +95,13 @@ def _model_status(run: Path, name: str, entry: ModelEntry) -> ModelStatus:
         tokens=entry.tokens or point.get("tokens", 0),
         loss=point.get("loss"),
         tokens_per_s=point.get("tokens_per_s"),
-        checkpoint_step=None if done else newest_step(run / "work" / f"{name}-{str(entry.fingerprint)[:12]}"),
+        checkpoint_step=None if done else newest_step(files.checkpoints(name, entry.fingerprint)),
         reason=failure.reason if failure and not done and not running else None,
     )
 
 
-def _last_point(log: Path) -> dict[str, Any]:
+def _last_point(run: Path, log: Path) -> dict[str, Any]:
+    refuse_leaving(run, log)
     if not log.is_file():
         return {}
     with log.open("rb") as handle:
@@ -105,7 +109,11 @@ def _last_point(log: Path) -> dict[str, Any]:
         lines = handle.read().decode("utf-8", errors="ignore").splitlines(keepends=True)
     # The first line may be cut off, the last one half written; evaluations carry no training loss.
     whole = [line for line in lines if line.startswith("{") and line.endswith("\n") and '"loss"' in line]
-    return json.loads(whole[-1]) if whole else {}
+    point = parse_json(whole[-1].encode(), str(log)) if whole else {}
+    figures = [point.get(key) for key in ("step", "num_steps", "tokens", "loss", "tokens_per_s")]
+    if not all(isinstance(figure, int | float | None) for figure in figures):
+        raise BadInput(f"{log}: its last line is no point of a training curve.")
+    return {key: value for key, value in point.items() if value is not None}
 
 
 def _is_locked(file: Path) -> bool:

@@ -11,6 +11,8 @@ from xelm.recipe.recipe import Recipe
 
 FINISH = "finish"
 """Task of the router, the evaluation and the report."""
+TRIALS_FILE = "trials.json"
+"""Tasks of `xelm.trials`, in the same folder of another kind of run."""
 
 
 @dataclass(frozen=True)

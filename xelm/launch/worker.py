@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clustering.errors import BadInput
 from xelm.launch.attempt import attempt, note_failure
-from xelm.launch.work import FINISH, Work
+from xelm.launch.work import FINISH, TRIALS_FILE, Work
 from xelm.making.finish import finish
 from xelm.making.workspace import Workspace
 from xelm.run.failures import Failure, in_a_sentence
@@ -27,6 +27,10 @@ def do_task(file: Path, name: str) -> bool:
     Returns:
         Whether it worked; if not, the reason is kept in the run (`xelm.launch.attempt.known_failure`).
     """
+    if file.name == TRIALS_FILE:
+        from xelm.trials.work import work_on
+
+        return work_on(file, name)
     work = Work.read(file)
     try:
         workspace = Workspace.prepare(work.recipe, work.run)

@@ -47,6 +47,7 @@ def plan_for(recipe: Recipe, sources: Sequence[Source], tokens: Mapping[str, int
             tokens=tokens if clusters.balance == "tokens" else None,
             distances=clusters.distance,
             texts=plan_texts(sources, recipe.data) if by_text else None,
+            effects=clusters.effects,
         )
     except BadInput as error:
         raise _in_recipe(error) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from clustering.errors import BadInput
 from xelm.making.identity import changes, recorded_manifest
@@ -12,6 +13,7 @@ from xelm.making.make_model import finished_entry, is_made
 from xelm.making.portable import portable_recipe
 from xelm.making.workspace import Workspace
 from xelm.run.experts import ExpertSet
+from xelm.run.manifest import Manifest
 from xelm.run.names import DENSE
 from xelm.training.checkpoint import newest_step
 
@@ -52,7 +54,7 @@ def _begun(run: Path, ours: set[Path]) -> list[Path]:
 
 def _refusal(workspace: Workspace, models: list[Path], begun: list[Path]) -> str:
     recorded = recorded_manifest(workspace.run)
-    found = changes(portable_recipe(workspace.recipe), recorded, workspace.inputs.fingerprints) if recorded else []
+    found = changes(_as_recorded(workspace, recorded), recorded, workspace.inputs.fingerprints) if recorded else []
     more = [f"and {len(found) - _MOST_CHANGES} more"] if len(found) > _MOST_CHANGES else []
     why = f" What changed: {'; '.join([*found[:_MOST_CHANGES], *more])}." if found else ""
     if models:
@@ -61,6 +63,16 @@ def _refusal(workspace: Workspace, models: list[Path], begun: list[Path]) -> str
         halves = ", ".join(f"{_name_of(path)} (up to step {newest_step(path)})" for path in begun)
         what = f"{workspace.run}: half trained with another recipe, data or parent: {halves}."
     return f"{what}{why} Train into another --out, or give --redo to make it anew."
+
+
+def _as_recorded(workspace: Workspace, recorded: Manifest) -> dict[str, Any]:
+    """The recipe, with paths that may be the recorded ones spelled as those are: these stand as somebody wrote them."""
+    table = portable_recipe(workspace.recipe)
+    for section, key in (("data", "path"), ("base", "model"), ("clusters", "plan")):
+        before, now = recorded.recipe.get(section, {}).get(key), table[section][key]
+        if isinstance(before, str) and isinstance(now, str) and Path(before).name == Path(now).name:
+            table[section][key] = before
+    return table
 
 
 def _name_of(folder: Path) -> str:

@@ -22,6 +22,7 @@ from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.portable import portable_recipe
 from xelm.making.redo import clear_other_inputs
 from xelm.making.workspace import Workspace
+from xelm.measuring.for_run import stand_in, with_effects
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.failures import Failure, disk_trouble_told, raise_failures
@@ -74,6 +75,7 @@ def train(
     _refuse_other_folder(run)
     with disk_trouble_told(run), locked(run):
         _refuse_grown_run(run)
+        recipe = with_effects(recipe, run, launch)
         workspace = Workspace.prepare(recipe, run)
         logger.info("%s\n%s", clusters_text(workspace.plan), workspace.budget.to_text())
         clear_other_inputs(workspace, redo=redo)
@@ -105,9 +107,10 @@ def dry_run(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     _refuse_other_folder(Path(out))
     with disk_trouble_told(Path(out)), locked(Path(out)):
+        recipe, measuring = stand_in(recipe, Path(out))
         workspace = Workspace.prepare(recipe, Path(out))
         found = [*_tokenizer_warnings(workspace), *workspace.duplicates().warnings()]
-        budget = dataclasses.replace(workspace.budget, warnings=[*workspace.budget.warnings, *found])
+        budget = dataclasses.replace(workspace.budget, warnings=[*measuring, *workspace.budget.warnings, *found])
         if probe:
             from xelm.making.probe import measure_speed
 
@@ -224,7 +227,7 @@ def rewrite_report(run: str | Path) -> Path:
         experts = ExpertSet.load(shadow)
         write_report(experts)
         manifest = experts.manifest
-        for file in (experts.files.report, experts.files.samples):
+        for file in (experts.files.report, experts.files.samples, experts.files.comparison):
             if file.is_file():
                 manifest.files[file.relative_to(shadow).as_posix()] = sha256_of(file)
         manifest.files = dict(sorted(manifest.files.items()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -35,6 +35,7 @@ def rank_sources(
     min_speakers: int = 0,
     text_field: str = "text",
     rules: CandidateRules | None = None,
+    quality: Mapping[str, float] | str | Path | None = None,
 ) -> SourceReport:
     """Rank the languages a target may be taught from, best first.
 
@@ -56,6 +57,7 @@ def rank_sources(
         min_speakers=min_speakers,
         text_field=text_field,
         rules=rules,
+        quality=quality,
     )
 
 

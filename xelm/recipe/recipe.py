@@ -16,6 +16,7 @@ from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.parsing import build, check, override
 
 _SHORTEST_BLOCK = 8
+_MEASURED = "measured"
 logger = logging.getLogger(__name__)
 
 
@@ -145,13 +146,28 @@ class Clusters:
     """Kind of distance, such as `combined` or `syntactic`; None: the default of the method."""
     balance: Literal["languages", "tokens"] | None = None
     """What clusters are made nearly equal in. None: nothing."""
+    effects: str | None = None
+    """For `measured`: a file that `xelm measure` wrote. None: measured before the experts are trained."""
 
     def __post_init__(self) -> None:
         check(
             (self.k is None) != (self.plan is None),
             '[clusters] needs either k = N or plan = "plan.json", not both.',
         )
+        check(
+            self.effects is None or self.method in (_MEASURED, Clusters.method),
+            f'[clusters] effects makes a plan of method "{_MEASURED}": method = "{self.method}" does not go with it.',
+        )
+        check(
+            not self.is_measured or (self.distance is None and self.balance != "tokens"),
+            f'[clusters] method = "{_MEASURED}" goes by effects and makes even groups: leave out distance and balance.',
+        )
         check(self.k is None or self.k >= 1, f"[clusters] k={self.k} must be at least 1.")
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the plan is made from measured effects."""
+        return self.plan is None and (self.method == _MEASURED or self.effects is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,6 +357,8 @@ class Recipe:
             base = dataclasses.replace(base, model=_anchor(base.model, folder))
         if clusters.plan:
             clusters = dataclasses.replace(clusters, plan=_anchor(clusters.plan, folder))
+        if clusters.effects:
+            clusters = dataclasses.replace(clusters, effects=_anchor(clusters.effects, folder))
         name, colon, file = self.router.identifier.partition(":")
         router = dataclasses.replace(self.router, identifier=name + colon + (_anchor(file, folder) if file else ""))
         return dataclasses.replace(self, data=data, base=base, clusters=clusters, router=router)

@@ -27,6 +27,7 @@ def _values(experts: ExpertSet) -> dict[str, Any]:
     from xelm.report.budget import budget
     from xelm.report.clusters import clusters
     from xelm.report.curves import curves
+    from xelm.report.effects import effects, evidence
     from xelm.report.forgetting import forgetting
     from xelm.report.headline import headline
     from xelm.report.heatmap import heat_map
@@ -40,6 +41,8 @@ def _values(experts: ExpertSet) -> dict[str, Any]:
         "facts": facts,
         "headline": headline(facts),
         "clusters": clusters(facts),
+        "evidence": evidence(facts),
+        "effects": effects(facts),
         "budget": budget(facts),
         "curves": curves(facts),
         "heat": heat_map(facts),

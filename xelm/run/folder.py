@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xelm.run.manifest import FILE_NAME
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE, DENSE, is_expert
 from xelm.run.paths import plain_name
 from xelm.run.transaction import SHADOW, current
 
@@ -18,11 +18,6 @@ _FIRST = "previous/run"
 TRAINED = "trained"
 """The overlay of a run whose experts were moved back to the base: what they and all that follows from them were."""
 _NOT_DERIVED = (BASE, DENSE, "experts", "eval/heldout", "previous", TRAINED)
-
-
-def is_expert(name: str) -> bool:
-    """Whether a model of a run is an expert: neither the base nor the dense baseline."""
-    return name not in (BASE, DENSE)
 
 
 @dataclass(frozen=True)
@@ -57,6 +52,16 @@ class RunFolder:
     def samples(self) -> Path:
         """Answers that the page shows."""
         return self._at("eval/samples.json")
+
+    @property
+    def effects(self) -> Path:
+        """What training on each language does to the others, where the plan was made from that."""
+        return self._at("effects.json")
+
+    @property
+    def comparison(self) -> Path:
+        """A comparison of plans that the user put here as evidence for this one's."""
+        return self._at("comparison.json")
 
     @property
     def cache(self) -> Path:
@@ -105,6 +110,14 @@ class RunFolder:
     def evaluation(self, split: str) -> Path:
         """Measured figures on `valid` or `test` text."""
         return self._at(f"eval/{plain_name(split, str(self.manifest))}.json")
+
+    def log(self, name: str) -> Path:
+        """Log of the training of a model, a JSON object a line."""
+        return self.logs / f"{plain_name(name, str(self.manifest))}.jsonl"
+
+    def checkpoints(self, name: str, fingerprint: str | None) -> Path:
+        """Folder of a training's checkpoints: of this name, from these inputs."""
+        return self.work / plain_name(f"{name}-{str(fingerprint)[:12]}", str(self.manifest))
 
     def cached(self, name: object) -> Path:
         """A folder of the cache, by the name that the manifest gives it."""

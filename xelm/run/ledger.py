@@ -114,6 +114,21 @@ class ForgettingChanges:
     after: dict[str, Forgetting]
 
 
+@dataclass(frozen=True)
+class LanguageRead:
+    """How many documents of an added text read as one language."""
+
+    __pydantic_config__ = STRICT
+
+    language: str
+    """Its code; empty where it is unclear."""
+    verdict: Literal["claimed", "related", "foreign", "unclear"]
+    """The language that was said, a relative that it is easily taken for, another one, or none in particular."""
+    documents: int
+    confidence: float
+    """Mean probability of that language, 0 to 1."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
     """One addition. In JSON `kind` is called `as`, like the option of `xelm add`."""
@@ -137,6 +152,10 @@ class LedgerEntry:
     sha256: str
     """Of that text's files."""
     tokenizer: TokenizerCheck
+    languages_read: list[LanguageRead] = field(default_factory=list)
+    """What all documents of the text read as; empty where an earlier version of xelm added the language."""
+    documents_dropped: int = 0
+    """Those of other languages, left out by `--drop-other-languages`."""
     bits_per_byte: dict[str, BeforeAfter] = field(default_factory=dict)
     """Language -> of its test text, routed (`top1`)."""
     routes: RouteChanges | None = None

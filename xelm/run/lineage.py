@@ -12,14 +12,14 @@ from pathlib import Path
 from clustering import ClusterPlan
 from clustering.errors import BadInput
 from clustering.files import read_json
-from xelm.run.folder import RunFolder, is_expert
+from xelm.run.folder import TRAINED, RunFolder
 from xelm.run.ledger import LedgerEntry
 from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE, DENSE, is_expert
 from xelm.run.results import Evaluation
 
 _ENTRY_FILE = "xelm_model.json"
-_SHARED = ("languages", "parent", "kind", "tokens", "fingerprint")
+_SHARED = ("languages", "parent", "kind", "tokens", "fingerprint", "keep")
 """What a model's own file and the manifest both say of it."""
 
 
@@ -91,8 +91,8 @@ def _line_problems(manifest: Manifest, plan: ClusterPlan, line: LedgerEntry, las
 
 
 def _figure_problems(files: RunFolder, newest: LedgerEntry) -> Iterator[str]:
-    """The newest addition was measured on the run as it is now."""
-    file = files.evaluation("test")
+    """The newest addition was measured on the run as it is now, its experts as they were trained."""
+    file = RunFolder(files.path, TRAINED).evaluation("test")
     measured = Evaluation.read(file).routed.get("top1", {}) if file.is_file() else {}
     for code, figure in newest.bits_per_byte.items():
         if code in measured and figure.after != measured[code].bits_per_byte:

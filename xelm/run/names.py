@@ -3,3 +3,8 @@
 from __future__ import annotations
 
 BASE, DENSE = "base", "dense"
+
+
+def is_expert(name: str) -> bool:
+    """Whether a model of a run is an expert: neither the base nor the dense baseline."""
+    return name not in (BASE, DENSE)

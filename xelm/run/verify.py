@@ -6,9 +6,9 @@ from pathlib import Path
 
 from clustering.errors import BadInput
 from clustering.files import read_json, sha256_of
-from xelm.run.folder import is_expert
 from xelm.run.lineage import lineage_problems
 from xelm.run.manifest import DIGEST, FILE_NAME, Manifest, digest, kept_files
+from xelm.run.names import is_expert
 from xelm.run.paths import inside, plain_name
 from xelm.run.transaction import current, is_decided
 

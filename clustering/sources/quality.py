@@ -1,0 +1,59 @@
+"""How good each source is by itself, as the user knows it: results on other targets, sizes of data, speakers."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clustering.errors import BadInput
+from clustering.languages.codes import same_language_key, to_code
+
+
+def read_quality(path: str | Path) -> dict[str, float]:
+    """Read a CSV or TSV of two columns, language and a number (more is better), with or without a heading.
+
+    Raises:
+        BadInput: If the file is missing, a language is unknown or there twice, or a value is no finite number.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise BadInput(f"{file}: no such file.") from None
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise BadInput(f"{file}: not a table of text: {error}.") from None
+    delimiter = max(",\t;", key=text.split("\n", 1)[0].count)
+    found: dict[str, float] = {}
+    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(cell.strip() for cell in row)]
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 2:
+            raise BadInput(f"{file}, row {number}: {len(row)} cells; a language and a number are needed.")
+        value = _number(row[1])
+        if value is None and number == 1:
+            continue  # the heading
+        if value is None:
+            raise BadInput(f"{file}, row {number}: {row[1]!r} is no finite number.")
+        code = to_code(row[0])
+        if code in found:
+            raise BadInput(f"{file}, row {number}: {row[0]} is there twice.")
+        found[code] = value
+    if not found:
+        raise BadInput(f"{file}: no rows. A language and a number in each are needed.")
+    return found
+
+
+def quality_of(candidates: Sequence[str], quality: Mapping[str, float]) -> np.ndarray:
+    """The value of each candidate, under any of its codes; shape (C,), NaN where there is none."""
+    by_key = {same_language_key(to_code(name)): float(value) for name, value in quality.items()}
+    return np.array([by_key.get(same_language_key(code), np.nan) for code in candidates])
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text.strip().replace("_", ""))
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""Trainings from one base that are compared: in all of them a language brings the same blocks."""
