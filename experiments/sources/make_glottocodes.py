@@ -11,8 +11,9 @@ import csv
 from importlib.metadata import distribution
 from pathlib import Path
 
+from iso639 import Language, LanguageNotFoundError
+
 import clustering
-from clustering.languages import iso
 
 
 def main() -> None:
@@ -33,8 +34,11 @@ def main() -> None:
 
 
 def _rank(code: str) -> int:
-    known = iso.languages().get(code)
-    return 2 if known is None else int(known.scope != "individual")
+    try:
+        known = Language.from_part3(code)
+    except LanguageNotFoundError:
+        return 2
+    return 2 if known.status == "R" else int(known.scope != "I")
 
 
 if __name__ == "__main__":

@@ -81,9 +81,10 @@ def _individual(text: str) -> list[str]:
 
 def _is_individual(code: str) -> bool:
     try:
-        return bool(Language.from_part3(code).scope == "I")
+        known = Language.from_part3(code)
     except LanguageNotFoundError:
         return False
+    return bool(known.scope == "I" and known.status == "A")  # no retired code
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from clustering.sources.metrics import RELEVANT, TOP, ndcg, regret, relevance
+from xelm.parts import ndcg, regret, relevance
 
-__all__ = ["RELEVANT", "TOP", "ndcg", "paired_p_value", "regret", "relevance"]
+__all__ = ["ndcg", "paired_p_value", "regret", "relevance"]
 
 
 def paired_p_value(first_T: np.ndarray, second_T: np.ndarray, draws: int = 20_000, seed: int = 0) -> float:

@@ -18,7 +18,7 @@ from clustering.errors import BadInput
 from tests.xelm.adding import contents, copy_of, models_of, new_text, train_tiny
 from xelm.adding.add import add_language, remove_language
 from xelm.blending.choose import _Expert, _lower, _within
-from xelm.blending.told import blend_table
+from xelm.blending.text import blend_table
 from xelm.cli import main
 from xelm.making.train import train
 from xelm.recipe.recipe import Recipe

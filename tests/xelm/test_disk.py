@@ -17,7 +17,7 @@ from tests.xelm.stored_runs import unpack
 from xelm.adding.add import add_language
 from xelm.making.train import train
 from xelm.recipe.recipe import Recipe
-from xelm.run.failures import disk_trouble, disk_trouble_told
+from xelm.run.failures import disk_failure, disk_failure_reported
 from xelm.run.manifest import kept_files
 
 MakeRecipe = Callable[..., Recipe]
@@ -36,15 +36,15 @@ MakeRecipe = Callable[..., Recipe]
 def test_a_full_or_read_only_disk_is_known_whoever_met_it(error: Exception) -> None:
     with (
         pytest.raises(OSError, match=r"^runs/a: .*run the same command again to resume\.$"),
-        disk_trouble_told(Path("runs/a")),
+        disk_failure_reported(Path("runs/a")),
     ):
         raise error
 
 
 @pytest.mark.parametrize("error", [OSError(2, "No such file"), ValueError("28"), RuntimeError("error 28")], ids=str)
 def test_other_errors_stay_what_they_are(error: Exception) -> None:
-    assert disk_trouble(error) is None
-    with pytest.raises(type(error)) as caught, disk_trouble_told(Path("runs/a")):
+    assert disk_failure(error) is None
+    with pytest.raises(type(error)) as caught, disk_failure_reported(Path("runs/a")):
         raise error
     assert caught.value is error
 

@@ -43,7 +43,7 @@ def test_disagreement_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_base_is_no_donor_by_itself_but_is_named_where_it_reads_better(monkeypatch: pytest.MonkeyPatch) -> None:
     choice = _choose(monkeypatch, [_candidate("c1", 3.0, 0.1, 0.1)], base_loss=2.5)
     assert choice.donor == "c1"
-    assert "Of all models base has less loss still (2.500)." in choice.reason
+    assert "The model base has even less loss (2.500)." in choice.reason
 
 
 def test_loss_beyond_blind_guessing_gives_way_to_typology(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -314,7 +314,7 @@ def test_added_languages_are_shown_but_not_counted(tmp_path: Path) -> None:
     values = headline(Facts.of(experts))
     assert "afr" not in [row["language"].code for row in values["bars"]["rows"]]
     assert "equally many training tokens (3,000)" in values["sentence"]
-    assert any(note.startswith("Afrikaans came later") for note in values["notes"])
+    assert any(note.startswith("Afrikaans was added later") for note in values["notes"])
     html = read(experts)
     assert "Languages added later" in html and "before: c1-deu-nld, the donor" in html and "3.1 %" in html
     assert "xelm add afr --data afr.jsonl --run RUN --donor c1-deu-nld --replay 0.25 --tokens 1000" in html

@@ -1,4 +1,4 @@
-"""`add_language` and `remove_language`: a finished run grows by a language, and nobody else changes."""
+"""`add_language` and `remove_language`: a finished run grows by a language, and no other expert changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from xelm.adding.label import (
     TextLanguages,
     read_languages,
     refuse_other_language,
-    tell_languages,
+    report_languages,
     without_others,
 )
 from xelm.adding.ledger import Snapshot, with_changes
@@ -38,7 +38,7 @@ from xelm.evaluation.log_probs import forget_stale
 from xelm.making.make_model import make_model
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
-from xelm.run.failures import disk_trouble_told
+from xelm.run.failures import disk_failure_reported
 from xelm.run.folder import RunFolder
 from xelm.run.heldout import read_heldout, texts_of
 from xelm.run.ledger import Kind, LedgerEntry, TokenizerCheck
@@ -66,21 +66,21 @@ def add_language(
 ) -> ExpertSet:
     """Add a language to a finished run (hierarchical multi-round training, HMR: Blevins et al. 2024, section 5).
 
-    A new expert branches from the donor and is trained on the new text; the files of all other experts stay as they
-    are, to the byte. The run changes at the end, all at once: an addition that fails or is killed leaves it as it was,
-    and after an interruption the same command goes on from the last checkpoint.
+    A new expert branches from the donor and is trained on the new text; the files of all other experts stay the same,
+    to the byte. The run changes at the end, all at once: an addition that fails or is killed leaves it as it was, and
+    after an interruption the same command resumes from the last checkpoint.
 
     Args:
         run: The run directory.
         language: Any code or name.
-        data: A corpus file, or a folder that holds one of that language or a folder of shards.
+        data: A corpus file, or a folder that holds such a file or a folder of shards for the language.
         donor: `auto`, a language of the run, or a model's name (an expert, `base`, `dense`).
         replay: Share of the training blocks drawn from the donor's own languages, in [0, 1).
-        as_: `new`: an expert of its own; `join`: the donor's expert is trained on and takes the language in, the
-            version before is kept under `previous/`.
-        tokens: Budget. None: what a language of the run got for its expert on average, at most 40 times the text.
+        as_: `new`: the language gets an expert of its own; `join`: the donor's expert is trained further on it, and
+            the expert's earlier version is kept under `previous/`.
+        tokens: Budget. None: the mean budget of the run's languages for their experts, at most 40 times the text.
         believe_label: Go on where the text looks like another language.
-        drop_other_languages: Leave out the documents that look like other languages; near relatives stay.
+        drop_other_languages: Skip the documents that look like other languages; those of related languages stay.
 
     Returns:
         The run with the language; the last line of its manifest's ledger says what was done.
@@ -88,11 +88,11 @@ def add_language(
     Raises:
         BadInput: If the run has the language already, the text cannot be used or seems to be another language's, or
             an argument does not fit.
-        OSError: If the disk is full or read-only; what was trained is kept, and the same command goes on.
+        OSError: If the disk is full or read-only; what was trained is kept, and the same command resumes.
     """
     folder = local_folder(run)
-    with disk_trouble_told(folder), locked(folder):
-        # Nobody is trained from weights that were moved back: what the donor learned is what it gives.
+    with disk_failure_reported(folder), locked(folder):
+        # A new expert never starts from weights that were moved back, but from what the donor learned.
         experts = whole_run(folder).trained()
         code = new_code(experts, language)
         addition = Addition(
@@ -111,13 +111,13 @@ def add_language(
 
 
 def remove_language(run: str | Path, language: str) -> ExpertSet:
-    """Undo `add_language`: when every added language has left, every file is as it was before the first came.
+    """Undo `add_language`: once all added languages are removed, every file is as it was before the first addition.
 
     Raises:
         BadInput: If the language was not added to this run, or another one joined its expert later.
     """
     folder = local_folder(run)
-    with disk_trouble_told(folder), locked(folder):
+    with disk_failure_reported(folder), locked(folder):
         experts = whole_run(folder)
         ledger = experts.manifest.ledger
         code = match(resolve(language).code, [entry.language for entry in ledger])
@@ -138,10 +138,10 @@ def remove_language(run: str | Path, language: str) -> ExpertSet:
 
 
 def local_folder(run: str | Path) -> Path:
-    """The folder of a run that can be changed.
+    """The local folder of a run, which can be changed.
 
     Raises:
-        BadInput: If it is not on this machine.
+        BadInput: If the run is not on this machine.
     """
     folder = Path(run)
     if not folder.is_dir():
@@ -169,9 +169,9 @@ def whole_run(folder: Path) -> ExpertSet:
 
 @contextmanager
 def _traceless(run: Path, code: str) -> Iterator[None]:
-    """Clear away what an addition leaves beside the run: its work when it succeeds, text and log when it is refused.
+    """Remove what an addition leaves beside the run: its work if it succeeds, text and log if it is refused.
 
-    One that is stopped, by a full disk or from outside, leaves everything, to go on from.
+    An addition that is stopped (by a full disk or from outside) leaves everything, so that it can be resumed.
     """
     try:
         yield
@@ -219,7 +219,7 @@ def _add(experts: ExpertSet, addition: Addition) -> None:
 
 
 def _checked(experts: ExpertSet, addition: Addition, recipe: Recipe) -> tuple[Addition, TextLanguages, int]:
-    """The addition with the text that is to be used, what all its documents read as, and how many are left out."""
+    """The addition with the text to be used, the languages that all its documents read as, and how many are skipped."""
     source, reading = addition.source, recipe.data.reading
     found = read_languages(experts, source, reading, skip=recipe.data.on_bad_line == "skip")
     kept = found
@@ -229,7 +229,7 @@ def _checked(experts: ExpertSet, addition: Addition, recipe: Recipe) -> tuple[Ad
     dropped = len(found.readings) - len(kept.readings)
     if not addition.believe_label:
         refuse_other_language(experts, source, reading, kept)
-    tell_languages(found, dropped)
+    report_languages(found, dropped)
     return replace(addition, source=source), found, dropped
 
 
@@ -282,7 +282,7 @@ def _enter(
         if keeps:
             logger.info(
                 "experts of this run were moved back to the base (xelm blend): the addition started from the trained "
-                "weights, and they are moved back as before, %s %s. `xelm blend --auto` chooses anew.",
+                "weights, and they are moved back as before, %s %s. `xelm blend --auto` chooses again.",
                 line.expert,
                 "too" if line.expert in keeps else "not",
             )

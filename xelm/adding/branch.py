@@ -1,4 +1,4 @@
-"""The training of a new language's expert: which weights it starts from, which blocks it reads, for how long."""
+"""The training of a new language's expert: its first weights, the blocks that it reads, and its budget."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     pass
 
 _MOST_EPOCHS = 40
-"""How often a text is read at most where the budget is ours to choose: more of it teaches it by heart."""
+"""How often a text is read at most if no budget is given: with more, the expert learns it by heart."""
 logger = logging.getLogger(__name__)
 
 
@@ -34,13 +34,13 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
 
     Args:
         experts: The run.
-        addition: What was asked for.
+        addition: The request.
         donor: The model to start from.
-        name: Of the expert: a new one, or the donor where the language joins it.
-        text: The new language's.
+        name: Name of the expert: a new one, or the donor's if the language joins it.
+        text: Text of the new language.
 
     Raises:
-        BadInput: If the text for replay is gone.
+        BadInput: If the text for replay is missing.
     """
     settings = Recipe.from_dict(experts.manifest.recipe).train
     kind = _kind_of(experts, donor)
@@ -82,9 +82,9 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
 
 
 def _kind_of(experts: ExpertSet, donor: str) -> ExpertKind:
-    """How the new expert trains: as the recipe says, unless the donor is no change of the base to go on from.
+    """How the new expert trains: as the recipe says, unless the donor's weights do not allow this kind.
 
-    A change that shares the base is read on top of it, so weights other than the base's cannot carry one.
+    An expert of a kind that shares the base is read on top of the base, so it cannot start from other full weights.
     """
     wanted = Recipe.from_dict(experts.manifest.recipe).expert
     if wanted.shares_base and donor != BASE and experts.kind(donor) is not type(wanted):
@@ -97,7 +97,7 @@ def _start(experts: ExpertSet, donor: str, kind: ExpertKind) -> Any:
 
 
 def _own_budget(experts: ExpertSet, text_tokens: int) -> int:
-    """What a language of the run got for its expert on average, but no more than `_MOST_EPOCHS` times its text."""
+    """The mean budget of the run's languages for their experts, but at most `_MOST_EPOCHS` times the new text."""
     first = len(experts.languages) - len(experts.manifest.ledger)
     usual = Recipe.from_dict(experts.manifest.recipe).train.tokens // max(1, first)
     most = _MOST_EPOCHS * text_tokens
@@ -114,7 +114,7 @@ def _own_budget(experts: ExpertSet, text_tokens: int) -> int:
 
 
 def _replayed(experts: ExpertSet, addition: Addition, donor: str) -> dict[str, TokenStore]:
-    """The text of the donor's own languages (all languages of the run for base and dense), where it is replayed."""
+    """The text of the donor's own languages (for base and dense, all languages of the run) if it is replayed."""
     if not addition.replay:
         return {}
     codes = experts.plan.clusters.get(donor, sorted(experts.manifest.data))
@@ -124,7 +124,7 @@ def _replayed(experts: ExpertSet, addition: Addition, donor: str) -> dict[str, T
 def _old_store(experts: ExpertSet, code: str) -> TokenStore:
     folder = experts.files.cached(experts.manifest.data[code].get("cache"))
     if not (folder / "counts.json").is_file():
-        raise BadInput(f"replay needs the tokenised text of {code}, and {folder} is gone. Use --replay 0.")
+        raise BadInput(f"replay needs the tokenised text of {code}, and {folder} is missing. Use --replay 0.")
     return open_store(folder, code)
 
 

@@ -1,4 +1,4 @@
-"""Which model a new language should branch from: typology, overlap and measured loss, each shown."""
+"""Choose the model that a new language branches from, by typology, overlap and measured loss."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from xelm.run.ledger import DonorCandidate
 _SAMPLE_BYTES = 20_000
 _LONGEST_CHARACTER_BYTES = 4
 _BLIND_BITS = 8.0
-"""Bits per byte of a model that knows nothing: from there on a greater loss is no greater distance."""
+"""Bits per byte of a model that knows nothing: above it, a greater loss does not mean a greater distance."""
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DonorChoice:
-    """The donor of a new language, and why."""
+    """The donor of a new language, and the reason for it."""
 
     donor: str
     reason: str
@@ -47,16 +47,16 @@ def choose_donor(
 ) -> DonorChoice:
     """Choose the model to branch from.
 
-    `auto` takes the expert of least loss on the new text: loss is measured on the text itself, where typology and
-    overlap guess (experiments/new_language compares the three). Only where every expert does worse than guessing bytes
-    blindly, as with a script that none has seen, loss tells how sure they are of other languages and not who is near:
-    then typology decides, then overlap. Where the signals disagree, the reason says so.
+    `auto` takes the expert of least loss on the new text: loss is measured on the text itself, while typology and
+    overlap are guesses (experiments/new_language compares the three). If every expert does worse than guessing bytes
+    blindly, as with a script that none has seen, loss does not show which expert is near; then typology decides, and
+    without it overlap. If the signals disagree, the reason says so.
 
     Args:
         experts: A finished run.
         language: The new language's ISO 639-3 code.
-        texts: Held-out documents of it.
-        profiles: By code, of it and of the run's languages, made with the run's tokenizer.
+        texts: Held-out documents of the new language.
+        profiles: Profiles of the new language and the run's languages, by code, made with the run's tokenizer.
         wanted: `auto`, or the name of a model (`base` and `dense` too).
 
     Returns:
@@ -66,16 +66,16 @@ def choose_donor(
     own = [c for c in candidates if c.name in experts.names]
     signals = _Signals.of(own)
     name, why = signals.decide() if wanted == "auto" else (wanted, f"{wanted} was asked for.")
-    reason = [why, *signals.told_apart(name, language)]
+    reason = [why, *signals.remarks(name, language)]
     shared = min((c for c in candidates if c not in own), key=lambda c: c.bits_per_byte)
     if wanted == "auto" and shared.bits_per_byte < signals.by_loss.bits_per_byte:
-        reason.append(f"Of all models {shared.name} has less loss still ({shared.bits_per_byte:.3f}).")
+        reason.append(f"The model {shared.name} has even less loss ({shared.bits_per_byte:.3f}).")
     return DonorChoice(name, " ".join(reason), candidates)
 
 
 @dataclass(frozen=True)
 class _Signals:
-    """The expert that each signal points to; None where a signal says nothing."""
+    """The expert that each signal points to; None if a signal is unknown."""
 
     by_loss: DonorCandidate
     by_typology: DonorCandidate | None
@@ -103,8 +103,8 @@ class _Signals:
                 return other.name, f"{other.name} is nearest by {signal}; {blind}, so loss does not decide."
         return self.by_loss.name, f"{self.by_loss.name} has the least loss, though {blind}: nothing else is known."
 
-    def told_apart(self, chosen: str, language: str) -> list[str]:
-        """What each signal says of the choice."""
+    def remarks(self, chosen: str, language: str) -> list[str]:
+        """Sentences on whether each signal agrees with the choice."""
         told = [] if self.by_loss.name == chosen else [f"Loss points to {self.by_loss.name}."]
         if self.by_typology is None:
             told.append(f"Typology says nothing: URIEL does not know {name_of(language)}.")
@@ -148,7 +148,7 @@ def _best_overlap(language: str, codes: Sequence[str], types: Mapping[str, Mappi
 
 
 def _subwords(profiles: Mapping[str, Profile]) -> dict[str, dict[str, int]]:
-    # Subwords of at most a character's bytes tell scripts apart, not languages.
+    # Subwords of at most a character's bytes distinguish scripts, not languages.
     lengths = (len(token) for profile in profiles.values() for token in profile.subwords)
     if max(lengths, default=0) <= _LONGEST_CHARACTER_BYTES:
         return {}

@@ -1,8 +1,8 @@
-"""A language entered into, or taken out of, a finished run; the files of the other experts are never opened to write.
+"""Enter a language into a finished run, or take it out; the files of the other experts are never opened to write.
 
-With the first language that is added, everything that will be derived anew (plan, router, tables, report, manifest) is
-kept as it was under `previous/run/`. When the last added language has left, those files come back: the end is the
-start, to the byte, whatever machine or version did the work between.
+When the first language is added, all files that will be derived again (plan, router, tables, report, manifest) are kept
+under `previous/run/`. When the last added language is removed, those files come back: the run is then as it was at the
+start, to the byte, whatever machine or version did the work in between.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def put_language(shadow: Path, entry: LedgerEntry, texts: Iterable[str], seed: i
 
     Args:
         shadow: The run, as given by `xelm.run.transaction.edited`.
-        entry: Its line of the ledger.
-        texts: Training text, for the identifier.
-        seed: Of the identifier's sample.
+        entry: The language's line of the ledger.
+        texts: Training text of the language, for the identifier.
+        seed: Seed of the identifier's sample.
     """
     manifest = Manifest.read(shadow)
     manifest.ledger.append(entry)
@@ -56,7 +56,7 @@ def take_language(shadow: Path, language: str) -> None:
 
 
 def keep_first(shadow: Path) -> None:
-    """Keep what is derived as it was before the first addition; does nothing when it is kept already."""
+    """Keep the derived files as they were before the first addition; do nothing if they are kept already."""
     kept = RunFolder(shadow).first
     if kept.is_dir():
         return
@@ -66,11 +66,11 @@ def keep_first(shadow: Path) -> None:
 
 
 def seal(shadow: Path, complete: Callable[[ExpertSet, Manifest], None] = lambda experts, manifest: None) -> None:
-    """Evaluate the changed run, write its report and take every checksum.
+    """Evaluate the changed run, write its report and compute every checksum.
 
     Args:
         shadow: The run.
-        complete: Given the evaluated run, enters what is known only now into its manifest.
+        complete: Called with the evaluated run; enters into its manifest what is known only after evaluation.
     """
     from xelm.report import write_report
 
@@ -85,7 +85,7 @@ def seal(shadow: Path, complete: Callable[[ExpertSet, Manifest], None] = lambda 
 
 
 def put_model(shadow: Path, made: Path, name: str, entry: ModelEntry) -> None:
-    """Put a finished model into the run as expert `name`; one of that name is kept under `previous/`."""
+    """Put a finished model into the run as expert `name`; an earlier expert of that name is kept under `previous/`."""
     files, manifest = RunFolder(shadow), Manifest.read(shadow)
     target = files.model(name)
     if target.exists():
@@ -107,7 +107,7 @@ def take_model(shadow: Path, name: str) -> None:
         _move(previous, target)
         entry = finished_entry(target)
         if entry is None:
-            raise BadInput(f"{previous}: the earlier version of {name} is not whole.")
+            raise BadInput(f"{previous}: the earlier version of {name} is not complete.")
         manifest.experts[name] = entry
     else:
         del manifest.experts[name]
@@ -129,7 +129,7 @@ def _bring_back_first(shadow: Path) -> None:
 
 
 def _write_plan(shadow: Path, ledger: list[LedgerEntry]) -> None:
-    # Always from the first plan: languages can then leave in any order.
+    # Always start from the first plan: languages can then be removed in any order.
     files = RunFolder(shadow)
     plan = ClusterPlan.load(RunFolder(files.first).plan)
     for entry in ledger:

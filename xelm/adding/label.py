@@ -1,4 +1,4 @@
-"""Whether a new text is of the language that it is said to be: what all its documents read as, and what follows."""
+"""Check that a new text is in the language that the user named, by the language that each document reads as."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from xelm.run.experts import Document, ExpertSet
 from xelm.run.ledger import LanguageRead
 
 _OTHER_LANGUAGE = 0.9
-"""Share of documents read as one other language from which the label is not believed."""
-_TOLD = 0.02
-"""Share of documents in other languages from which it is told."""
+"""Share of documents that read as one other language, from which on the user's label is not believed."""
+_REPORTED = 0.02
+"""Share of documents in other languages from which on they are reported."""
 _SAMPLE_BYTES, _MOST_LETTERS = 20_000, 2_000
 _AS_ITS_OWN = 0.2
-"""Where an expert's loss on the new text lies between that on its own language (0) and that on languages it does not
-know (1): below this it reads the text as its own."""
+"""An expert's loss on the new text, on a scale from its loss on its own language (0) to that on languages that it does
+not know (1). Below this value, the expert reads the text as its own language."""
 _TELLS_APART = 1.15
-"""Times its own loss that an expert's loss on other languages must be for the comparison to say something."""
+"""An expert's loss on other languages must be so many times that on its own, or the comparison decides nothing."""
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TextLanguages:
-    """What the documents of a text read as."""
+    """The languages that the documents of a text read as."""
 
     language: str
     readings: list[DocumentReading]
 
     @property
     def table(self) -> list[LanguageRead]:
-        """A line for each language read, the most documents first."""
+        """A line for each language that was read, those with most documents first."""
         groups: dict[tuple[str, Verdict], list[float]] = {}
         for one in self.readings:
             groups.setdefault((one.code, one.verdict), []).append(one.confidence)
@@ -52,12 +52,12 @@ class TextLanguages:
         return sorted(lines, key=lambda line: (-line.documents, line.language, line.verdict))
 
     def most(self, verdict: str) -> tuple[str, int]:
-        """The language of most documents with a verdict, and their number; ("", 0) where there are none."""
+        """The language of most documents with this verdict, and their number; ("", 0) if there are none."""
         lines = [line for line in self.table if line.verdict == verdict]
         return (lines[0].language, lines[0].documents) if lines else ("", 0)
 
     def number(self, verdict: str) -> int:
-        """Of documents with a verdict."""
+        """Number of documents with this verdict."""
         return sum(one.verdict == verdict for one in self.readings)
 
 
@@ -66,14 +66,14 @@ class CleanedSource(Source):
     """A source without some of its documents."""
 
     dropped: frozenset[int] = frozenset()
-    """Their numbers from 0, in order."""
+    """Numbers of the dropped documents, from 0 in their order."""
 
     def rows(self, reading: Reading | None = None, skipped: list[str] | None = None) -> Iterator[Row]:
-        """As of the source."""
+        """The rows of the source without those of dropped documents."""
         return (row for number, row in enumerate(super().rows(reading, skipped)) if number not in self.dropped)
 
     def fingerprint(self) -> str:
-        """Changes with the text and with what is dropped."""
+        """A fingerprint that changes with the text and with the dropped documents."""
         whole = super().fingerprint()
         return hashlib.sha256(f"{whole}-{sorted(self.dropped)}".encode()).hexdigest() if self.dropped else whole
 
@@ -82,10 +82,10 @@ def read_languages(experts: ExpertSet, source: Source, reading: Reading, *, skip
     """Read the language of every document of a new text.
 
     Args:
-        experts: The run, whose identifier knows its languages.
-        source: The text, of the language it is said to be.
+        experts: The run; its identifier knows its languages.
+        source: The text, with the language that the user named.
         reading: How rows are read.
-        skip: Whether bad rows are passed over.
+        skip: Whether bad rows are skipped.
     """
     reader = LanguageReader(source.code, experts.files.router)
     texts = (row.text for row in source.rows(reading, [] if skip else None))
@@ -96,7 +96,7 @@ def without_others(source: Source, found: TextLanguages) -> Source:
     """The source without the documents that read as other languages.
 
     Raises:
-        BadInput: If nothing is left.
+        BadInput: If no document is left.
     """
     dropped = frozenset(number for number, one in enumerate(found.readings) if one.verdict == "foreign")
     if len(dropped) == len(found.readings):
@@ -117,7 +117,7 @@ def refuse_other_language(experts: ExpertSet, source: Source, reading: Reading, 
     """
     total, needed = len(found.readings), math.ceil(_OTHER_LANGUAGE * len(found.readings))
     code, _ = found.most("foreign")
-    # Some documents of one language read as another that is near it: together they are the evidence.
+    # Some documents of one language read as a related one, so only all documents together are evidence.
     count = sum(line.documents for line in found.table if line.verdict == "foreign" and related(code, line.language))
     if count >= needed:
         raise BadInput(_refusal(experts, found.language, code, f"in {count} of {total} documents"))
@@ -127,8 +127,8 @@ def refuse_other_language(experts: ExpertSet, source: Source, reading: Reading, 
         raise BadInput(_refusal(experts, found.language, code, "to the run's own expert of it"))
 
 
-def tell_languages(found: TextLanguages, dropped: int) -> None:
-    """Say what the documents read as, where not all read as what they are said to be."""
+def report_languages(found: TextLanguages, dropped: int) -> None:
+    """Report the languages that the documents read as, unless all read as the language that the user named."""
     total, name = len(found.readings), f"{name_of(found.language)} ({found.language})"
     if found.number("claimed") == total:
         return
@@ -141,7 +141,7 @@ def tell_languages(found: TextLanguages, dropped: int) -> None:
     foreign, (near, count) = found.number("foreign"), found.most("related")
     if dropped:
         logger.warning("%d of %d documents look like other languages than %s and are left out.", dropped, total, name)
-    elif foreign >= max(1, _TOLD * total):
+    elif foreign >= max(1, _REPORTED * total):
         others = [line for line in found.table if line.verdict == "foreign"]
         told = ", ".join(f"{name_of(line.language)} ({line.language}) {line.documents}" for line in others)
         logger.warning(
@@ -154,7 +154,7 @@ def tell_languages(found: TextLanguages, dropped: int) -> None:
         )
     if 2 * count >= total:
         logger.warning(
-            "%d of %d documents look like %s (%s), a relative of %s: the two are easily taken for each other, so they "
+            "%d of %d documents look like %s (%s), a relative of %s: the two are easily confused, so they "
             "are added as %s. Make sure that this is right.",
             count,
             total,
@@ -172,7 +172,7 @@ def _refusal(experts: ExpertSet, language: str, code: str, where: str) -> str:
 
 
 def _suspect(experts: ExpertSet, found: TextLanguages, texts: Sequence[str], needed: int) -> str:
-    """A language of the run that the text may be, where identification alone does not tell; empty if there is none."""
+    """A language of the run that the text may be in, if identification alone cannot decide; empty if there is none."""
     code, count = found.most("related")
     if count >= needed:
         return match(code, experts.languages) or ""
@@ -184,7 +184,7 @@ def _suspect(experts: ExpertSet, found: TextLanguages, texts: Sequence[str], nee
 
 
 def _reads_as_its_own(experts: ExpertSet, code: str, texts: Sequence[str]) -> bool:
-    """Whether the run's expert of a language finds texts as probable as that language and far more than others."""
+    """Whether the run's expert of a language finds texts as probable as its own language, and far more than others."""
     name = experts.plan.cluster_of(code)
     split = "valid" if experts.heldout("valid") else "test"
     losses: dict[str, list[float]] = {}

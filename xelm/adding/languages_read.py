@@ -1,17 +1,17 @@
-"""What the documents of a new text read as: the language they are said to be, a near relative, another, or unclear.
+"""The language that each document of a new text reads as: the named one, a related one, another, or unclear.
 
-langid names one of its 97 languages whatever a text is, and surely. Three things tell when that is evidence:
+langid names one of its 97 languages for any text, and is always sure of it. Three things decide if that is evidence:
 
-- where it knows the claimed language, by how much that language is less likely, in nats a byte. Rightly labelled Zulu
+- If it knows the claimed language: by how much that language is less likely, in nats a byte. Rightly labelled Zulu
   (read as Xhosa) and Malay (as Indonesian) lose by 0.02 to 0.04; Spanish given as Portuguese by 0.87, Danish as
   Norwegian by 0.27.
-- where it does not, by how much its answer leads all languages that are no relatives of it. Text of languages that it
-  knows leads by 0.26 nats a byte and more; of those that it does not, by less, but for text in a script that the answer
-  is not written in, which is looked at too (Tifinagh reads as Malayalam), and a few like Yoruba (Vietnamese, three in
-  four documents).
-- whether the two languages are related: Asturian reads as Spanish because it is like it.
+- If it does not: by how much its answer leads all languages that are unrelated to it. Text of languages that it knows
+  leads by 0.26 nats a byte and more, text of languages that it does not know by less. There are two exceptions: text in
+  a script that the answer is not written in (Tifinagh reads as Malayalam), so the script is checked too, and a few
+  languages like Yoruba (three in four documents read as Vietnamese).
+- Whether the two languages are related: Asturian reads as Spanish because they are alike.
 
-What that comes to on 105 rightly and 2,206 wrongly labelled texts is measured by experiments/new_language/labels.py.
+experiments/new_language/labels.py measures the result on 105 rightly and 2,206 wrongly labelled texts.
 Shape letters: `B` documents, `C` classes of langid.
 """
 
@@ -33,48 +33,48 @@ from clustering.languages.codes import macrolanguage_of, match, same_language_ke
 
 Verdict = Literal["claimed", "related", "foreign", "unclear"]
 _MOST_LETTERS = 2000
-"""Of a document; a longer one is judged by its beginning."""
+"""Number of letters of a document that are read; a longer one is judged by its beginning."""
 _AGAINST = 0.1
 """Nats a byte by which the claimed language must lose to another for that to be evidence."""
 _CLEAR = 0.25
-"""Nats a byte by which an answer must lead all languages that are no relatives of it."""
+"""Nats a byte by which an answer must lead all languages that are unrelated to it."""
 _RELATED = 0.5
-"""Genetic distance below which languages are relatives: Dutch and German are 0.40 apart, Swedish and German 0.57."""
+"""Genetic distance below which languages are related: Dutch and German are 0.40 apart, Swedish and German 0.57."""
 _KIN = 0.6
-"""The same for languages that a clear answer need not lead: Hindi and Marathi are 0.598 apart."""
+"""Genetic distance below which a clear answer need not lead a language: Hindi and Marathi are 0.598 apart."""
 _SURE = 0.9
-"""Probability from which the run's own identifier is believed."""
+"""Probability from which on the run's own identifier is believed."""
 _ONE_SCRIPT = {"Hira": "Jpan", "Kana": "Jpan", "Hang": "Kore", "Hans": "Hani", "Hant": "Hani"}
 
 
 @dataclass(frozen=True)
 class DocumentReading:
-    """What one document reads as."""
+    """The language that one document reads as."""
 
     verdict: Verdict
     code: str
-    """The language it reads as: the claimed one's code, another's, or empty where that is unclear."""
+    """Code of the language that it reads as, the claimed one or another; empty if that is unclear."""
     confidence: float
     """Probability of that language among all that were considered, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What speaks for langid's answer to one document."""
+    """The evidence for langid's answer to one document."""
 
     code: str
     confidence: float
     against: float
     """By how much the claimed language is less likely, in nats a byte; infinite where langid does not know it."""
     lead: float
-    """Before all languages that are no relatives of the answer, in nats a byte."""
+    """Lead of the answer over all languages that are unrelated to it, in nats a byte."""
     fits_script: bool
     of_run: tuple[str, float]
-    """What the run's own identifier surely says, with its probability; empty where it is not sure."""
+    """The language that the run's own identifier is sure of, with its probability; empty if it is not sure."""
 
 
 class LanguageReader:
-    """Reads documents that are said to be of one language.
+    """Reads documents that are labelled with one language.
 
     Args:
         language: The claimed language's code.
@@ -159,12 +159,12 @@ class LanguageReader:
 
 
 def related(language: str, other: str, below: float = _RELATED) -> bool:
-    """Whether two languages are near enough to be taken for each other; so are those of which nothing is known.
+    """Whether two languages are near enough to be confused; languages of unknown relation count as related.
 
     Args:
         language: A code.
         other: Another.
-        below: The genetic distance from which they are not.
+        below: Genetic distance from which on they are unrelated.
     """
     one, two = ({same_language_key(code), macrolanguage_of(code) or code} for code in (language, other))
     if one & two:
@@ -185,7 +185,7 @@ def _genetic(language: str, other: str) -> float | None:
 
 @lru_cache(maxsize=128)
 def _no_relatives(column: int) -> list[int]:
-    """Columns of langid's languages that are no relatives of one of them."""
+    """Columns of langid's languages that are unrelated to that of a column."""
     from router.identify.langid_arrays import load_langid
 
     classes = load_langid().classes
@@ -193,7 +193,7 @@ def _no_relatives(column: int) -> list[int]:
 
 
 def _fits_script(text: str, code: str) -> bool:
-    """Whether a language is usually written in the script that most letters of a text are of."""
+    """Whether a language is usually written in the script that most letters of a text belong to."""
     import langcodes
     from fontTools.unicodedata import script
 

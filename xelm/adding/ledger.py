@@ -1,4 +1,4 @@
-"""What an addition changed, measured: loss of every language and reading of held-out sentences, before and after."""
+"""Measure what an addition changed: loss of every language and routes of held-out sentences, before and after."""
 
 from __future__ import annotations
 
@@ -57,22 +57,22 @@ def sentences_of(texts: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run as it answers at one moment."""
+    """The measured answers of a run at one moment."""
 
     bits_per_byte: dict[str, float]
-    """Of each language's test text, routed (`top1`)."""
+    """Bits per byte of each language's test text, routed (`top1`)."""
     routes: Routes
     forgetting: dict[str, Forgetting]
-    """Of each expert, on test text."""
+    """Own gain and cost elsewhere of each expert, on test text."""
 
     @classmethod
     def of(cls, experts: ExpertSet, new: str, new_texts: Sequence[str]) -> Snapshot:
-        """Take it: from the run's own test text, and from the new language's, whether or not the run has it.
+        """Measure the run on its own test text and on the new language's, whether or not the run has that language.
 
         Args:
             experts: The run, before or after the addition.
             new: Code of the new language.
-            new_texts: Its held-out documents.
+            new_texts: Held-out documents of the new language.
         """
         from xelm.inference.routed import RoutedLM
 
@@ -90,7 +90,7 @@ class Snapshot:
 
 
 def with_changes(line: LedgerEntry, before: Snapshot, after: Snapshot) -> LedgerEntry:
-    """The ledger's line of an addition with what it changed."""
+    """The ledger's line of an addition, completed with the measured changes."""
     bits = {
         code: BeforeAfter(before.bits_per_byte.get(code), value) for code, value in sorted(after.bits_per_byte.items())
     }

@@ -1,4 +1,4 @@
-"""What is asked for when a language is added, and the checks that need no training."""
+"""The request to add a language, and the checks that need no training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from xelm.run.names import is_expert
 
 @dataclass(frozen=True, kw_only=True)
 class Addition:
-    """What is asked for."""
+    """A request to add a language."""
 
     language: str
     """ISO 639-3 code."""
@@ -49,7 +49,7 @@ class Addition:
 
     @property
     def name(self) -> str:
-        """Of its training: decides the order in which blocks are drawn."""
+        """Name of its training, which decides the order in which blocks are drawn."""
         return f"add-{self.language}"
 
 
@@ -59,7 +59,7 @@ class NewText:
 
     store: TokenStore
     fingerprint: str
-    """Of the files it was read from."""
+    """Fingerprint of the files that it was read from."""
     valid: list[str]
     """Held-out documents for decisions."""
     test: list[str]
@@ -67,7 +67,7 @@ class NewText:
 
     @property
     def folder(self) -> Path:
-        """Where its tokens are kept."""
+        """The folder in which its tokens are kept."""
         return self.store.heldout_file.parent
 
 
@@ -92,7 +92,7 @@ def find_source(data: Path, code: str) -> Source:
     """The new language's text: a file of any name, or its file in a folder.
 
     Raises:
-        BadInput: If there is none, or of an unknown kind.
+        BadInput: If there is none, or its kind is unknown.
     """
     if data.is_dir():
         return dataclasses.replace(find_sources(str(data), [code])[0], code=code)
@@ -100,10 +100,10 @@ def find_source(data: Path, code: str) -> Source:
 
 
 def named_donor(experts: ExpertSet, wanted: str, kind: Kind) -> str:
-    """The model that a donor given as a model's name or a language means; `auto` stays.
+    """The model that `wanted`, a model's name or a language, stands for; `auto` is returned unchanged.
 
     Raises:
-        BadInput: If it is neither, or cannot be joined.
+        BadInput: If it is neither, or the model cannot be joined.
     """
     if wanted == "auto":
         return wanted
@@ -130,7 +130,7 @@ def read_text(experts: ExpertSet, source: Source, reading: Data) -> NewText:
     """Read, split and tokenise the new language's text into the run's cache.
 
     Raises:
-        BadInput: For text that cannot be read or is too short to hold some out.
+        BadInput: If the text cannot be read, or is too short to hold some of it out.
     """
     text_print, tokenizer = source.fingerprint(), experts.tokenizer()
     settings = reading.settings() | {"path": "", "languages": None}

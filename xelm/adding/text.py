@@ -1,4 +1,4 @@
-"""An addition as text for the terminal: donor, tokenizer, and what changed for whom."""
+"""An addition as text for the terminal: donor, tokenizer, and the changes for every language."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xelm.run.results import Forgetting
 
 
 def addition_text(line: LedgerEntry) -> str:
-    """The ledger's line of an addition, told to a person."""
+    """The ledger's line of an addition as text for a person."""
     code = line.language
     new = f"new expert {line.expert}, started from {line.donor}."
     parts = [
@@ -93,7 +93,7 @@ def _losses(line: LedgerEntry) -> str:
 
 
 def _forgetting(line: LedgerEntry) -> str:
-    """What the expert gained at home and lost elsewhere; before the addition too, where it was there."""
+    """The expert's own gain and cost elsewhere, and those before the addition if the expert existed then."""
     if line.forgetting is None or line.expert not in line.forgetting.after:
         return ""
     after, before = line.forgetting.after[line.expert], line.forgetting.before.get(line.expert)

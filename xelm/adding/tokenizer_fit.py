@@ -1,4 +1,4 @@
-"""How well the run's tokenizer serves a new language, next to the languages that the run has."""
+"""How well the run's tokenizer serves a new language, compared with the run's own languages."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from clustering.sources.profiles import Profile
 from xelm.run.ledger import TokenizerCheck, TokenizerFit
 
 _MANY_TOKENS = 1.5
-"""Tokens a byte, against the median of the run's languages, from which text costs noticeably more."""
+"""Tokens a byte, as a multiple of the median of the run's languages, from which on text costs noticeably more."""
 _MANY_TOKENS_A_WORD = 2.0
-"""Times the median of the run's languages; their words differ in length, hence the room."""
+"""Tokens a word, as a multiple of the median of the run's languages; it is large since word lengths differ."""
 _MANY_PIECES = 0.2
-"""Share of byte pieces by which a language may exceed the worst of the run before it is told."""
+"""Share of byte pieces by which a language may exceed the run's worst language before it is reported."""
 _MANY_UNKNOWN = 0.001
 
 
 def fit_of(profile: Profile) -> TokenizerFit:
-    """What a tokenizer makes of a language's text, read off a profile made with it."""
+    """How a tokenizer splits a language's text, computed from a profile made with it."""
     tokens = max(1, profile.subword_tokens)
     return TokenizerFit(
         tokens_per_byte=profile.subword_tokens / max(1, profile.num_bytes),
@@ -30,11 +30,11 @@ def fit_of(profile: Profile) -> TokenizerFit:
 
 
 def check_tokenizer(language: str, profiles: Mapping[str, Profile]) -> TokenizerCheck:
-    """Compare the new language with the run's others and say where the tokenizer serves it badly.
+    """Compare the new language with the run's languages and report where the tokenizer serves it badly.
 
     Args:
         language: The new language's code.
-        profiles: By code, of it and of the run's languages, made with the run's tokenizer.
+        profiles: Profiles of the new language and the run's languages, by code, made with the run's tokenizer.
     """
     fits = {code: fit_of(profile) for code, profile in sorted(profiles.items())}
     own = fits.pop(language)
@@ -42,10 +42,10 @@ def check_tokenizer(language: str, profiles: Mapping[str, Profile]) -> Tokenizer
 
 
 def badly_served(profiles: Mapping[str, Profile]) -> list[str]:
-    """Say which of a run's languages the tokenizer serves badly, before anything is spent on them.
+    """Report which of a run's languages the tokenizer serves badly, before they are trained.
 
     Args:
-        profiles: By code, made with the run's tokenizer.
+        profiles: Profiles by code, made with the run's tokenizer.
     """
     fits = {code: fit_of(profile) for code, profile in sorted(profiles.items())}
     words = {code: fit.tokens_per_word for code, fit in fits.items() if fit.tokens_per_word}

@@ -13,7 +13,7 @@ from xelm.blending.choose import LOSE, choose_keeps
 from xelm.blending.overlay import lay_on, take_off
 from xelm.evaluation.log_probs import forget_stale
 from xelm.run.experts import ExpertSet
-from xelm.run.failures import disk_trouble_told
+from xelm.run.failures import disk_failure_reported
 from xelm.run.lock import locked
 from xelm.run.transaction import edited
 
@@ -45,7 +45,7 @@ def blend(
     """
     _check(keep, lose)
     folder = local_folder(run)
-    with disk_trouble_told(folder), locked(folder):
+    with disk_failure_reported(folder), locked(folder):
         experts = whole_run(folder)
         keeps = _keeps(experts, keep, lose)
         if keeps != {name: experts.manifest.experts[name].keep or 1.0 for name in experts.names}:

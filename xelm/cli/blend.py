@@ -22,7 +22,7 @@ def command(run: Path, keep: float | None, auto: bool, lose: float | None, as_js
     """Move the experts of RUN part of the way back to the base: base + λ (expert - base). Nothing is trained."""
     from xelm.blending.blend import blend
     from xelm.blending.choose import LOSE
-    from xelm.blending.told import blend_table, blend_text
+    from xelm.blending.text import blend_table, blend_text
 
     if keep is not None and (auto or lose is not None):
         raise click.UsageError("--keep names λ, --auto and --lose have it chosen: give one of the two.")

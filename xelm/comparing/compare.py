@@ -21,7 +21,7 @@ from xelm.making.portable import portable_recipe
 from xelm.measuring.branches import DEFAULT_SHARE, plan_branches
 from xelm.measuring.measure import measure_in
 from xelm.recipe.recipe import Recipe
-from xelm.run.failures import disk_trouble_told
+from xelm.run.failures import disk_failure_reported
 from xelm.run.lock import locked
 from xelm.run.manifest import FILE_NAME, package_versions
 from xelm.trials.blocks import blocks_of_budget
@@ -91,7 +91,7 @@ def compare_plans(
     if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= 100:
         raise BadInput(f"{arg('seeds', seeds)}: give a number of seeds from 1 to 100.")
     _refuse_other_folder(folder)
-    with disk_trouble_told(folder), locked(folder):
+    with disk_failure_reported(folder), locked(folder):
         places = prepare_places(recipe, seeds, folder)
         for place in places.values():
             if run:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM
 
 _HANDED_ON = ("device_map", "dtype", "device", "check_files", "rule", "languages")
-# What AutoModelForCausalLM and pipelines pass to every model, without meaning for a run.
+# Options that AutoModelForCausalLM and pipelines pass to every model; they have no meaning for a run.
 _WITHOUT_MEANING = {
     "config",
     "local_files_only",
@@ -37,7 +37,7 @@ _WITHOUT_MEANING = {
 
 
 class RoutedConfig(MixtureConfig):
-    """A mixture's configuration, and the policy by which texts are routed."""
+    """The configuration of a mixture, with the policy that routes its texts."""
 
     model_type = "xelm-routed"
 
@@ -102,7 +102,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
 
         Args:
             pretrained_model_name_or_path: Folder, or hub id.
-            args: None is taken.
+            args: Not accepted.
             kwargs: `policy` (default: the saved one), `device_map`, `dtype`, `device`, `check_files`, `rule`,
                 `languages`.
 
@@ -115,7 +115,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
         policy = kwargs.pop("policy", getattr(config, "policy", None)) or _saved_policy(pretrained_model_name_or_path)
         if "torch_dtype" in kwargs:
             kwargs["dtype"] = kwargs.pop("torch_dtype")
-        if kwargs.get("revision") == "main":  # which evaluation harnesses ask for by default, and which it is
+        if kwargs.get("revision") == "main":  # evaluation harnesses ask for it by default, and a run has no other
             del kwargs["revision"]
         options = {name: kwargs.pop(name) for name in _HANDED_ON if kwargs.get(name) is not None}
         unknown = sorted(name for name, value in kwargs.items() if value and name not in _WITHOUT_MEANING)
@@ -131,7 +131,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
 
         Args:
             save_directory: Folder, new or empty.
-            args: None is taken.
+            args: Not accepted.
             kwargs: `max_shard_size`, as in transformers.
 
         Raises:
@@ -141,7 +141,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
         ignored = {"is_main_process", "safe_serialization", "save_original_format"}
         unknown = sorted(name for name in kwargs if name not in ignored)
         if args or unknown:
-            raise BadInput(f"{', '.join(unknown) or 'positional arguments'}: only max_shard_size is taken here.")
+            raise BadInput(f"{', '.join(unknown) or 'positional arguments'}: only max_shard_size is accepted here.")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise BadInput(f"{folder}: not empty. Give a new folder.")
         folder.mkdir(parents=True, exist_ok=True)
@@ -163,7 +163,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
 
 
 def _unchanged(lm: RoutedLM, experts: ExpertSet) -> RoutedLM:
-    """The run's router, as long as the run is the one that the model was made from."""
+    """The run's router, provided that the run has not changed since the model was made from it."""
     lm.refresh()
     if lm.experts is not experts:
         raise RunChangedError(
@@ -180,7 +180,7 @@ def _weights_while_unchanged(
 
 
 def _row_weights(lm: RoutedLM, policy: str, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """Weights of the experts for each row, shape (B, M), from the text of its tokens that are no padding."""
+    """Weights of the experts for each row, shape (B, M), from the text of its tokens without padding."""
     rows = [ids[mask.bool()] for ids, mask in zip(input_ids, attention_mask, strict=True)]
     texts = lm.tokenizer.batch_decode(rows, skip_special_tokens=True)
     return torch.tensor(lm.weights(texts, policy), dtype=torch.float32, device=input_ids.device)

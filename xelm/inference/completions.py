@@ -1,4 +1,4 @@
-"""Answers to prompts with what a caller may want to know of each: tokens, whether it ended by itself."""
+"""Answers to prompts, with their tokens and how each of them ended."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Completion:
     """One answer.
 
     Attributes:
-        text: Without the prompt and special tokens.
+        text: The answer without the prompt and special tokens.
         tokens: The new tokens; an end token is kept.
-        num_prompt_tokens: Tokens of the prompt, the start token among them.
+        num_prompt_tokens: Number of tokens of the prompt, including the start token.
         ended: Whether it ended by itself (end token or stop text) rather than by length.
         route: Where the prompt went.
     """
@@ -41,7 +41,7 @@ def prompt_ids(prompts: Sequence[str], tokenizer: Any) -> list[list[int]]:
 
 
 def decoder(tokenizer: Any) -> Any:
-    """From token ids to text without special tokens."""
+    """The function from token ids to text without special tokens."""
     return lambda tokens: tokenizer.decode(tokens, skip_special_tokens=True)
 
 
@@ -62,18 +62,18 @@ def complete_ids(
 
     Args:
         ids: From `prompt_ids`, B prompts.
-        routes: Where each goes.
+        routes: The route of each prompt.
         weights_BK: Weights after the policy, shape (B, K), rows summing to 1.
         names: The K experts.
-        models: Where they come from.
-        tokenizer: Theirs.
-        dynamic: Weights follow the text.
-        stops: Texts at which an answer ends; they are not part of it, and count in the answer alone.
-        end_tokens: The experts' end tokens, to tell how an answer ended.
-        **options: As for `router.generation.generate_ids`; `stop_strings` end an answer too, and are part of it.
+        models: Gives an expert's model by its name.
+        tokenizer: The tokenizer that all experts share.
+        dynamic: Whether the weights change as the text goes on.
+        stops: Texts at which an answer ends. They are not part of it, and are looked for in the answer alone.
+        end_tokens: The experts' end tokens, from which it follows how an answer ended.
+        **options: As for `router.generation.generate_ids`; `stop_strings` also end an answer and are part of it.
 
     Returns:
-        The answers in order, with `num_return_sequences` = n, n for each prompt in a row.
+        The answers in the order of the prompts; with `num_return_sequences` = n, n answers for each.
     """
     stops, decode = as_stops(stops), decoder(tokenizer)
     kept = options.pop("stop_strings", None) or []
@@ -108,7 +108,7 @@ def _ending_at(
 
 
 def as_set(tokens: int | Sequence[int] | None) -> set[int]:
-    """End tokens as transformers writes them: one, several, or none."""
+    """The set of end tokens, which transformers writes as one number, a list, or None."""
     if tokens is None:
         return set()
     return set(tokens) if not isinstance(tokens, int) else {tokens}

@@ -1,4 +1,4 @@
-"""A run's files are compared with its manifest before they are used, so that damage never answers in silence."""
+"""Compare a run's files with its manifest before they are used, so that no damaged file is used unnoticed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xelm.run.transaction import current
 
 
 def check_opening(run: str | Path) -> None:
-    """Check what decides where a text goes: plan, router, measured losses, tokenizer.
+    """Check the files that decide where a text goes: plan, router, measured losses, tokenizer.
 
     Args:
         run: Run directory, or hub id of one.
@@ -35,13 +35,13 @@ def check_model(experts: ExpertSet, name: str) -> None:
     Raises:
         BadInput: If a file is missing or changed.
     """
-    experts.folder(name)  # a model of the run
+    experts.folder(name)  # refuses a name that is no model of the run
     files = [file for file in experts.manifest.files if file.startswith(f"{model_path(name)}/")]
     check_files(experts.path, experts.manifest, files)
 
 
 def check_files(run: Path, manifest: Manifest, names: Iterable[str]) -> None:
-    """Compare files with the SHA-256 in the manifest. Files that it does not list, as in an unfinished run, pass.
+    """Compare files with the SHA-256 in the manifest. Files that it does not list are not checked.
 
     Args:
         run: Run directory.

@@ -1,4 +1,4 @@
-"""The models of a run in memory: on first use, on their device, LoRA experts together on one base."""
+"""The models of a run, loaded onto their device on first use; LoRA experts share one base in memory."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where models go and how many are kept in memory."""
+    """On which device models are loaded, and how many of them are kept in memory."""
 
     device: str = "auto"
-    """Where models go: `cpu`, `cuda`, `cuda:1`, …; `auto` takes a GPU where there is one."""
+    """The device of the models: `cpu`, `cuda`, `cuda:1`, …; `auto` takes a GPU if there is one."""
     device_map: Any = None
     """As for transformers' `from_pretrained` (`auto`, `balanced`, a mapping of modules), instead of `device`."""
     dtype: Any = "auto"
     """Type of the weights: `bfloat16`, `float32`, …; `auto` keeps that of the checkpoint."""
     max_loaded: int | None = None
-    """Most experts in memory at a time, at least 1; LoRA experts share one base and are not counted. None: no limit."""
+    """Most experts in memory at a time, at least 1; LoRA experts share a base and do not count. None: no limit."""
     max_bytes: int | None = None
-    """Most bytes of experts in memory, at least one expert. None: no limit."""
+    """Largest number of bytes of experts in memory; one expert is always allowed. None: no limit."""
     check_files: bool = True
-    """Whether a model's files are compared with the manifest as it is loaded."""
+    """Whether a model's files are compared with the manifest while it is loaded."""
 
 
 def open_models(experts: ExpertSet, names: Sequence[str], placement: Placement) -> Any:
@@ -41,8 +41,8 @@ def open_models(experts: ExpertSet, names: Sequence[str], placement: Placement) 
 
     Args:
         experts: The run.
-        names: Experts, the base among them.
-        placement: Where they go.
+        names: The experts, and the base.
+        placement: Device, type and limits of the models.
 
     Returns:
         An `ExpertPool`, or experts on one base in memory (`ExpertKind.serve`).
@@ -72,7 +72,7 @@ def open_models(experts: ExpertSet, names: Sequence[str], placement: Placement) 
 
 
 def load_options(placement: Placement) -> dict[str, Any]:
-    """What `from_pretrained` is told.
+    """The options that `from_pretrained` of transformers gets.
 
     Raises:
         BadInput: If the device or the dtype cannot be had.
@@ -84,12 +84,12 @@ def load_options(placement: Placement) -> dict[str, Any]:
     if isinstance(dtype, str) and dtype != "auto":
         dtype = getattr(torch, dtype, None)
     if dtype != "auto" and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise BadInput(f"dtype={placement.dtype!r} is none: choose auto, float32, bfloat16 or float16.")
+        raise BadInput(f"dtype={placement.dtype!r} is unknown: choose auto, float32, bfloat16 or float16.")
     return {"device_map": device_map, "dtype": dtype}
 
 
 def load_checked(experts: ExpertSet, name: str, options: dict[str, Any], *, check: bool) -> Any:
-    """A model of the run. Its checksums are taken while it loads: they need the same bytes and another core.
+    """Load a model of the run. Its checksums are computed while it loads: they need the same bytes and another core.
 
     Raises:
         BadInput: If a file is missing, changed or unreadable.
@@ -101,7 +101,7 @@ def load_checked(experts: ExpertSet, name: str, options: dict[str, Any], *, chec
         try:
             model = experts.load_model(name, **options)
         except BadInput:
-            checked.result()  # damage is the better reason
+            checked.result()  # a damaged file explains the failure better
             raise
         checked.result()
     return model
@@ -113,7 +113,7 @@ def _sharing_kind(experts: ExpertSet, names: Sequence[str]) -> type[ExpertKind] 
 
 
 def _apart(experts: ExpertSet, names: Sequence[str], kind: type[ExpertKind]) -> list[str]:
-    """Experts that cannot be served on a base that those of a kind share, with the reason."""
+    """The experts that cannot be served on the base that experts of a kind share, each with the reason."""
     found = []
     for name in names:
         own = experts.kind(name)

@@ -30,7 +30,7 @@ from xelm.inference.files import check_opening
 from xelm.inference.models import Placement, open_models
 from xelm.inference.stops import as_stops
 from xelm.inference.stream import stream_text
-from xelm.models.foreign import unusable_told
+from xelm.models.foreign import unusable_reported
 from xelm.run.experts import ExpertSet, local_run
 from xelm.run.names import BASE
 from xelm.run.snapshot import Follow, read_whole
@@ -42,17 +42,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 LANGUAGES = ("open", "run")
-"""Which languages a text may be found to be in: any that can be told, or the run's."""
+"""The languages that may be identified: any language known to the identifier, or only those of the run."""
 
 
 @dataclass(frozen=True)
 class RoutedSpan:
-    """Part of a text in one language, and where it goes.
+    """A part of a text in one language, with its route.
 
     Attributes:
-        start: First character.
-        stop: One past the last.
-        route: Of `text[start:stop]`.
+        start: Index of the first character.
+        stop: Index one past the last character.
+        route: The route of `text[start:stop]`.
     """
 
     start: int
@@ -89,7 +89,7 @@ class RoutedLM:
         self.identifier = load_identifier(experts.files.router)
         self._weigher = _weigher(experts, self.names, self.identifier.languages, rule)
         self._open_identifier = opened = OpenIdentifier(self.identifier) if languages == "open" else None
-        # Made for the first text that needs it: typology takes longer to read than a small expert.
+        # Made only when a text first needs it: typology takes longer to read than a small expert.
         self._open_weigher = cache(lambda: _weigher(experts, self.names, opened.languages if opened else (), rule))
         self._placement = Placement(**{"check_files": False, **placement})
         self._opening = threading.Lock()
@@ -117,12 +117,12 @@ class RoutedLM:
             device: As for torch (`cpu`, `cuda:0`); `auto` takes a GPU where there is one.
             device_map: As for transformers' `from_pretrained`, instead of `device`.
             dtype: Of the weights (`bfloat16`, …); `auto` keeps the checkpoint's.
-            max_loaded: Most experts in memory at a time; the least recently used one leaves. None: no limit. LoRA
+            max_loaded: Most experts in memory at a time; the least recently used one is dropped. None: no limit. LoRA
                 experts share one base and are not counted.
             max_bytes: The same in bytes; one expert is always allowed.
             check_files: Compare files with their checksums before they are used.
             rule: Temperatures, threshold and fallback of the routing.
-            languages: `open`: a text in a language that no expert owns is named as such and goes by typology; `run`:
+            languages: `open`: a text may be in a language that no expert owns, and is then routed by typology; `run`:
                 every text counts as one of the run's languages.
 
         Raises:
@@ -154,10 +154,10 @@ class RoutedLM:
         """Open the run again if another process changed it since `from_pretrained`; every call that routes asks this.
 
         Returns:
-            Whether it was opened again: languages and experts may be others now.
+            Whether it was opened again: its languages and experts may have changed.
 
         Raises:
-            BadInput: If the run cannot be opened as it is now.
+            BadInput: If the changed run cannot be opened.
         """
         if self._follow is None or not self._follow.changed():
             return False
@@ -172,7 +172,7 @@ class RoutedLM:
         return True
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As a path and settings: models in memory, locks and threads stay behind."""
+        """Pickle the path and the settings, not the models in memory, locks and threads."""
         return _open, (str(self.experts.path), {"check_files": False, **self._options})
 
     def __repr__(self) -> str:
@@ -180,7 +180,7 @@ class RoutedLM:
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer that all experts share; called, it puts the start token first, as `generate` and `score` do."""
+        """The tokenizer that all experts share; it puts the start token first, as `generate` and `score` do."""
         from xelm.models.tokenizers import with_start_token
 
         return cast("PreTrainedTokenizerBase", with_start_token(self.experts.tokenizer()))
@@ -192,25 +192,25 @@ class RoutedLM:
 
         folder = self.experts.folder(BASE)
         configured = (folder / "generation_config.json").is_file()
-        with unusable_told(str(folder)):
+        with unusable_reported(str(folder)):
             more = GenerationConfig.from_pretrained(folder).eos_token_id if configured else None
             return frozenset(as_set(self.tokenizer.eos_token_id) | as_set(more))
 
     @cached_property
     def context(self) -> int:
-        """Most tokens that an expert reads, prompt and answer together."""
+        """Largest number of tokens that an expert reads, prompt and answer together."""
         from transformers import AutoConfig
 
         folder = self.experts.folder(BASE)
-        with unusable_told(str(folder)):
+        with unusable_reported(str(folder)):
             return context_of(SimpleNamespace(config=AutoConfig.from_pretrained(folder)))
 
     @property
     def models(self) -> Any:
-        """Models by name, loaded as they are asked for: an `ExpertPool`, or a `LoraSource` on one shared base.
+        """The models by name, loaded when they are first needed: an `ExpertPool`, or a `LoraSource` on a shared base.
 
         Raises:
-            BadInput: If the experts' objective gives no answers (masked models).
+            BadInput: If models of the experts' objective cannot generate (masked models).
         """
         if not self.experts.objective.generates:
             raise BadInput(
@@ -228,7 +228,7 @@ class RoutedLM:
     @overload
     def route(self, texts: Iterable[str], *, spans: Literal[True]) -> list[list[RoutedSpan]]: ...
     def route(self, texts: Iterable[str], *, spans: bool = False) -> list[Route] | list[list[RoutedSpan]]:
-        """Where each text goes: language, confidence, weights over experts, and why in a sentence.
+        """Find where each text goes: its language, the confidence, weights over experts, and a sentence that says why.
 
         Args:
             texts: Any texts.
@@ -258,10 +258,10 @@ class RoutedLM:
         return self._apply(self.route(texts), self.policy(policy, m))
 
     def policy(self, policy: str, m: int | None = None) -> Policy:
-        """Read a policy's or expert's name.
+        """The policy of a name, which may also be an expert's.
 
         Raises:
-            BadInput: If there is none of that name, or `m` is given for another than `topm`.
+            BadInput: If the name is unknown, or `m` is given for a policy other than `topm`.
         """
         self.refresh()
         if not isinstance(policy, str):
@@ -280,15 +280,15 @@ class RoutedLM:
         spans: bool = False,
         options: ScoringOptions | None = None,
     ) -> list[Score]:
-        """How probable texts are: nats, tokens, bytes, bits per byte. An empty text costs nothing.
+        """Score how probable texts are: nats, tokens, bytes, bits per byte. An empty text has 0 nats.
 
         Args:
-            texts: Any length; longer ones than the context are scored in overlapping windows.
+            texts: Texts of any length; those longer than the context are scored in overlapping windows.
             policy: `top1`, `topm`, `ensemble`, `bayes`, or an expert's name.
             m: How many experts `topm` keeps.
             spans: Cut each text where its language changes; each part is scored by its own experts, with all the
                 text before it as context.
-            options: Context, stride and size of a batch.
+            options: Context, stride and batch size.
 
         Raises:
             BadInput: If the policy is unknown, or `texts` is no list of strings.
@@ -332,7 +332,7 @@ class RoutedLM:
         stops: Iterable[str] = (),
         **options: Any,
     ) -> list[Completion]:
-        """As `generate`, with the tokens, the route and the end of each answer.
+        """Do as `generate`, and also return the tokens, the route and the end of each answer.
 
         Args:
             prompts: As for `generate`.
@@ -358,7 +358,7 @@ class RoutedLM:
         stops: Iterable[str] = (),
         **options: Any,
     ) -> list[Completion]:
-        """As `complete`, of prompts that are tokens already, with their routes."""
+        """Do as `complete` for prompts that are tokens already and have their routes."""
         parsed = self.policy(policy, m)
         answer: dict[str, Any] = {"stops": stops, "end_tokens": self.end_tokens, **options}
         weights_BK = self._apply(routes, parsed)
@@ -375,17 +375,17 @@ class RoutedLM:
         stops: Iterable[str] = (),
         **options: Any,
     ) -> Iterator[str]:
-        """Continue one prompt, the text given out as it comes; leaving the loop ends the generation.
+        """Continue one prompt and yield the text as it is generated; leaving the loop ends the generation.
 
         Args:
             prompt: Text.
             policy: As for `score`.
             m: As for `score`.
             stops: As for `complete`.
-            options: As for `generate`, but for beams, which have no text until they end.
+            options: As for `generate`, but without beams, which have no text until they end.
 
         Yields:
-            Pieces of text, together what `complete` would answer.
+            Pieces of text; joined, they are the answer that `complete` would give.
 
         Raises:
             BadInput: If the policy is unknown, or an option does not fit.
@@ -429,7 +429,7 @@ class RoutedLM:
         return segment(text, self._open_identifier or self.identifier)
 
     def _span_routes(self, texts: Sequence[str], cuts: Sequence[Sequence[Span]]) -> list[list[Route]]:
-        """Routes of all parts of all texts, identified in one go."""
+        """Routes of all parts of all texts, identified in one pass."""
         parts = [text[span.start : span.stop] for text, spans in zip(texts, cuts, strict=True) for span in spans]
         routes = iter(self._routes(parts))
         return [[next(routes) for _ in spans] for spans in cuts]

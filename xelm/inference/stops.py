@@ -9,7 +9,7 @@ from typing import Any
 from clustering.errors import BadInput
 from router.texts import as_texts
 
-# A stop text of n bytes spans at most n tokens; the rest is room for special tokens and cut characters before it.
+# A stop text of n bytes spans at most n tokens; the rest leaves room for special tokens and cut characters before it.
 _MARGIN_TOKENS = 16
 
 
@@ -31,7 +31,7 @@ class AnswerStops:
     Args:
         stops: At least one, none empty.
         decode: From token ids to text.
-        num_prompt: Tokens before the answers, padding among them.
+        num_prompt: Number of tokens before the answers, including padding.
     """
 
     def __init__(self, stops: Sequence[str], decode: Callable[[list[int]], str], num_prompt: int):
@@ -48,12 +48,12 @@ class AnswerStops:
 
 
 def holds(text: str, stops: Sequence[str]) -> bool:
-    """Whether one of the stop texts is in it."""
+    """Whether the text contains one of the stop texts."""
     return any(stop in text for stop in stops)
 
 
 def until_stop(tokens: list[int], stops: Sequence[str], decode: Callable[[list[int]], str]) -> list[int]:
-    """The tokens up to the one that completes a stop text; all if none does. What follows filled up the batch."""
+    """The tokens up to the one that completes a stop text; all if none does. Later tokens only filled the batch."""
     if not stops or not holds(decode(tokens), stops):
         return tokens
     return tokens[: bisect_left(range(len(tokens) + 1), True, key=lambda n: holds(decode(tokens[:n]), stops))]

@@ -15,9 +15,9 @@ _DONE = object()
 
 
 class TextGrowth:
-    """Text of tokens that keep coming, given out only as far as later tokens cannot change it.
+    """Text of tokens that arrive one after another; a part is returned once later tokens cannot change it.
 
-    All pieces together are the decoded whole, cut before the first stop text.
+    All pieces together are the decoded answer, cut before the first stop text.
 
     Args:
         decode: From token ids to text.
@@ -32,7 +32,7 @@ class TextGrowth:
         self.stopped = False
 
     def add(self, tokens: Sequence[int]) -> str:
-        """The text that `tokens` settle; empty once stopped."""
+        """The text that is final once `tokens` have arrived; empty after a stop text."""
         if self.stopped:
             return ""
         self.tokens += tokens
@@ -41,7 +41,7 @@ class TextGrowth:
         return self._give(text, end - max((_overlap(text[:end], stop) for stop in self._stops), default=0))
 
     def finish(self) -> str:
-        """What was still held back."""
+        """The text that was held back until now."""
         text = self._decode(self.tokens)
         return "" if self.stopped else self._give(text, len(text))
 
@@ -67,9 +67,9 @@ def _overlap(text: str, stop: str) -> int:
 def stream_text(
     run: Callable[..., object], decode: Callable[[list[int]], str], *, stops: Sequence[str] = ()
 ) -> Iterator[str]:
-    """Run a generation in a thread of its own and give its text out as it comes.
+    """Run a generation in a thread of its own and yield its text as it is generated.
 
-    Leaving the loop early ends the generation after the token at hand.
+    Leaving the loop early ends the generation after the current token.
 
     Args:
         run: Called with `streamer` and `stopping_criteria`, as transformers' `generate` takes them.
@@ -129,10 +129,10 @@ class TokenListener:
         self._prompt_seen = False
 
     def put(self, value: Any) -> None:
-        """Take what `generate` hands over."""
+        """Take the tokens that `generate` hands over."""
         if self._prompt_seen:
             self._hear(value.flatten().tolist())
         self._prompt_seen = True
 
     def end(self) -> None:
-        """`generate` is done; its caller says so itself, when an error can no longer come."""
+        """Do nothing when `generate` is done: its caller reports the end itself, once no error can follow."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
 from xelm.making.make_model import Making, make_model
-from xelm.run.failures import Failure, disk_trouble, in_a_sentence
+from xelm.run.failures import Failure, disk_failure, in_a_sentence
 from xelm.run.folder import RunFolder
 from xelm.training.processes import processes
 
@@ -33,7 +33,7 @@ def attempt(run: Path, name: str, making: Making, *, redo: bool = False) -> Fail
         with _model_lock(run, name):
             make_model(making, RunFolder(run).log(name), redo=redo)
     except Exception as error:  # whatever befell one model, the others are none the worse
-        if disk_trouble(error):
+        if disk_failure(error):
             raise
         failure = Failure(in_a_sentence(error), isinstance(error, BadInput))
         logger.error("%s failed: %s", name, failure.reason)

@@ -31,14 +31,14 @@ class Budget:
     dense: StageBudget | None
     num_parameters: int
     memory_gib: float
-    """Weights, gradients, optimizer and a rough figure for activations of one training process."""
+    """Memory of one training process: weights, gradients, optimizer and a rough figure for activations."""
     disk_gib: float
     warnings: list[str]
     speed: Speed | None = None
     """Measured by a dry run."""
 
     def stages(self) -> list[StageBudget]:
-        """Every stage in the order it runs."""
+        """Every stage, in the order in which they run."""
         return [s for s in (self.base, *self.experts.values(), self.dense) if s]
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,10 +77,10 @@ def make_budget(
         plan: Languages of each expert.
         num_blocks: Training blocks there are of each language.
         sequence_length: Tokens of a block.
-        config: The model's transformers configuration, for its size.
+        config: The model's transformers configuration, which decides its size.
 
     Raises:
-        BadInput: If the budget is less than a step for some expert.
+        BadInput: If the budget of some expert is less than a step.
     """
     step_tokens = recipe.train.batch_size * sequence_length
     size = {"batch_size": recipe.train.batch_size, "sequence_length": sequence_length}
@@ -131,25 +131,25 @@ class ModelSize:
 
     parameters: int
     trained: int
-    """Of an expert: those that get a gradient."""
+    """Parameters of an expert that get a gradient."""
     stored: int
-    """Of an expert: those that its folder holds."""
+    """Parameters of an expert that its folder holds."""
 
     @classmethod
     def of(cls, recipe: Recipe, config: Any) -> ModelSize:
-        """Counted, without allocating them."""
+        """Count the parameters, without allocating them."""
         parameters = count_parameters(config, recipe.objective)
         trained = recipe.expert.trained_parameters(empty_model(config, recipe.objective))
         return cls(parameters, trained, trained if recipe.expert.shares_base else parameters)
 
 
 def count_parameters(config: Any, objective: Objective) -> int:
-    """Parameters of a model of this configuration, without allocating them."""
+    """Count the parameters of a model of this configuration, without allocating them."""
     return sum(p.numel() for p in empty_model(config, objective).parameters())
 
 
 def _memory_gib(recipe: Recipe, size: ModelSize, sequence_length: int, config: Any) -> float:
-    """Of the largest training: the base's or a dense baseline's in full, else an expert's."""
+    """Memory of the largest training: the base's or a full dense baseline's if there is one, else an expert's."""
     weight_bytes = 2 if recipe.base.dtype == "bfloat16" else 4
     whole = recipe.base.new or recipe.train.dense == "full"
     trained = size.parameters if whole else size.trained
@@ -157,7 +157,7 @@ def _memory_gib(recipe: Recipe, size: ModelSize, sequence_length: int, config: A
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     layers = 1 if recipe.train.gradient_checkpointing else getattr(text, "num_hidden_layers", 12)
     # 34 hidden-sized values a token and layer (Korthikanti et al. 2022, eq. 1, without attention scores);
-    # logits are held three times: as they come, in fp32, and their gradient.
+    # logits are held three times: in the model's type, in fp32, and their gradient.
     values = layers * 34 / 2 * getattr(text, "hidden_size", 1024) + 3 * getattr(text, "vocab_size", 32000)
     activations = micro * sequence_length * values * 4
     return (size.parameters * weight_bytes + trained * (weight_bytes + 8) + activations) / _GIB

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe and can be known before its text is read: told at once, not after hours of tokenising."""
+"""Check a recipe before its text is read, so that a mistake is reported at once and not after hours of tokenising."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def check_early(recipe: Recipe, found: Found) -> ClusterPlan:
-    """Make everything that needs no tokens.
+    """Make, and so check, everything that needs no tokens.
 
     Args:
         recipe: The recipe.
-        found: Its text, of which only a plan by text reads some, and its base.
+        found: Its base, and its text, which only a plan by text reads in part.
 
     Returns:
-        The plan; one that balances tokens is still to be made by their numbers.
+        The plan; one that balances tokens must be made again once the tokens are counted.
 
     Raises:
         BadInput: For a plan that cannot be made or does not fit, languages of `enters` that have no text, a model
@@ -50,10 +50,10 @@ def check_early(recipe: Recipe, found: Found) -> ClusterPlan:
 
 
 def check_log(log: str) -> None:
-    """Whether what `[train] log` names is installed.
+    """Check that the package named by `[train] log` is installed.
 
     Raises:
-        BadInput: If not, with the command.
+        BadInput: If it is not; the message holds the command that installs it.
     """
     if log != "files" and find_spec(log) is None:
         raise BadInput(f'[train] log = "{log}" needs a package that is not here. Install it: pip install {log}.')

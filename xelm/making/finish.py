@@ -10,7 +10,7 @@ from xelm.run.manifest import Manifest
 
 
 def finish(workspace: Workspace, *, report: bool) -> None:
-    """Router, evaluation, report and checksums of a run whose models are made."""
+    """Make router, evaluation, report and checksums of a run whose models are made."""
     from router.identify.stored import save_identifier, train_identifier
     from xelm.evaluation.evaluate import evaluate
     from xelm.report import write_report

@@ -1,8 +1,8 @@
-"""What decides how a model comes out, as fingerprints, and which fingerprints of other times mean the same model.
+"""Fingerprints of everything that decides a model's weights, and earlier fingerprints that mean the same model.
 
-A setting of the engine (how many blocks a pass takes, in what precision it is computed) moves a result by rounding, as
-another machine does: it is no part of what a model is. Earlier versions wrote these settings into the fingerprints, so
-a model is known by several: the one of today, and those that it would have got then.
+A setting of the engine (how many blocks a pass takes, in what precision it is computed) changes a result only by
+rounding, as another machine does, so it is no part of a model's identity. Earlier versions wrote these settings into
+the fingerprints, so a model has several: today's, and those that earlier versions would have given it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from xelm.run.manifest import Manifest
 ENGINE = ("micro_batch_size", "gradient_checkpointing", "precision", "compile")
 """[train] keys that say how a training is computed."""
 _BESIDE = ("tokens", "share", "dense", "checkpoint_every_steps", "evaluate_every_steps", "log")
-"""[train] keys that do not change how a model of a given number of steps comes out."""
+"""[train] keys that do not change the weights of a model of a given number of steps."""
 _DATA_BESIDE = ("path", "languages", "heldout_bytes")
 _EVER = frozenset(
     (
@@ -29,15 +29,15 @@ _EVER = frozenset(
         "weight_decay",
     )
 )
-"""[train] keys that are in every fingerprint; one that came later is in it only where it is set."""
+"""[train] keys that are in every fingerprint; a key that was added later is in it only if it is set."""
 
 
 def weights_settings(recipe: Recipe, engine: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What of `[train]` and `[data]` decides the weights of a model that reads given text for a given number of steps.
+    """The keys of `[train]` and `[data]` that decide the weights of a model, given its text and number of steps.
 
     Args:
         recipe: The recipe.
-        engine: Settings of the engine to write down, as earlier versions did; None: always the same ones.
+        engine: Settings of the engine to include, as earlier versions did; None: the default of each.
     """
     defaults = {item.name: item.default for item in dataclasses.fields(Train)}
     train = dataclasses.asdict(recipe.train)
@@ -56,7 +56,7 @@ def former_engines(recipe: Recipe, recorded: Manifest | None) -> list[dict[str, 
 
 
 def changes(recipe: Mapping[str, Any], recorded: Manifest, texts: Mapping[str, str]) -> list[str]:
-    """What of a run's recorded inputs is not what it is asked for now, in words; what changes no model is left out.
+    """Say which of a run's recorded inputs differ from today's; those that change no model are left out.
 
     Args:
         recipe: Today's, as the manifest keeps it (`xelm.making.portable.portable_recipe`).
@@ -103,7 +103,7 @@ def _shown(value: Any) -> str:
 
 
 def recorded_manifest(run: Path) -> Manifest | None:
-    """What a run says of itself; None where it says nothing that can be read."""
+    """The manifest of a run; None if it has none that can be read."""
     try:
         return Manifest.read(run)
     except BadInput:

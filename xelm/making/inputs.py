@@ -1,4 +1,4 @@
-"""What a recipe's models are made from: text as blocks, tokenizer, configuration of the base; found once for a run."""
+"""The inputs of a recipe's models: text as blocks, tokenizer, configuration of the base; found once for a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Found:
 
     sources: list[Source]
     config: Any
-    """Of the base; None for `[base.new]`, whose vocabulary is not known yet."""
+    """Configuration of the base; None for `[base.new]`, whose vocabulary is not known yet."""
     sequence_length: int
     """Tokens of a block."""
 
@@ -49,7 +49,7 @@ class Inputs:
 
     sources: list[Source]
     fingerprints: dict[str, str]
-    """Per language, of its text."""
+    """For each language, the fingerprint of its text."""
     tokenizer: PreTrainedTokenizerBase
     config: Any
     """transformers configuration of the base."""
@@ -58,10 +58,10 @@ class Inputs:
 
     @classmethod
     def resolve(cls, recipe: Recipe, found: Found, run: Path) -> Inputs:
-        """Tokenise everything; what was tokenised before is taken from the run's cache.
+        """Tokenise everything; text that was tokenised before is taken from the run's cache.
 
         Raises:
-            BadInput: For anything in the text or tokenizer that stands in the way.
+            BadInput: For any fault of the text or the tokenizer.
         """
         fingerprints = {source.code: source.fingerprint() for source in found.sources}
         tokenizer = _tokenizer(recipe, found.sources, fingerprints, run)
@@ -74,17 +74,17 @@ class Inputs:
 
     @property
     def sequence_length(self) -> int:
-        """Tokens of a block."""
+        """Number of tokens of a block."""
         return next(iter(self.blocks.values())).sequence_length
 
     @property
     def num_blocks(self) -> dict[str, int]:
-        """Training blocks there are of each language."""
+        """Number of training blocks of each language."""
         return {code: len(blocks) for code, blocks in self.blocks.items()}
 
     @property
     def num_tokens(self) -> dict[str, int]:
-        """Training tokens there are of each language."""
+        """Number of training tokens of each language."""
         return {code: store.counts.tokens for code, store in self.stores.items()}
 
     def valid_blocks(self, codes: list[str]) -> dict[str, Blocks]:

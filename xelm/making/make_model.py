@@ -1,4 +1,4 @@
-"""One model of a run at a time: make it, or take it as it is when it was finished before."""
+"""Make one model of a run, or keep it if it was finished before."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Making:
-    """A model to be made: where, as what, from which weights, by which training (None: taken as it is)."""
+    """A model to be made: its folder, its entry, its first weights and its training (None: it is only copied)."""
 
     folder: Path
     entry: ModelEntry
@@ -46,7 +46,7 @@ class Making:
 
     @property
     def planned(self) -> ModelEntry:
-        """The entry with what the training will read: blocks and epochs of each language, tokens when it is done."""
+        """The entry with what the training will read: blocks and epochs of each language, and all its tokens."""
         drawn = self.stage.order.counts() if self.stage else {}
         num_blocks = {code: len(blocks) for code, blocks in self.stage.blocks.items()} if self.stage else {}
         tokens = self.stage.num_steps * self.stage.tokens_per_step if self.stage else 0
@@ -60,9 +60,9 @@ class Making:
 
 
 def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEntry:
-    """Make a model of the run; its folder appears whole, so that a killed process leaves nothing half done.
+    """Make a model of the run; its folder appears complete or not at all, even if the process is killed.
 
-    A folder made from the same inputs (by fingerprint) is kept as it is. Several processes may train it together
+    A folder made from the same inputs (by fingerprint) is left unchanged. Several processes may train it together
     (DDP, FSDP): all of them call this, and the first of them writes.
 
     Raises:
@@ -74,12 +74,12 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
     if there and not redo:
         raise BadInput(
             f"{making.folder}: made with another recipe, data or parent. Train into another --out, "
-            "or give --redo to make it anew."
+            "or give --redo to retrain it."
         )
     import torch
 
     if making.stage:
-        # Low-rank adapters begin at random: the same, whatever this process trained before.
+        # Low-rank adapters begin at random: with the same numbers, whatever this process trained before.
         torch.manual_seed(making.stage.settings.seed)
     model = making.parent()
     entry, curve = making.planned, dict[str, Any]()
@@ -99,7 +99,7 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
 
 
 def is_made(making: Making) -> bool:
-    """Whether the model is finished, from these very inputs."""
+    """Whether the model is finished and was made from exactly these inputs."""
     there = finished_entry(making.folder)
     return there is not None and there.fingerprint in (making.entry.fingerprint, *making.former)
 
@@ -128,7 +128,7 @@ def _save(
 
 
 def _make_portable(folder: Path) -> None:
-    """Take the paths of this machine out of what peft wrote; the base lies beside the experts, wherever the run is.
+    """Replace the paths of this machine in peft's files: the base always lies beside the experts.
 
     peft reads a relative path from the working directory: `AutoPeftModel` finds the base from within the expert's
     folder, and says which path it misses from elsewhere.

@@ -50,7 +50,7 @@ class Makings:
 
     @cached_property
     def base(self) -> Making:
-        """The base: trained anew, or copied from hub or path."""
+        """The base: newly trained, or copied from the hub or a path."""
         recipe, new = self.recipe, self.recipe.base.new
         full = ExpertKind.of(kind=_FULL)
         if new is None or self.budget.base is None:
@@ -69,13 +69,13 @@ class Makings:
         return Making(self.run / BASE, entry, self._new_base, full, stage, self.inputs.tokenizer, prints[1:])
 
     def trained(self, name: str) -> Making:
-        """An expert, or `dense`, from the finished base."""
+        """An expert, or `dense`, made from the finished base."""
         if name != DENSE:
             return self._trained(name, self.budget.experts[name], self.recipe.expert)
         if self.budget.dense is None:
             raise BadInput(f"no {name} in this recipe.")
         whole = self._trained(name, self.budget.dense, self.recipe.expert.as_kind(_FULL))
-        # Earlier versions trained it in full whatever the experts were: one that is made, or begun, stays.
+        # Earlier versions always trained dense in full, whatever the experts were; one that they began is kept.
         begun = is_made(whole) or (whole.stage is not None and newest_step(whole.stage.checkpoints) is not None)
         if begun or self.recipe.train.dense == _FULL:
             return whole
@@ -98,7 +98,7 @@ class Makings:
 
     @cached_property
     def _settings(self) -> list[dict[str, Any]]:
-        """What decides weights: as it is written down today, then as earlier versions may have done in this run."""
+        """The settings that decide weights, as written today, then as earlier versions may have written them here."""
         engines = former_engines(self.recipe, recorded_manifest(self.run))
         found = [weights_settings(self.recipe, engine) for engine in (None, *engines)]
         return [settings for index, settings in enumerate(found) if settings not in found[:index]]
@@ -113,13 +113,13 @@ class Makings:
         texts = {code: self.inputs.fingerprints[code] for code in budget.epochs}
         parts: list[Any] = [self._base_entry.fingerprint, kind.identity(), settings, texts, budget.steps]
         if len(budget.counts) > 1 or self.recipe.train.sampling != "temperature":
-            # Who comes how often, and when, hangs on the other languages too.
+            # How often, and when, a language is drawn depends on the other languages too.
             parts.append(budget.counts)
         return fingerprint(name, *parts)
 
     @cached_property
     def _base_entry(self) -> ModelEntry:
-        """The finished base's own entry, or what it will be."""
+        """The entry of the finished base, or the one that it will get."""
         there = finished_entry(self.base.folder)
         return there if there and is_made(self.base) else self.base.entry
 

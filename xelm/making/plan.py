@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from clustering import ClusterPlan
 
 MOST_DOCUMENTS = 1000
-"""Documents of each language that a plan by text reads."""
+"""Number of documents of each language that a plan by text reads."""
 
 
 def plan_for(recipe: Recipe, sources: Sequence[Source], tokens: Mapping[str, int]) -> ClusterPlan:
     """The plan of `[clusters]`: clusters of the languages by its method, or those of its file.
 
     Args:
-        recipe: Its `[clusters]`, and its `[data]` for a method that reads text.
+        recipe: The recipe, whose `[clusters]` are read, and `[data]` too if the method reads text.
         sources: The text of every language.
         tokens: Training tokens of every language, for `balance = "tokens"`.
 
     Raises:
-        BadInput: If the plan cannot be made, or its file has other languages than the text.
+        BadInput: If the plan cannot be made, or its file and the text do not have the same languages.
     """
     from clustering import cluster_languages
     from clustering.plans.methods import find_method
@@ -36,7 +36,7 @@ def plan_for(recipe: Recipe, sources: Sequence[Source], tokens: Mapping[str, int
     clusters = recipe.clusters
     if clusters.plan is not None:
         return _plan_in_file(clusters.plan, recipe.data.path, tokens)
-    assert clusters.k is not None  # the recipe has one of the two
+    assert clusters.k is not None  # a recipe has either a file or k
     by_text = find_method(clusters.method).needs == "texts" and clusters.distance is None
     try:
         return cluster_languages(
@@ -71,13 +71,13 @@ def check_clusters(recipe: Recipe, num_languages: int) -> None:
 
 
 def _in_recipe(error: BadInput) -> BadInput:
-    """The error in the words of the recipe."""
+    """The error, with arguments named as in the recipe."""
     text = error.spelled(in_recipe("clusters", {"distances": "distance"}))
     return BadInput(text if "[clusters]" in text else f"[clusters] {text}")
 
 
 def plan_texts(sources: Sequence[Source], reading: Data) -> dict[str, list[str]]:
-    """The first `MOST_DOCUMENTS` training documents of each language, which a plan by text is made from."""
+    """The first `MOST_DOCUMENTS` training documents of each language, from which a plan by text is made."""
     return {source.code: list(islice(training_texts(source, reading), MOST_DOCUMENTS)) for source in sources}
 
 

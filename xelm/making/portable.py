@@ -9,12 +9,12 @@ from xelm.recipe.recipe import Recipe
 
 
 def portable(name: str) -> str:
-    """Of an absolute path the last name; anything else as it is."""
+    """The last name of an absolute path; any other string is returned unchanged."""
     return Path(name).name if Path(name).is_absolute() else name
 
 
 def portable_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as the manifest keeps it: every field, paths as they were written, of absolute ones the last name.
+    """The recipe as the manifest keeps it: every field, relative paths as written, absolute ones by their last name.
 
     Args:
         recipe: As it was read, so that the same recipe in two folders gives the same run.

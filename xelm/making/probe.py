@@ -1,4 +1,4 @@
-"""How fast this machine trains a run's models: a few real steps before anything is spent, and the hours that follow."""
+"""Measure how fast this machine trains a run's models, by a few real steps, and estimate the hours of the training."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _NEVER = 10**9
 
 @dataclass(frozen=True)
 class Speed:
-    """What the probe measured on one device."""
+    """The measurements of the probe on one device."""
 
     device: str
     tokens_per_s: dict[str, float]
-    """By kind of training (`full`, `lora`, `last_n_layers`)."""
+    """Tokens a second for each kind of training (`full`, `lora`, `last_n_layers`)."""
     peak_memory_gib: float | None
-    """Of the device, where it counts: on CUDA."""
+    """Peak memory of the device; None unless it is CUDA, which counts it."""
     hours: dict[str, float]
-    """Of each stage, on one device like this."""
+    """Hours of each stage on one such device."""
 
     def to_text(self) -> str:
         """Lines for the terminal."""
@@ -82,7 +82,7 @@ def _rate(workspace: Workspace, kind: ExpertKind) -> float:
         ends_s.append(time.perf_counter())
         if len(ends_s) > _MOST_STEPS or (ends_s[-1] - ends_s[0] > _LONG_ENOUGH_S and len(ends_s) > _FEWEST_STEPS):
             break
-    # The first step allocates and compiles, so it counts only where there is no other.
+    # The first step allocates and compiles, so it counts only if there is no other.
     steps_s = np.diff(ends_s)[1:] if len(ends_s) > 2 else np.diff(ends_s)
     return float(stage.tokens_per_step / np.median(steps_s))
 

@@ -1,4 +1,4 @@
-"""What a run already holds that another recipe, text or parent made: refused, or cleared away with --redo."""
+"""Work in a run that was made with another recipe, text or parent: refused, or removed with --redo."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _MOST_CHANGES = 6
 
 
 def clear_other_inputs(workspace: Workspace, *, redo: bool) -> None:
-    """Refuse a run made from other inputs before anything in it is written, or remove what the recipe no longer has.
+    """Before anything is written, refuse a run made from other inputs, or remove what the recipe no longer has.
 
-    Finished models and half-trained ones alike: nothing is thrown away before it is said.
+    This holds for finished and half-trained models: nothing is removed unless the user asked for it.
 
     Raises:
-        BadInput: If there is such work and `redo` is false; what changed is named as far as the run's manifest tells.
+        BadInput: If there is such work and `redo` is false; the message names the changes that the manifest shows.
     """
     makings = list(workspace.makings.all().values())
     changed = [making.folder for making in makings if finished_entry(making.folder) and not is_made(making)]
@@ -47,7 +47,7 @@ def clear_other_inputs(workspace: Workspace, *, redo: bool) -> None:
 
 
 def _begun(run: Path, ours: set[Path]) -> list[Path]:
-    """Folders of half-trained models that none of ours would go on from."""
+    """Folders of half-trained models that no model of this recipe would continue from."""
     folders = [path for path in sorted((run / "work").glob("*")) if path.is_dir() and path not in ours]
     return [path for path in folders if _WORK_FOLDER.fullmatch(path.name) and newest_step(path) is not None]
 
@@ -62,11 +62,11 @@ def _refusal(workspace: Workspace, models: list[Path], begun: list[Path]) -> str
     else:
         halves = ", ".join(f"{_name_of(path)} (up to step {newest_step(path)})" for path in begun)
         what = f"{workspace.run}: half trained with another recipe, data or parent: {halves}."
-    return f"{what}{why} Train into another --out, or give --redo to make it anew."
+    return f"{what}{why} Train into another --out, or give --redo to retrain it."
 
 
 def _as_recorded(workspace: Workspace, recorded: Manifest) -> dict[str, Any]:
-    """The recipe, with paths that may be the recorded ones spelled as those are: these stand as somebody wrote them."""
+    """The recipe, with paths that may equal the recorded ones written in the same way as these."""
     table = portable_recipe(workspace.recipe)
     for section, key in (("data", "path"), ("base", "model"), ("clusters", "plan")):
         before, now = recorded.recipe.get(section, {}).get(key), table[section][key]

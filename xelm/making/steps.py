@@ -1,4 +1,4 @@
-"""From tokens to steps: the one planner of every training, of a recipe's models and of languages added later."""
+"""From tokens to steps: the planner of every training, of a recipe's models and of languages added later."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageBudget:
-    """What one training gets."""
+    """The budget of one training."""
 
     name: str
     steps: int
     tokens: int
     epochs: dict[str, float]
-    """Per language: how often its training text is read."""
+    """For each language: how often its training text is read."""
     shares: dict[str, float]
-    """Per language: share of the stage's blocks; sums to 1."""
+    """For each language: its share of the stage's blocks; they sum to 1."""
     counts: list[dict[str, int]]
-    """For each phase of the mixture: blocks of each language."""
+    """For each phase of the mixture: the number of blocks of each language."""
 
     @classmethod
     def of(
@@ -45,12 +45,12 @@ class StageBudget:
         """Share out the blocks of a number of steps.
 
         Args:
-            name: Of the training.
+            name: Name of the training.
             steps: Optimizer steps.
             phases: How languages mix, one after another.
-            num_blocks: Training blocks there are of each language.
-            batch_size: Blocks of a step.
-            sequence_length: Tokens of a block.
+            num_blocks: Number of training blocks of each language.
+            batch_size: Number of blocks of a step.
+            sequence_length: Number of tokens of a block.
         """
         counts = phase_counts(phases, steps * batch_size)
         shares = mean_shares(phases)
@@ -67,14 +67,14 @@ class StageBudget:
         batches: Batches,
         **options: Any,
     ) -> Stage:
-        """The training itself: every block in the order it is read.
+        """The training itself, with every block in the order in which it is read.
 
         Args:
-            blocks: Of all its languages, or of more.
-            settings: `[train]`.
+            blocks: Blocks of at least its languages.
+            settings: The `[train]` section of the recipe.
             checkpoints: Folder of its checkpoints while it runs.
-            batches: What the objective makes of blocks.
-            options: `valid`, `log_folder` of `Stage`.
+            batches: Turns blocks into batches, as the objective needs them.
+            options: The fields `valid` and `log_folder` of `Stage`.
         """
         mine = {code: blocks[code] for code in self.shares}
         num_blocks = {code: len(found) for code, found in mine.items()}
@@ -83,5 +83,5 @@ class StageBudget:
 
 
 def steps_of(tokens: int, *, batch_size: int, sequence_length: int) -> int:
-    """Optimizer steps of a number of tokens: the nearest whole number, at least one."""
+    """Number of optimizer steps for a number of tokens: the nearest whole number, at least one."""
     return max(1, round(tokens / (batch_size * sequence_length)))

@@ -25,7 +25,7 @@ from xelm.making.workspace import Workspace
 from xelm.measuring.for_run import stand_in, with_effects
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
-from xelm.run.failures import Failure, disk_trouble_told, raise_failures
+from xelm.run.failures import Failure, disk_failure_reported, raise_failures
 from xelm.run.folder import RunFolder
 from xelm.run.lock import locked
 from xelm.run.manifest import FILE_NAME, Manifest, package_versions
@@ -49,7 +49,7 @@ def train(
 ) -> ExpertSet:
     """Train a run: base, experts, dense baseline, router; evaluate it; write its report.
 
-    Run again after an interruption it continues: finished models are kept, an unfinished one goes on from its last
+    Called again after an interruption, it continues: finished models are kept, an unfinished one goes on from its last
     checkpoint, and the result is the same to the bit on CPU.
 
     Args:
@@ -58,7 +58,7 @@ def train(
         overrides: `section.key=value`, for a recipe file.
         redo: Retrain models whose recipe, data or parent model changed, instead of refusing.
         report: Evaluate and write `report.html` at the end.
-        launch: Machines to train on; None: this one.
+        launch: How and on which machines to train; None: on this one.
 
     Returns:
         The finished run.
@@ -73,7 +73,7 @@ def train(
     recipe = written if isinstance(recipe, Recipe) else written.anchored(Path(recipe).resolve().parent)
     run, started_s = Path(out), time.monotonic()
     _refuse_other_folder(run)
-    with disk_trouble_told(run), locked(run):
+    with disk_failure_reported(run), locked(run):
         _refuse_grown_run(run)
         recipe = with_effects(recipe, run, launch)
         workspace = Workspace.prepare(recipe, run)
@@ -92,21 +92,21 @@ def train(
 def dry_run(
     recipe: str | Path | Recipe, out: str | Path, *, overrides: tuple[str, ...] = (), probe: bool = False
 ) -> tuple[ClusterPlan, Budget]:
-    """Read and tokenise everything, share out the budget, look how the tokenizer serves each language and for text that
-    stands in two splits or languages, train nothing.
+    """Read and tokenise everything and share out the budget, but train nothing. Also check how the tokenizer serves
+    each language, and whether any text is in two splits or languages.
 
     Args:
         recipe: As for `train`.
         out: As for `train`; the tokenised text stays there.
         overrides: As for `train`.
-        probe: Also measure a few steps, for the hours that the training will take on a device like this one.
+        probe: Also measure a few steps, to estimate how many hours the training takes on a device like this one.
 
     Raises:
         BadInput: As `train` would.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     _refuse_other_folder(Path(out))
-    with disk_trouble_told(Path(out)), locked(Path(out)):
+    with disk_failure_reported(Path(out)), locked(Path(out)):
         recipe, measuring = stand_in(recipe, Path(out))
         workspace = Workspace.prepare(recipe, Path(out))
         found = [*_tokenizer_warnings(workspace), *workspace.duplicates().warnings()]
@@ -120,7 +120,7 @@ def dry_run(
 
 def _tokenizer_warnings(workspace: Workspace) -> list[str]:
     new = workspace.recipe.base.new
-    bytewise = new is not None and new.tokenizer == "byte"  # single bytes serve all alike
+    bytewise = new is not None and new.tokenizer == "byte"  # single bytes serve all languages equally
     return [] if bytewise else workspace.inputs.tokenizer_warnings()
 
 
@@ -166,7 +166,7 @@ def _begin(workspace: Workspace, written: Recipe) -> Manifest:
 
 
 def _make_models(workspace: Workspace, manifest: Manifest, work: Work, launch: Launch) -> None:
-    """Make every model; one that fails does not stop the others, and all failures are told at the end."""
+    """Make every model; one that fails does not stop the others, and all failures are reported at the end."""
     run, makings = workspace.run, workspace.makings.all()
     _record(run, manifest, makings)
     failures = _make(workspace, makings, [BASE], work, launch)
@@ -204,7 +204,7 @@ def _record(run: Path, manifest: Manifest, makings: dict[str, Making]) -> None:
 
 def _finish(workspace: Workspace, work: Work, launch: Launch) -> None:
     if launch.launcher == "slurm":
-        # Evaluation wants a GPU as much as training does.
+        # Evaluation needs a GPU as much as training does.
         failures = run_jobs(work.write(), [FINISH], dataclasses.replace(launch, processes=1))
         if failures:
             raise_failures(failures, 1)

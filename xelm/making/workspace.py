@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Workspace:
-    """What the recipe comes to; from here on nobody asks the recipe."""
+    """A recipe resolved for one run folder: its inputs, plan and budget."""
 
     run: Path
     recipe: Recipe
@@ -33,11 +33,11 @@ class Workspace:
 
     @classmethod
     def prepare(cls, recipe: Recipe, run: Path) -> Workspace:
-        """Find, tokenise and share out everything, training nothing.
+        """Find and tokenise the text and share out the budget; train nothing.
 
         Raises:
-            BadInput: For anything in the recipe or the text that stands in the way; what can be known before all text
-                is read is told before.
+            BadInput: For any fault of the recipe or the text; faults that can be found before all text is read are
+                reported before.
         """
         found = Found.of(recipe)
         plan = check_early(recipe, found)
@@ -49,11 +49,11 @@ class Workspace:
 
     @property
     def makings(self) -> Makings:
-        """How its models are made, as the run stands now."""
+        """How the run's models are made, given what is in its folder now."""
         return Makings(self.run, self.recipe, self.inputs, self.budget)
 
     def duplicates(self) -> Duplicates:
-        """Text that stands in two splits or languages; looked for once and kept beside the tokens."""
+        """Text that is in two splits or languages; it is looked for once and kept beside the tokens."""
         inputs, reading = self.inputs, self.recipe.data
         key = fingerprint(reading.settings() | {"path": ""}, inputs.fingerprints)
         heldout = {

@@ -19,7 +19,7 @@ from xelm.launch.options import Launch
 from xelm.measuring.branches import DEFAULT_SHARE, Branches, plan_branches
 from xelm.measuring.updates import update_cosines
 from xelm.recipe.recipe import Recipe
-from xelm.run.failures import disk_trouble_told
+from xelm.run.failures import disk_failure_reported
 from xelm.run.lock import locked
 from xelm.run.manifest import fingerprint, package_versions
 from xelm.run.names import BASE
@@ -68,7 +68,7 @@ def measure_effects(
     if file.is_dir():
         raise BadInput(f"{file}: is a directory; --out names the file of the effects, such as effects.json.")
     folder = file.with_name(f"{file.stem}.work")
-    with disk_trouble_told(folder), locked(folder):
+    with disk_failure_reported(folder), locked(folder):
         place = Place.prepare(recipe, folder)
         if run:
             place.take_base(Path(run))

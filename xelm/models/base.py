@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import read_json, sha256_of
-from xelm.models.foreign import unusable_told
+from xelm.models.foreign import unusable_reported
 from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.recipe import Base, NewBase
 
@@ -37,7 +37,7 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     """
     from transformers import AutoTokenizer
 
-    with unusable_told(f"no tokenizer in '{name}' (a hub id or a local path)"):
+    with unusable_reported(f"no tokenizer in '{name}' (a hub id or a local path)"):
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
@@ -77,7 +77,7 @@ def load_model(name: str, objective: Objective | None = None, **options: Any) ->
         BadInput: If there is no model, or its weights are damaged.
     """
     objective = objective or OBJECTIVES.find("causal")
-    with unusable_told(f"no usable {objective} language model in '{name}'"), quiet_transformers():
+    with unusable_reported(f"no usable {objective} language model in '{name}'"), quiet_transformers():
         refuse_endless(Path(name))
         model: PreTrainedModel = objective.auto_class().from_pretrained(name, use_safetensors=True, **options)
         return model
@@ -112,7 +112,7 @@ def model_config(base: Base) -> Any:
 
     if base.model is None:
         return None
-    with unusable_told(f"[base] model = '{base.model}' is neither a model here nor on the hub"):
+    with unusable_reported(f"[base] model = '{base.model}' is neither a model here nor on the hub"):
         return AutoConfig.from_pretrained(base.model, trust_remote_code=base.trust_remote_code)
 
 

@@ -9,7 +9,7 @@ from clustering.errors import BadInput
 
 
 @contextmanager
-def unusable_told(what: str) -> Iterator[None]:
+def unusable_reported(what: str) -> Iterator[None]:
     """Turn every exception of a library that reads a file of a run (or of the hub) into bad input.
 
     transformers, tokenizers, peft and huggingface_hub raise dozens of types, `Exception` itself among them, for a

@@ -19,8 +19,7 @@ def write_report(experts: ExpertSet) -> Path:
     until a model or a held-out text changes.
 
     Args:
-        experts: A run. Parts that it lacks (dense baseline, test text, curves, router, distances) are said to be
-            missing.
+        experts: A run. The page says which parts the run lacks (dense baseline, test text, curves, router, distances).
 
     Returns:
         The page's path.

@@ -1,4 +1,4 @@
-"""Languages that came after the run was trained: where they branched from, why, and what that brought."""
+"""Languages that were added after the run was trained: their donor, the reason for it, and the result."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def _candidate(facts: Facts, row: DonorCandidate, line: LedgerEntry) -> dict[str
 def _results(facts: Facts, line: LedgerEntry) -> list[dict[str, Any]]:
     """Bits per byte on the language's test text before (donor, base, dense) and after (its expert).
 
-    The donor of a new expert is still there to be measured. An expert that was joined, or has been joined since, is no
-    longer what it was: then only base and dense tell of before.
+    The donor of a new expert can still be measured. An expert that another language joined has changed: then only base
+    and dense show the figures from before.
     """
     code, expert, donor = line.language, line.expert, line.donor
     changed = {other.expert for other in facts.experts.manifest.ledger if other.kind == "join"}
@@ -73,7 +73,7 @@ def _results(facts: Facts, line: LedgerEntry) -> list[dict[str, Any]]:
 
 
 def _forgetting(facts: Facts, line: LedgerEntry) -> list[dict[str, Any]]:
-    """Own gain and cost elsewhere of the donor and the language's expert as they were then, where that was recorded."""
+    """Own gain and cost elsewhere of the donor and the language's expert at that time, if they were recorded."""
     if line.forgetting is None:
         return []
     before, after = line.forgetting.before.get(line.donor), line.forgetting.after.get(line.expert)

@@ -1,4 +1,4 @@
-"""Who was trained on how much, and how often each text was read."""
+"""How many tokens each model was trained on, and how often each text was read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MANY_LANGUAGES = 12
 
 
 def budget(facts: Facts) -> dict[str, Any]:
-    """Stages with their tokens and epochs, and the text there is of each language.
+    """Stages with their tokens and epochs, and the amount of text of each language.
 
     Returns:
         `stages` (base, experts, dense), `texts` (a row per language), `experts_total`, `dense_total`.

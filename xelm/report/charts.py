@@ -1,4 +1,4 @@
-"""Line charts as SVG: few marks, colours of the page, nothing random."""
+"""Line charts as SVG, with few marks and the colours of the page; the same data gives the same bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Line:
 
     label: str
     points: Sequence[Point]
-    """(x, y), in the order of x; at least one. Drawn faint, with a smoothed course over them."""
+    """At least one (x, y), in the order of x. They are drawn faintly, with a smoothed curve on top."""
     colour: str | None = None
     """CSS colour of a cluster; None: the ink of the page."""
     dashed: bool = False
@@ -34,10 +34,10 @@ def line_chart(lines: Sequence[Line], *, title: str, x_label: str, y_label: str)
     """Curves in one frame, x from zero, y over the range of the data.
 
     Args:
-        lines: At least one; the later ones lie on top.
-        title: Read out by screen readers.
-        x_label: Under the x axis; its ticks are short (`1.2 M`).
-        y_label: Over the y axis.
+        lines: At least one; later ones lie on top of earlier ones.
+        title: Title for screen readers.
+        x_label: Label under the x axis, whose ticks are short (`1.2 M`).
+        y_label: Label over the y axis.
     """
     right = max(x for line in lines for x, _ in line.points) or 1.0
     values = [y for line in lines for _, y in line.points]

@@ -1,4 +1,4 @@
-"""The plan: which languages share an expert, how alike they are, and how much is known about them."""
+"""The plan: which languages share an expert, how similar they are, and how much is known about them."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def _tree(plan: ClusterPlan) -> Markup | None:
         svg = tree_svg(plan)
     except BadInput:  # a plan without distances has no tree
         return None
-    # What a picture file needs and a page does not: metadata with addresses, namespaces, a style for every element.
+    # A page does not need what a picture file needs: metadata with addresses, namespaces, a style for every element.
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", svg)
-    title = "Tree of the languages: the further left two branches join, the less alike they are"
+    title = "Tree of the languages: the further left two branches join, the less similar they are"
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1))

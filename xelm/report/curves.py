@@ -14,13 +14,13 @@ _MOST_POINTS = 120
 
 
 def curves(facts: Facts) -> dict[str, Any]:
-    """A chart of the base and one of all that branched from it.
+    """A chart of the base, and one of all models that branched from it.
 
     Returns:
-        `charts` [{title, svg, legend}]: none where there is no curve; `missing`: models without one.
+        `charts` [{title, svg, legend}], empty if there is no curve; `missing`: models without a curve.
     """
     lines = {name: line for name in facts.experts.models if (line := _line(facts, name))}
-    # Dense last, so that it lies on top of the experts it is compared with.
+    # Dense comes last, so that it lies on top of the experts that it is compared with.
     branches = [lines[name] for name in (*facts.experts.names, DENSE) if name in lines]
     charts = []
     if BASE in lines:
@@ -41,7 +41,7 @@ def _line(facts: Facts, name: str) -> Line | None:
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most `_MOST_POINTS`: each the mean loss of as many neighbouring steps, at the tokens of the last."""
+    """At most `_MOST_POINTS` points: each is the mean loss of equally many steps, at the tokens of the last one."""
     size = -(-len(points) // _MOST_POINTS)
     groups = [points[start : start + size] for start in range(0, len(points), size)]
     return [(group[-1][0], sum(loss for _, loss in group) / len(group)) for group in groups]

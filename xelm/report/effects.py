@@ -1,4 +1,4 @@
-"""What the run knows of its plan beside typology: measured effects, and whether other plans stand beside it."""
+"""Evidence for the run's plan beside typology: measured effects, and a comparison with other plans."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xelm.report.text import signed
 
 
 def effects(facts: Facts) -> dict[str, Any] | None:
-    """The matrix as a heat map, languages of a cluster side by side; None where nothing was measured.
+    """The matrix as a heat map, with the languages of a cluster side by side; None if nothing was measured.
 
     Returns:
         `columns` (languages), `rows` [{language, begins, cells}], `cost`, `tokens`, `share`, `sentences`.
@@ -58,8 +58,8 @@ def evidence(facts: Facts) -> str:
     arm, comparison = _own_arm(facts)
     if arm is None or comparison is None:
         return (
-            "That languages are grouped this way rather than another has no evidence in this run: no other plan "
-            "stands beside it. `xelm compare` trains experts for several plans, random ones among them, from one base."
+            "This run has no evidence that this grouping is better than another: no other plan was compared with it. "
+            "`xelm compare` trains experts for several plans, including random ones, from one base."
         )
     against = arm.against_random
     beside = f"; against the mean of random plans {signed(against.value, 2)} points" if against else ""

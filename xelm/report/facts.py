@@ -1,4 +1,4 @@
-"""What every section of the report needs, read from the run once."""
+"""The facts that the sections of the report need, read from the run once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clustering import name_of
 from clustering.plans.picture import cluster_colours
-from xelm.models.foreign import unusable_told
+from xelm.models.foreign import unusable_reported
 from xelm.report.text import language_tag
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE, DENSE
@@ -21,13 +21,13 @@ class Language:
     code: str
     name: str
     tag: str
-    """For HTML's `lang`."""
+    """Its tag for HTML's `lang`."""
     expert: str
     """The expert (cluster) that owns it."""
     colour: str
-    """Of that expert."""
+    """Colour of that expert."""
     added: bool
-    """Whether it came after the run was trained."""
+    """Whether it was added after the run was trained."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,23 @@ class Facts:
 
     experts: ExpertSet
     languages: dict[str, Language]
-    """By code, in the plan's order: the languages of an expert stand together."""
+    """Languages by code, in the plan's order: the languages of an expert stand together."""
     colours: dict[str, str]
-    """Of experts."""
+    """Expert -> colour."""
     models: dict[str, Cells]
     """Model -> language -> figures on test text; empty if there is none."""
     routed: dict[str, Cells]
-    """Policy -> language -> figures."""
+    """Routing policy -> language -> figures on test text."""
     right_expert: dict[str, float] = field(default_factory=dict)
     """Language -> share of its test documents that went to its own expert."""
     forgetting: dict[str, Forgetting] = field(default_factory=dict)
-    """Expert -> what it gained at home and lost elsewhere, on test text."""
+    """Expert -> its own gain and its cost elsewhere, on test text."""
     num_parameters: int | None = None
-    """Of the base model."""
+    """Number of parameters of the base model; None if its weights are missing."""
 
     @classmethod
     def of(cls, experts: ExpertSet) -> Facts:
-        """Read them."""
+        """Read the facts of a run."""
         plan, colours = experts.plan, cluster_colours(experts.plan)
         added = {line.language for line in experts.manifest.ledger}
         languages = {
@@ -74,7 +74,7 @@ class Facts:
 
     @property
     def baseline(self) -> str | None:
-        """What experts are compared with: dense, or else base, on test text; None without test text."""
+        """The model that experts are compared with: dense, or else base; None without test text."""
         return next((name for name in (DENSE, BASE) if name in self.models), None)
 
     def bits(self, figures: Cells, code: str) -> float | None:
@@ -83,21 +83,21 @@ class Facts:
         return cell.bits_per_byte if cell and cell.bytes else None
 
     def change(self, figures: Cells, code: str) -> float | None:
-        """Bits per byte against the baseline in percent, negative is better; None if one is not known."""
+        """Change of bits per byte against the baseline in percent, negative is better; None if one is unknown."""
         if self.baseline is None:
             return None
         mine, theirs = self.bits(figures, code), self.bits(self.models[self.baseline], code)
         return None if mine is None or not theirs else 100 * (mine / theirs - 1)
 
     def answer(self) -> Cells:
-        """Figures of what a user gets: the routed answer of one expert, or else each language's own expert."""
+        """Figures of the answers that a user gets: of the routed expert, or else of each language's own expert."""
         if "top1" in self.routed:
             return self.routed["top1"]
         owners = {code: self.models.get(language.expert, {}) for code, language in self.languages.items()}
         return {code: figures[code] for code, figures in owners.items() if code in figures}
 
     def compared(self) -> list[str]:
-        """Languages that can be compared fairly: measured, and trained on by baseline and experts alike."""
+        """Languages that can be compared fairly: measured, and in the training of both baseline and experts."""
         answer, dense = self.answer(), self.experts.manifest.dense
         trained = [code for code, language in self.languages.items() if not language.added]
         seen = dense.languages if dense and self.baseline == DENSE else trained
@@ -105,7 +105,7 @@ class Facts:
 
 
 def expert_tokens(facts: Facts) -> int:
-    """Tokens the experts were trained on together when the run was made, without what later languages brought."""
+    """Tokens that all experts were trained on when the run was made, without those of languages added later."""
     manifest = facts.experts.manifest
     of_base = (manifest.base.tokens_after if manifest.base else None) or 0
     new = {line.expert for line in manifest.ledger if line.kind == "new"}
@@ -121,7 +121,7 @@ def expert_tokens(facts: Facts) -> int:
 
 
 def num_parameters(folder: Path) -> int | None:
-    """Parameters in a folder's safetensors files, from their headers alone; None if there are no such files."""
+    """Number of parameters in a folder's safetensors files, read from their headers; None without such files."""
     files = sorted(folder.glob("*.safetensors"))
     return sum(_size(shape) for file in files for shape in _shapes(file)) if files else None
 
@@ -129,7 +129,7 @@ def num_parameters(folder: Path) -> int | None:
 def _shapes(file: Path) -> list[list[int]]:
     from safetensors import safe_open
 
-    with unusable_told(f"{file}: damaged"), safe_open(file, "np") as tensors:
+    with unusable_reported(f"{file}: damaged"), safe_open(file, "np") as tensors:
         return [list(tensors.get_slice(name).get_shape()) for name in tensors.keys()]  # noqa: SIM118 (no mapping)
 
 

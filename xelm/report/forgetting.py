@@ -1,4 +1,4 @@
-"""What each expert gained on its own languages and forgot of all others, against the base it came from."""
+"""How much each expert gained on its own languages and lost on all others, against the base that it came from."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def forgetting(facts: Facts) -> dict[str, Any] | None:
     """Rows of experts, columns of languages; None without test text.
 
     Returns:
-        `columns` [`Language`], `rows` [{name, keep, colour, own_gain, cost_elsewhere, cells}]; a cell is None where it
-        was not measured, `keep` where the expert is as it was trained.
+        `columns` [`Language`], `rows` [{name, keep, colour, own_gain, cost_elsewhere, cells}]; a cell is None if it
+        was not measured, `keep` is None if the expert was not moved back to the base.
     """
     table = facts.forgetting
     if not table:

@@ -1,4 +1,4 @@
-"""The first thing to read: did it help, by how much, and how sure is that."""
+"""The headline: whether the experts helped, by how much, and how sure that is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xelm.report.text import compact, count, listed, plural, signed
 from xelm.run.names import BASE, DENSE
 
 _SMALL_TEST_BYTES = 20_000
-"""Below about this, differences of a percent may be chance."""
+"""Bytes of test text; with about fewer than these, differences of a percent may be chance."""
 
 
 def headline(facts: Facts) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _verdict(facts: Facts, gains: dict[str, float]) -> tuple[str, str]:
     if facts.baseline == BASE:
         return f"No dense baseline, so no verdict; against its own base, better in {_share(wins, number)}", (
             f"The routed experts need {size} than the base they branched from, in the mean of the languages. That is "
-            "no fair contest: the experts were trained for longer."
+            "no fair comparison: the experts were trained for longer."
         )
     return _against_dense(wins, number, mean), (
         f"The routed experts need {size} than one dense model, in the mean of the languages, {_equal_tokens(facts)}"
@@ -98,14 +98,14 @@ def _notes(facts: Facts, compared: list[str]) -> list[str]:
     added = [language.name for language in facts.languages.values() if language.added]
     if added and compared:
         notes.append(
-            f"{listed(added)} came later and {'is' if len(added) == 1 else 'are'} not counted here: the "
+            f"{listed(added)} {'was' if len(added) == 1 else 'were'} added later and not counted here: the "
             f"{facts.baseline} model never saw {'it' if len(added) == 1 else 'them'}."
         )
     joined = sorted({line.expert for line in facts.experts.manifest.ledger if line.kind == "join"})
     if joined and compared:
         notes.append(
-            f"{listed(joined)} took a language in later and was trained further for it, so its languages are no "
-            "longer compared at equal tokens."
+            f"Later trained further for an added language: {listed(joined)}. There, tokens are no longer equal to "
+            "those of the comparison."
         )
     absent = [names[c] for c, language in facts.languages.items() if c not in compared and not language.added]
     if absent and compared:

@@ -1,4 +1,4 @@
-"""The table expert × language as a heat map: who is good at what, against the baseline."""
+"""The table of models and languages as a heat map, compared with the baseline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xelm.report.text import count, signed
 from xelm.run.results import Cell
 
 EDGES = (1.0, 3.0, 8.0, 20.0, 50.0)
-"""Percent of difference at which a colour begins; under the first a cell stays blank."""
+"""Differences in percent at which each colour begins; below the first, a cell stays blank."""
 _MANY_COLUMNS = 12
 
 
@@ -54,7 +54,7 @@ def shade(change: float | None) -> str:
 
 
 def _row(facts: Facts, language: Language, columns: list[dict[str, Any]]) -> dict[str, Any]:
-    """`language`, `cells`, `gain` (of the routed answer, percent; None if not known)."""
+    """`language`, `cells`, `gain` (of the routed answer, in percent; None if unknown)."""
     models = [facts.bits(column["figures"], language.code) for column in columns if column["kind"] == "model"]
     best = min((value for value in models if value is not None), default=None)
     return {

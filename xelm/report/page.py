@@ -1,4 +1,4 @@
-"""The whole page: every section's values, put into the templates beside this file."""
+"""The whole page: the values of every section, put into the templates beside this file."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def _example(facts: Facts, code: str, text: str, route: Route) -> dict[str, Any]
 
 
 def _bars(facts: Facts, weights: dict[str, float]) -> list[dict[str, Any]]:
-    """The largest weights first; small ones are added up as `others`."""
+    """The weights, largest first; small ones are added up as `others`."""
     order = sorted(weights, key=lambda name: (-weights[name], name))
     shown = [name for name in order[:_MOST_BARS] if weights[name] >= _LEAST_WEIGHT]
     bars = [{"name": n, "colour": facts.colours.get(n), "percent": f"{100 * weights[n]:.1f}"} for n in shown]

@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 
 
 def samples(facts: Facts, lm: RoutedLM | None) -> dict[str, Any]:
-    """Continuations by the expert that owns the language, read from the run or made now.
+    """Continuations by the expert that owns each language, read from the run or generated now.
 
     Args:
         facts: The run.
-        lm: Answers; without it only samples made before are shown.
+        lm: The run that answers; without it, only samples generated before are shown.
 
     Returns:
         `rows` [{language, prompt, glue, text}], `max_new_tokens`, `max_languages`, `num_left_out` (languages that have
@@ -69,7 +69,7 @@ def _is_sample(row: Any) -> bool:
 
 
 def _made(facts: Facts, lm: RoutedLM, kept: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Every sample, those kept where neither the expert nor the prompt changed since."""
+    """Every sample; one is kept if neither its expert nor its prompt has changed."""
     known = {row["fingerprint"]: row for row in kept if "fingerprint" in row}  # older runs kept none
     rows = [_unanswered(facts, code, prompt) for code, prompt in _prompts(facts, lm).items()]
     missing = [row for row in rows if row["fingerprint"] not in known]
@@ -92,15 +92,15 @@ def _unanswered(facts: Facts, code: str, prompt: str) -> dict[str, str]:
 
 
 def _row(facts: Facts, row: dict[str, str]) -> dict[str, Any]:
-    # The page drops white space at the ends; between prompt and answer it matters.
+    # The page drops white space at the ends of a text, but between prompt and answer it matters.
     glue = " " if row["text"][:1].isspace() else ""
-    # Where the tokens ran out, the last character may be there in part only.
+    # If the tokens ran out, the last character may be incomplete.
     text = row["text"].rstrip(REPLACEMENT)
     return {"language": facts.languages[row["language"]], "prompt": row["prompt"], "glue": glue, "text": text}
 
 
 def _chosen(facts: Facts) -> list[str]:
-    """At most `MAX_LANGUAGES`, every expert's first ones before any expert's later ones, in the order of the plan."""
+    """At most `MAX_LANGUAGES` languages, the first of every expert before the second of any, in the plan's order."""
     in_turn = [code for codes in zip_longest(*facts.experts.plan.clusters.values()) for code in codes if code]
     taken = set(in_turn[:MAX_LANGUAGES])
     return [code for code in facts.languages if code in taken]
@@ -112,7 +112,7 @@ def _prompts(facts: Facts, lm: RoutedLM) -> dict[str, str]:
     for code in _chosen(facts):
         text = next(iter(heldout_texts(facts.experts, code)), "")
         prompt = cut(clean(text), _PROMPT_CHARACTERS)
-        # A context so short that prompt and answer do not fit gets half a prompt; the answer ends where it does.
+        # If prompt and answer do not fit into a short context, the prompt is halved and the answer ends with it.
         while len(prompt) > 1 and len(lm.tokenizer(prompt, add_special_tokens=False)["input_ids"]) >= max(room, 8):
             prompt = prompt[: len(prompt) // 2]
         if prompt.strip():
@@ -136,4 +136,4 @@ def _caution(num_parameters: int | None) -> str | None:
         return None
     if num_parameters < _TINY:
         return "This base is tiny: expect the letters and word shapes of a language, not sense."
-    return "This base is small: expect fluent pieces, not facts or a train of thought."
+    return "This base is small: expect fluent pieces, not facts or reasoning."

@@ -1,4 +1,4 @@
-"""Text and numbers as the page shows them."""
+"""Text and numbers in the form that the page shows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REPLACEMENT = "\ufffd"
 
 
 def clean(text: str) -> str:
-    """Text that is safe to stand in a page: runs of white space become a space, what cannot be shown becomes �.
+    """Text that is safe in a page: runs of white space become a space, characters that cannot be shown become �.
 
     Models write control characters and halves of characters; HTML has no way to hold some of them.
     """
@@ -25,7 +25,7 @@ def first_sentence(text: str, longest: int) -> str:
 
     Args:
         text: Any script.
-        longest: Most characters.
+        longest: Largest number of characters.
     """
     text = clean(text)
     for end in _SENTENCE_END.finditer(text):
@@ -36,11 +36,11 @@ def first_sentence(text: str, longest: int) -> str:
 
 
 def cut(text: str, longest: int) -> str:
-    """At most so many characters, ending with a whole word where the script has spaces."""
+    """At most so many characters, ending with a whole word if the script has spaces."""
     if len(text) <= longest:
         return text
     head = text[:longest]
-    # Never between a letter and the marks that belong to it.
+    # Never cut between a letter and the marks that belong to it.
     while head and unicodedata.combining(text[len(head)]):
         head = head[:-1]
     space = head.rfind(" ")
@@ -48,7 +48,7 @@ def cut(text: str, longest: int) -> str:
 
 
 def language_tag(code: str) -> str:
-    """BCP 47 tag of an ISO 639-3 code, as HTML's `lang` wants it (`jpn` is `ja`), so that the right font is taken."""
+    """BCP 47 tag of an ISO 639-3 code, as HTML's `lang` needs it to choose the right font (`jpn` is `ja`)."""
     import langcodes
 
     try:

@@ -133,14 +133,14 @@ class ExpertSet:
             options: Passed to `from_pretrained` (`dtype`, `device_map`).
         """
         from xelm.models.base import load_model
-        from xelm.models.foreign import unusable_told
+        from xelm.models.foreign import unusable_reported
 
         def load(folder: Path) -> PreTrainedModel:
             return load_model(str(folder), self.objective, **options)
 
         def read() -> PreTrainedModel:
             folder = self.folder(name)
-            with unusable_told(str(folder)):
+            with unusable_reported(str(folder)):
                 model: PreTrainedModel = self.kind(name).load(folder, self.folder(BASE), load, trainable=trainable)
                 return model.eval()
 

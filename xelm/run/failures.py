@@ -47,7 +47,7 @@ def raise_failures(failures: Mapping[str, Failure], num_models: int) -> NoReturn
 
 
 @contextmanager
-def disk_trouble_told(run: Path) -> Iterator[None]:
+def disk_failure_reported(run: Path) -> Iterator[None]:
     """Turn a full or read-only disk into one sentence, whichever library met it.
 
     Raises:
@@ -56,7 +56,7 @@ def disk_trouble_told(run: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        number = disk_trouble(error)
+        number = disk_failure(error)
         if number is None:
             raise
         raise OSError(
@@ -65,7 +65,7 @@ def disk_trouble_told(run: Path) -> Iterator[None]:
         ) from None
 
 
-def disk_trouble(error: BaseException) -> int | None:
+def disk_failure(error: BaseException) -> int | None:
     """The `errno` of a full or read-only disk behind an exception, or None."""
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (found := _RUST_OS_ERROR.search(str(error))):

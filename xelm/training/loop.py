@@ -20,7 +20,7 @@ from clustering.progress import show_progress
 from xelm.objectives.objective import Batch
 from xelm.training.batches import draws_of_step, gather
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from xelm.training.memory import memory_trouble_told
+from xelm.training.memory import memory_failure_reported
 from xelm.training.random_state import random_states
 from xelm.training.sharding import refuse_unfit, whole
 from xelm.training.stage import Stage, Trained
@@ -48,7 +48,7 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
         FloatingPointError: If loss, gradient or weights are no longer numbers.
         MemoryError: If the device's memory is too small, with what would make it enough.
     """
-    with memory_trouble_told(model, stage):
+    with memory_failure_reported(model, stage):
         training = _begin(model, stage, on_log)
         for _loss in training.steps():
             pass
@@ -65,7 +65,7 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
 
 def step_for_step(model: PreTrainedModel, stage: Stage) -> Iterator[float]:
     """As `train_stage`, yielding the loss after each step; for who wants to look in between."""
-    with memory_trouble_told(model, stage):
+    with memory_failure_reported(model, stage):
         yield from _begin(model, stage, lambda point: None).steps()
 
 

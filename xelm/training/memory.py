@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def memory_trouble_told(model: PreTrainedModel, stage: Stage) -> Iterator[None]:
+def memory_failure_reported(model: PreTrainedModel, stage: Stage) -> Iterator[None]:
     """Turn torch's account of a full memory into one sentence.
 
     Raises:

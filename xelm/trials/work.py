@@ -20,7 +20,7 @@ from xelm.launch.slurm import run_jobs
 from xelm.launch.work import TRIALS_FILE
 from xelm.making.make_model import is_made
 from xelm.recipe.recipe import Recipe
-from xelm.run.failures import Failure, disk_trouble, in_a_sentence, raise_failures
+from xelm.run.failures import Failure, disk_failure, in_a_sentence, raise_failures
 from xelm.trials.place import Place, Trial
 from xelm.trials.scores import is_scored, score_trial
 
@@ -122,7 +122,7 @@ def _do(place: Place, task: Task) -> Failure | None:
     try:
         score_trial(place, task.trial)
     except Exception as error:  # whatever befell one model, the others are none the worse
-        if disk_trouble(error):
+        if disk_failure(error):
             raise
         return Failure(in_a_sentence(error), isinstance(error, BadInput))
     return None
