@@ -47,7 +47,7 @@ class FakeRouter:
     def __init__(self, experts: ExpertSet, answer: str = " und so weiter\ufffd") -> None:
         self.experts, self.answer, self.num_generated = experts, answer, 0
 
-    def tokenizer(self, text: str) -> dict[str, list[int]]:
+    def tokenizer(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         return {"input_ids": list(text.encode("utf-8", "replace"))}
 
     def route(self, texts: list[str]) -> list[Route]:
