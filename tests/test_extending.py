@@ -36,7 +36,9 @@ batch = recipe.objective.batches(None, recipe.train, "x").batch(
     np.arange(8)[None], np.array([[0, 1, 2, 3, 4, 5, 0, 1]]), np.array([0]), 0.0)
 from tests.xelm.training_parts import tiny_llama
 model = recipe.expert.prepare(tiny_llama())
+from router.routes.policy import apply_policy
 print(json.dumps({
+    "policy": apply_policy(np.array([[0.05, 0.65, 0.3]]), "nucleus", ["a", "b", "c"]).round(6).tolist(),
     "plan": [plan.method, plan.distances.kind, sorted(map(len, plan.clusters.values()))],
     "near": [float(plan.distances.subset(["deu", other]).values[0, 1]) for other in ("nld", "jpn")],
     "identified": load_identifier("router").posterior(["Guten Tag", "Добрый день"]).argmax(axis=1).tolist(),
@@ -74,6 +76,7 @@ def test_each_concept_is_one_file() -> None:
         "xelm.distances",
         "xelm.clustering_methods",
         "xelm.identifiers",
+        "xelm.policies",
         "xelm.signals",
         "xelm.expert_kinds",
         "xelm.objectives",
@@ -88,6 +91,10 @@ def test_a_distance_and_a_method(used: dict[str, object]) -> None:
 
 def test_an_identifier_is_saved_with_a_run_and_comes_back(used: dict[str, object]) -> None:
     assert (used["identified"], used["others"]) == ([0, 1], ["ell"])
+
+
+def test_a_policy(used: dict[str, object]) -> None:
+    assert used["policy"] == [[0.0, 0.684211, 0.315789]]  # 0.65 alone is less than nine tenths, with 0.3 it is more
 
 
 def test_a_signal_is_reported_and_votes(used: dict[str, object]) -> None:

@@ -87,14 +87,14 @@ def shared_family_nodes(rows_A: Rows, rows_B: Rows) -> np.ndarray:
     from scipy.sparse import csr_array
 
     nodes = csr_array((np.ones(len(rows), dtype=np.int32), (rows, columns)), shape=(len(counts), num_nodes))
-    return (nodes[rows_A] @ nodes[rows_B].T).toarray()
+    return np.asarray((nodes[rows_A] @ nodes[rows_B].T).toarray())
 
 
 def _products(left_AF: np.ndarray, right_BF: np.ndarray) -> np.ndarray:
     """Dot product of each pair of rows, shape (A, B)."""
     if len(left_AF) == 1:  # one row is too little work to wake BLAS threads for: 12 ms on a busy machine, not 1
-        return np.einsum("bf,f->b", right_BF, left_AF[0])[None, :]
-    return left_AF @ right_BF.T
+        return np.asarray(np.einsum("bf,f->b", right_BF, left_AF[0])[None, :])
+    return np.asarray(left_AF @ right_BF.T)
 
 
 def _shared(left_AF: np.ndarray, right_BF: np.ndarray, known_AF: np.ndarray, known_BF: np.ndarray) -> np.ndarray:
@@ -106,7 +106,7 @@ def _shared(left_AF: np.ndarray, right_BF: np.ndarray, known_AF: np.ndarray, kno
     cosines = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
     # Two languages that both know to have none of what they share are alike in it.
     cosines[(known_AF @ known_BF.T > 0) & (left_norms == 0) & (right_norms == 0)] = 1.0
-    return 1.0 - cosines
+    return np.asarray(1.0 - cosines)
 
 
 @lru_cache(maxsize=8)

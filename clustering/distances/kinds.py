@@ -234,4 +234,4 @@ def _as_distances(values: np.ndarray) -> np.ndarray:
     # BLAS may round the two halves differently; the promise is exact symmetry.
     matrix = np.clip((values + values.T) / 2, 0.0, 1.0)
     np.fill_diagonal(matrix, 0.0)
-    return matrix
+    return np.asarray(matrix)

@@ -269,7 +269,7 @@ def _counter(kind: str) -> Callable[[str], int]:
 @lru_cache(maxsize=8)
 def _known_counts(kind: str) -> np.ndarray:
     table = features()
-    return table.known[:, table.columns(kind)].sum(axis=1)
+    return np.asarray(table.known[:, table.columns(kind)].sum(axis=1))
 
 
 @lru_cache(maxsize=8)

@@ -110,7 +110,7 @@ def _values(kind: str) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _known_counts(kind: str) -> np.ndarray:
-    return (_values(kind) != _UNKNOWN).sum(axis=1)
+    return np.asarray((_values(kind) != _UNKNOWN).sum(axis=1))
 
 
 def _row_of_language(code: str, kind: str) -> int | None:

@@ -19,7 +19,7 @@ from typing import Any
 from clustering.errors import BadInput, refuse_text
 from clustering.languages import iso, names
 from clustering.languages.glottolog import code_of_glottocode, is_glottocode
-from clustering.languages.names import name_of
+from clustering.languages.names import name_of as name_of
 from clustering.languages.registry import members_of_collections, registry
 
 # Corpora (FLORES, SIB-200, NLLB) label these by a member that no table calls the usual one.

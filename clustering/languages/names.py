@@ -155,4 +155,4 @@ def _key(name: str) -> str:
     """As language_data writes the keys of its tries."""
     from language_data.names import normalize_name
 
-    return normalize_name(unicodedata.normalize("NFC", name).replace("_", " "))
+    return str(normalize_name(unicodedata.normalize("NFC", name).replace("_", " ")))

@@ -70,7 +70,7 @@ def text_points(texts: Sequence[str], *, seed: int = 0) -> np.ndarray:
     weighted = counts.multiply(idf.astype(np.float32)).tocsr()
     points_BD = np.asarray(weighted @ components.T, dtype=np.float64)
     norms = np.linalg.norm(points_BD, axis=1, keepdims=True)
-    return np.divide(points_BD, norms, out=np.zeros_like(points_BD), where=norms > 0)
+    return np.asarray(np.divide(points_BD, norms, out=np.zeros_like(points_BD), where=norms > 0))
 
 
 @method("tfidf", about="even clusters by the languages' text", needs="texts")

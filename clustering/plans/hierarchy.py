@@ -19,7 +19,7 @@ def linkage_of(values: np.ndarray, name: str) -> np.ndarray:
         return np.empty((0, 4))
     condensed = values[np.triu_indices(len(values), 1)]
     # Ward adds up squared distances; the root of a cosine distance is (but for a factor) the Euclidean one.
-    return linkage(np.sqrt(condensed) if name == "ward" else condensed, name)
+    return np.asarray(linkage(np.sqrt(condensed) if name == "ward" else condensed, name))
 
 
 def _by_linkage(name: str) -> Group:
@@ -136,4 +136,4 @@ def _mean_distance(values: np.ndarray, group: list[int]) -> np.ndarray:
     """Mean distance of each row to the members of a group other than itself, shape (L,)."""
     sums = values[:, group].sum(axis=1)
     others = len(group) - np.isin(np.arange(len(values)), group)
-    return sums / np.maximum(others, 1)
+    return np.asarray(sums / np.maximum(others, 1))

@@ -58,4 +58,4 @@ def z_scores(values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).any():
         return np.zeros(len(values))
     spread = np.nanstd(values)
-    return np.nan_to_num((values - np.nanmean(values)) / (spread if spread > 0 else 1.0))
+    return np.asarray(np.nan_to_num((values - np.nanmean(values)) / (spread if spread > 0 else 1.0)))

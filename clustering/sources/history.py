@@ -97,7 +97,7 @@ def alikeness(target: str, history: History) -> np.ndarray | None:
         return None
     agreement = _correlations(past.usefulness[:, [mine]], past.usefulness[:, theirs], both)
     weights = np.where(compared, np.exp(_SHARPNESS * agreement), 0.0)
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def _correlations(left_T1: np.ndarray, right_TT: np.ndarray, both_TT: np.ndarray) -> np.ndarray:
@@ -108,7 +108,7 @@ def _correlations(left_T1: np.ndarray, right_TT: np.ndarray, both_TT: np.ndarray
     left = np.where(both_TT, left - left.sum(axis=0) / counts, 0.0)
     right = np.where(both_TT, right - right.sum(axis=0) / counts, 0.0)
     norms = np.sqrt((left**2).sum(axis=0) * (right**2).sum(axis=0))
-    return np.divide((left * right).sum(axis=0), norms, out=np.zeros(len(norms)), where=norms > 1e-9)
+    return np.asarray(np.divide((left * right).sum(axis=0), norms, out=np.zeros(len(norms)), where=norms > 1e-9))
 
 
 def _columns(codes: Sequence[str], sources: Sequence[str]) -> np.ndarray:
@@ -123,4 +123,4 @@ def _nearness(target: str, others: Sequence[str]) -> np.ndarray:
     score = raw["shared_family"] / NATS_PER_UNIT - raw["syntactic"] / COSINE_PER_UNIT
     score = np.nan_to_num(score - np.log1p(raw["geographic"] / KM_SCALE), nan=-10.0)
     weights = np.exp(score - score.max())
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())

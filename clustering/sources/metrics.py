@@ -18,7 +18,7 @@ def relevance(scores: np.ndarray) -> np.ndarray:
         Shape (C,), 0 to 10.
     """
     rank = (scores[None, :] > scores[:, None]).sum(axis=1) + 1
-    return np.clip(RELEVANT + 1 - rank, 0, RELEVANT).astype(float)
+    return np.asarray(np.clip(RELEVANT + 1 - rank, 0, RELEVANT).astype(float))
 
 
 def ndcg(predicted_C: np.ndarray, scores_C: np.ndarray) -> float:

@@ -343,7 +343,7 @@ def _language_cells() -> list[list[float]]:
     table = typology.places()
     unit = table.unit[table.located]
     degrees = np.degrees(np.stack([np.arcsin(unit[:, 2]), np.arctan2(unit[:, 1], unit[:, 0])], axis=1))
-    return np.unique(np.rint(degrees), axis=0).tolist()
+    return [list(map(float, row)) for row in np.unique(np.rint(degrees), axis=0).tolist()]
 
 
 def _table(header: list[str], rows: list[list[Any]]) -> list[str]:

@@ -286,4 +286,4 @@ def is_known(raw: Mapping[str, np.ndarray], name: str) -> bool:
 
 def centred(values: np.ndarray) -> np.ndarray:
     """Differences from the mean of the known values; 0 for unknown ones."""
-    return np.nan_to_num(values - np.nanmean(values))
+    return np.asarray(np.nan_to_num(values - np.nanmean(values)))

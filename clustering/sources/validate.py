@@ -116,7 +116,7 @@ def _sum(query: Query) -> np.ndarray:
 def _single(query: Query, name: str) -> np.ndarray:
     values = query.raw.get(name, np.full(len(query.candidates), np.nan))
     signed = values if SIGNALS[name].higher_is_nearer else -values
-    return np.nan_to_num(signed, nan=float(np.nanmin(signed)) if np.isfinite(signed).any() else 0.0)
+    return np.asarray(np.nan_to_num(signed, nan=float(np.nanmin(signed)) if np.isfinite(signed).any() else 0.0))
 
 
 def _only(table: TransferTable, groups: Sequence[np.ndarray]) -> TransferTable:

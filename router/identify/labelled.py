@@ -62,7 +62,7 @@ class LabelledIdentifier:
                         posterior_BL[row, column] += probability
         sums_B1 = posterior_BL.sum(axis=1, keepdims=True)
         uniform = np.full_like(posterior_BL, 1.0 / posterior_BL.shape[1])
-        return np.divide(posterior_BL, sums_B1, out=uniform, where=sums_B1 > 0)
+        return np.asarray(np.divide(posterior_BL, sums_B1, out=uniform, where=sums_B1 > 0))
 
 
 def codes_of(labels: Iterable[str], strip: str = "") -> dict[str, str]:

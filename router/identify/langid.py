@@ -97,7 +97,7 @@ class LangidIdentifier:
         logits_BL = scores_BL / temperatures_B[:, None]
         logits_BL[[not plain_letters(text) for text in texts]] = 0.0
         odds_BL = np.exp(logits_BL - logits_BL.max(axis=1, keepdims=True))
-        return odds_BL / odds_BL.sum(axis=1, keepdims=True)
+        return np.asarray(odds_BL / odds_BL.sum(axis=1, keepdims=True))
 
     def _states(self, encoded: list[bytes], lengths_B: np.ndarray) -> np.ndarray:
         """The automaton's state after each byte of each text, shape (N,), texts one after the other."""

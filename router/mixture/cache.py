@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from transformers import Cache, DynamicCache, PreTrainedConfig
@@ -34,7 +35,7 @@ class MixtureCache(Cache):
         return self.experts if self.active is None else [self.experts[index] for index in self.active]
 
     @property
-    def layers(self) -> list:  # type: ignore[override]
+    def layers(self) -> list[Any]:  # type: ignore[override]
         """The layers of all experts in use, expert by expert."""
         return [layer for cache in self._in_use for layer in cache.layers]
 
@@ -54,7 +55,7 @@ class MixtureCache(Cache):
 
     def get_max_cache_shape(self, layer_idx: int = 0) -> int:
         """`get_max_length` by the name that it had before transformers 5.11."""
-        return self._in_use[0].get_max_cache_shape(layer_idx)  # type: ignore[attr-defined]
+        return int(self._in_use[0].get_max_cache_shape(layer_idx))  # type: ignore[attr-defined]
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
         """Key length and offset of the first expert in use; experts ask their own caches."""

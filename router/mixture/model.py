@@ -85,7 +85,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         whole = {name for expert in experts for name in getattr(expert, "_no_split_modules", None) or ()}
         self.experts._no_split_modules = whole  # type: ignore[assignment]
         self.accepted = [_forward_parameters(expert) for expert in experts]
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_experts(
@@ -121,7 +121,8 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         chosen = generation_config or experts[0].generation_config
         if chosen is not None:
             model.generation_config = GenerationConfig.from_dict(chosen.to_dict())
-        return model.eval()
+        model.eval()  # type: ignore[no-untyped-call]
+        return model
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
         """Save as transformers does, every expert whole.

@@ -49,7 +49,7 @@ def prove(model: MixtureForCausalLM, *, use_cache: bool) -> None:
         if key in _PROVEN:
             return
         was_training = model.training
-        model.eval()
+        model.eval()  # type: ignore[no-untyped-call]
         try:
             _check(model, use_cache)
         except _Wrong as wrong:

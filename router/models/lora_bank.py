@@ -135,7 +135,8 @@ class LoraView(nn.Module):
 
     def get_input_embeddings(self) -> nn.Module:
         """The base's input embeddings."""
-        return self.base.get_input_embeddings()
+        embeddings: nn.Module = self.base.get_input_embeddings()
+        return embeddings
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The base's forward with the adapters."""

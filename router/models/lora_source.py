@@ -47,4 +47,7 @@ class LoraSource:
             folder = self._folders[name]
             if folder is not None and name not in self._bank.names:
                 self._bank.add(name, folder)
-        return self._bank.model_for_rows([name if self._folders[name] is not None else None for name in names])
+        view: LoraView = self._bank.model_for_rows(
+            [name if self._folders[name] is not None else None for name in names]
+        )
+        return view

@@ -41,7 +41,7 @@ def typological_distances(codes: Sequence[str]) -> np.ndarray:
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last axis, safe for large values."""
     odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return odds / odds.sum(axis=-1, keepdims=True)
+    return np.asarray(odds / odds.sum(axis=-1, keepdims=True))
 
 
 def owners_of(plan: Mapping[str, Sequence[str]], languages: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -81,7 +81,7 @@ def language_affinity(
         shares = near[language] if language in near else dict.fromkeys(owners[language], 1.0)
         for name, share in shares.items():
             affinity_LK[row, experts.index(name)] = share
-    return affinity_LK / affinity_LK.sum(axis=1, keepdims=True)
+    return np.asarray(affinity_LK / affinity_LK.sum(axis=1, keepdims=True))
 
 
 def loss_table(

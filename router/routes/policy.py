@@ -168,7 +168,7 @@ def apply_policy(
 def drop_negligible(weights_BK: np.ndarray) -> np.ndarray:
     """The weights without those under `NEGLIGIBLE_WEIGHT`, renormalised."""
     kept_BK = np.where(weights_BK < NEGLIGIBLE_WEIGHT, 0.0, weights_BK)
-    return kept_BK / kept_BK.sum(axis=1, keepdims=True)
+    return np.asarray(kept_BK / kept_BK.sum(axis=1, keepdims=True))
 
 
 def keep_best(weights_BK: np.ndarray, num_kept: int) -> np.ndarray:
@@ -176,7 +176,7 @@ def keep_best(weights_BK: np.ndarray, num_kept: int) -> np.ndarray:
     dropped_BJ = np.argsort(-weights_BK, axis=1, kind="stable")[:, num_kept:]
     kept_BK = weights_BK.copy()
     np.put_along_axis(kept_BK, dropped_BJ, 0.0, axis=1)
-    return kept_BK / kept_BK.sum(axis=1, keepdims=True)
+    return np.asarray(kept_BK / kept_BK.sum(axis=1, keepdims=True))
 
 
 def _check(kept_BK: np.ndarray, shape: tuple[int, ...], chosen: Policy) -> None:

@@ -130,7 +130,7 @@ class ExpertWeigher:
         if self._losses_KL is not None:
             expected_BK = posterior_BL @ self._losses_KL.T
             return softmax(-expected_BK / self.rule.loss_temperature)
-        return posterior_BL @ self._affinity_LK
+        return np.asarray(posterior_BL @ self._affinity_LK)
 
     def route(
         self,

@@ -191,4 +191,4 @@ def mix_token_log_probs(parts: Sequence[tuple[float, np.ndarray]], dynamic: floa
 
 def _log_sum_exp(values_MT: np.ndarray) -> np.ndarray:
     peak_T = values_MT.max(axis=0)
-    return peak_T + np.log(np.exp(values_MT - peak_T).sum(axis=0))
+    return np.asarray(peak_T + np.log(np.exp(values_MT - peak_T).sum(axis=0)))

@@ -50,6 +50,18 @@ def test_pairs_join_the_nearest_first_at_the_nearest_distance() -> None:
     assert merges.tolist() == [[0, 1, 0.04, 2], [3, 2, 0.25, 3]]  # single linkage: min(0.36, 0.25)
 
 
+def test_pairs_of_groups_are_as_near_as_their_nearest_languages() -> None:
+    # After the first round {0, 1}, {2, 3} and 4 are left. The nearest of the first two are 0.3 apart (farthest 0.9),
+    # of the last two 0.4 (farthest 0.45): the first two join.
+    values = np.zeros((5, 5))
+    for (one, other), gap in {
+        (0, 1): 0.1, (2, 3): 0.1, (1, 2): 0.3, (0, 3): 0.9, (0, 2): 0.8, (1, 3): 0.8,
+        (2, 4): 0.4, (3, 4): 0.45, (0, 4): 1.0, (1, 4): 1.0,
+    }.items():  # fmt: skip
+        values[one, other] = values[other, one] = gap
+    assert group_by_pairs(Evidence(values), 2).groups == [[0, 1, 2, 3], [4]]
+
+
 def test_silhouette_is_own_against_next() -> None:
     # Of 0: own 0.04, next 0.36: (0.36 − 0.04) / 0.36; of 1: (0.25 − 0.04) / 0.25; alone: 0.
     assert silhouette(THREE, [[0, 1], [2]]) == NEAR((0.32 / 0.36 + 0.21 / 0.25 + 0) / 3)

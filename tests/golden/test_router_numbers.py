@@ -16,7 +16,7 @@ from router.identify.open import OpenIdentifier
 from router.identify.samples import TextSample, sample_texts
 from router.identify.spans import SWITCH_COST, segment
 from router.routes.affinity import language_affinity, loss_table
-from router.routes.policy import DEFAULT_NUM_KEPT, NEGLIGIBLE_WEIGHT, apply_policy
+from router.routes.policy import NEGLIGIBLE_WEIGHT, apply_policy
 from router.routes.route import FOREIGN_ODDS
 from router.routes.weigh import ExpertWeigher, RoutingRule
 from router.scoring.texts import Score, mix_token_log_probs
@@ -95,7 +95,7 @@ def test_policies() -> None:
     weights = np.array([[0.5, 0.3, 0.2]])
     assert apply_policy(weights, "top1", "abc")[0].tolist() == [1.0, 0.0, 0.0]
     assert apply_policy(weights, "topm", "abc")[0].tolist() == NEAR([0.625, 0.375, 0.0])  # 0.5 / 0.8, 0.3 / 0.8
-    assert (DEFAULT_NUM_KEPT, NEGLIGIBLE_WEIGHT, FOREIGN_ODDS, SWITCH_COST) == (2, 1e-4, 4.0, 6.0)
+    assert (NEGLIGIBLE_WEIGHT, FOREIGN_ODDS, SWITCH_COST) == (1e-4, 4.0, 6.0)
     small = np.array([[0.99985, 1e-4, 5e-5]])  # 0.0001 stays, 0.00005 goes
     assert apply_policy(small, "ensemble", "abc")[0].tolist() == NEAR([0.99985 / 0.99995, 1e-4 / 0.99995, 0.0])
 
@@ -177,6 +177,15 @@ def test_what_familiarity_is_judged_by() -> None:
     assert not known.any()
 
 
+def test_langid_speaks_for_all_languages_of_the_run_together() -> None:
+    identifier = CombinedIdentifier(NgramIdentifier.train(GREETINGS))
+    classes = LangidIdentifier().languages
+    said = np.full((1, len(classes)), 0.4 / (len(classes) - 2))
+    said[0, [classes.index("deu"), classes.index("nld")]] = 0.3  # 0.6 for the run: log(0.6 / 0.4)
+    features, known = identifier._features(np.array([0]), (np.array([[60.0, 30.0]]), np.array([40])), np.log(said))
+    assert features[0, 1] == NEAR(math.log(1.5)) and known.all()
+
+
 def test_an_open_posterior_shares_out_by_familiarity() -> None:
     opened = OpenIdentifier(CombinedIdentifier(NgramIdentifier.train(GREETINGS)))
     joint = opened.joint(np.array([[0.75, 0.25]]), np.array([0.8]), np.array([[0.5, 0.5]]))
@@ -214,6 +223,13 @@ def test_a_change_of_language_must_gain_six_nats() -> None:
     text = "d d d n n n"
     assert len(segment(text, Fixed(1.9))) == 1
     assert [span.language for span in segment(text, Fixed(2.1))] == ["deu", "nld"]
+
+
+def test_softening_is_fitted_to_how_often_the_answer_is_wrong() -> None:
+    identifier = CombinedIdentifier(NgramIdentifier.train(GREETINGS), use_langid=False)
+    spans = ["Guten Morgen", "wie geht es"] * 4
+    assert identifier._fit_softening(spans, np.zeros(8, dtype=int)) == 0.0  # all right: as sharp as it may be
+    assert identifier._fit_softening(spans, np.array([0, 1] * 4)) == 1.5  # half of them wrong: as soft as it may be
 
 
 def test_the_grid_of_softenings_only_softens() -> None:

@@ -11,12 +11,14 @@ from clustering import ClusterPlan
 from clustering.corpora.find import Source
 from tests.xelm.training_parts import stage_of, tiny_llama
 from xelm import Recipe
+from xelm.adding import branch, label, tokenizer_fit
 from xelm.adding.branch import _shares
 from xelm.adding.donor import DonorCandidate, _Signals
 from xelm.adding.request import Addition
 from xelm.corpus.draw import apportion, sampling_shares
 from xelm.corpus.mixture import mean_shares, mixture, phase_counts, unimax_shares
 from xelm.evaluation.evaluate import _summary
+from xelm.making import budget
 from xelm.making.budget import make_budget
 from xelm.recipe.recipe import Train
 from xelm.run.results import Cell, Evaluation, Forgetting
@@ -162,6 +164,13 @@ def test_memory_and_disk() -> None:
     thrifty = _recipe(gradient_checkpointing=True, micro_batch_size=2)
     saved = make_budget(thrifty, ClusterPlan({"a": ["deu"]}, "test"), {"deu": 10}, 32, config)
     assert saved.memory_gib * 2**30 == NEAR(parameters * 16 + 2 * 32 * (17 * 16 + 3 * config.vocab_size) * 4)
+
+
+def test_limits_that_warnings_and_refusals_hang_on() -> None:
+    # Chosen on the experiments with new languages; a change of one belongs with a new measurement.
+    assert (branch._MOST_EPOCHS, budget._MANY_EPOCHS, label._OTHER_LANGUAGE) == (40, 40, 0.9)
+    limits = tokenizer_fit._MANY_TOKENS, tokenizer_fit._MANY_TOKENS_A_WORD, tokenizer_fit._MANY_PIECES
+    assert (*limits, tokenizer_fit._MANY_UNKNOWN) == (1.5, 2.0, 0.2, 0.001)
 
 
 @pytest.mark.parametrize(("bits", "donor"), [(7.99, "a"), (8.0, "b")])

@@ -108,9 +108,9 @@ def test_a_new_objective_trains_and_evaluates_a_run_that_gives_no_answers(
     assert experts.history("base")[-1]["loss"] < experts.history("base")[0]["loss"]
     result = experts.result("test")
     assert result is not None
-    assert sorted(result["routed"]) == ["ensemble", "top1"]
+    assert sorted(result.routed) == ["ensemble", "top1"]
     documents = experts.heldout("test", ["deu"])
-    assert result["models"]["base"]["deu"]["nats"] == sum(len(document.text) ** 2 for document in documents)
+    assert result.models["base"]["deu"].nats == sum(len(document.text) ** 2 for document in documents)
     with pytest.raises(BadInput, match="its experts are backwards models"):
         RoutedLM(experts).generate(["das"])
 

@@ -108,7 +108,7 @@ def test_a_missing_key_is_named_with_its_section() -> None:
         ("train", "schedule", "cosin", r"train.schedule = 'cosin': choose .*\(cosine\?\)"),
         ("train", "schedule", ["cosine"], "choose cosine or linear"),
         ("clusters", "balance", "token", r"choose languages or tokens \(tokens\?\)"),
-        ("expert", "kind", "Lora", "choose full or last_n_layers or lora"),
+        ("expert", "kind", "Lora", "choose full or last_n_layers or layers or lora"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_named_with_key_and_value(
