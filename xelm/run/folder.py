@@ -16,7 +16,7 @@ from xelm.run.transaction import SHADOW, current
 
 _FIRST = "previous/run"
 TRAINED = "trained"
-"""The overlay of a run whose experts were moved back to the base: the trained experts and the files derived from them."""
+"""The overlay of a run whose experts were moved to the base: the trained experts and all that follows from them."""
 _NOT_DERIVED = (BASE, DENSE, "experts", "eval/heldout", "previous", TRAINED)
 
 

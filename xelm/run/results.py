@@ -52,7 +52,7 @@ class Cell:
 
 
 Cells = dict[str, Cell]
-"""By language."""
+"""Language -> cell."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Summary:
     mean_gain_percent: float | None = None
     """Bits per byte saved over dense, mean over languages."""
     gain_percent: dict[str, float] = field(default_factory=dict)
-    """By language."""
+    """Language -> bits per byte saved over dense, in percent."""
     own_gain_percent: float | None = None
     """Bits per byte that experts save over the base on their own languages, mean over experts."""
     cost_elsewhere_percent: float | None = None
