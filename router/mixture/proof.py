@@ -1,4 +1,4 @@
-"""A mixture is checked once in a process, on a few tokens, before it generates: a wrong answer is never silent.
+"""Check a mixture once in a process, on a few tokens, before it generates, so that no answer is silently wrong.
 
 transformers renames arguments and outputs between releases, and a name that nobody reads raises no error: the cache is
 then lost, and every token is drawn as if it stood alone. So what `generate` really computes, step by step, is compared
@@ -29,14 +29,14 @@ _LOCK = threading.Lock()
 
 
 class _Wrong(Exception):
-    """The mixture is not what it should be; the message says by how much."""
+    """The mixture computes wrong values; the message says by how much."""
 
 
 def prove(model: MixtureForCausalLM, *, use_cache: bool) -> None:
-    """Check a mixture of these kinds of experts, unless that was done in this process.
+    """Check a mixture of these kinds of experts, unless that was already done in this process.
 
     Args:
-        model: Its first two experts take part.
+        model: The mixture, of which the first two experts take part.
         use_cache: Whether it will generate with a cache.
 
     Raises:
