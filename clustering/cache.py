@@ -1,7 +1,7 @@
 """Arrays that take long to compute, kept in the user's cache folder for the next process.
 
-The folder is `$XELM_CACHE`, else `$XDG_CACHE_HOME/xelm`, else `~/.cache/xelm`; it may be deleted at any time. If it cannot
-be read or written, the arrays are computed each time.
+The folder is `$XELM_CACHE`, else `$XDG_CACHE_HOME/xelm`, else `~/.cache/xelm`; it may be deleted at any time. If it
+cannot be read or written, the arrays are computed each time.
 """
 
 from __future__ import annotations
