@@ -1,4 +1,4 @@
-"""The demo: the whole story on the bundled starter corpus."""
+"""The demo: every step of xelm on the bundled starter corpus."""
 
 from __future__ import annotations
 

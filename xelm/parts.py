@@ -1,7 +1,7 @@
 """Building blocks for those who extend or measure xelm: public names below those of `xelm` itself.
 
 Users need the names in `xelm`. These are what the experiments measure and what packages that add a concept build on.
-They keep their names from one release to the next where that can be, and the changelog lists what changes.
+Their names stay the same from one release to the next if possible, and the changelog lists the changes.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SeedResult:
-    """What one seed's arms made of the test text."""
+    """The losses of one seed's arms on the test text."""
 
     plans: dict[str, ClusterPlan]
     arms: dict[str, Scores]
@@ -47,7 +47,7 @@ class SeedResult:
     base: Scores
     bytes: Scores
     tokens: dict[str, int]
-    """Of an arm's experts together."""
+    """Training tokens of all experts of an arm."""
     measuring_tokens: dict[str, int]
     effects: Effects | None
 
@@ -72,12 +72,12 @@ def compare_plans(
     Args:
         recipe: A TOML file, or a `Recipe`.
         plans: Names (`typological`, `tfidf`, `random:N`, `measured`, `worst`, `one`) and plan files.
-        seeds: How many; the first is the recipe's own.
+        seeds: Number of seeds; the first is the recipe's own.
         out: Folder for the models, `comparison.json` and `comparison.html`.
         overrides: `section.key=value`, for a recipe file.
         share: Part of the budget for measuring; it is taken from the measured plan's experts.
-        run: A run whose base is taken where it was made from the same inputs.
-        launch: Machines; None: this one.
+        run: A run whose base is used if it was made from the same inputs.
+        launch: How and on which machines to train; None: on this one.
 
     Returns:
         The comparison, which is also written there after each seed.
@@ -132,7 +132,7 @@ def _refuse_other_folder(folder: Path) -> None:
 
 
 def _refuse_unfit(arms: Sequence[Arm], place: Place, recipe: Recipe, share: float) -> None:
-    """Everything that would fail only after hours, looked at first."""
+    """Check first everything that would otherwise fail only after hours."""
     blocks_of_budget(place.recipe, place.num_blocks, place.sequence_length)
     if any(arm.needs_effects for arm in arms):
         plan_branches(place, share)
@@ -178,16 +178,16 @@ def trials_of(place: Place, plan: ClusterPlan, paid_tokens: int = 0) -> list[Tri
     """The trainings of a plan's experts.
 
     Args:
-        place: Where.
-        plan: Whose languages.
-        paid_tokens: What was spent on finding the plan, and is no longer there for its experts.
+        place: The place of the trainings.
+        plan: The plan.
+        paid_tokens: Tokens spent on finding the plan, which its experts do not get.
     """
     fraction = 1 - paid_tokens / place.recipe.train.tokens
     return [trial_of(place, codes, fraction) for codes in plan.clusters.values()]
 
 
 def trial_of(place: Place, codes: Sequence[str], fraction: float = 1.0) -> Trial:
-    """The training of one expert, or of dense where all languages are given."""
+    """The training of one expert, or of dense if all languages are given."""
     blocks = blocks_of_budget(place.recipe, place.num_blocks, place.sequence_length, fraction=fraction)
     mine = tuple(sorted(codes))
     return Trial(mine, tuple(blocks[code] for code in mine), place.recipe.train.batch_size, "test", mine)

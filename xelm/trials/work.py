@@ -1,4 +1,4 @@
-"""Making many trials: here, by workers that take the next one that is free, or as Slurm jobs."""
+"""Make many trials: in this process, by workers that take the next free one, or as Slurm jobs."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ class Task:
 
 
 def do_tasks(folder: Path, places: Mapping[str, Place], tasks: Sequence[Task], launch: Launch) -> None:
-    """Make and read what is not yet; what is finished is kept.
+    """Make the missing models and read with them; finished work is kept.
 
     Args:
         folder: Common folder of the places.
-        places: By their folder beneath it.
-        tasks: In the order they are begun.
-        launch: Machines.
+        places: Places by their folder inside the common one.
+        tasks: Tasks in the order in which they are begun.
+        launch: Options for machines.
 
     Raises:
-        BadInput: If the user's input is why some could not be made.
+        BadInput: If some could not be made because of the user's input.
         TrainingFailedError: If some could not be made for other reasons.
     """
     missing = [task for task in dict.fromkeys(tasks) if not _is_done(places[task.place], task)]
@@ -82,10 +82,10 @@ def do_tasks(folder: Path, places: Mapping[str, Place], tasks: Sequence[Task], l
 
 
 def work_on(file: Path, name: str) -> bool:
-    """What a worker or job does: the task of that name alone, or, as `worker-N`, whatever is free.
+    """Do the work of a worker or job: the task of that name alone, or, as `worker-N`, every free task.
 
     Returns:
-        Whether all went well; if not, the reason is kept beside the work.
+        Whether all succeeded; if not, the reason is kept beside the work.
     """
     value, folder = read_json(file), file.resolve().parents[1]
     tasks = [Task.from_dict(item) for item in value["tasks"]]
@@ -121,7 +121,7 @@ def _do(place: Place, task: Task) -> Failure | None:
         return failure
     try:
         score_trial(place, task.trial)
-    except Exception as error:  # whatever befell one model, the others are none the worse
+    except Exception as error:  # the failure of one model must not stop the others
         if disk_failure(error):
             raise
         return Failure(in_a_sentence(error), isinstance(error, BadInput))
@@ -135,7 +135,7 @@ def _is_done(place: Place, task: Task) -> bool:
 
 
 def _job_name(place: Place, task: Task) -> str:
-    """The same whatever else is to be done, so that a job of an earlier call is known again."""
+    """A name that does not depend on other tasks, so that a job of an earlier call is recognised."""
     model = (place.making(task.trial) if task.trial else place.base).folder.name
     return model if task.place == "." else f"{task.place}--{model}"
 
@@ -150,7 +150,7 @@ def _write(folder: Path, places: Mapping[str, Place], tasks: Sequence[Task]) -> 
 
 @contextmanager
 def _claimed(folder: Path, number: int) -> Iterator[bool]:
-    """Hold a task, unless another worker does."""
+    """Hold a task, unless another worker holds it."""
     with (folder / "work" / f"trial-{number}.lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
