@@ -65,7 +65,14 @@ def prove(model: MixtureForCausalLM, *, use_cache: bool) -> None:
 def _check(model: MixtureForCausalLM, use_cache: bool) -> None:
     ids_BT, mask_BT, weights_BM = _example(model)
     config = GenerationConfig(
-        max_new_tokens=_NUM_NEW, do_sample=False, num_beams=1, eos_token_id=None, pad_token_id=0, use_cache=use_cache
+        max_new_tokens=_NUM_NEW,
+        do_sample=False,
+        num_beams=1,
+        eos_token_id=None,
+        pad_token_id=0,
+        use_cache=use_cache,
+        output_logits=True,
+        return_dict_in_generate=True,
     )
     found: Any = GenerationMixin.generate(
         cast(Any, model),
@@ -73,8 +80,6 @@ def _check(model: MixtureForCausalLM, use_cache: bool) -> None:
         generation_config=config,
         attention_mask=mask_BT,
         expert_weights=weights_BM,
-        output_logits=True,
-        return_dict_in_generate=True,
     )
     tokens_BS = found.sequences[:, :-1]
     num_steps = len(found.logits)
