@@ -160,9 +160,7 @@ def test_replay_without_the_run_s_tokenised_text_says_so(run: Path) -> None:
     import shutil
 
     shutil.rmtree(run / "cache")
-    with pytest.raises(
-        BadInput, match=r"replay needs the tokenised text of \w{3}, and .* is missing\. Use --repl"
-    ):
+    with pytest.raises(BadInput, match=r"replay needs the tokenised text of \w{3}, and .* is missing\. Use --repl"):
         _add(run, "swe", donor="deu", replay=0.5)
     assert ExpertSet.load(run).verify() == []
 
