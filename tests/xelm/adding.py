@@ -11,7 +11,7 @@ from tests.xelm.conftest import make_corpus, tiny_table, write_jsonl
 from xelm.making.train import train
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
-from xelm.run.manifest import kept_files
+from xelm.run.records.manifest import kept_files
 
 NEW_WORDS = {
     "swe": "och att det som på är inte jag hus vatten morgon kväll gata vacker stor barn bröd",
