@@ -30,7 +30,7 @@ class Reading:
     """Key or column of the text."""
     id_field: str = "id"
     """Key or column of the name of a document; rows need not have it."""
-    way_out: str = "Mend the line."
+    way_out: str = "Correct the line."
     """A sentence on what a user can do about a bad line."""
 
 

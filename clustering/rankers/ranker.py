@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Model(Protocol):
-    """What learns: predictions that can be told apart by feature."""
+    """A model whose predictions can be divided into parts by feature."""
 
     @property
     def kind(self) -> str:
@@ -64,7 +64,7 @@ class Ranker:
     """A trained ranking of source languages.
 
     Attributes:
-        models: What was learned from each set of signals: from `typology` alone, for queries without text, and,
+        models: The models of each set of signals: of `typology` alone, for queries without text, and,
             if the table has more, from `all`. Of each there is a second, `+alike`, for targets that the table
             knows as sources, if it knows enough such targets to learn from.
         signals: The signals (parts of the history and further columns of the table among them) of each set.
@@ -106,7 +106,7 @@ class Ranker:
         return sum(self.contributions(query).values(), np.zeros(len(query.candidates)))
 
     def warnings(self, query: Query) -> list[str]:
-        """What this query lacks of what the ranker learned from."""
+        """Warnings on signals that the ranker learned from and this query lacks."""
         found = []
         if "all" in self.models and self._model_for(query).startswith("typology"):
             found.append("the ranker also learned from text, of which there is none: it goes by typology alone")
@@ -210,7 +210,7 @@ def fit_ranker(
 
 
 def usefulness_of(table: TransferTable) -> History:
-    """The record of each source: its scores, standardised within each target so that targets compare."""
+    """The history of each source: its scores, standardised within each target so that targets can be compared."""
     targets, sources = sorted(set(table.targets)), sorted(set(table.sources))
     column = {name: number for number, name in enumerate(sources)}
     values = np.full((len(targets), len(sources)), np.nan)

@@ -34,7 +34,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Validation:
-    """The ways side by side."""
+    """The ways to rank, side by side."""
 
     rows: list[Measured]
     """The trained ranker first, then the default, then the signals, best first."""
@@ -91,7 +91,7 @@ def cross_validate(table: TransferTable, *, method: Method = "trees", seed: int 
 
 
 def can_be_validated(table: TransferTable) -> bool:
-    """Whether there are targets enough to leave some out and still fit on two."""
+    """Whether there are enough targets to leave some out and still fit on two."""
     return sum(len(rows) > 1 for rows in table.rows_by_target().values()) >= 2 * _FEWEST_TARGETS
 
 

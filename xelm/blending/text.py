@@ -1,4 +1,4 @@
-"""What moving experts back to the base kept and saved: their own gain and cost elsewhere before and after."""
+"""The result of moving experts back to the base: their own gain and cost elsewhere before and after."""
 
 from __future__ import annotations
 

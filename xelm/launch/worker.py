@@ -1,4 +1,4 @@
-"""A process that makes one model of a run (or its router, evaluation and report), told what by a file.
+"""A process that makes one model of a run (or its router, evaluation and report), as a file describes.
 
     python -m xelm.launch.worker RUN/work/launch.json NAME
 

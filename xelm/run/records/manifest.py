@@ -50,7 +50,7 @@ class ModelEntry:
     """`pending` or `done`."""
     isolation: str | None = None
     fingerprint: str | None = None
-    """Of everything that decides its weights: when it changes, the model is made anew."""
+    """Fingerprint of everything that decides its weights: if it changes, the model must be retrained."""
     parent_fingerprint: str | None = None
     """Of the weights it started from; a name may stand for other weights later. None: not from this run."""
     tokens_before: int | None = None
