@@ -9,7 +9,7 @@ from pathlib import Path
 from xelm.evaluation.tables import result_table
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
-from xelm.run.manifest import FILE_NAME
+from xelm.run.records.manifest import FILE_NAME
 
 NEW_LANGUAGE = "por"
 PROMPTS = {

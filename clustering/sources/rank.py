@@ -15,11 +15,11 @@ from clustering.distances import uriel as typology
 from clustering.errors import BadInput, arg, refuse_text
 from clustering.languages.codes import name_of, same_language_key, to_code
 from clustering.languages.facts import is_signed
+from clustering.rankers.ranker import Ranker
 from clustering.sources.candidates import CandidateRules, choose
 from clustering.sources.profile_cache import profile_source
 from clustering.sources.profiles import Profile, Tokenizer, profile_texts
 from clustering.sources.quality import quality_of, read_quality
-from clustering.sources.ranker import Ranker
 from clustering.sources.report import Ranking, SourceReport, place_of, text_notes
 from clustering.sources.signals import Query, default_contributions, text_signals, typology_signals
 

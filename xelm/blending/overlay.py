@@ -16,7 +16,7 @@ from xelm.adding.enter import seal
 from xelm.making.make_model import ENTRY_FILE
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import TRAINED, RunFolder, model_path
-from xelm.run.manifest import FILE_NAME, Manifest, kept_files
+from xelm.run.records.manifest import FILE_NAME, Manifest, kept_files
 
 _FOLLOWS = ("eval/valid.json", "eval/test.json", "eval/samples.json", "report.html", FILE_NAME)
 """Files that depend on the experts' weights, besides the weights."""

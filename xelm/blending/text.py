@@ -7,8 +7,8 @@ from typing import Any
 from tabulate import tabulate
 
 from xelm.run.experts import ExpertSet
-from xelm.run.heldout import SPLITS
-from xelm.run.results import Evaluation, Forgetting
+from xelm.run.records.heldout import SPLITS
+from xelm.run.records.results import Evaluation, Forgetting
 
 _HEADERS = ["expert", "λ", "own gain %", "before", "kept", "cost elsewhere %", "before", "left"]
 

@@ -23,11 +23,12 @@ from xelm.measuring.measure import measure_in
 from xelm.recipe.recipe import Recipe
 from xelm.run.failures import disk_failure_reported
 from xelm.run.lock import locked
-from xelm.run.manifest import FILE_NAME, package_versions
+from xelm.run.records.manifest import FILE_NAME, package_versions
 from xelm.trials.blocks import blocks_of_budget
 from xelm.trials.place import Place, Trial
 from xelm.trials.scores import Scores, num_bytes, score_base, score_trial
-from xelm.trials.work import Task, do_tasks
+from xelm.trials.tasks import Task
+from xelm.trials.work import do_tasks
 
 if TYPE_CHECKING:
     from clustering import ClusterPlan

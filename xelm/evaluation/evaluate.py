@@ -19,9 +19,9 @@ from xelm.evaluation.log_probs import SPLITS, heldout_log_probs, measure
 from xelm.evaluation.tables import order_models
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import Document, ExpertSet
-from xelm.run.manifest import fingerprint
 from xelm.run.names import BASE, DENSE
-from xelm.run.results import Cell, Cells, Evaluation, Summary, with_forgetting
+from xelm.run.records.manifest import fingerprint
+from xelm.run.records.results import Cell, Cells, Evaluation, Summary, with_forgetting
 
 POLICIES = ("top1", "ensemble", "bayes")
 logger = logging.getLogger(__name__)

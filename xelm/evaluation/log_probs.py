@@ -20,8 +20,8 @@ from xelm.making.make_model import finished_entry
 from xelm.models.base import context_length
 from xelm.recipe.recipe import Base
 from xelm.run.experts import Document, ExpertSet
-from xelm.run.manifest import fingerprint
 from xelm.run.names import BASE
+from xelm.run.records.manifest import fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

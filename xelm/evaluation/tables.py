@@ -6,7 +6,7 @@ from tabulate import tabulate
 
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE, DENSE
-from xelm.run.results import Evaluation, Forgetting, Summary
+from xelm.run.records.results import Evaluation, Forgetting, Summary
 
 
 def model_table(result: Evaluation) -> str:

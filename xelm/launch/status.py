@@ -12,9 +12,9 @@ from clustering.files import parse_json
 from xelm.launch.attempt import known_failure, model_lock_file
 from xelm.run.experts import local_run
 from xelm.run.folder import RunFolder
-from xelm.run.lineage import entries
-from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry
 from xelm.run.paths import refuse_leaving
+from xelm.run.records.lineage import entries
+from xelm.run.records.manifest import FILE_NAME, Manifest, ModelEntry
 from xelm.run.verify import check_names
 from xelm.training.checkpoint import newest_step
 

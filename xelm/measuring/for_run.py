@@ -13,7 +13,8 @@ from xelm.measuring.measure import bill_of, measure_in
 from xelm.recipe.recipe import Clusters, Recipe
 from xelm.run.folder import RunFolder
 from xelm.trials.place import Place
-from xelm.trials.work import Task, do_tasks
+from xelm.trials.tasks import Task
+from xelm.trials.work import do_tasks
 
 _HERE = "."
 logger = logging.getLogger(__name__)

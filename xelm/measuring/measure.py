@@ -21,11 +21,12 @@ from xelm.measuring.updates import update_cosines
 from xelm.recipe.recipe import Recipe
 from xelm.run.failures import disk_failure_reported
 from xelm.run.lock import locked
-from xelm.run.manifest import fingerprint, package_versions
 from xelm.run.names import BASE
+from xelm.run.records.manifest import fingerprint, package_versions
 from xelm.trials.place import Place
 from xelm.trials.scores import Scores, num_bytes, score_base, score_trial
-from xelm.trials.work import Task, do_tasks
+from xelm.trials.tasks import Task
+from xelm.trials.work import do_tasks
 
 _HERE = "."
 logger = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from xelm.making.portable import portable_recipe
 from xelm.making.workspace import Workspace
 from xelm.recipe.recipe import Clusters, Recipe
 from xelm.run.experts import Document, ExpertSet
-from xelm.run.manifest import Manifest, ModelEntry, fingerprint
 from xelm.run.names import BASE
+from xelm.run.records.manifest import Manifest, ModelEntry, fingerprint
 from xelm.trials.blocks import draw_own_blocks, phases_of
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Losses of a model on held-out text, document by document, kept beside the model's folder."""
+"""Losses of a model on held-out text, document by document, kept beside the place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clustering.files import read_json, write_json
 from xelm.evaluation.log_probs import measure
 from xelm.making.make_model import Making
 from xelm.run.experts import Document
-from xelm.run.manifest import fingerprint
+from xelm.run.records.manifest import fingerprint
 from xelm.trials.place import Place, Trial
 
 _FOLDER = "cache/scores"

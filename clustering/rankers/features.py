@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clustering.sources.history import PAST, History, past_features
+from clustering.rankers.history import PAST, History, past_features
 from clustering.sources.signals import SIGNALS, Query, default_contributions
 
 _CONSTANT = ("target_size", "target_ttr")

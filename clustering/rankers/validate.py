@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from clustering.sources.metrics import ndcg, regret
-from clustering.sources.ranker import Method, fit_ranker
+from clustering.rankers.metrics import ndcg, regret
+from clustering.rankers.ranker import Method, fit_ranker
+from clustering.rankers.transfer_table import TransferTable
 from clustering.sources.signals import SIGNALS, Query, default_contributions, is_known
-from clustering.sources.transfer_table import TransferTable
 
 _DRAWS = 2000
 _FEWEST_TARGETS = 3

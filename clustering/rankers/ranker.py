@@ -13,12 +13,12 @@ import numpy as np
 from clustering.errors import BadInput, arg
 from clustering.files import read_json, write_json
 from clustering.languages.codes import name_of, same_language_key
-from clustering.sources.features import pair_features, signal_of, z_scores
-from clustering.sources.history import PAST, History, alikeness
-from clustering.sources.metrics import relevance
+from clustering.rankers.features import pair_features, signal_of, z_scores
+from clustering.rankers.history import PAST, History, alikeness
+from clustering.rankers.metrics import relevance
+from clustering.rankers.transfer_table import TransferTable, read_transfer_table
+from clustering.rankers.trees import Tree, explain, grow_trees, trees_from_json, trees_to_json
 from clustering.sources.signals import SIGNALS, Query, is_known
-from clustering.sources.transfer_table import TransferTable, read_transfer_table
-from clustering.sources.trees import Tree, explain, grow_trees, trees_from_json, trees_to_json
 
 FORMAT = "xelm-ranker-2"
 _ALIKE = "+alike"
@@ -246,7 +246,7 @@ def _fit(
         margins = np.concatenate([z_scores(scores) for _, scores in queries])
         return TreeModel(grow_trees(X, order / order.std() + margins, num_trees=num_trees, seed=seed))
     if method == "lightgbm":
-        from clustering.sources.lightgbm import BoostedModel
+        from clustering.rankers.lightgbm import BoostedModel
 
         return BoostedModel.fit(X, order, [len(scores) for _, scores in queries], num_trees=num_trees, seed=seed)
     raise BadInput(f"{arg('method', method)} is unknown. Choose trees or lightgbm.")
@@ -256,7 +256,7 @@ def _model(stored: dict[str, Any]) -> Model:
     if stored["kind"] == "trees":
         return TreeModel(trees_from_json(stored["model"]))
     if stored["kind"] == "lightgbm":
-        from clustering.sources.lightgbm import BoostedModel
+        from clustering.rankers.lightgbm import BoostedModel
 
         return BoostedModel(stored["model"])
     raise ValueError(f"a model of unknown kind {stored['kind']!r}")

@@ -14,8 +14,8 @@ import numpy as np
 from clustering.distances.uriel import BASE_KINDS
 from clustering.errors import BadInput
 from clustering.languages.codes import UnknownLanguageError, same_language_key, to_code
+from clustering.rankers.wide_table import long_form
 from clustering.sources.signals import SIGNALS, Query, typology_signals
-from clustering.sources.wide_table import long_form
 
 log = logging.getLogger(__name__)
 
