@@ -18,7 +18,7 @@ from xelm.adding.add import add_language
 from xelm.making.train import train
 from xelm.recipe.recipe import Recipe
 from xelm.run.failures import disk_failure, disk_failure_reported
-from xelm.run.manifest import kept_files
+from xelm.run.records.manifest import kept_files
 
 MakeRecipe = Callable[..., Recipe]
 

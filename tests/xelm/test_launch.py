@@ -30,7 +30,7 @@ from xelm.making.train import dry_run, train
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.failures import Failure
-from xelm.run.manifest import kept_files
+from xelm.run.records.manifest import kept_files
 
 MakeRecipe = Callable[..., Recipe]
 

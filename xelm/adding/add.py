@@ -40,11 +40,11 @@ from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.failures import disk_failure_reported
 from xelm.run.folder import RunFolder
-from xelm.run.heldout import read_heldout, texts_of
-from xelm.run.ledger import Kind, LedgerEntry, TokenizerCheck
 from xelm.run.lock import locked
-from xelm.run.manifest import Manifest, ModelEntry
 from xelm.run.names import BASE
+from xelm.run.records.heldout import read_heldout, texts_of
+from xelm.run.records.ledger import Kind, LedgerEntry, TokenizerCheck
+from xelm.run.records.manifest import Manifest, ModelEntry
 from xelm.run.transaction import edited
 from xelm.run.verify import verify
 

@@ -12,10 +12,10 @@ from clustering.files import read_json
 from xelm.expert_kinds.kind import EXPERT_KINDS, ExpertKind
 from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.run.folder import TRAINED, RunFolder
-from xelm.run.heldout import read_heldout
-from xelm.run.manifest import Manifest, ModelEntry
 from xelm.run.names import BASE, DENSE
-from xelm.run.results import Evaluation
+from xelm.run.records.heldout import read_heldout
+from xelm.run.records.manifest import Manifest, ModelEntry
+from xelm.run.records.results import Evaluation
 from xelm.run.snapshot import read_whole
 from xelm.run.verify import check_names, verify
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from xelm.run.manifest import FILE_NAME
 from xelm.run.names import BASE, DENSE, is_expert
 from xelm.run.paths import plain_name
+from xelm.run.records.manifest import FILE_NAME
 from xelm.run.transaction import SHADOW, current
 
 _FIRST = "previous/run"
@@ -104,7 +104,7 @@ class RunFolder:
         return number
 
     def heldout(self, code: str) -> Path:
-        """Held-out documents of a language (`xelm.run.heldout.read_heldout`)."""
+        """Held-out documents of a language (`xelm.run.records.heldout.read_heldout`)."""
         return self._at(f"eval/heldout/{plain_name(code, str(self.manifest))}.jsonl")
 
     def evaluation(self, split: str) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from clustering.errors import BadInput
-from xelm.run.manifest import FILE_NAME
+from xelm.run.records.manifest import FILE_NAME
 from xelm.run.transaction import is_decided
 
 _MOST_TRIES = 20

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json, remove, sha256_of, write_json
-from xelm.run.manifest import FILE_NAME, kept_files
 from xelm.run.paths import inside, refuse_leaving
+from xelm.run.records.manifest import FILE_NAME, kept_files
 
 NEXT = "next"
 SHADOW = ("work", "shadow")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from clustering.errors import BadInput
 from clustering.files import read_json, sha256_of
-from xelm.run.lineage import lineage_problems
-from xelm.run.manifest import DIGEST, FILE_NAME, Manifest, digest, kept_files
 from xelm.run.names import is_expert
 from xelm.run.paths import inside, plain_name
+from xelm.run.records.lineage import lineage_problems
+from xelm.run.records.manifest import DIGEST, FILE_NAME, Manifest, digest, kept_files
 from xelm.run.transaction import current, is_decided
 
 
@@ -21,7 +21,7 @@ def verify(run: Path) -> list[str]:
 
     Returns:
         One line for each file that is missing, changed or not in the manifest, and for each statement of the manifest
-        that does not agree with the files or with itself (`xelm.run.lineage`); empty if all is well.
+        that does not agree with the files or with itself (`xelm.run.records.lineage`); empty if all is well.
 
     Raises:
         BadInput: If a name in the manifest is no path inside the run.

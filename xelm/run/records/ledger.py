@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from xelm.run.reading import STRICT
-from xelm.run.results import Forgetting
+from xelm.run.records.results import Forgetting
 
 Kind = Literal["new", "join"]
 """How a language is added: `new` gives it an expert of its own; with `join`, the donor's expert learns it too."""

@@ -13,10 +13,10 @@ from clustering import ClusterPlan
 from clustering.errors import BadInput
 from clustering.files import read_json
 from xelm.run.folder import TRAINED, RunFolder
-from xelm.run.ledger import LedgerEntry
-from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry
 from xelm.run.names import BASE, DENSE, is_expert
-from xelm.run.results import Evaluation
+from xelm.run.records.ledger import LedgerEntry
+from xelm.run.records.manifest import FILE_NAME, Manifest, ModelEntry
+from xelm.run.records.results import Evaluation
 
 _ENTRY_FILE = "xelm_model.json"
 _SHARED = ("languages", "parent", "kind", "tokens", "fingerprint", "keep")
