@@ -243,7 +243,9 @@ def test_a_run_goes_through_all_commands(xelm: Xelm, recipe: Path) -> None:
     info = xelm("info", run)
     assert info.code == 0
     assert all(word in info.out for word in ("base", "dense", "512"))
-    assert sorted(json.loads(xelm("info", run, "--json").out)["data"]) == sorted(WORDS)
+    info = json.loads(xelm("info", run, "--json").out)
+    assert sorted(info["data"]) == sorted(WORDS)
+    assert all(set(told["change_percent"]) == set(WORDS) for told in info["forgetting"].values())
 
     assert xelm("verify", run).code == 0
     assert json.loads(xelm("verify", run, "--json").out) == []

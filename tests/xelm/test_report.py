@@ -21,14 +21,15 @@ from router.routes.weigh import Route
 from tests.xelm import made_runs
 from tests.xelm.conftest import write_jsonl
 from xelm.recipe.recipe import Recipe
-from xelm.report import making, page, routing, text, write_report
+from xelm.report import page, text, write_report
 from xelm.report.charts import Line, line_chart, ticks
 from xelm.report.facts import Facts
-from xelm.report.headline import headline
-from xelm.report.heatmap import heat_map, shade
+from xelm.report.sections import making, routing
+from xelm.report.sections.headline import headline
+from xelm.report.sections.heatmap import heat_map, shade
 from xelm.run.experts import ExpertSet
-from xelm.run.ledger import DonorCandidate, LedgerEntry, TokenizerCheck, TokenizerFit
-from xelm.run.manifest import Manifest, ModelEntry
+from xelm.run.records.ledger import DonorCandidate, LedgerEntry, TokenizerCheck, TokenizerFit
+from xelm.run.records.manifest import Manifest, ModelEntry
 
 CLUSTERS = {"c1-deu-nld": ["deu", "nld"], "c2-arb-heb": ["arb", "heb"], "c3-jpn": ["jpn"]}
 TEXTS = {
@@ -47,7 +48,7 @@ class FakeRouter:
     def __init__(self, experts: ExpertSet, answer: str = " und so weiter\ufffd") -> None:
         self.experts, self.answer, self.num_generated = experts, answer, 0
 
-    def tokenizer(self, text: str) -> dict[str, list[int]]:
+    def tokenizer(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         return {"input_ids": list(text.encode("utf-8", "replace"))}
 
     def route(self, texts: list[str]) -> list[Route]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
+
+from xelm.cli._options import print_json
 
 
 @click.command(
@@ -27,4 +28,7 @@ def command(run: Path, keep: float | None, auto: bool, lose: float | None, as_js
     if keep is not None and (auto or lose is not None):
         raise click.UsageError("--keep names λ, --auto and --lose have it chosen: give one of the two.")
     experts = blend(run, keep="auto" if keep is None else keep, lose=LOSE if lose is None else lose)
-    click.echo(json.dumps(blend_table(experts), ensure_ascii=False) if as_json else blend_text(experts))
+    if as_json:
+        print_json(blend_table(experts))
+    else:
+        click.echo(blend_text(experts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -11,22 +12,21 @@ from xelm.cli._options import Command, print_json
 
 @click.command("info", cls=Command, epilog="\b\nExample:\n  xelm info runs/a")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the whole manifest as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole manifest, and what experts forgot, as JSON.")
 def command(run: Path, as_json: bool) -> None:
     """Show what is in RUN: its models, their languages and training tokens, and what each started from."""
     from tabulate import tabulate
 
     from xelm.evaluation.tables import forgetting_line, own_and_elsewhere
     from xelm.run.experts import ExpertSet
-    from xelm.run.lineage import entries, origin
+    from xelm.run.records.lineage import entries, origin
 
     experts = ExpertSet.load(run)
-    if as_json:
-        print_json(experts.manifest.to_dict())
-        return
-    manifest = experts.manifest
-    result = experts.result("test")
+    manifest, result = experts.manifest, experts.result("test")
     forgotten = result.forgetting if result else {}
+    if as_json:
+        print_json(manifest.to_dict() | {"forgetting": {name: asdict(told) for name, told in forgotten.items()}})
+        return
     rows = [
         [
             name,
