@@ -20,7 +20,7 @@ class Registry(Generic[T]):
     """The registered objects of one concept, by name.
 
     Ours are registered by a decorator when the modules of one package are imported, so a new one is one new file there.
-    Those of others come by an entry point whose module does the same. Both are imported when a name is first asked for.
+    Other packages name a module by an entry point, which does the same. Both are imported when a name is first needed.
 
     Args:
         what: The concept in the singular, for messages ("kind of expert").

@@ -164,7 +164,9 @@ def _name_strangers(folder: Path, strangers: list[str]) -> None:
 def _mark(file: Path) -> str:
     """The format in a fingerprint: the same bytes read as .txt and as .jsonl are different corpora."""
     ending = ending_of(file.name) or file.suffix
-    return ".gz" if ending == ".jsonl.gz" else ending  # so that runs made when this was the only one keep theirs
+    return (
+        ".gz" if ending == ".jsonl.gz" else ending
+    )  # so that older runs, made with only this one, keep their fingerprints
 
 
 def _refuse_duplicates(sources: list[Source]) -> None:

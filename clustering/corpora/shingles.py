@@ -93,7 +93,7 @@ class Shingles:
 
         Returns:
             Numbers of those that are there with the same letters, and of those that nearly are: most of their windows
-            stand in one of the texts.
+            are in one of the texts.
         """
         same, near = set[int](), set[int]()
         for batch in _batches(others):

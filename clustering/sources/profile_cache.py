@@ -63,7 +63,7 @@ def profile_source(
     The key is the SHA-256 of the files with their formats, where the text stands in them, and the tokenizer's name: a
     renamed or copied file is found again, a changed one is not. Beside it a stamp (size, inode, times of change)
     remembers the SHA-256 of each path, so that an unchanged file is not even opened. Where the cache cannot be read or
-    written, everything goes on without it.
+    written, it is not used.
 
     Args:
         source: The source of the text.

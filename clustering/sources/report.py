@@ -54,7 +54,7 @@ class SourceScore:
 
 
 class Ranking(Sequence[SourceScore]):
-    """Candidates from best to worst, written out one by one when asked for: 7,970 are as quick as 7."""
+    """Candidates from best to worst; each entry is made on use, so 7,970 are as quick as 7."""
 
     def __init__(
         self,

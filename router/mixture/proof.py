@@ -1,6 +1,6 @@
 """Check a mixture once in a process, on a few tokens, before it generates, so that no answer is silently wrong.
 
-transformers renames arguments and outputs between releases, and a name that nobody reads raises no error: the cache is
+transformers renames arguments and outputs between releases, and a name that no code reads raises no error: the cache is
 then lost, and every token is drawn as if it stood alone. So what `generate` really computes, step by step, is compared
 with the plain weighted sum of the experts run on the whole text. Shape letters as in `router.mixture.model`.
 """

@@ -53,7 +53,7 @@ class RoutingRule:
     Attributes:
         distance_temperature: For a language that no expert owns, weights are softmax(-distance / this), > 0: of the
             experts, or where losses were measured, of the languages whose losses it is expected to have. The smaller,
-            the more it is taken for its nearest, whose own expert reads it worse than them (experiments/routing).
+            the more the nearest language counts, whose own expert is not best for this one (experiments/routing).
         loss_temperature: With measured losses, weights are softmax(-expected loss / this), > 0, in the unit of the
             losses (bits per byte). Small: only the best expert.
         threshold: Under this confidence the fallback answers, 0 (never) to 1.

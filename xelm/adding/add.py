@@ -79,7 +79,7 @@ def add_language(
         as_: `new`: the language gets an expert of its own; `join`: the donor's expert is trained further on it, and
             the expert's earlier version is kept under `previous/`.
         tokens: Budget. None: the mean budget of the run's languages for their experts, at most 40 times the text.
-        believe_label: Go on where the text looks like another language.
+        believe_label: Continue even if the text looks like another language.
         drop_other_languages: Skip the documents that look like other languages; those of related languages stay.
 
     Returns:

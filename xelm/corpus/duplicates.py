@@ -68,7 +68,7 @@ class Duplicates:
             place = own.get(one.where) or f"the training text of {name_of(one.where)} ({one.where})"
             warnings.append(
                 f"{name_of(one.language)} ({one.language}): {one.same + one.near} of {one.documents} {one.split} "
-                f"documents stand in {place} as well ({one.same} but for spaces, case and punctuation, {one.near} "
+                f"documents are in {place} as well ({one.same} but for spaces, case and punctuation, {one.near} "
                 "nearly the same). Results on them are too good: take them out of one of the two."
             )
         for shared in self.training:
@@ -76,7 +76,7 @@ class Duplicates:
                 continue
             first, second = (f"{name_of(code)} ({code})" for code in shared.languages)
             warnings.append(
-                f"{first} and {second}: {shared.share:.1%} of the training documents of the smaller stand in the other "
+                f"{first} and {second}: {shared.share:.1%} of the training documents of the smaller are in the other "
                 "too. Is one of them in the wrong language?"
             )
         return warnings

@@ -27,7 +27,7 @@ _FIRST_KEYS = {"rank": 16, "alpha": 32, "targets": None, "num_last_layers": 2}
 class ExpertKind(ABC):
     """How an expert is made from the base. Fields are the keys of `[expert]`, checked when built.
 
-    A subclass is registered under its `kind` by `@expert_kind`; installed packages add theirs by an entry point of the
+    A subclass is registered under its `kind` by `@expert_kind`; installed packages add kinds by an entry point of the
     group `xelm.expert_kinds`, which names the module that does so.
     """
 

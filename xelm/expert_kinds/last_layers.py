@@ -27,7 +27,7 @@ class LastLayers(ExpertKind):
         check(self.num_last_layers >= 1, f"[expert] num_last_layers={self.num_last_layers} must be at least 1.")
 
     def identity(self) -> dict[str, Any]:
-        """As ever."""
+        """The settings for fingerprints, in the same form as in earlier versions."""
         return first_identity(self)
 
     def prepare(self, model: PreTrainedModel) -> Any:

@@ -49,7 +49,7 @@ def train(
 ) -> ExpertSet:
     """Train a run: base, experts, dense baseline, router; evaluate it; write its report.
 
-    Called again after an interruption, it continues: finished models are kept, an unfinished one goes on from its last
+    Called again after an interruption, it continues: finished models are kept, an unfinished one resumes from its last
     checkpoint, and the result is the same to the bit on CPU.
 
     Args:

@@ -44,7 +44,7 @@ def _remedy(stage: Stage) -> str:
     if settings.precision != "bf16":
         ways.append('precision = "bf16"')
     if ways:
-        return f"Set, in this order: [train] {', '.join(ways)}. The training goes on from its last checkpoint."
+        return f"Set, in this order: [train] {', '.join(ways)}. The training resumes from its last checkpoint."
     return (
         "No setting of the engine needs less: use a device with more memory, or share the model out "
         "(--processes N --fsdp)."

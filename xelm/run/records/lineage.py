@@ -35,7 +35,7 @@ def lineage_problems(run: Path, manifest: Manifest) -> list[str]:
         where = f"{FILE_NAME}, ledger, {line.language}"
         problems += [f"{where}: {why}" for why in _line_problems(manifest, plan, line, last)]
         if line.language in codes[:position]:
-            problems.append(f"{where}: stands there twice")
+            problems.append(f"{where}: is there twice")
     return problems + list(_figure_problems(files, manifest.ledger[-1]))
 
 

@@ -66,7 +66,7 @@ def take_rows(waiting: deque[Job], most: int) -> list[Row]:
 
 @dataclass
 class Slice:
-    """How long the rows of one batch may go on while others wait."""
+    """How long the rows of one batch may continue while others wait."""
 
     rows: Sequence[Row]
     started_s: float = field(default_factory=time.monotonic)
