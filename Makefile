@@ -7,10 +7,10 @@ READY := .venv/.ready
 # Tests that touch other libraries, run by `make test-versions` on the lowest and the newest versions allowed.
 VERSION_TESTS := tests/router tests/clustering/test_plan.py tests/xelm/test_add.py tests/xelm/test_architectures.py \
 	tests/xelm/test_checkpoint.py tests/xelm/test_cli.py tests/xelm/test_expert_kinds.py tests/xelm/test_isolation.py \
-	tests/xelm/test_log_probs.py tests/xelm/test_loop.py tests/xelm/test_pipeline.py tests/xelm/test_routed.py \
+	tests/xelm/test_log_probs.py tests/xelm/test_loop.py tests/xelm/test_pipeline.py tests/xelm/test_reading_texts.py tests/xelm/test_routed.py \
 	tests/xelm/test_routed_causal_lm.py tests/xelm/test_serve.py tests/xelm/test_store.py
-# torch stays at the pinned build, which both take; uv has its own name for pip's folder of wheels.
-TORCH := $(shell grep '^torch==' constraints.txt)
+# torch stays at the build of the usual environment; uv has its own name for pip's folder of wheels.
+TORCH = torch==$$($(BIN)/python -c "from importlib.metadata import version; print(version('torch'))")
 UV := UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" SSL_CERT_FILE="$${SSL_CERT_FILE-$$PIP_CERT}" $(BIN)/uv
 
 .PHONY: demo test test-versions lint docs clean
@@ -30,7 +30,7 @@ test-versions: .versions/lowest/.ready .versions/newest/.ready
 
 .versions/%/.ready: pyproject.toml constraints.txt $(READY)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .versions/$*
-	$(UV) pip install --quiet --python .versions/$*/bin/python '$(TORCH)' --editable '.[test]' \
+	$(UV) pip install --quiet --python .versions/$*/bin/python "$(TORCH)" --editable '.[test]' \
 	    --resolution $(if $(filter lowest,$*),lowest-direct,highest)
 	touch $@
 

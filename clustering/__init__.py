@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from clustering.plans.picture import plot_tree, tree_svg
     from clustering.plans.plan import ClusterPlan
     from clustering.plans.quality import Quality
+    from clustering.rankers.ranker import Ranker, fit_ranker
+    from clustering.rankers.transfer_table import read_transfer_table
     from clustering.sources.profile_cache import profile_file
     from clustering.sources.profiles import Profile, Tokenizer, profile_texts
     from clustering.sources.rank import rank_sources
-    from clustering.sources.ranker import Ranker, fit_ranker
     from clustering.sources.report import SourceReport, SourceScore
-    from clustering.sources.transfer_table import read_transfer_table
 
 _MODULE_OF = {
     "BadInput": "errors",
@@ -41,7 +41,7 @@ _MODULE_OF = {
     "Language": "languages.codes",
     "Profile": "sources.profiles",
     "Quality": "plans.quality",
-    "Ranker": "sources.ranker",
+    "Ranker": "rankers.ranker",
     "SourceReport": "sources.report",
     "SourceScore": "sources.report",
     "SuggestedK": "plans.make",
@@ -54,7 +54,7 @@ _MODULE_OF = {
     "distances_from": "distances.kinds",
     "distances_from_vectors": "distances.own",
     "family_of": "distances.uriel",
-    "fit_ranker": "sources.ranker",
+    "fit_ranker": "rankers.ranker",
     "load_distances": "distances.own",
     "match": "languages.codes",
     "method": "plans.methods",
@@ -63,7 +63,7 @@ _MODULE_OF = {
     "profile_file": "sources.profile_cache",
     "profile_texts": "sources.profiles",
     "rank_sources": "sources.rank",
-    "read_transfer_table": "sources.transfer_table",
+    "read_transfer_table": "rankers.transfer_table",
     "resolve": "languages.codes",
     "suggest_k": "plans.make",
     "to_code": "languages.codes",

@@ -1,7 +1,7 @@
-"""Arrays that take long to work out, kept in the user's cache folder for the next process.
+"""Arrays that take long to compute, kept in the user's cache folder for the next process.
 
-The folder is `$XELM_CACHE`, else `$XDG_CACHE_HOME/xelm`, else `~/.cache/xelm`; it may be deleted at any time. Where it
-cannot be read or written, the arrays are worked out each time.
+The folder is `$XELM_CACHE`, else `$XDG_CACHE_HOME/xelm`, else `~/.cache/xelm`; it may be deleted at any time. If it
+cannot be read or written, the arrays are computed each time.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def kept_arrays(name: str, make: Callable[[], Arrays], fits: Callable[[Arrays], 
     """The arrays of this name from the cache, or made and kept there.
 
     Args:
-        name: Says what they are and of which version: other content, other name.
-        make: Works them out.
-        fits: Whether arrays read from the cache are whole and fit each other; if not they are made anew.
+        name: Names their content and version: other content needs another name.
+        make: Computes them.
+        fits: Whether arrays read from the cache are complete and fit each other; if not, they are computed again.
 
     Returns:
         {name: array}, with the types that `make` gave them.
@@ -50,7 +50,7 @@ def kept_arrays(name: str, make: Callable[[], Arrays], fits: Callable[[Arrays], 
         with atomic_write(file) as partial, partial.open("wb") as handle:
             np.savez(handle, **arrays)  # type: ignore[arg-type]
     except OSError as error:
-        log.debug("%s cannot be written (%s): made each time", file, error)
+        log.debug("%s cannot be written (%s): computed each time", file, error)
     return arrays
 
 
@@ -61,5 +61,5 @@ def _read(file: Path) -> Arrays | None:
     except FileNotFoundError:
         return None
     except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        log.debug("%s cannot be used (%s): made anew", file, error)
+        log.debug("%s cannot be used (%s): computed again", file, error)
         return None

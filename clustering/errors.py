@@ -1,4 +1,4 @@
-"""The one exception for everything that the caller can put right, and how messages name arguments.
+"""The exception for every mistake that the caller can correct, and how messages name arguments.
 
 A library function does not know whether it was called from Python, from the command line or for a recipe. It writes
 `arg("k", 0)` where the message names an argument; each front end spells it in its own words (`k=0`, `--clusters 0`,
@@ -17,17 +17,17 @@ _ARGUMENT = re.compile(f"{_OPEN}(\\w+)(?:{_EQUALS}([^{_CLOSE}]*))?{_CLOSE}")
 _NOTHING = object()
 
 Spell = Callable[[str, object], str]
-"""From the name of an argument and its value, or `NO_VALUE`, to the words of a front end."""
+"""A function from the name of an argument and its value (or `NO_VALUE`) to the words of a front end."""
 NO_VALUE = _NOTHING
 """Stands for the value where a message only names an argument."""
 
 
 def arg(name: str, value: object = NO_VALUE) -> str:
-    """An argument in a message of `BadInput`, spelled by whoever shows the message.
+    """An argument in a message of `BadInput`, spelled by the front end that shows the message.
 
     Args:
         name: Its name in Python.
-        value: What was given, or what to give: text, number, boolean, None or a list of them.
+        value: The value that was given, or one to give: text, number, boolean, None or a list of them.
     """
     stored = "" if value is NO_VALUE else _EQUALS + json.dumps(value, default=str)
     return f"{_OPEN}{name}{stored}{_CLOSE}"
@@ -39,7 +39,7 @@ def in_python(name: str, value: object) -> str:
 
 
 class BadInput(ValueError):
-    """Input, a file or an argument cannot be used as it is.
+    """An input, a file or an argument cannot be used.
 
     The message is complete: what was found, where, and what to do about it. The command line prints it
     alone, without a traceback, and exits with code 2.
@@ -58,7 +58,7 @@ class BadInput(ValueError):
 
 
 def refuse_text(name: str, value: object) -> None:
-    """Refuse a text as the value of an argument that takes a list: its letters would be taken for the items.
+    """Refuse a text as the value of an argument that needs a list: its letters would become the items.
 
     Raises:
         BadInput: If `value` is a text; the message shows the list to write.

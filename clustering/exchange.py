@@ -1,4 +1,4 @@
-"""Two paths that change places in one step, where the system can do it (Linux: `renameat2`)."""
+"""Exchange two paths in one step, if the system can do it (Linux: `renameat2`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RENAME_EXCHANGE = 2
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let two existing paths of one file system change places: whoever looks sees both before or both after.
+    """Exchange two existing paths of one file system: a reader sees both before or both after the exchange.
 
     Returns:
         False if this system or file system cannot; nothing has changed then.

@@ -1,4 +1,4 @@
-"""Files that appear whole: written beside the target, flushed, then renamed over it; and their careful readers."""
+"""Files that appear complete: written beside the target, flushed, then renamed over it; and careful readers."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path in the target's folder; on success it takes the place of `path`, on error it is removed.
+    """Give a temporary path in the target's folder; on success it replaces `path`, on error it is removed.
 
-    Nobody ever reads half a file or folder: `path` holds the old content or the whole new one. One exception, on
+    No reader sees half a file or folder: `path` holds the old content or the complete new one. One exception, on
     systems without `renameat2` and for a folder that replaces another: for a moment `path` is not there; a process
     killed then leaves the old folder aside, where `put_back_replaced` finds it.
 
     Args:
-        path: The file (or, if the body makes a directory at the temporary path, the directory) to appear.
+        path: The file to write, or the directory if the body makes a directory at the temporary path.
 
     Yields:
         A path that does not exist yet. The body creates a file or a directory there.
@@ -55,7 +55,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link (not what it points to) or a folder with all in it; does nothing where nothing is."""
+    """Remove a file, a link (not its target) or a folder with its content; do nothing if there is nothing."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -63,7 +63,7 @@ def remove(path: Path) -> None:
 
 
 def put_back_replaced(folder: Path) -> None:
-    """Put folders back that a killed `atomic_write` had moved aside in `folder`, or remove them where the new is in."""
+    """Put back folders that a killed `atomic_write` moved aside in `folder`, or remove them if the new ones exist."""
     for aside in folder.glob(f"{REPLACED_PREFIX}*"):
         target = folder / aside.name.removeprefix(REPLACED_PREFIX)
         if target.exists():
@@ -144,7 +144,7 @@ def parse_json(content: bytes, name: str, *, finite: bool = True) -> Any:
 
     Args:
         content: UTF-8.
-        name: Of the file, for messages.
+        name: Name of the file in messages.
         finite: As for `read_json`.
     """
 

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in a terminal, a line now and then in a file, nothing where quiet is asked for."""
+"""Progress of long work: a bar in a terminal, a line now and then in a file, nothing with `-q`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SECONDS_BETWEEN_LINES = 30.0
 def show_progress(
     items: Iterable[T] | None = None, *, desc: str, unit: str, disable: bool = False, **options: Any
 ) -> Any:
-    """Show how far work is: iterate over what this returns, or call `update` on it.
+    """Show the progress of work: iterate over the returned object, or call `update` on it.
 
     Args:
-        items: What is gone through; None where the caller counts by `update`.
-        desc: What is done, such as `tokenise`.
-        unit: What is counted, such as `language`.
-        disable: Show nothing.
+        items: The items of the work; None if the caller counts by `update`.
+        desc: A word for the work, such as `tokenise`.
+        unit: The unit that is counted, such as `language`.
+        disable: Whether to show nothing.
         options: `total`, `initial`, `unit_scale` and `leave`, as for tqdm.
 
     Returns:
@@ -39,7 +39,7 @@ def show_progress(
 
 
 class _Lines(Generic[T]):
-    """What a bar is in a terminal, for a file: few lines, each whole."""
+    """The counterpart of a bar for a file: few lines, each complete."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class _Lines(Generic[T]):
             self.update(1)
 
     def update(self, count: int) -> None:
-        """Count some more as done."""
+        """Count more units as done."""
         self._count += count
         now = time.monotonic()
         if now >= self._next_s and not self._quiet:

@@ -1,4 +1,4 @@
-"""Concepts found by name: ours, a file each in one folder, and those that installed packages add by an entry point."""
+"""Concepts found by name: those of xelm, one file each in a folder, and those that installed packages add."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 class Registry(Generic[T]):
-    """Things of one concept by name.
+    """The registered objects of one concept, by name.
 
     Ours are registered by a decorator when the modules of one package are imported, so a new one is one new file there.
-    Those of others come by an entry point whose module does the same. Both are imported when a name is first asked for.
+    Other packages name a module by an entry point, which does the same. Both are imported when a name is first needed.
 
     Args:
         what: The concept in the singular, for messages ("kind of expert").
@@ -48,7 +48,7 @@ class Registry(Generic[T]):
         return thing
 
     def named(self, name: str) -> Callable[[T], T]:
-        """A decorator that registers what it stands on."""
+        """A decorator that registers the decorated object."""
         return lambda thing: self.register(name, thing)
 
     def names(self) -> list[str]:
@@ -67,10 +67,10 @@ class Registry(Generic[T]):
 
         Args:
             name: Its name.
-            where: What the user wrote it for, such as `[expert] kind`; None: the concept.
+            where: The place where the user wrote it, such as `[expert] kind`; None: the concept.
 
         Raises:
-            BadInput: If nothing has that name; near names are told.
+            BadInput: If nothing has that name; the message suggests near names.
         """
         if not self.has(name):
             near = difflib.get_close_matches(str(name), self._found, n=1)
@@ -87,7 +87,7 @@ class Registry(Generic[T]):
         for entry in entry_points(group=self._group):
             try:
                 entry.load()
-            except Exception as error:  # whatever is wrong with another's package, ours works
+            except Exception as error:  # a fault in another package must not stop xelm
                 logger.warning("%s '%s' of an installed package cannot be used: %s", self.what, entry.name, error)
 
 

@@ -20,7 +20,7 @@ DEFAULT_NEW_TOKENS = 64
 
 
 class ModelSource(Protocol):
-    """Where models come from, such as an `ExpertPool`."""
+    """A source of models, such as an `ExpertPool`."""
 
     def get_many(self, names: Sequence[str]) -> list[Any]:
         """The models of these experts, in memory together."""
@@ -29,7 +29,7 @@ class ModelSource(Protocol):
 
 @runtime_checkable
 class MixedSource(Protocol):
-    """Where one model can answer for several experts in one batch, such as a `LoraSource`."""
+    """A source whose model can answer for several experts in one batch, such as a `LoraSource`."""
 
     def for_rows(self, names: Sequence[str]) -> Any:
         """One model whose batches have one row for each name."""
@@ -81,7 +81,7 @@ def generate_ids(
 ) -> list[list[list[int]]]:
     """Continue prompts given as token ids.
 
-    Each group of prompts with the same experts runs in batches of like length: one expert through its own `generate`,
+    Each group of prompts with the same experts runs in batches of similar length: one expert by its own `generate`,
     several as a `MixtureForCausalLM`. Which prompts share a batch does not change greedy or beam search answers;
     sampled ones draw from torch's global generator in that order. Answers end where the context does.
 
@@ -89,12 +89,12 @@ def generate_ids(
         prompts: Token ids of B prompts, each with at least one.
         weights_BK: Weights after the policy, shape (B, K), rows summing to 1.
         experts: The K names.
-        models: Gives a group's models.
-        dynamic: Weights follow the text (`bayes`).
+        models: The source of a group's models.
+        dynamic: Whether the weights follow the text (`bayes`).
         pad_token_id: Fills short prompts on the left.
         batch_size: Most prompts in one pass.
         for_batch: From the indices of a batch's prompts to options for that batch alone, such as stopping criteria that
-            must know whose row is which.
+            must know the prompt of each row.
         **options: For transformers' `generate`: max_new_tokens (default 64), do_sample, num_beams, streamer ...
 
     Returns:
@@ -183,7 +183,7 @@ def _jobs(
     batch_size: int,
     num_new: int,
 ) -> Iterator[_Job]:
-    """Batches in the order they run: group by group, or all together where one pass serves several experts."""
+    """Batches in the order in which they run: group by group, or all together if one pass serves several experts."""
     groups = group_rows(weights_BK)
     if isinstance(models, MixedSource) and all(len(group.experts) == 1 for group in groups):
         chosen = [experts[int(k)] for k in weights_BK.argmax(axis=1)]
@@ -220,7 +220,7 @@ def _compose(members: Sequence[Any], dynamic: float) -> Any:
 def _batches(
     rows: Sequence[int], lengths: Sequence[int], batch_size: int, num_new: int, context: int
 ) -> Iterator[tuple[list[int], int]]:
-    """Rows of like length, and the tokens each may add.
+    """Rows of similar length, and the number of tokens that each may add.
 
     Rows that would outgrow the context share a batch only with rows of their own length, so that none is cut short by
     a longer neighbour.

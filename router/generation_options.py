@@ -1,4 +1,4 @@
-"""Options of `generate`, checked before anything runs: none is misspelt, none out of its range."""
+"""Check the options of `generate` before anything runs: no option may be misspelt or out of its range."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def check_options(options: dict[str, Any]) -> None:
-    """Refuse options that `generate` does not know, or whose value cannot be meant.
+    """Refuse options that `generate` does not know, or whose value is out of range.
 
     Raises:
-        BadInput: Naming the option, the value, what is allowed or what comes near.
+        BadInput: The message names the option, the value, and what is allowed or near names.
     """
     for name in options:
         if name in _SET_HERE:
@@ -51,7 +51,7 @@ def check_options(options: dict[str, Any]) -> None:
     for name, (allowed, test) in _RANGES.items():
         value = options.get(name)
         if name == "temperature" and options.get("do_sample") is False:
-            continue  # it has no say
+            continue  # it has no effect
         if value is not None and not _passes(value, test):
             raise BadInput(f"{name}={value!r} must be {allowed}.")
 
@@ -68,7 +68,7 @@ def _known() -> frozenset[str]:
 
     from transformers import GenerationConfig, GenerationMixin
 
-    # Both of a configuration's faces: some of what it takes is kept under another name.
+    # Arguments and attributes of a configuration: some arguments are kept under another name.
     settings: Iterable[str] = {*vars(GenerationConfig()), *GenerationConfig().to_dict()}
     named = inspect.signature(GenerationMixin.generate).parameters
     return frozenset({*settings, *named, *_OWN, "tokenizer", "assistant_tokenizer"} - {"self", "kwargs"})

@@ -11,7 +11,7 @@ _INNER_SIGNS = frozenset("'’‘ʼ`´ꞌ")
 
 
 class _LetterTable(dict[int, int | str]):
-    """For `str.translate`: letters and their marks stay, all else becomes a space. Filled as characters turn up."""
+    """A table for `str.translate`, filled on use: letters and their marks stay, other characters become a space."""
 
     def __missing__(self, codepoint: int) -> int | str:
         character = chr(codepoint)
@@ -29,7 +29,7 @@ _LETTERS = _LetterTable()
 
 
 def plain_letters(text: str) -> str:
-    """Reduce text to what tells languages apart.
+    """Reduce text to the letters by which languages are identified.
 
     Lower case, NFC, letters with their marks and inner apostrophes; digits, punctuation, symbols, emoji and lone
     surrogates become spaces, and spaces are single. Empty if nothing is left.

@@ -12,11 +12,11 @@ def as_texts(texts: Iterable[str], what: str = "text") -> list[str]:
     """The strings of a list, a generator, an open file (its lines), …, in order.
 
     Args:
-        texts: Read to its end; what can be read only once is read once, here.
-        what: What one of them is called in messages.
+        texts: Any iterable; it is read once, to its end.
+        what: The word for one text in messages.
 
     Raises:
-        BadInput: If it is one string, has no order, or holds something else than strings.
+        BadInput: If it is one string, has no order, or holds anything but strings.
     """
     if isinstance(texts, str):
         raise BadInput(f"one {what} was given where a list of {what}s is expected: write [{what}].")

@@ -1,4 +1,4 @@
-"""The demo: the whole story on the bundled starter corpus."""
+"""The demo: every step of xelm on the bundled starter corpus."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from xelm.evaluation.tables import result_table
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
-from xelm.run.manifest import FILE_NAME
+from xelm.run.records.manifest import FILE_NAME
 
 NEW_LANGUAGE = "por"
 PROMPTS = {

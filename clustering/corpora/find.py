@@ -1,4 +1,4 @@
-"""Where each language's text is: files of a folder, folders of shards, or the configs of a hub dataset."""
+"""Find the text of each language: files of a folder, folders of shards, or the configs of a hub dataset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clustering.languages.codes import UnknownLanguageError, match, resolve
 
 _MOST_NAMED = 20
 _BESIDE_TEXT = ("readme", "license", "licence", "notice", "citation", "changelog", "recipe")
-"""What usually lies beside text, which nobody takes for text of a corpus unless it ends like it."""
+"""Names of files that usually lie beside text and are no text of a corpus unless they have such an ending."""
 logger = logging.getLogger(__name__)
 
 
@@ -30,10 +30,10 @@ class Source:
     """ISO 639-3."""
     files: tuple[Path, ...] = ()
     hub: tuple[str, str] | None = None
-    """(dataset, config), where the text is not in local files."""
+    """(dataset, config) if the text is not in local files."""
 
     def rows(self, reading: Reading | None = None, skipped: list[str] | None = None) -> Iterator[Row]:
-        """Documents in order. Bad ones raise BadInput, or are added to `skipped` where that list is given."""
+        """Documents in order. A bad one raises BadInput, or is added to `skipped` if that list is given."""
         for file in self.files:
             yield from read_file(file, reading, skipped)
         if self.hub:
@@ -44,7 +44,7 @@ class Source:
         return (row.text for row in self.rows(reading))
 
     def fingerprint(self) -> str:
-        """Changes with the text: SHA-256 of the files and formats, or of the hub dataset's name and revision."""
+        """A fingerprint of the text: SHA-256 of the files and formats, or of the hub dataset's name and revision."""
         if self.hub:
             return hashlib.sha256(f"{self.hub}@{revision(self.hub[0])}".encode()).hexdigest()
         return hashlib.sha256("".join(_mark(file) + sha256_of(file) for file in self.files).encode()).hexdigest()
@@ -57,7 +57,7 @@ def source_of(path: str | Path, code: str) -> Source:
     """The text of a language in a file of any name, or in a folder of shards.
 
     Raises:
-        BadInput: If there is none, or of an unknown kind.
+        BadInput: If there is none, or its kind is unknown.
     """
     place = Path(path)
     if place.is_dir():
@@ -77,12 +77,12 @@ def find_sources(path: str | Path, languages: Sequence[str] | None = None) -> li
     with one config per language, sorted by code.
 
     Every file of a folder is read, refused or named in a warning: a text file whose name is no language is refused,
-    what is no corpus file is named (but for README, LICENSE and their like). Files whose names begin with a dot are
-    hidden here as in any listing.
+    files that are no corpus files are named (except README, LICENSE and the like). Files whose names begin with a dot
+    are ignored.
 
     Args:
         path: The folder, or the dataset's name.
-        languages: Only these; None for all.
+        languages: The languages to find; None for all.
 
     Raises:
         BadInput: If nothing is found, a name is no language, a language comes twice, or a wanted one is missing.
@@ -102,7 +102,7 @@ def find_sources(path: str | Path, languages: Sequence[str] | None = None) -> li
     if languages is not None:
         sources = _wanted(sources, languages, path)
     if not sources:
-        raise BadInput(f"{path}: no corpus files. Name them by their language, such as swh.jsonl; read are {READABLE}.")
+        raise BadInput(f"{path}: no corpus files. Name them by their language, such as swh.jsonl, as {READABLE}.")
     return sorted(sources, key=lambda source: source.code)
 
 
@@ -147,7 +147,7 @@ def _shards(folder: Path) -> tuple[tuple[Path, ...], list[str]]:
 
 
 def _is_there(entry: Path) -> bool:
-    """Whether an entry is a file; False for pipes and the like, which nobody can read twice."""
+    """Whether an entry is a regular file; False for pipes and the like, which cannot be read twice."""
     if entry.is_symlink() and not entry.exists():
         raise BadInput(f"{entry}: a link to a file that is not there. Restore the file, or remove the link.")
     return entry.is_file()
@@ -158,13 +158,15 @@ def _name_strangers(folder: Path, strangers: list[str]) -> None:
     if strangers:
         more = f" and {len(strangers) - _MOST_NAMED} more" if len(strangers) > _MOST_NAMED else ""
         named = ", ".join(strangers[:_MOST_NAMED])
-        logger.warning("%s: not read, for they are no corpus files: %s%s. Read are %s.", folder, named, more, READABLE)
+        logger.warning("%s: not read, as no corpus files: %s%s. Corpus files are %s.", folder, named, more, READABLE)
 
 
 def _mark(file: Path) -> str:
     """The format in a fingerprint: the same bytes read as .txt and as .jsonl are different corpora."""
     ending = ending_of(file.name) or file.suffix
-    return ".gz" if ending == ".jsonl.gz" else ending  # so that runs made when this was the only one keep theirs
+    return (
+        ".gz" if ending == ".jsonl.gz" else ending
+    )  # so that older runs, made with only this one, keep their fingerprints
 
 
 def _refuse_duplicates(sources: list[Source]) -> None:

@@ -13,18 +13,18 @@ from typing import IO, Any
 from clustering.errors import BadInput
 
 TEXT_KINDS = (".txt", ".jsonl", ".ndjson", ".parquet")
-"""What holds nothing but a corpus."""
+"""Endings of files that hold nothing but a corpus."""
 TABLE_KINDS = (".json", ".csv", ".tsv")
-"""What often holds other things too: word lists, statistics, settings."""
+"""Endings of files that often hold other content too: word lists, statistics, settings."""
 KINDS = (*TEXT_KINDS, *TABLE_KINDS)
 COMPRESSIONS = (".gz", ".zst")
 ENDINGS = (*(kind + packed for packed in COMPRESSIONS for kind in KINDS), *KINDS)
 READABLE = f"{', '.join(KINDS)}, and each of them as {' or '.join(COMPRESSIONS)}"
-"""For messages."""
+"""The readable kinds, for messages."""
 
 
 def ending_of(name: str) -> str | None:
-    """The ending of a corpus file's name in lower case (`SPA.JSONL.gz` -> `.jsonl.gz`); None for another file's."""
+    """The ending of a corpus file's name in lower case (`SPA.JSONL.gz` -> `.jsonl.gz`); None for other files."""
     return next((ending for ending in ENDINGS if name.lower().endswith(ending)), None)
 
 
@@ -45,8 +45,8 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file, unpacked while they are read.
 
     Raises:
-        BadInput: If the file is missing, cannot be read, or is not whole. A file that was cut is never read as a
-            shorter one.
+        BadInput: If the file is missing, cannot be read, or is incomplete. A truncated file is never read as a shorter
+            one.
     """
     try:
         with _open(file) as handle:
@@ -86,6 +86,6 @@ def _open(file: Path) -> Any:
     if packed == ".zst":
         import pyarrow
 
-        # zstandard's reader ends without a word where a file was cut; pyarrow's raises.
+        # zstandard's reader ends silently at the end of a truncated file; pyarrow's raises an error.
         return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.OSFile(str(file)), "zstd"))
     return file.open("rb")

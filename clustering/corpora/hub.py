@@ -14,7 +14,7 @@ from clustering.files import sha256_of
 
 
 def is_dataset_repository(folder: Path) -> bool:
-    """Whether a folder's card says where the text is; the folders of its files are not named after languages."""
+    """Whether a folder has a card that lists its files; then its folders are not named after languages."""
     card = folder / "README.md"
     if not card.is_file():
         return False
@@ -32,7 +32,7 @@ def config_names(name: str) -> list[str]:
 
     try:
         return list(datasets.get_dataset_config_names(name))
-    except Exception as error:  # the hub client raises many unrelated types; all mean: not to be had
+    except Exception as error:  # the hub client raises many unrelated types; all mean that it cannot be reached
         raise BadInput(f"{name}: neither a folder here nor a dataset that can be reached ({error}).") from None
 
 
@@ -52,7 +52,7 @@ def dataset_rows(name: str, config: str, reading: Reading, skipped: list[str] | 
 
 
 def revision(name: str) -> str:
-    """What changes with the dataset's content: SHA-256 of its files here, or the hub's commit."""
+    """A fingerprint of the dataset's content: SHA-256 of its files here, or the hub's commit."""
     if Path(name).exists():
         files = sorted(p for p in Path(name).rglob("*") if p.is_file())
         return hashlib.sha256("".join(sha256_of(p) for p in files).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Documents of .txt, .jsonl and .json files, read strictly: a bad one is named by its line."""
+"""Documents of .txt, .jsonl and .json files, read strictly: an error names the line."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from clustering.errors import BadInput
 
 _CHUNK = 1 << 20
 _NEAR_END = 64
-"""An error so near the end of what was read so far may go away with more text: a value is cut there."""
+"""An error this near the end of the text read so far may disappear with more text, as a value may be cut there."""
 
 
 def text_rows(file: Path, reading: Reading, skipped: list[str] | None) -> Iterator[Row]:
-    """A document a line."""
+    """Read one document from each line."""
     for number, raw in raw_lines(file):
         if not raw.strip():
             continue
@@ -31,7 +31,7 @@ def text_rows(file: Path, reading: Reading, skipped: list[str] | None) -> Iterat
 
 
 def json_line_rows(file: Path, reading: Reading, skipped: list[str] | None) -> Iterator[Row]:
-    """A JSON object a line."""
+    """Read one JSON object from each line."""
     for number, raw in raw_lines(file):
         if not raw.strip():
             continue
@@ -90,7 +90,7 @@ def _json_values(file: Path) -> Iterator[tuple[int, Any]]:
 
 
 class _Window:
-    """The part of a JSON file that is in memory, from the place that has been read up to."""
+    """The part of a JSON file that is in memory, from the current position on."""
 
     def __init__(self, file: Path, handle: Any) -> None:
         self.file, self.handle = file, handle
@@ -100,7 +100,7 @@ class _Window:
         self._json = json.JSONDecoder()
 
     def skip_space(self) -> str:
-        """Pass over white space; the character that follows, or an empty string at the end of the file."""
+        """Skip white space; return the next character, or an empty string at the end of the file."""
         while True:
             while self._place < len(self._text) and self._text[self._place] in " \t\r\n\ufeff":
                 self.drop(1)
@@ -110,18 +110,18 @@ class _Window:
                 return ""
 
     def drop(self, number: int) -> None:
-        """Go on by some characters."""
+        """Advance by a number of characters."""
         self.line += self._text.count("\n", self._place, self._place + number)
         self._place += number
 
     def value(self) -> Any:
-        """The JSON value that begins here."""
+        """Read the JSON value that begins here."""
         while True:
             length = len(self._text) - self._place
             try:
                 value, end = self._json.raw_decode(self._text, self._place)
                 used = end - self._place
-                # A number may go on in what has not been read yet.
+                # A number may continue in the text that has not been read yet.
                 if used < length or not self._more():
                     self.drop(used)
                     return value
@@ -137,7 +137,7 @@ class _Window:
                 self.fail("a number of too many digits")
 
     def end_of_item(self) -> None:
-        """Pass over the comma after an item of an array."""
+        """Skip the comma after an item of an array."""
         char = self.skip_space()
         if char == ",":
             self.drop(1)
@@ -147,14 +147,14 @@ class _Window:
             self.fail("a comma or ] is missing" if char else "the file ends inside the array")
 
     def fail(self, problem: str) -> NoReturn:
-        """Stop here."""
-        raise BadInput(f"{self.file}, line {self.line}: {problem}. Mend the file, or write it as .jsonl.")
+        """Raise an error for this position."""
+        raise BadInput(f"{self.file}, line {self.line}: {problem}. Correct the file, or write it as .jsonl.")
 
     def _more(self) -> bool:
-        """Read on; False at the end of the file."""
+        """Read more of the file; return False at its end."""
         if self._ended:
             return False
-        # As much again as there is: a value that fills many pieces is parsed few times.
+        # Double the text in memory each time, so that a long value is parsed only a few times.
         raw = self.handle.read(max(_CHUNK, len(self._text) - self._place))
         self._ended = not raw
         try:

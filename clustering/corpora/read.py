@@ -22,13 +22,13 @@ _READERS: dict[str, Callable[[Path, Reading, list[str] | None], Iterator[Row]]] 
 
 
 def read_file(file: Path, reading: Reading | None = None, skipped: list[str] | None = None) -> Iterator[Row]:
-    """The documents of a file in order, as a stream: memory does not grow with the file. Blank ones are passed over.
+    """The documents of a file in order, as a stream: memory does not grow with the file. Blank ones are ignored.
 
     Args:
         file: `.txt` (a document a line), `.jsonl` or `.ndjson` (an object a line), `.json` (an array of objects, or
             objects one after another), `.csv`, `.tsv` or `.parquet` (a document a row), plain or as `.gz` or `.zst`.
-        reading: Where text and id stand; None: in `text` and `id`.
-        skipped: Where given, bad rows are described here and skipped.
+        reading: The fields of text and id; None: `text` and `id`.
+        skipped: If given, bad rows are skipped and described in this list.
 
     Raises:
         BadInput: For a file that is missing, empty, damaged or of another kind, and for a bad row if `skipped` is

@@ -1,4 +1,4 @@
-"""One document of a corpus, how documents are read, and what a bad one is."""
+"""One document of a corpus, how documents are read, and which documents are bad."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from clustering.errors import BadInput
 
 SPLITS = {"train": "train", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test"}
 _MANY_NULS = 0.25
-"""Share of NUL characters from which a text is no UTF-8 text at all, but UTF-16 or binary data."""
+"""Share of NUL characters from which on a text counts as UTF-16 or binary data and not as UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -18,27 +18,27 @@ class Row:
 
     text: str
     split: str | None = None
-    """`train`, `valid` or `test` (or an alias), where the data says so."""
+    """`train`, `valid` or `test` (or an alias), if the data names it."""
     id: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """Where a document's parts stand in a row, and what to say of a bad row."""
+    """The fields of a row that hold a document's parts, and the advice for a bad row."""
 
     text_field: str = "text"
     """Key or column of the text."""
     id_field: str = "id"
     """Key or column of the name of a document; rows need not have it."""
-    way_out: str = "Mend the line."
-    """What a user can do about a bad line, as a sentence."""
+    way_out: str = "Correct the line."
+    """A sentence on what a user can do about a bad line."""
 
 
 def refuse(problem: str, skipped: list[str] | None, way_out: str) -> None:
-    """Stop at a bad line or row, or add it to `skipped` where that list is given.
+    """Refuse a bad line or row, or add it to `skipped` if that list is given.
 
     Raises:
-        BadInput: If it is not given.
+        BadInput: If the list is not given.
     """
     if skipped is None:
         raise BadInput(f"{problem}. {way_out}")
@@ -46,7 +46,7 @@ def refuse(problem: str, skipped: list[str] | None, way_out: str) -> None:
 
 
 def refuse_empty(where: str, num_documents: int) -> None:
-    """Stop where a file or dataset turned out to hold no document.
+    """Refuse a file or dataset that holds no document.
 
     Raises:
         BadInput: If there is none.
@@ -59,7 +59,7 @@ def row_of(value: Any, reading: Reading) -> Row:
     """The document of a JSON object, of a line of a table or of a dataset's row.
 
     Raises:
-        ValueError: If it has no text or an unknown split; the message says what there is.
+        ValueError: If it has no text or an unknown split; the message says what was found.
     """
     if not isinstance(value, dict) or not isinstance(value.get(reading.text_field), str):
         raise ValueError(f"no text in the field '{reading.text_field}' (found: {_found(value)})")
@@ -70,7 +70,7 @@ def row_of(value: Any, reading: Reading) -> Row:
 
 
 def checked(text: str) -> str:
-    """A text as it is.
+    """Check a text and return it unchanged.
 
     Raises:
         ValueError: If it cannot be text: half a surrogate pair, or mostly NUL characters.

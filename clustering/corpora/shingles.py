@@ -1,9 +1,9 @@
-"""Documents that stand in two places, alike but for spaces, case and punctuation, or nearly alike.
+"""Find documents that are in two places, equal except for spaces, case and punctuation, or nearly equal.
 
-A document's *letters* are its letters and digits, case folded, compatibility forms made one. Two documents of the same
-letters are the same; one is nearly the same as another if at least half of its windows of 16 letters stand in it
-(containment of shingles: Broder 1997): a changed word spoils about twenty windows, a cut leaves what is left. Windows
-of letters, not of words, serve scripts without spaces too. Shape letters: `N` letters, `M` windows that are kept, `W`
+A document's *letters* are its letters and digits, case folded, with compatibility forms unified. Two documents with the
+same letters are the same; one is nearly the same as another if the other has at least half of its windows of 16 letters
+(containment of shingles: Broder 1997): a changed word changes about twenty windows, a cut keeps all others. Windows of
+letters, not of words, also work for scripts without spaces. Shape letters: `N` letters, `M` windows that are kept, `W`
 distinct ones, `P` pairs of a window and a document that has it.
 """
 
@@ -17,32 +17,32 @@ import numpy as np
 
 WINDOW = 16
 NEAR = 0.5
-"""Share of a document's windows from which it is nearly the same as another."""
+"""Share of a document's windows that another must have for the two to be nearly the same."""
 _FEWEST_WINDOWS = 8
-"""Fewer say nothing: such a document is only ever the same."""
+"""With fewer windows, a document can only be the same as another, never nearly the same."""
 _MOST_WINDOWS = 1 << 21
-"""Of all documents looked for; of more, one in two, four, … is kept, by its hash."""
+"""Most windows of all documents together; of more, one in two, four, … is kept, by its hash."""
 _FIRST_HEAVY, _HEAVY = 0x2E80, 3
-"""A letter of Chinese, Japanese or Korean says as much as three of an alphabet, and counts as three in a window."""
+"""A letter of Chinese, Japanese or Korean holds as much as three of an alphabet, and counts as three in a window."""
 _BATCH_LETTERS = 1 << 20
 _MOST_TABLE_BITS = 24
 _BASE, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 
 
 def letters_of(text: str) -> str:
-    """What counts of a text: `"Das  Haus!"` -> `"dashaus"`."""
+    """The letters of a text that count: `"Das  Haus!"` -> `"dashaus"`."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     return "".join(filter(str.isalnum, text.casefold()))
 
 
 def key_of(letters: str) -> int:
-    """A number of 64 bits that stands for a document's letters."""
+    """A hash of 64 bits of a document's letters."""
     return int.from_bytes(hashlib.blake2b(letters.encode(), digest_size=8).digest(), "little")
 
 
 class Shingles:
-    """Documents to be found again, wherever they or most of their windows stand.
+    """Documents to find in other text, complete or by most of their windows.
 
     Memory is about 30 bytes a window and 16 MB, whatever the amount of text that is looked through.
 
@@ -86,14 +86,14 @@ class Shingles:
         self._table[self._hashes_W >> self._shift] = True
 
     def find(self, others: Iterable[str]) -> tuple[set[int], set[int]]:
-        """Which of the documents stand among others.
+        """Find the documents that are among others.
 
         Args:
             others: Letters of texts, by `letters_of`; read as a stream.
 
         Returns:
             Numbers of those that are there with the same letters, and of those that nearly are: most of their windows
-            stand in one of the texts.
+            are in one of the texts.
         """
         same, near = set[int](), set[int]()
         for batch in _batches(others):

@@ -14,7 +14,7 @@ from clustering.corpora.rows import Reading, Row, refuse, row_of
 from clustering.errors import BadInput
 
 _SEPARATORS = (",", ";", "\t")
-"""Of a .csv file; Excel writes semicolons where a comma stands in numbers."""
+"""Separators of a .csv file; Excel writes semicolons in countries that use a comma in numbers."""
 _LONGEST_FIELD = 2**31 - 1
 
 
@@ -103,7 +103,7 @@ def _seekable(file: Path, unpacked: Any) -> Any:
 
 
 class _Lines:
-    """Decoded lines for the csv module, which counts them; `\\r` alone ends a line too, as in old tables."""
+    """Decoded lines for the csv module, which counts them; a lone `\\r` also ends a line, as in old tables."""
 
     def __init__(self, file: Path) -> None:
         self.number = 0

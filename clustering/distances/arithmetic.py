@@ -1,7 +1,7 @@
 """The arithmetic under `clustering.distances.uriel_kinds`, over whole tables at once.
 
 Every table is kept in the order of `typology.languages()`, each language under the row that covers it best,
-so that all languages are the table as it stands. Shapes: A and B rows, N languages, F features.
+so that all languages are simply the whole table. Shapes: A and B rows, N languages, F features.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ALL = slice(None)
 
 def rows_for(kind: str, codes: tuple[str, ...] | None) -> Rows:
     """Table rows of ISO 639-3 codes, or of all languages for None; raises like `typology_code`."""
-    if codes is None or codes is typology.languages():  # the tables as they stand: nothing to pick row by row
+    if codes is None or codes is typology.languages():  # the whole tables: no rows to select
         return ALL
     rows = typology.row_of()
     return np.array(
@@ -37,7 +37,7 @@ def by_features(
         kind: One of `typology.FEATURE_PREFIXES`.
         rows_A: From `rows_for` with this kind.
         rows_B: From `rows_for` with this kind.
-        missing: How unknown features count (`clustering.distances.measure`).
+        missing: How unknown features count (`clustering.distances.kinds`).
         generator: Source of a bootstrap sample of the features. None: all features once.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a kind of distance is, and how it becomes known by a name."""
+"""Kinds of distance, and how they are registered under a name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clustering.registry import Registry
 
 Missing = Literal["knn", "shared"]
 Measured = tuple[np.ndarray, np.ndarray]
-"""Distances in [0, 1] but for rounding, and coverage: how many facts each rests on (int), of the same shape."""
+"""Distances, in [0, 1] except for rounding, and their coverage: the number of facts behind each, of the same shape."""
 
 
 class Distance(ABC):
@@ -22,16 +22,16 @@ class Distance(ABC):
     A new one is one file: a subclass under `@distance("name")`, in `clustering/distances` or in an installed package
     that names the module under the entry points `xelm.distances`. It can then be asked for wherever a kind of distance
     can: `xelm cluster --distance`, `[clusters] distance`, `cluster_languages(distances=…)`, alone or in a mean
-    (`syntactic+genetic`). The results are made symmetric with a zero diagonal by who asks.
+    (`syntactic+genetic`). The caller makes the results symmetric with a zero diagonal.
 
     Args:
-        name: Which of the names it is registered under was asked for.
+        name: The name that was asked for, if it is registered under several.
     """
 
     about: ClassVar[str] = ""
     """A few words for `xelm cluster --help`."""
     takes_missing: ClassVar[bool] = False
-    """Whether it can be told what an unknown feature counts as (`missing`)."""
+    """Whether the caller can choose how an unknown feature counts (`missing`)."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -40,13 +40,13 @@ class Distance(ABC):
     def measure(
         self, languages: tuple[str, ...], *, missing: Missing = "knn", generator: np.random.Generator | None = None
     ) -> Measured:
-        """Every pair of languages.
+        """Measure every pair of languages.
 
         Args:
             languages: L different ISO 639-3 codes.
-            missing: What an unknown feature counts as; only `knn` comes where `takes_missing` is false.
-            generator: Draws the features with replacement, to see how much hangs on them; None takes each once. A
-                distance without features to draw stays as it is.
+            missing: How an unknown feature counts; always `knn` if `takes_missing` is false.
+            generator: Draws a bootstrap sample of the features, to see how much the result depends on them; None: all
+                features once. A distance without features ignores it.
 
         Returns:
             Distances and coverage, shape (L, L).
@@ -56,14 +56,14 @@ class Distance(ABC):
         """
 
     def measure_from(self, language: str, others: tuple[str, ...], *, missing: Missing = "knn") -> Measured:
-        """One language against C others, among which it may be; shape (C,) each."""
+        """Measure one language against C languages, which may include it; shape (C,) each."""
         together = tuple(dict.fromkeys((language, *others)))
         values, coverage = self.measure(together, missing=missing)
         columns = [together.index(code) for code in others]
         return values[0, columns], coverage[0, columns]
 
     def coverage(self, languages: tuple[str, ...]) -> dict[str, CoveredCode]:
-        """What is known of each language by itself; languages of which nothing can be said are left out."""
+        """The facts known of each language; languages of which nothing is known are left out."""
         return {}
 
 
@@ -72,7 +72,7 @@ D = TypeVar("D", bound=type[Distance])
 
 
 def distance(*names: str) -> Callable[[D], D]:
-    """Decorator: make a class of distance known under one or more names."""
+    """Decorator: register a class of distance under one or more names."""
 
     def register(kind: D) -> D:
         for name in names:

@@ -24,7 +24,7 @@ from typing import get_args
 import numpy as np
 
 from clustering.distances import uriel as typology
-from clustering.distances import uriel_kinds  # noqa: F401  (so that the usual kinds are there without a search)
+from clustering.distances import uriel_kinds  # noqa: F401  (registers the usual kinds without a search)
 from clustering.distances.distance import DISTANCES, Distance, Missing
 from clustering.distances.matrix import CoveredCode, Distances, DistancesFrom
 from clustering.errors import BadInput
@@ -38,7 +38,7 @@ COMBINED_KINDS: dict[str, dict[str, float]] = {
     "combined": {"syntactic": 1.0, "genetic": 0.5, "geographic": 0.5},
 }
 _PLUS = re.compile(r"\+(?![:+]|$)")
-"""Between two terms; a name may hold a plus of its own, as `uriel+` and `uriel+:syntactic` do."""
+"""The plus between two terms; a name may contain a plus too, as `uriel+` and `uriel+:syntactic` do."""
 KINDS = (*COMBINED_KINDS, *typology.BASE_KINDS)
 
 
@@ -58,7 +58,7 @@ def distance_matrix(
             syntactic (weight 2), genetic and geographic (1 each); or any other registered one
             (`clustering.distances.distance`). Kinds may be averaged: `syntactic+genetic`, or weighted:
             `syntactic*2+genetic`, `{"syntactic": 2, "genetic": 1}`.
-        missing: What an unknown feature counts as; see the module.
+        missing: How an unknown feature counts; see the module.
 
     Returns:
         The matrix with its coverage, languages in the order given.
@@ -125,7 +125,7 @@ def distances_from(
 
 
 def coverage_of(languages: Sequence[str], kind: str) -> dict[str, CoveredCode]:
-    """Per language the row behind its typology and how many features it really has; {} for other distances."""
+    """For each language, the row behind its typology and its number of known features; {} for other distances."""
     try:
         weights = weights_of(kind)
     except BadInput:
@@ -144,7 +144,7 @@ def resampler(
 ) -> Callable[[np.random.Generator], np.ndarray] | None:
     """A function that measures distances on features drawn with replacement, for `quality.stability`.
 
-    Family and place have no features to draw: they stay as they are.
+    Family and place have no features to draw, so they do not change.
 
     Returns:
         From a generator to distances, shape (L, L); None for distances that cannot be measured again.
@@ -190,7 +190,7 @@ def name_of_kind(kind: Kind) -> str:
 
 
 def kinds_in_words() -> str:
-    """Every kind with a word on what it is, for `--help`."""
+    """Every kind with a short description, for `--help`."""
     names_of: dict[str, list[str]] = {"mean of " + ", ".join(parts): [name] for name, parts in COMBINED_KINDS.items()}
     for name in DISTANCES.names():
         names_of.setdefault(DISTANCES.find(name).about, []).append(name)
@@ -200,7 +200,7 @@ def kinds_in_words() -> str:
 
 
 def _terms(kind: Kind) -> dict[str, float]:
-    """Names and weights as they were given."""
+    """The names and weights that were given."""
     if isinstance(kind, Mapping):
         return {name.strip(): weight for name, weight in kind.items()}
     terms: dict[str, float] = {}
@@ -225,13 +225,13 @@ def _distance(name: str) -> Distance:
 
 def _check_missing(missing: str, weights: Mapping[str, float]) -> None:
     if missing not in get_args(Missing):
-        raise BadInput(f"missing={missing!r} is not a way to count unknown features: knn or shared.")
+        raise BadInput(f"missing={missing!r} is unknown: unknown features count by knn or shared.")
     if missing != "knn" and (fixed := [name for name in weights if not _distance(name).takes_missing]):
         raise BadInput(f"missing={missing!r}: {', '.join(fixed)} has a way of its own to count unknown features.")
 
 
 def _as_distances(values: np.ndarray) -> np.ndarray:
-    # BLAS may round the two halves differently; the promise is exact symmetry.
+    # BLAS may round the two halves differently, but the matrix must be exactly symmetric.
     matrix = np.clip((values + values.T) / 2, 0.0, 1.0)
     np.fill_diagonal(matrix, 0.0)
     return np.asarray(matrix)

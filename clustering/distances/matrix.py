@@ -13,11 +13,11 @@ from clustering.languages.codes import same_language_key, to_code
 
 @dataclass(frozen=True)
 class CoveredCode:
-    """The row of a table that stands for a language, and how much it knows.
+    """The row of a table that stands for a language, and its number of known facts.
 
     Attributes:
         code: The language asked for.
-        uriel_code: The row used: the same language, under the code that carries the facts.
+        uriel_code: Code of the row: the same language, under the code that has the facts.
         num_known: Facts that the table really has there (features, family nodes, or 1 for a place).
         num_total: Facts in the set (for `genetic`, the nodes of this row).
     """
@@ -36,7 +36,7 @@ class Distances:
         languages: L ISO 639-3 codes, in row order.
         values: Shape (L, L), in [0, 1], symmetric, zero diagonal.
         coverage: Shape (L, L), int: facts known of both languages (features; family nodes; places).
-        kind: What they measure, such as `typological` or the name of the file they were read from.
+        kind: The kind of distance, such as `typological`, or the name of the file that they were read from.
     """
 
     languages: tuple[str, ...]
@@ -52,7 +52,7 @@ class Distances:
         """
         codes = tuple(to_code(language) for language in languages)
         row_of = {same_language_key(code): row for row, code in reversed(list(enumerate(self.languages)))}
-        row_of |= {code: row for row, code in enumerate(self.languages)}  # an exact code wins
+        row_of |= {code: row for row, code in enumerate(self.languages)}  # an exact code has priority
         rows = [row_of.get(code, row_of.get(same_language_key(code), -1)) for code in codes]
         if absent := [str(language) for language, row in zip(languages, rows, strict=True) if row < 0]:
             raise BadInput(

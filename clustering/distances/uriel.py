@@ -43,9 +43,9 @@ class Features:
 
     Attributes:
         names: F feature names, such as `S_SVO`.
-        averages: Mean over URIEL's sources, shape (N, F), in [0, 1]; -1 where no source knows.
-        filled: The same with URIEL's kNN predictions where no source knows, shape (N, F), in [0, 1].
-        known: Where a source knows the value, shape (N, F), bool.
+        averages: Mean over URIEL's sources, shape (N, F), in [0, 1]; -1 if no source knows the feature.
+        filled: The same, but with URIEL's kNN predictions if no source knows, shape (N, F), in [0, 1].
+        known: Whether a source knows the value, shape (N, F), bool.
     """
 
     names: tuple[str, ...]
@@ -60,7 +60,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Families:
-    """Which nodes of the family tree each language hangs under, as a sparse 0/1 table.
+    """The nodes of the family tree above each language, as a sparse 0/1 table.
 
     Attributes:
         names: M node names, such as `F_Germanic`.
@@ -77,7 +77,7 @@ class Families:
 
 @dataclass(frozen=True)
 class Places:
-    """Where languages are spoken.
+    """The places where languages are spoken.
 
     Attributes:
         unit: Points on the unit sphere, shape (N, 3); zero where the place is not known.
@@ -214,7 +214,7 @@ def family_of(code: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=65536)
 def typology_code(code: str, kind: str = "syntactic") -> CoveredCode:
-    """Find the row of URIEL that really knows a language.
+    """Find the row of URIEL that has the facts of a language.
 
     Canonical codes are often URIEL's emptiest rows (`lvs`, `azj`, `ory`, `fil` know no syntax; `lav`, `aze`,
     `ori`, `tgl` do). Of the codes of the same language the one with most facts is taken, the code itself on
@@ -226,7 +226,7 @@ def typology_code(code: str, kind: str = "syntactic") -> CoveredCode:
         kind: One of `BASE_KINDS`; languages can be covered for one kind and not for another.
 
     Returns:
-        The row and what it knows; `num_known` is 0 where URIEL knows nothing of this kind.
+        The row and its number of facts; `num_known` is 0 if URIEL knows nothing of this kind.
 
     Raises:
         BadInput: If the language has no row at all in URIEL, or `kind` is unknown.
@@ -284,7 +284,7 @@ def _total(kind: str, code: str) -> int:
 
 
 def _in_order(data_NF: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Rows sorted by code; no copy where the file has them sorted already."""
+    """Rows sorted by code, without a copy if the file has them sorted already."""
     order = np.argsort(codes)
     return data_NF if np.array_equal(order, np.arange(len(order))) else data_NF[order]
 

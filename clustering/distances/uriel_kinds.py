@@ -15,7 +15,7 @@ from clustering.distances.matrix import CoveredCode
 class _OnRows(Distance):
     """A distance between rows of URIEL's tables, for any two lists of languages."""
 
-    takes_missing = True  # of which those without features have none
+    takes_missing = True  # distances without features ignore it
 
     def measure(
         self, languages: tuple[str, ...], *, missing: Missing = "knn", generator: np.random.Generator | None = None

@@ -1,4 +1,4 @@
-"""URIEL+ as another source of distances: URIEL with the newer SAPHON and Grambank, for whom they know enough.
+"""URIEL+ as another source of distances: URIEL with the newer SAPHON and Grambank, for languages that they cover.
 
 The tables are read straight from the package urielplus (an extra), which is never imported: its own import sets
 up logging for the whole program and copies files about, and its integration of the databases takes minutes where
@@ -63,8 +63,8 @@ class UrielPlusDistance(Distance):
         if absent := [code for code, row in zip(languages, rows, strict=True) if row is None]:
             named = ", ".join(f"{name_of(code)} ({code})" for code in absent)
             raise BadInput(
-                f"URIEL+ has no {self.features} features of: {named}. Leave out what it lacks, or measure the default, "
-                "combined, which fills in from relatives and neighbours."
+                f"URIEL+ has no {self.features} features of: {named}. Leave these out, or measure the default, "
+                "combined, which fills in from related and neighbouring languages."
             )
         values_LF = _values(self.features)[np.array(rows, dtype=int)]
         if generator is not None:
@@ -126,7 +126,7 @@ def _row_of_language(code: str, kind: str) -> int | None:
 
 @lru_cache(maxsize=1)
 def _features() -> _Features:
-    """Every source merged into one table; a feature is there (1) as soon as one source says so."""
+    """Every source merged into one table; a feature is present (1) if at least one source says so."""
     with np.load(_data_file("original_uriel/features.npz")) as archive:
         codes, names, sources = (tuple(archive[key].tolist()) for key in ("langs", "feats", "sources"))
         data_SFN = np.ascontiguousarray(archive["data"].astype(np.int8).T)
@@ -184,7 +184,7 @@ def _targets(rules: list[dict[str, Any]], relationship: str) -> Iterable[tuple[d
 
 
 def _redundant(rules: list[dict[str, Any]]) -> set[str]:
-    """Features that others say already."""
+    """Features that follow from others."""
     redundant, kept = set(), set()
     for rule in rules:
         features = rule["source_features"]

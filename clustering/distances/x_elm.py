@@ -23,7 +23,7 @@ class XelmDistance(Distance):
     """1 - sum over features both know of u·v / (|u| |v|), each norm over the language's own known features.
 
     On the averages of URIEL's sources on syntax; columns constant over the set of languages are dropped, so that values
-    depend on who else is asked for. Languages that agree on all they share can be far apart when one knows fewer
+    depend on the other languages. Languages that agree on all they share can be far apart when one knows fewer
     features. Coverage counts the syntactic features both know.
     """
 

@@ -37,8 +37,8 @@ class Language:
     """One language as the user meant it.
 
     Attributes:
-        code: ISO 639-3, a macrolanguage where the user gave one (`sw` -> `swa`, `swh` stays `swh`).
-        script: ISO 15924 (`Latn`), or None when the text did not say.
+        code: ISO 639-3; a macrolanguage if the user gave one (`sw` -> `swa`, `swh` stays `swh`).
+        script: ISO 15924 (`Latn`), or None if the text does not name it.
         name: English name.
     """
 
@@ -52,7 +52,7 @@ def resolve(text: str) -> Language:
 
     An exact name of one language wins over a tag (`Ho-Chunk` is no Hiri Motu). Two and three letters are a code,
     unless they are written just like a name (`mon` is Mongolian, `Mon` is the language Mon). A retired code with one
-    successor is read as that, which is logged.
+    successor is read as its successor, and this is logged.
 
     Args:
         text: `sw`, `swa`, `swh_Latn`, `zh-Hant`, `pt-BR`, `ger`, `Scottish Gaelic`, `Kiswahili` (case is ignored), or
@@ -146,7 +146,7 @@ def match(text: str, among: Iterable[str]) -> str | None:
 
 @lru_cache(maxsize=8192)
 def speakers_of(code: str) -> int:
-    """About how many people speak a language, under the best known of its codes; 0 where Unicode's CLDR has none."""
+    """Approximate number of speakers of a language, by the best known of its codes; 0 if Unicode's CLDR has none."""
     import langcodes
 
     return max(langcodes.Language.get(same).speaking_population() for same in same_language_codes(code))

@@ -1,4 +1,4 @@
-"""What is known of a language beside its typology: scope, type, modality, script, speakers, evidence of text."""
+"""Facts on a language beside its typology: scope, type, modality, script, speakers, evidence of text."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class LanguageFacts:
     modality: Modality
     """`spoken` or `signed`."""
     script: str | None
-    """Usual script (ISO 15924) by CLDR's likely subtags; None where it has none."""
+    """Usual script (ISO 15924) by CLDR's likely subtags; None if CLDR has none."""
     speakers: int
-    """About how many people speak it, from `SPEAKERS_FROM`; 0 where that has no figure."""
+    """Approximate number of speakers, from `SPEAKERS_FROM`; 0 if there is no figure."""
     text: tuple[str, ...]
-    """Kinds of `EVIDENCE` that there is text of it."""
+    """Kinds of `EVIDENCE` that text in it exists."""
 
 
 @lru_cache(maxsize=8192)

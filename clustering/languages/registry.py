@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Registry:
-    """What of the registry no table of langcodes holds."""
+    """The entries of the registry that no table of langcodes holds."""
 
     collections: dict[str, str]
     """Subtag of a group of languages -> its name (`ber` -> `Berber languages`)."""
@@ -18,7 +18,7 @@ class Registry:
     namesakes: dict[str, str]
     """Member that bears its macrolanguage's name -> the macrolanguage (`swh` -> `sw`)."""
     grandfathered: dict[str, str]
-    """Whole tags of old, in lower case -> the tag in their place (`zh-min-nan` -> `nan`), or "" if there is none."""
+    """Old complete tags in lower case -> the tag that replaces them (`zh-min-nan` -> `nan`), or "" if there is none."""
 
 
 @lru_cache(maxsize=1)
@@ -47,6 +47,6 @@ def registry() -> Registry:
 
 @lru_cache(maxsize=1)
 def members_of_collections() -> dict[str, tuple[str, ...]]:
-    """Two or three well-known languages of each collection, to name in its place."""
+    """Two or three well-known languages of each collection, to suggest in its place."""
     lines = Path(__file__).with_name("collections.tsv").read_text(encoding="utf-8").splitlines()
     return {code: tuple(members.split()) for code, members in (line.split("\t") for line in lines if line[0] != "#")}

@@ -24,7 +24,7 @@ _SCRIPT_ALIASES = {"CJK": "HAN", "IDEOGRAPHIC": "HAN", "KANGXI": "HAN", "FULLWID
 def split_words(text: str) -> list[str]:
     """Split text into lower-cased words, whatever its script.
 
-    A word begins with a letter and goes on over letters, digits, combining marks and joiners (Python's `\\w`
+    A word begins with a letter and continues over letters, digits, combining marks and joiners (Python's `\\w`
     alone cuts Hindi words at every vowel sign). Runs of a script without spaces give overlapping pairs of
     characters with their marks, the usual unit for such text in retrieval (CJK bigrams of Lucene); a single
     character stands alone. Numbers and punctuation, which all languages share, are left out.

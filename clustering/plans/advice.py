@@ -1,4 +1,4 @@
-"""Whether to split at all, and how far: what measured effects say before tokens are spent.
+"""Whether to split languages, and into how many clusters: advice from measured effects before tokens are spent.
 
 Where measuring trained all languages together too, each with the blocks of its own branch, the two can be held against
 each other: what a language gains alone is what experts gain at that size. It moves with the budget: short trainings are
@@ -24,16 +24,16 @@ from clustering.plans.plan import ClusterPlan
 
 Verdict = Literal["split", "one", "undecided"]
 _CERTAIN = 2.0
-"""Standard errors that a sign must be away from 0."""
+"""Standard errors by which a value must differ from 0 for its sign to be certain."""
 _FARTHEST = math.log(1000)
-"""How far from the longer branches, as a logarithm of tokens, a break-even point is still told."""
+"""Largest distance from the longer branches, as a logarithm of tokens, at which a break-even point is reported."""
 _ENOUGH = 0.8
-"""Of what one expert a language would be spared, what the suggested number of clusters should spare."""
+"""Share of the harm spared by one expert a language that the suggested number of clusters should spare."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one number of clusters gives.
+    """The result of one number of clusters.
 
     Attributes:
         k: Clusters.
@@ -61,7 +61,7 @@ class Figure:
 
     @property
     def is_certain(self) -> bool:
-        """Whether its sign is."""
+        """Whether its sign is certain."""
         return abs(self.value) >= _CERTAIN * self.error and self.value != 0
 
     def __str__(self) -> str:
@@ -79,7 +79,7 @@ class Advice:
         gain: What a language gains alone against all together, at the longer branches' tokens; None if not measured.
         expected: That gain at the whole budget, on the line through both sizes; None where one was measured.
         tokens: Tokens of a longer branch, mean over languages.
-        turns_at: Tokens a language at which the line changes sign; None where it does not, or there is none.
+        turns_at: Tokens a language at which the line changes sign; None if it does not, or there is no line.
         budget: Tokens a language of the training that is planned; None if not known.
         rows: One for each number of clusters.
     """
@@ -131,9 +131,9 @@ def advise(effects: Effects, languages: Sequence[str] | None = None, *, max_k: i
     """Whether to split languages into experts, and into how many.
 
     Args:
-        effects: Measured.
-        languages: Some of them; None: all.
-        max_k: Largest number of clusters looked at; None: one for each language.
+        effects: Measured effects.
+        languages: Some of the measured languages; None: all.
+        max_k: Largest number of clusters to consider; None: one for each language.
 
     Raises:
         BadInput: If a language was not measured.

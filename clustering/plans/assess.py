@@ -1,4 +1,4 @@
-"""What can be measured of clusters: distances between their languages, what these rest on, quality."""
+"""Measure clusters: distances between their languages, the facts behind these, and quality."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Assessment:
-    """What is known of clusters; fields as in `ClusterPlan`."""
+    """The measurements of clusters; fields as in `ClusterPlan`."""
 
     distances: Distances | None
     coverage: dict[str, CoveredCode]
@@ -37,7 +37,7 @@ def assess(
     Args:
         clusters: Cluster name -> its ISO 639-3 codes, L together.
         distances: Between (at least) these languages; measured if None.
-        kind: What to measure then; None is the default kind. A kind that cannot be measured (the name of a
+        kind: The kind to measure then; None is the default kind. A kind that cannot be measured (the name of a
             user's file), or a language that URIEL lacks, leaves the distances out, with a warning.
         tokens: Training tokens per language, shape (L,), for a balance by tokens; None counts languages.
 

@@ -1,9 +1,9 @@
 """Languages as points by their text (after c-BTM): TF-IDF, SVD, unit length; even groups of them.
 
 Gururangan et al. 2023, "Scaling Expert Language Models with Unsupervised Domain Discovery"
-(https://arxiv.org/abs/2303.14177). Theirs counts words split on spaces and fails below 50,000 documents; here
+(https://arxiv.org/abs/2303.14177). Their code counts words split on spaces and fails below 50,000 documents; here
 character n-grams are counted, so that Chinese, Japanese and Thai work, and a few documents are enough. They cluster
-documents; here each language keeps one expert, so its documents' mean is what is grouped.
+documents; here each language keeps one expert, so the means of its documents are grouped.
 Shapes: B documents, D dimensions after the SVD, G hashed n-grams.
 """
 

@@ -1,7 +1,7 @@
-"""What training on one language does to every other, as measured on a base: a matrix, saved as versioned JSON.
+"""Effects of training on one language on every other, measured on a base: a matrix, saved as versioned JSON.
 
 `matrix[i, j] = bits of j after training on i / bits of j before, - 1`: above 0 language i harms j, below 0 it helps.
-Made by `xelm.measure_effects`; here is what can be known of it without a model.
+`xelm.measure_effects` makes it; this module holds everything that needs no model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Probe:
     """Effects at one size of branch.
 
     Attributes:
-        tokens: Per language, tokens its branch was trained on.
+        tokens: For each language, the tokens that its branch was trained on.
         matrix: Shape (L, L): row i trained on, column j read; NaN where nothing was trained on i.
         errors: Standard errors of `matrix` over documents of the language read, shape (L, L); NaN for one document.
         joint: The same effect of a training on all languages together, each with the blocks of its own branch, shape
@@ -48,7 +48,7 @@ class Probe:
 
     @property
     def split_gains(self) -> np.ndarray | None:
-        """What a language gains alone against all together on equal tokens each, as a share of bits, shape (L,).
+        """Gain of a language alone against all together, at equal tokens each, as a share of bits, shape (L,).
 
         Above 0 a model of its own is better for it; NaN where one of the two was not trained.
         """
@@ -113,7 +113,7 @@ class Effects:
 
     @property
     def tokens(self) -> int:
-        """Tokens that measuring took, both sizes and trainings on all languages counted in."""
+        """Tokens that measuring took, including both sizes and trainings on all languages."""
         return sum(probe.all_tokens for probe in (self.probe, self.shorter) if probe)
 
     def rows_of(self, languages: Sequence[str]) -> list[int]:
@@ -241,7 +241,7 @@ def _probe_from_json(content: Mapping[str, Any]) -> Probe:
 
 
 def _lines(table: np.ndarray) -> list[str]:
-    # One line of text per row: a matrix of numbers, each on its own line, nobody can read.
+    # One line of text per row: a matrix with one number a line is hard to read.
     return [" ".join(map(repr, row)) for row in table.tolist()]
 
 

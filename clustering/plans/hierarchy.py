@@ -40,7 +40,7 @@ for _name, _about in (
 
 
 def cut(merges: np.ndarray, num_leaves: int, k: int) -> list[list[int]]:
-    """Groups left after the first `num_leaves - k` merges: always K, ties or not."""
+    """The groups after the first `num_leaves - k` merges: always K, even with ties."""
     groups: dict[int, list[int]] = {leaf: [leaf] for leaf in range(num_leaves)}
     for number in range(num_leaves - k):
         left, right = int(merges[number, 0]), int(merges[number, 1])
@@ -49,11 +49,11 @@ def cut(merges: np.ndarray, num_leaves: int, k: int) -> list[list[int]]:
 
 
 def balance_by_languages(values: np.ndarray, groups: list[list[int]]) -> list[list[int]]:
-    """Move languages until group sizes differ by at most one, each to as near a group as room allows.
+    """Move languages until group sizes differ by at most one, each to the nearest group that has room.
 
     Each round solves the assignment of languages to seats (scipy's `linear_sum_assignment`), the cost being
     the mean distance to the group's present members; rounds end when the total no longer falls. Then pairs of
-    languages trade places as long as that brings distances within groups down.
+    languages are exchanged as long as that reduces distances within groups.
 
     Args:
         values: Distances, shape (L, L).
@@ -92,7 +92,7 @@ def _swap_while_better(values: np.ndarray, groups: list[list[int]]) -> list[list
     for _ in range(_MAX_SWAPS_PER_LANGUAGE * num_languages):
         to_group = np.stack([values[:, owners == number].sum(axis=1) for number in range(len(groups))], axis=1)
         own = to_group[np.arange(num_languages), owners]
-        would_be = to_group[:, owners]  # row: language, column: whose seat it takes
+        would_be = to_group[:, owners]  # row: language, column: the language whose seat it takes
         change = would_be + would_be.T - own[:, None] - own[None, :] - 2 * values
         change[owners[:, None] == owners[None, :]] = 0.0
         first, second = np.unravel_index(np.argmin(change), change.shape)
@@ -103,7 +103,7 @@ def _swap_while_better(values: np.ndarray, groups: list[list[int]]) -> list[list
 
 
 def balance_by_tokens(values: np.ndarray, groups: list[list[int]], tokens: np.ndarray) -> list[list[int]]:
-    """Fill groups so that their tokens come out near equal, near languages together where there is room.
+    """Fill groups so that their tokens are nearly equal, with near languages together if there is room.
 
     The centre of each group stays. The others, largest first, go to the nearest group that stays below 1.1
     times the mean load (or the largest language, if that is more), else to the least loaded.

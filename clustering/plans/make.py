@@ -1,4 +1,4 @@
-"""Make plans: choose distances, group by a named method, balance if asked, say how good it is."""
+"""Make plans: choose distances, group by a named method, balance if wanted, and measure the quality."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DEFAULT_METHOD = "ward"
 
 @dataclass(frozen=True)
 class SuggestedK:
-    """What one number of clusters gives."""
+    """The result of one number of clusters."""
 
     k: int
     quality: Quality
@@ -68,14 +68,14 @@ def cluster_languages(
         tokens: Training tokens per language, for `balance="tokens"`.
         distances: A kind to measure (`combined`, `typological`, `syntactic+genetic`, …; `uriel+` or, say,
             `uriel+:syntactic` with the extra `urielplus`), weights per kind, or distances that hold at least
-            these languages. None is `combined`, since what helps transfer most is
-            family and place beside syntax; for `pairs` it is the authors' own distance.
-        missing: What unknown features count as (`clustering.distances.matrix`).
+            these languages. None is `combined`, since family and place beside syntax help
+            transfer most; for `pairs` it is the authors' own distance.
+        missing: How unknown features count (`clustering.distances.kinds`).
         texts: Documents per language to take distances from (`documents.text_distances`) instead of typology.
         effects: What training on each language does to every other (`xelm.measure_effects`), or a file of it: the
             plan is then the one of least interference within even clusters (method `measured`).
-        stability: Also measure stability under resampled features (20 more groupings).
-        seed: Of the resampling; nothing else is random.
+        stability: Whether to measure stability under resampled features too (20 more groupings).
+        seed: Seed of the resampling; nothing else is random.
 
     Returns:
         The plan.
@@ -118,7 +118,7 @@ def check_request(
     balance: str | None = None,
     distances: Distances | Kind | None = None,
 ) -> Method:
-    """What of a request for a plan can be checked before anything is read or measured.
+    """Check a request for a plan as far as possible before anything is read or measured.
 
     Returns:
         The method.
@@ -183,8 +183,8 @@ def suggest_k(
 
     Args:
         languages: As in `cluster_languages`.
-        method: As there.
-        max_k: Largest K; None goes to L.
+        method: As in `cluster_languages`.
+        max_k: Largest K; None: L.
         options: Passed on to `cluster_languages`.
 
     Returns:

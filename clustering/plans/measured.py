@@ -1,8 +1,8 @@
 """The plan of least interference: even clusters in which languages harm each other least, by measured effects.
 
-The cost of a plan is the sum of `effects.matrix[i, j]` over ordered pairs of different languages in one cluster. Few
-languages are searched through; for more, pairs of languages change places from many random starts. Equal costs are
-decided by typology.
+The cost of a plan is the sum of `effects.matrix[i, j]` over ordered pairs of different languages in one cluster. For
+few languages all plans are compared; for more, pairs of languages are exchanged from many random starts. Typology
+decides between equal costs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from clustering.plans.plan import ClusterPlan, cluster_name
 
 METHOD = "measured"
 _MOST_PARTITIONS = 5_000
-"""Partitions that are all looked at; above, the search starts at random."""
+"""Up to this number, all partitions are compared; above it, the search has random starts."""
 _STARTS = 60
 _TIE = 1e-9
 """Weight of typology beside effects: decides between equal costs, and nothing else."""
@@ -49,9 +49,9 @@ def measured_plan(
     Args:
         languages: L ISO 639-3 codes.
         k: Number of clusters, 1..L.
-        effects: Of at least these languages, or a file of them.
-        sizes: Languages of each cluster; None: as even as possible.
-        most: The plan of most interference instead, as a control.
+        effects: Effects of at least these languages, or a file of them.
+        sizes: Number of languages of each cluster; None: as even as possible.
+        most: Whether to make the plan of most interference instead, as a control.
 
     Returns:
         The plan, clusters largest first; its `distances` are the effects, scaled.
@@ -83,9 +83,9 @@ def predicted_cost(plan: ClusterPlan, effects: Effects) -> float:
 
 
 def nearest_cluster(effects: Effects, language: str, plan: ClusterPlan) -> dict[str, float]:
-    """Where a language that was measured alone fits: mean effect between it and the languages of each cluster.
+    """Find where a language that was measured alone fits: its mean effect with the languages of each cluster.
 
-    What is known of both directions is averaged; of a language that was measured alone only its own row is.
+    Both directions are averaged if both were measured; of a language that was measured alone, only its own row was.
 
     Returns:
         Cluster -> mean effect, least (the best place) first.
@@ -111,11 +111,11 @@ def least_cost_groups(matrix: np.ndarray, sizes: Sequence[int], typology: np.nda
 
     Args:
         matrix: Shape (L, L); the diagonal does not count.
-        sizes: Of the groups, summing to L.
+        sizes: Sizes of the groups, summing to L.
         typology: Distances that decide between equal sums, shape (L, L).
 
     Returns:
-        Sorted groups of rows: the least of all where few partitions are possible, else the best of many searches.
+        Sorted groups of rows: the best of all if few partitions are possible, else the best of many searches.
     """
     both = matrix + matrix.T
     np.fill_diagonal(both, 0.0)
@@ -136,7 +136,7 @@ def _typology(codes: list[str]) -> np.ndarray | None:
 
 
 def _num_partitions(sizes: Sequence[int], most: int) -> int:
-    """Partitions into groups of these sizes, counted no further than beyond `most`."""
+    """Number of partitions into groups of these sizes, counted only until it exceeds `most`."""
     from math import comb, factorial
 
     left, count = sum(sizes), 1
@@ -159,7 +159,7 @@ def _exact(both: np.ndarray, sizes: Sequence[int]) -> list[list[int]]:
 
 
 def _partitions(rows: list[int], sizes: list[int]) -> Iterator[list[list[int]]]:
-    """Every way to part `rows` into groups of these sizes, each once: the first row goes with any of the others."""
+    """Every division of `rows` into groups of these sizes, each once: the first row goes with any of the others."""
     from itertools import combinations
 
     if not rows:
@@ -183,7 +183,7 @@ def _random_owners(sizes: Sequence[int], rng: np.random.Generator) -> np.ndarray
 
 
 def _descend(both: np.ndarray, owners: np.ndarray) -> np.ndarray:
-    """Change places (or move to a group with one seat less) while that lowers the cost, the best change first."""
+    """Exchange languages (or move one to a smaller group) while that lowers the cost, the best change first."""
     k = int(owners.max()) + 1
     while True:
         to_group = np.stack([both[:, owners == number].sum(axis=1) for number in range(k)], axis=1)
@@ -201,7 +201,7 @@ def _first(pair: tuple[float, Callable[[np.ndarray], np.ndarray]]) -> float:
 def _best_swap(
     both: np.ndarray, owners: np.ndarray, to_group: np.ndarray, own: np.ndarray
 ) -> tuple[float, Callable[[np.ndarray], np.ndarray]]:
-    would_be = to_group[:, owners]  # row: language, column: whose seat it takes
+    would_be = to_group[:, owners]  # row: language, column: the language whose seat it takes
     gains = would_be + would_be.T - own[:, None] - own[None, :] - 2 * both
     gains[owners[:, None] == owners[None, :]] = 0.0
     first, second = np.unravel_index(int(np.argmin(gains)), gains.shape)
@@ -216,7 +216,7 @@ def _best_swap(
 def _best_move(
     owners: np.ndarray, to_group: np.ndarray, own: np.ndarray
 ) -> tuple[float, Callable[[np.ndarray], np.ndarray]]:
-    """A language of a larger group moves to one that is smaller by one: the sizes stay what they are."""
+    """Move a language of a larger group to one that is smaller by one: the set of sizes does not change."""
     sizes = np.bincount(owners, minlength=to_group.shape[1])
     gains = to_group - own[:, None]
     gains[sizes[owners][:, None] != sizes[None, :] + 1] = 0.0

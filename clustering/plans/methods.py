@@ -1,4 +1,4 @@
-"""What a clustering method is, and how it becomes known by a name."""
+"""Clustering methods, and how they are registered under a name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clustering.errors import BadInput
 from clustering.registry import Registry
 
 Need = Literal["distances", "texts", "effects"]
-"""What a method groups by: distances of any kind, distances between texts, or measured effects."""
+"""The evidence that a method groups by: distances of any kind, distances between texts, or measured effects."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Grouping:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of the L languages to group, in row order.
+    """The evidence on the L languages to group, in row order.
 
     Attributes:
         distances: Shape (L, L), in [0, 1], symmetric, zero diagonal.
-        effects: What training on each language (row) does to every other, shape (L, L); None where it was not measured.
+        effects: Effects of training on each language (row) on every other, shape (L, L); None if not measured.
     """
 
     distances: np.ndarray
@@ -44,7 +44,7 @@ class Evidence:
 
 
 Group = Callable[[Evidence, int], Grouping]
-"""From what is known and K (1..L) to groups."""
+"""A function from the evidence and K (1..L) to groups."""
 
 
 @dataclass(frozen=True)
@@ -52,26 +52,26 @@ class Method:
     """A way to group."""
 
     name: str
-    """What `cluster_languages(method=…)`, `xelm cluster --method` and `[clusters] method` call it."""
+    """Its name in `cluster_languages(method=…)`, `xelm cluster --method` and `[clusters] method`."""
     group: Group
     about: str = ""
     """A few words for `xelm cluster --help`."""
     needs: Need = "distances"
     """`texts`: distances between the languages' texts, unless others are given; `effects`: measured ones."""
     distance: str = "combined"
-    """Kind of distance that is measured where none is asked for."""
+    """Kind of distance that is measured if none is given."""
     keeps_order: bool = False
     """Whether ties go by the order in which languages were given, and clusters keep the order in which they were made;
     otherwise languages are sorted, and clusters come largest first."""
     own_sizes: bool = False
-    """Whether sizes are part of the method, so that `balance` is refused."""
+    """Whether the method decides the sizes itself, so that `balance` is refused."""
 
 
 METHODS: Registry[Method] = Registry("clustering method", package="clustering.plans", group="xelm.clustering_methods")
 
 
 def method(name: str, **traits: Any) -> Callable[[Group], Group]:
-    """Decorator: make a grouping function known under a name.
+    """Decorator: register a grouping function under a name.
 
     A new method is one file: such a function, in `clustering/plans` or in an installed package that names the module
     under the entry points `xelm.clustering_methods`.
@@ -92,7 +92,7 @@ def find_method(name: str) -> Method:
     """The method of that name.
 
     Raises:
-        BadInput: If there is none; the message offers the nearest and the list.
+        BadInput: If there is none; the message names the nearest one and lists all.
     """
     if METHODS.has(name):
         return METHODS.find(name)
@@ -102,6 +102,6 @@ def find_method(name: str) -> Method:
 
 
 def methods_in_words() -> str:
-    """Every method with a word on what it is, for `--help`."""
+    """Every method with a short description, for `--help`."""
     found = [METHODS.find(name) for name in METHODS.names()]
     return "; ".join(f"{method.name} ({method.about})" if method.about else method.name for method in found)

@@ -14,10 +14,10 @@ from clustering.plans.methods import Evidence, Grouping, method
 
 @method("pairs", about="of the X-ELM authors", distance="x-elm", keeps_order=True, own_sizes=True)
 def group_by_pairs(evidence: Evidence, k: int) -> Grouping:
-    """Pair the two nearest groups, strike both, go on until none is left; repeat in rounds until K are left.
+    """Pair the two nearest groups, set both aside, and continue until none is left; repeat in rounds until K remain.
 
     Groups are as near as their nearest languages (single linkage); ties go to the lower index, so the result
-    depends on the order of the languages. The authors' code loses whoever is left unpaired; here the rest is
+    depends on the order of the languages. The authors' code loses an unpaired group; here the rest is
     carried into the next round, and a round stops at K, so any number of languages and any K work.
     """
     values = evidence.distances

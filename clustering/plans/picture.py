@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 PICTURE_SUFFIXES = (".svg", ".png", ".pdf")
 _LEGEND_COLUMNS = 4
-_GOLDEN_RATIO = 0.618034  # hues this far apart never come near one another
+_GOLDEN_RATIO = 0.618034  # hues at steps of this never come close to each other
 _MAX_LUMINANCE = 0.2  # contrast of at least 4.2 : 1 on white
 _GREY = "#9aa0a6"
 _INK = "#22262b"
 
 
 def tree_svg(plan: ClusterPlan) -> str:
-    """The tree as an `<svg>` element, to stand inside an HTML page.
+    """The tree as an `<svg>` element for an HTML page.
 
     Raises:
         BadInput: If the plan has no distances.
@@ -41,10 +41,10 @@ def plot_tree(plan: ClusterPlan, path: str | Path) -> None:
 
     Args:
         plan: A plan with distances.
-        path: Ends in one of `PICTURE_SUFFIXES`.
+        path: Path that ends in one of `PICTURE_SUFFIXES`.
 
     Raises:
-        BadInput: If the plan has no distances, or the suffix is another.
+        BadInput: If the plan has no distances, or the suffix is unknown.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in PICTURE_SUFFIXES:

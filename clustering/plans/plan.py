@@ -1,4 +1,4 @@
-"""The plan: which languages share an expert, with the distances that led there; saved as versioned JSON."""
+"""The plan: which languages share an expert, with the distances behind it; saved as versioned JSON."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class ClusterPlan:
         coverage: Per language the URIEL row its typology was read from and how much that row knows.
         quality: Figures about the clusters.
         linkage: Merges for a dendrogram as scipy writes them, leaves numbered in the order of `languages`;
-            None where the method has no tree.
-        version: Counts up with every language added.
+            None if the method makes no tree.
+        version: A number that grows by one with every language added.
     """
 
     clusters: dict[str, list[str]]
@@ -84,8 +84,8 @@ class ClusterPlan:
 
         Args:
             clusters: Cluster name -> languages by any code or name.
-            distances: Measured (`combined`) where not given; left out if URIEL lacks a language.
-            method: What to call it.
+            distances: Distances. None: measured (`combined`), or left out if URIEL lacks a language.
+            method: Name of the method.
 
         Raises:
             BadInput: If a language is unknown or given twice, a cluster is empty or a name is unfit.
@@ -94,12 +94,12 @@ class ClusterPlan:
         return plan._assessed(assess(plan.clusters, distances))
 
     def with_language(self, language: str, cluster: str | None = None, *, new: bool = False) -> ClusterPlan:
-        """A new plan with one language more; every other language stays where it is.
+        """A new plan with one more language; every other language keeps its cluster.
 
         Args:
             language: Code, tag or name of a language that the plan does not have.
             cluster: Existing cluster to join, or with `new` the name of one to open; None opens one and names it.
-            new: Whether `cluster` is to be opened.
+            new: Whether to open `cluster` as a new one.
 
         Returns:
             The plan, `version` one higher. Distances are measured again, or dropped where they were the user's
@@ -130,7 +130,7 @@ class ClusterPlan:
         return cluster_name(number, [code])
 
     def save(self, path: str | Path) -> None:
-        """Write the plan as JSON that appears whole."""
+        """Write the plan as JSON, complete or not at all."""
         write_json(path, plan_to_json(self))
 
     @classmethod
@@ -165,7 +165,7 @@ def plan_to_json(plan: ClusterPlan) -> dict[str, Any]:
         "names": {code: name_of(code) for code in plan.languages},
         "quality": asdict(plan.quality),
         "typology": {code: asdict(covered) for code, covered in plan.coverage.items()},
-        # One line of text per row: a matrix of numbers, each on its own line, nobody can read.
+        # One line of text per row: a matrix with one number a line is hard to read.
         "distances": None
         if distances is None
         else {

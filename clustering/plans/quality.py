@@ -1,4 +1,4 @@
-"""How good a grouping is: silhouette, balance, family purity, stability under resampled features."""
+"""Quality of a grouping: silhouette, balance, family purity, stability under resampled features."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from clustering.distances.uriel import family_of
 
 @dataclass(frozen=True)
 class Quality:
-    """Figures that say how good a plan is; None where one cannot be given.
+    """Figures of a plan's quality; None if one cannot be computed.
 
     Attributes:
         silhouette: -1 to 1; how much nearer languages are to their own cluster than to the next one.
         balance: Mean load of a cluster over the largest, in (0, 1]; 1 when all are equal.
         family_purity: Share of languages that belong to the commonest language family of their cluster.
-        stability: Agreement with clusters from resampled features (adjusted Rand index), when asked for.
+        stability: Agreement with clusters from resampled features (adjusted Rand index), if it was measured.
     """
 
     silhouette: float | None = None
@@ -36,7 +36,7 @@ def silhouette(values: np.ndarray, groups: Sequence[Sequence[int]]) -> float | N
         groups: K groups of rows.
 
     Returns:
-        -1 (wrong way round) to 1 (compact and apart); a language alone counts 0. None for K = 1.
+        -1 (wrong clusters) to 1 (compact and separate clusters); a language alone counts 0. None for K = 1.
     """
     if len(groups) == 1:
         return None
@@ -84,13 +84,13 @@ def stability(
 
     Args:
         groups: The grouping in question.
-        resample: From a generator to distances, shape (L, L), on features drawn with replacement.
-        regroup: From distances to groups, by the same method and K.
+        resample: Function from a generator to distances, shape (L, L), on features drawn with replacement.
+        regroup: Function from distances to groups, by the same method and K.
         num_samples: Bootstrap samples.
         seed: Fixes the samples.
 
     Returns:
-        1 when no resample changes a thing, near 0 when the groups are no better than chance.
+        1 if no resample changes anything, near 0 if the groups are no better than chance.
     """
     generator = np.random.default_rng(seed)
     num_languages = sum(len(group) for group in groups)

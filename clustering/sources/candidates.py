@@ -1,4 +1,4 @@
-"""Candidates that exist: which of URIEL's languages a target is compared with when the user names none."""
+"""Candidates: the languages of URIEL that a target is compared with if the user names none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clustering.languages.facts import EVIDENCE, Modality, evidence_of_text, is_
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateRules:
-    """Which languages are compared, where the user names none and gives no text."""
+    """The languages that are compared if the user names none and gives no text."""
 
     all_languages: bool = False
     """Compare every language that has a code: of any type and modality, macrolanguages too, with or without text."""
@@ -61,13 +61,13 @@ def choose(target: str, rules: CandidateRules) -> tuple[np.ndarray, str]:
 
     Args:
         target: ISO 639-3 code; its own rows, under any of its codes, are left out.
-        rules: What is wanted.
+        rules: The rules for candidates.
 
     Returns:
-        Shape (N,), bool, and a line that says what was left out and why ("" where nothing was).
+        Shape (N,), bool, and a line that says which languages were left out and why ("" if none were).
 
     Raises:
-        BadInput: If nothing is left.
+        BadInput: If no candidate is left.
     """
     world = _world()
     keep = world.standing.copy()
@@ -93,7 +93,7 @@ def choose(target: str, rules: CandidateRules) -> tuple[np.ndarray, str]:
     if not keep.any():
         raise BadInput(
             f"No candidate for {name_of(target)} is left of {total:,} languages ({', '.join(left_out)} left out). "
-            f"Name some with {arg('candidates')}, or ask for less."
+            f"Name some with {arg('candidates')}, or relax the rules."
         )
     return keep, f"left out of {total:,} languages: {', '.join(left_out)}" if left_out else ""
 
@@ -129,7 +129,7 @@ def _speakers() -> np.ndarray:
 
 
 def modality_masks(target: str, candidates: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Which candidates are of the target's modality, and which have a place on earth beside it.
+    """Which candidates have the target's modality, and which of them, like it, have a place on earth.
 
     Returns:
         Two arrays of shape (C,), bool. Constructed languages have no place, nor is anything near one.

@@ -46,7 +46,7 @@ _SUM = (
 _BY_DEFAULT = (
     "Each signal has one vote in fixed units: 5 nats of shared family, 0.1 of syntactic distance, one log unit of "
     "distance on the globe (from 1500 km on) or of data size. No transfer results went into it.",
-    "Differences of less than about half a unit are not worth arguing about: try both languages. On measured "
+    "Differences of less than about half a unit mean little: try both languages. On measured "
     "transfer the best of the top three is usually close to the best there is, the order within them is not sure.",
     "On some tasks (inference, topics) pairs matter less than the source: a language with much, good data helps all. "
     "If you know how good sources are, give it with --quality.",
@@ -54,11 +54,11 @@ _BY_DEFAULT = (
 _BY_RANKER = (
     "The score was learned from a table of measured transfer: how useful a source is expected to be, of which a bar "
     "is the part that one signal adds. It holds for the table's kind of task, and for languages like the table's.",
-    "Candidates whose scores are close are not told apart: try both languages.",
+    "The ranker cannot decide between candidates whose scores are close: try both languages.",
 )
 _COVERAGE = (
-    "Coverage says how many facts of the typology are known of both languages. Where it is small the value comes from "
-    "relatives and neighbours, and the warnings say so."
+    "Coverage says how many facts of the typology are known of both languages. If it is small, the value comes from "
+    "related and neighbouring languages, and the warnings say so."
 )
 
 
@@ -70,7 +70,7 @@ def describe(name: str) -> Signal:
 def main_parts(report: SourceReport, limit: int | None = None) -> list[SourceScore]:
     """The best entries, with only the signals that move scores most, largest first; the rest is added up.
 
-    A trained ranker uses more signals than a page can tell apart.
+    A trained ranker uses more signals than a page can show clearly.
 
     Args:
         report: The report.

@@ -18,7 +18,7 @@ from clustering.files import read_json, sha256_of, write_json
 from clustering.sources.profiles import FORMAT_VERSION, Profile, Tokenizer, profile_texts
 
 _READER_VERSION = 2
-"""Changes when the corpus reader finds other documents in the same bytes."""
+"""A version that changes when the corpus reader finds other documents in the same bytes."""
 _SETTLED_S = 2.0
 """A file changed so shortly before may change again within the same tick of the clock: its stamp is not believed."""
 log = logging.getLogger(__name__)
@@ -63,13 +63,13 @@ def profile_source(
     The key is the SHA-256 of the files with their formats, where the text stands in them, and the tokenizer's name: a
     renamed or copied file is found again, a changed one is not. Beside it a stamp (size, inode, times of change)
     remembers the SHA-256 of each path, so that an unchanged file is not even opened. Where the cache cannot be read or
-    written, everything goes on without it.
+    written, it is not used.
 
     Args:
-        source: Where the text is.
+        source: The source of the text.
         tokenizer: Cuts subwords; None counts words only.
         cache: Folder of kept profiles; None is `default_cache()`.
-        reading: Where the text stands in a row; None: in `text`.
+        reading: The field of the text in a row; None: `text`.
 
     Raises:
         BadInput: If the text cannot be read, or there is none.

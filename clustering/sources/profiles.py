@@ -1,4 +1,4 @@
-"""What ranking needs to know of a corpus: its types with counts and its sizes, in one small mergeable file."""
+"""The facts on a corpus that ranking needs: its types with counts and its sizes, in one small mergeable file."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Something that cuts texts into subwords, with a name that stands for it in caches.
+    """A function that cuts texts into subwords, with a name for caches.
 
     Attributes:
         name: Changes whenever the tokens would (a hub id with a digest of the vocabulary, say).
         tokenize: Texts in, one list of token strings per text out.
         unknown_tokens: Token strings that stand for text the tokenizer cannot write, as `<unk>`.
-        is_fallback: Tells whether a token is a piece of a character (a byte) rather than text.
+        is_fallback: Whether a token is a piece of a character (a byte) rather than text.
         count: Texts in, how often each token comes out; where a tokenizer can tell faster than by listing tokens.
     """
 
@@ -142,7 +142,7 @@ class Profile:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the profile as one npz file that appears whole (arrays and JSON, no pickle)."""
+        """Write the profile as one npz file, complete or not at all (arrays and JSON, no pickle)."""
         header = {
             "format": FORMAT_VERSION,
             "documents": self.documents,

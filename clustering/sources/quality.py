@@ -1,4 +1,4 @@
-"""How good each source is by itself, as the user knows it: results on other targets, sizes of data, speakers."""
+"""The user's own figures of how good each source is by itself: results on other targets, sizes of data, speakers."""
 
 from __future__ import annotations
 

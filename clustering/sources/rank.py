@@ -1,4 +1,4 @@
-"""Which languages can teach a target: rank candidate source languages by typology and, where given, by text."""
+"""Rank candidate source languages for a target by typology and, if text is given, by text."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from clustering.distances import uriel as typology
 from clustering.errors import BadInput, arg, refuse_text
 from clustering.languages.codes import name_of, same_language_key, to_code
 from clustering.languages.facts import is_signed
+from clustering.rankers.ranker import Ranker
 from clustering.sources.candidates import CandidateRules, choose
 from clustering.sources.profile_cache import profile_source
 from clustering.sources.profiles import Profile, Tokenizer, profile_texts
 from clustering.sources.quality import quality_of, read_quality
-from clustering.sources.ranker import Ranker
 from clustering.sources.report import Ranking, SourceReport, place_of, text_notes
 from clustering.sources.signals import Query, default_contributions, text_signals, typology_signals
 
@@ -43,7 +43,7 @@ def rank_sources(
     rules: CandidateRules | None = None,
     quality: Mapping[str, float] | str | Path | None = None,
 ) -> SourceReport:
-    """Rank the languages a target may be taught from, best first.
+    """Rank the languages to transfer from to a target, best first.
 
     Typology alone is enough; text of the target and of candidates adds overlap, sizes and TTR. Without a
     ranker the score is the sum of `default_contributions`, which needs no transfer results.
@@ -55,7 +55,7 @@ def rank_sources(
         corpora: {language: corpus file, folder of shards or `Profile`}, or one folder or hub dataset of all, read as
             `xelm train` reads it. Languages that are neither target nor candidate are ignored.
         tokenizer: Cuts subwords: a `Tokenizer`, or a function from texts to lists of tokens (its profiles are
-            not kept, for want of a name). None: no subword overlap. For names of hub tokenizers use
+            not kept, as it has no name). None: no subword overlap. For names of hub tokenizers use
             `xelm.rank_sources`.
         top: Candidates to report; the scores are relative to all of them nevertheless. None reports all.
         ranker: A trained `Ranker` or its file, from `fit_ranker`.
@@ -148,7 +148,7 @@ def _query(
 
 
 def _world_query(target: str, rules: CandidateRules) -> tuple[Query, str]:
-    """All of URIEL that the rules keep, and what they left out."""
+    """All languages of URIEL that the rules keep, and a line on those that they left out."""
     keep, left_out = choose(target, rules)
     query = typology_signals(target, typology.languages())
     kept = Query(

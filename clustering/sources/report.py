@@ -1,4 +1,4 @@
-"""What a ranking of source languages says: each candidate's score, where it comes from, and how far to trust it."""
+"""The report of a ranking of source languages: each candidate's score, its parts, and how far to trust it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SourceScore:
         name: English name.
         rank: 1 for the best.
         score: Sum of `contributions`; 0 is the mean candidate. Comparable within one report only.
-        contributions: What each signal adds to the score or takes from it.
+        contributions: The part of the score that each signal adds or subtracts.
         signals: The raw values behind it; None where unknown.
         coverage: Per kind of typology, the facts known of both languages.
         place: Latitude and longitude in degrees, or None where unknown.
@@ -54,7 +54,7 @@ class SourceScore:
 
 
 class Ranking(Sequence[SourceScore]):
-    """Candidates from best to worst, written out one by one when asked for: 7,970 are as quick as 7."""
+    """Candidates from best to worst; each entry is made on use, so 7,970 are as quick as 7."""
 
     def __init__(
         self,
@@ -161,11 +161,11 @@ class SourceReport:
         ranking: Best first; a sequence of `SourceScore`.
         method: `default`, or what the trained ranker says of itself.
         num_candidates: How many were compared (`top` may show fewer).
-        warnings: What holds for the whole ranking.
+        warnings: Warnings that hold for the whole ranking.
         profiles: Sizes of each corpus, target's included; {} without text.
         target_place: Latitude and longitude of the target, or None.
         command: The command line that made the report, or "".
-        left_out: What of URIEL's languages was not compared, and why; "" where the user named the candidates.
+        left_out: Which of URIEL's languages were not compared, and why; "" if the user named the candidates.
     """
 
     target: str
@@ -215,7 +215,7 @@ class SourceReport:
         """Write the report; `.html`, `.md` or `.json` decides the form.
 
         Raises:
-            BadInput: If the suffix is another.
+            BadInput: If the suffix is unknown.
         """
         forms = {".html": self.to_html, ".md": self.to_markdown, ".json": self.to_json}
         suffix = Path(path).suffix.lower()

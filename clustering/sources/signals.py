@@ -67,7 +67,7 @@ SIGNALS: dict[str, Signal] = {
 }
 
 Measure = Callable[[str, tuple[str, ...]], np.ndarray]
-"""From a target and C candidates, ISO 639-3, to a raw value for each, shape (C,), NaN where unknown."""
+"""A function from a target and C candidates, ISO 639-3, to a raw value for each, shape (C,), NaN if unknown."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ ADDED: Registry[AddedSignal] = Registry("ranking signal", package="clustering.so
 def signal(
     name: str, title: str, meaning: str, *, utility: Callable[[np.ndarray], np.ndarray] | None = None
 ) -> Callable[[Measure], Measure]:
-    """Decorator: make a function known as a signal of source rankings.
+    """Decorator: register a function as a signal of source rankings.
 
     A new one is one file: such a function, in `clustering/sources/added` or in an installed package that names the
     module under the entry points `xelm.signals`.
@@ -156,7 +156,7 @@ def typology_signals(target: str, candidates: Sequence[str]) -> Query:
 
 
 def _keep_what_exists(target: str, candidates: Sequence[str], raw: dict[str, np.ndarray]) -> None:
-    """Take away, in place, what URIEL says of languages that it does not hold for.
+    """Remove, in place, values of URIEL for languages for which they are wrong.
 
     Invented languages have no place on earth. Of sign languages URIEL knows family and place; their features are
     filled in from spoken neighbours, which say nothing. A documented ancestor is as near as the family can say.
@@ -203,7 +203,7 @@ def text_signals(target: Profile | None, sources: Sequence[Profile | None]) -> d
 
 
 def shared_family_information(target: str, candidates: Sequence[str] | None) -> np.ndarray:
-    """How much sharing these family nodes says: the sum over shared nodes of -log(share of languages under it).
+    """Information of the shared family nodes: the sum over these nodes of -log(share of languages under the node).
 
     Both being Indo-European says little (449 of 7,970 languages are), both being Frisian much.
 

@@ -13,9 +13,9 @@ WEIGH, AFFINITY = "router/routes/weigh.py", "router/routes/affinity.py"
 COMBINED, LANGID, NGRAM = "router/identify/combined.py", "router/identify/langid.py", "router/identify/ngram.py"
 SAMPLES, SPANS, TEXTS = "router/identify/samples.py", "router/identify/spans.py", "router/scoring/texts.py"
 OPEN = "router/identify/open.py"
-LOOP, SCHEDULE, BUDGET = "xelm/training/loop.py", "xelm/training/schedule.py", "xelm/making/budget.py"
+LOOP, SCHEDULE, BUDGET = "xelm/training/loop.py", "xelm/training/schedule.py", "xelm/making/budgets/budget.py"
 DRAW, MIXTURE, BRANCH = "xelm/corpus/draw.py", "xelm/corpus/mixture.py", "xelm/adding/branch.py"
-EVALUATE, RESULTS, DONOR = "xelm/evaluation/evaluate.py", "xelm/run/results.py", "xelm/adding/donor.py"
+EVALUATE, RESULTS, DONOR = "xelm/evaluation/evaluate.py", "xelm/run/records/results.py", "xelm/adding/donor.py"
 
 MUTANTS: list[tuple[str, str, str]] = [
     # Clusters.

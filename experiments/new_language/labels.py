@@ -10,9 +10,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from clustering.corpora.find import source_of
-from clustering.languages.codes import same_language_key
-from xelm.adding.languages_read import LanguageReader
+from xelm.parts import LanguageReader, same_language_key, source_of
 
 UNKNOWN = [
     "ast",

@@ -1,4 +1,4 @@
-"""What a ready-made language identifier is, and how it becomes known by a name.
+"""Ready-made language identifiers, and how they are registered under a name.
 
 A recipe names one as `[router] identifier = "lingua"`, or `"fasttext:model.bin"` where it reads a file.
 """
@@ -14,7 +14,7 @@ from clustering.registry import Registry
 from router.identify.protocol import LanguageIdentifier
 
 Make = Callable[[Sequence[str] | None, Path | None], LanguageIdentifier]
-"""From the codes to answer for (those of them that it knows; None: all it knows), and the file, to an identifier."""
+"""A function from the codes to answer for (None: all that it knows) and the model file to an identifier."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,20 @@ class Backend:
     about: str = ""
     """A few words for the reference of the recipe's keys."""
     takes_file: bool = False
-    """Whether it reads a file, which a run then holds a copy of."""
+    """Whether it reads a file, of which a run then keeps a copy."""
 
 
 BACKENDS: Registry[Backend] = Registry("language identifier", package="router.backends", group="xelm.identifiers")
 
 
 def identifier(name: str, *, about: str = "", takes_file: bool = False) -> Callable[[Make], Make]:
-    """Decorator: make a function known as a ready-made identifier.
+    """Decorator: register a function as a ready-made identifier.
 
     A new one is one file: such a function, in `router/backends` or in an installed package that names the module under
     the entry points `xelm.identifiers`.
 
     Args:
-        name: What `[router] identifier` calls it.
+        name: Its name in `[router] identifier`.
         about: See `Backend`.
         takes_file: See `Backend`.
     """
@@ -55,8 +55,8 @@ def make_identifier(spec: str, languages: Sequence[str] | None = None) -> Langua
     """Build a ready-made identifier.
 
     Args:
-        spec: Its name, and where it reads a file, `name:path`.
-        languages: Answer only for those of these codes that it knows; None for all that it knows.
+        spec: Its name, or `name:path` if it reads a file.
+        languages: The codes to answer for, if it knows them; None for all that it knows.
 
     Raises:
         BadInput: If the name is unknown, a package or file is missing, or none of `languages` is known to it.
@@ -69,7 +69,7 @@ def read_spec(spec: str) -> tuple[Backend, Path | None]:
     """A backend and its file, from `name` or `name:path`.
 
     Raises:
-        BadInput: If there is no such backend, or the file is missing or not wanted.
+        BadInput: If there is no such backend, its file is missing, or a file is given to one that reads none.
     """
     name, _, path = spec.partition(":")
     backend = BACKENDS.find(name, "identifier")

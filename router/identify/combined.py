@@ -3,9 +3,9 @@
 For each language the n-gram evidence, divided by a temperature that grows with length, is added to langid's
 log-probability of that language among all its 97 (a constant for languages it does not know). The constants were
 fitted once on SIB-200's train sentences with models trained on other books (experiments/routing/fit_constants.py);
-training on a run may soften them if its languages are harder to tell apart, never sharpen them, since held-out text of
-the same book flatters. Shape letters: `B` texts, `L` languages, `C` classes
-of langid, `F` features of familiarity.
+training on a run may soften them if its languages are harder to distinguish, but never sharpen them, since held-out
+text of the same book gives too good results. Shape letters: `B` texts, `L` languages, `C` classes of langid, `F`
+features of familiarity.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ INDEX_FILE = "identifier.json"
 NGRAM_SCALE = 9.0
 NGRAM_POWER = 0.436
 LANGID_SHARE = 0.31
-# What langid is taken to say of a language it does not know, in nats.
+# Log-probability in nats that counts as langid's for a language that it does not know.
 LANGID_UNKNOWN = -6.2
 # Log-odds that a text is in one of the languages, from `familiarity_features` and a constant, where langid knows the
 # best of them and where not. Fitted with as many foreign texts as own, on the two books' runs and small parts of them.
 FAMILIAR_KNOWN = (6.37, 0.6, -6.73, 8.44, 8.6, -4.84)
 FAMILIAR_UNKNOWN = (1.0, 0.0, -1.82, 2.07, 28.75, -3.28)
-# Share of its usual evidence that a language finds in any text of its script: leading by more says something.
+# Share of its usual evidence that a language finds in any text of its script; only a larger lead is evidence.
 ANY_TEXT = 0.4
-# Beyond these numbers of letters a text's length tells no more about how to read its evidence.
+# Beyond these numbers of letters, a text's length no longer changes how its evidence is read.
 SHORT, LONG = 20, 150
 # Users mostly give texts in the run's languages: nine in ten.
 PRIOR_LOG_ODDS = float(np.log(9.0))
@@ -54,8 +54,8 @@ class CombinedIdentifier:
 
     Args:
         ngram: Trained on the run's text; its languages are the answer's.
-        use_langid: Whether to add langid's opinion where it knows a language.
-        softening: Log of the factor that this run's temperatures are raised by, >= 0.
+        use_langid: Whether to add langid's evidence for the languages that it knows.
+        softening: Log of the factor by which this run's temperatures are raised, >= 0.
     """
 
     def __init__(self, ngram: NgramIdentifier, use_langid: bool = True, softening: float = 0.0):
@@ -94,7 +94,7 @@ class CombinedIdentifier:
         """Does nothing: a language is learnt from its text."""
 
     def with_language(self, code: str, texts: Iterable[str], seed: int = 0) -> CombinedIdentifier:
-        """A new identifier with one more language; tables and calibration of the others stay as they are."""
+        """A new identifier with one more language; tables and calibration of the others do not change."""
         return CombinedIdentifier(self.ngram.with_language(code, texts, seed), self.use_langid, self.softening)
 
     def without_language(self, code: str) -> CombinedIdentifier:
@@ -145,7 +145,7 @@ class CombinedIdentifier:
         return [i for i, code in enumerate(self._world.languages) if match(code, self.languages) is None]
 
     def _identify_beside_langid(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Posterior and familiarity, and what langid said on the way, if asked: log-probabilities, shape (B, C)."""
+        """Posterior, familiarity, and langid's log-probabilities, shape (B, C), if it was used."""
         evidence = self.ngram.evidence(texts)
         langid_BC = self._langid_log_posterior(texts)
         posterior_BL = self._soften(self._logits(texts, evidence, langid_BC))
@@ -157,7 +157,7 @@ class CombinedIdentifier:
         return posterior_BL, familiarity_B, langid_BC
 
     def familiarity_features(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """What familiarity is judged by.
+        """The features from which familiarity is computed.
 
         Returns:
             Features, shape (B, F), and whether langid knows the best language, shape (B,). The features: typicality,

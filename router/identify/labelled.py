@@ -11,7 +11,7 @@ from clustering.languages.codes import UnknownLanguageError, match, to_code
 from router.letters import plain_letters
 
 Probabilities = Callable[[str], Iterable[tuple[str, float]]]
-"""From a text to (label, probability) pairs, in any order, perhaps not all labels."""
+"""A function from a text to (label, probability) pairs, in any order; labels may be missing."""
 
 
 class LabelledIdentifier:
@@ -23,8 +23,8 @@ class LabelledIdentifier:
     Args:
         labels: Label of the function -> ISO 639-3 code; several labels may share a code (scripts), and add up.
         probabilities: See `Probabilities`.
-        languages: Answer only for those of these codes that it knows; None for all.
-        name: For messages.
+        languages: The codes to answer for, if it knows them; None for all.
+        name: Name in messages.
 
     Raises:
         BadInput: If it knows none of `languages`.
@@ -48,11 +48,11 @@ class LabelledIdentifier:
 
     @property
     def languages(self) -> Sequence[str]:
-        """The codes answered for, as the caller gave them."""
+        """The codes that it answers for, as the caller wrote them."""
         return self._languages
 
     def posterior(self, texts: Sequence[str]) -> np.ndarray:
-        """Probabilities of the languages, shape (B, L), rows summing to 1; uniform where a text says nothing."""
+        """Probabilities of the languages, shape (B, L), rows summing to 1; uniform for a text without evidence."""
         posterior_BL = np.zeros((len(texts), len(self._languages)))
         for row, text in enumerate(texts):
             if plain_letters(text):

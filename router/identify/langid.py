@@ -32,8 +32,7 @@ class LangidIdentifier:
     gets the uniform posterior.
 
     Args:
-        languages: Codes or names, answered for where langid knows them (`swh` by its `sw`), in this order; None for
-            all 97.
+        languages: Codes or names to answer for, in this order, if langid knows them (`swh` as `sw`); None for all 97.
         restrict: False keeps all 97 classes in the softmax and the columns of the languages asked for first.
 
     Raises:
@@ -62,7 +61,7 @@ class LangidIdentifier:
             columns |= {to_code(c): i for i, c in enumerate(model.classes) if i not in taken}
         self._languages = tuple(columns)
         indices = list(columns.values())
-        # All languages share the model's own scores, in its order; a copy would double what it takes.
+        # With all languages, use the model's own scores in its order; a copy would double the memory.
         self._order = indices if len(indices) == len(model.classes) else None
         self._scores_SL = model.state_scores if self._order else np.ascontiguousarray(model.state_scores[:, indices])
         self._log_prior_L = model.log_prior[indices]
@@ -70,7 +69,7 @@ class LangidIdentifier:
 
     @property
     def languages(self) -> Sequence[str]:
-        """The codes answered for, as the caller gave them."""
+        """The codes that it answers for, as the caller wrote them."""
         return self._languages
 
     def log_likelihoods(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +79,7 @@ class LangidIdentifier:
             texts: B texts.
 
         Returns:
-            Log-likelihoods with prior, shape (B, L), in nats as langid counts them; and lengths in bytes, shape (B,).
+            langid's log-likelihoods with prior in nats, shape (B, L), and lengths in bytes, shape (B,).
         """
         encoded = [utf8_bytes(text) for text in texts]
         lengths_B = np.array([len(data) for data in encoded], dtype=np.int64)
@@ -106,7 +105,7 @@ class LangidIdentifier:
         offset_N = np.arange(len(bytes_N)) - np.repeat(starts_B, lengths_B)
         states_N = np.zeros(len(bytes_N), dtype=np.int64)
         for back in range(_MAX_GRAM - 1, -1, -1):
-            # Near a text's beginning the walk starts later, from the root.
+            # Near the beginning of a text, the walk starts later, from the root.
             walking_N = offset_N >= back
             source_N = np.flatnonzero(walking_N)
             stepped = self._next_state[(states_N[source_N] << 8) + bytes_N[source_N - back]]

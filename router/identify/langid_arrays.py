@@ -1,4 +1,4 @@
-"""The arrays of the installed langid, read once and kept where reading them again takes no time.
+"""The arrays of the installed langid, read once and kept in a cache that is fast to read.
 
 langid unpacks its model in two to three seconds, more than loading a small expert takes. The arrays as they are used
 here are kept in the user's cache folder (`clustering.cache`, 12 MB).
@@ -46,7 +46,7 @@ def load_langid() -> LangidModel:
 
 
 def read_langid() -> LangidModel:
-    """langid's model out of the package itself, in seconds."""
+    """Read langid's model from the package itself, which takes seconds."""
     from langid import langid
 
     source = langid.LanguageIdentifier.from_modelstring(langid.model)

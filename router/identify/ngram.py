@@ -1,9 +1,9 @@
-"""A language identifier trained on a run's own text, for languages that ready-made ones do not know.
+"""A language identifier trained on a run's own text, for languages that ready-made identifiers do not know.
 
 Each language has its own table of character n-grams (orders 1 to 5, hashed) with the evidence that each gives:
-log(1 + relative frequency / 1e-7), 0 for n-grams the language lacks. A text's score is the sum over its n-grams, so
-what no language knows (names, typing errors) speaks for none, and a language with much text has no head start by
-size alone. Tables depend on nothing but their own language's text: adding a language leaves the others as they are.
+log(1 + relative frequency / 1e-7), 0 for n-grams that the language lacks. A text's score is the sum over its n-grams.
+So n-grams that no language has (names, typing errors) are evidence for none, and a language with much text has no
+advantage by size alone. Tables depend only on their own language's text: adding a language does not change the others.
 Shape letters: `B` texts, `L` languages, `F` n-grams of a table, `U` n-grams of all tables.
 """
 
@@ -43,13 +43,13 @@ TEMPERATURE_POWER = 0.416
 
 @dataclass(frozen=True)
 class NgramTable:
-    """What one language's text says.
+    """The evidence of one language's text.
 
     Attributes:
-        keys: Hashes of its most telling n-grams, ascending, shape (F,), uint32.
+        keys: Hashes of the n-grams with most evidence, ascending, shape (F,), uint32.
         weights: Their evidence in sixteenths of a nat, shape (F,), uint8.
         usual_evidence: Mean evidence per letter of held-out text of the language, in nats.
-        num_letters: Letters that the table was counted on.
+        num_letters: Number of letters in which the n-grams were counted.
     """
 
     keys: np.ndarray
@@ -74,7 +74,7 @@ class NgramIdentifier:
 
     @classmethod
     def train(cls, corpora: Mapping[str, Iterable[str]], seed: int = 0) -> NgramIdentifier:
-        """Count n-grams of every language; a fifth of a second for each on one core.
+        """Count n-grams of every language; this takes a fifth of a second for each on one core.
 
         Args:
             corpora: Language (any code or name) -> its texts. About 300,000 characters are sampled from the first
@@ -92,11 +92,11 @@ class NgramIdentifier:
         return cls({to_code(code): make_table(code, sample) for code, sample in samples.items()})
 
     def with_language(self, code: str, texts: Iterable[str], seed: int = 0) -> NgramIdentifier:
-        """A new identifier that knows one more language (or that one anew); the other tables are the same objects."""
+        """A new identifier with one language added or counted again; the other tables are the same objects."""
         return NgramIdentifier({**self.tables, to_code(code): make_table(code, sample_texts(code, texts, seed))})
 
     def without_language(self, code: str) -> NgramIdentifier:
-        """A new identifier that has forgotten one language; the other tables are the same objects.
+        """A new identifier without one language; the other tables are the same objects.
 
         Raises:
             BadInput: If it does not know the language, or knows no other.
@@ -115,7 +115,7 @@ class NgramIdentifier:
         """Raw scores.
 
         Returns:
-            Evidence for each language in nats, shape (B, L), 0 where nothing fits; number of letters, shape (B,).
+            Evidence for each language in nats, shape (B, L), 0 if no n-gram is known; number of letters, shape (B,).
         """
         from scipy.sparse import csr_matrix
 
@@ -134,13 +134,13 @@ class NgramIdentifier:
         return (counts_BU @ weights_UL).toarray().astype(np.float64), lengths_B
 
     def posterior(self, texts: Sequence[str]) -> np.ndarray:
-        """Probabilities of the languages, shape (B, L), rows summing to 1; uniform where nothing fits."""
+        """Probabilities of the languages, shape (B, L), rows summing to 1; uniform if no n-gram is known."""
         evidence_BL, lengths_B = self.evidence(texts)
         temperature_B = TEMPERATURE_SCALE * np.maximum(lengths_B, 1) ** TEMPERATURE_POWER
         return softmax(evidence_BL / temperature_B[:, None])
 
     def save(self, folder: str | Path) -> None:
-        """Write two files, about 100 kB a language; each appears whole."""
+        """Write two files, about 100 kB a language; each appears complete or not at all."""
         from safetensors.numpy import save
 
         arrays = {f"{code}.keys": t.keys for code, t in self.tables.items()}
@@ -194,8 +194,8 @@ def make_table(language: str, sample: TextSample) -> NgramTable:
     """Count one language's n-grams.
 
     Args:
-        language: For messages.
-        sample: Its text.
+        language: Name in messages.
+        sample: Text of the language.
 
     Raises:
         BadInput: If the sample has no letters.
@@ -203,12 +203,12 @@ def make_table(language: str, sample: TextSample) -> NgramTable:
     keys, weights = [], []
     for _, keys_G, _ in hashed_ngrams(sample.train):
         unique, counts = np.unique(keys_G, return_counts=True)
-        # Half a count off: what was seen once is mostly rarer than it looks.
+        # Subtract half a count: an n-gram that was seen once is usually rarer than that suggests.
         keys.append(unique)
         weights.append(np.log1p((counts - 0.5) / max(1, len(keys_G)) / RARE))
     keys_A, weights_A = np.concatenate(keys), np.concatenate(weights)
     if not len(keys_A):
-        raise BadInput(f"{language}: its text has no letters, so it cannot be told from other languages.")
+        raise BadInput(f"{language}: its text has no letters, so it cannot be distinguished from other languages.")
     kept = np.sort(np.argsort(-weights_A, kind="stable")[:MAX_TABLE_SIZE])
     order = np.argsort(keys_A[kept], kind="stable")
     keys_F = keys_A[kept][order]
@@ -221,7 +221,7 @@ def make_table(language: str, sample: TextSample) -> NgramTable:
 
 
 def _problem(table: NgramTable) -> str | None:
-    """What of a table that was read cannot be; None if all is well."""
+    """The fault of a table that was read; None if it has none."""
     keys, weights = table.keys, table.weights
     if keys.dtype != np.uint32 or weights.dtype != np.uint8 or keys.ndim != 1 or keys.shape != weights.shape:
         return "its n-grams are no numbers of 32 bits, each with evidence of 8"

@@ -33,7 +33,7 @@ def hashed_ngrams(texts: Sequence[str]) -> Iterator[tuple[int, np.ndarray, np.nd
     hashes_G = np.zeros(len(codes_N), dtype=np.uint64)
     for order in range(1, ORDERS[-1] + 1):
         num_grams = max(0, len(codes_N) - order + 1)
-        # Rolling: the hash of n characters from that of their first n - 1.
+        # Rolling hash: that of n characters follows from that of their first n - 1.
         hashes_G = (hashes_G[:num_grams] + codes_N[order - 1 :] + np.uint64(1)) * _MULTIPLIER
         hashes_G ^= hashes_G >> _HALF
         inside_G = owner_N[:num_grams] == owner_N[order - 1 :]

@@ -1,4 +1,4 @@
-"""Identification beyond a run's own languages, so that a text in any other can go to the nearest expert.
+"""Identification beyond a run's own languages, so that a text in another language can go to the nearest expert.
 
 Shape letters: `B` texts, `R` the run's languages, `O` others, `L` both.
 """
@@ -14,13 +14,13 @@ from router.letters import plain_letters
 
 
 class OpenIdentifier:
-    """A run's identifier, and the other languages it can tell, for text that is in none of the run's.
+    """A run's identifier together with the other languages that it can identify.
 
     The probability that a text is familiar goes to the run's languages by the run's posterior, the rest to the others.
     With an `ExpertWeigher` for these languages the others reach experts by typology.
 
     Args:
-        identifier: The run's.
+        identifier: The run's identifier.
     """
 
     def __init__(self, identifier: RunIdentifier):
@@ -29,7 +29,7 @@ class OpenIdentifier:
 
     @property
     def languages(self) -> Sequence[str]:
-        """The run's codes, then the others."""
+        """The run's codes, then those of the other languages."""
         return self._languages
 
     def posterior(self, texts: Sequence[str]) -> np.ndarray:
@@ -39,7 +39,7 @@ class OpenIdentifier:
         return posterior_BL
 
     def identify(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The parts of the posterior, as `RunIdentifier.identify_openly`."""
+        """The parts of the posterior, as in `RunIdentifier.identify_openly`."""
         return self.run.identify_openly(texts)
 
     def joint(self, posterior_BR: np.ndarray, familiarity_B: np.ndarray, others_BO: np.ndarray) -> np.ndarray:

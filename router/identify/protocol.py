@@ -1,7 +1,7 @@
-"""What a language identifier is.
+"""The protocols of language identifiers.
 
-An identifier answers for a fixed list of languages (ISO 639-3 codes). What it does with text that says nothing (empty,
-digits, emoji) is part of the protocol: all languages are equally likely, and nothing is familiar.
+An identifier answers for a fixed list of languages (ISO 639-3 codes). Text without evidence (empty, digits, emoji) is
+part of the protocol: all languages are then equally likely, and the text is not familiar.
 Shape letters: `B` texts, `L` languages.
 """
 
@@ -24,7 +24,7 @@ class LanguageIdentifier(Protocol):
         ...
 
     def posterior(self, texts: Sequence[str]) -> np.ndarray:
-        """Probabilities of the languages, shape (B, L), rows summing to 1; uniform where a text says nothing."""
+        """Probabilities of the languages, shape (B, L), rows summing to 1; uniform for a text without evidence."""
         ...
 
 
@@ -33,20 +33,20 @@ class OpenSetIdentifier(LanguageIdentifier, Protocol):
     """An identifier that also notices text in none of its languages."""
 
     def identify(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The posterior, and the probability that each text is in one of `languages`, shape (B,); 0 where a text says
-        nothing."""
+        """The posterior, and the probability that each text is in one of `languages`, shape (B,); 0 for a text without
+        evidence."""
         ...
 
 
 class RunIdentifier(OpenSetIdentifier, Protocol):
-    """The identifier of a run: kept in a folder of it, and changed with its languages.
+    """The identifier of a run, which is kept in a folder of the run and changes with its languages.
 
     Shape letters: `R` the run's languages, `O` others.
     """
 
     @property
     def other_languages(self) -> Sequence[str]:
-        """The O codes outside the run that it can tell."""
+        """The O codes outside the run that it can identify."""
         ...
 
     def identify_openly(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -55,7 +55,7 @@ class RunIdentifier(OpenSetIdentifier, Protocol):
         ...
 
     def refuse_unknown(self, code: str) -> None:
-        """Raise BadInput where `with_language` could not take a language in, whatever its text."""
+        """Raise BadInput if `with_language` could not add a language, whatever its text."""
         ...
 
     def with_language(self, code: str, texts: Iterable[str], seed: int = 0) -> RunIdentifier:

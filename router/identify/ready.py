@@ -1,4 +1,4 @@
-"""A ready-made identifier as a run's: restricted to its languages, with the rest of what it knows as the others.
+"""A ready-made identifier as the identifier of a run: restricted to its languages, and with all others that it knows.
 
 Shape letters: `B` texts, `C` languages the backend knows, `R` of the run, `O` others.
 """
@@ -24,16 +24,16 @@ MODEL_FILE = "identifier.bin"
 
 
 class ReadyMadeIdentifier:
-    """What a backend says, among the languages of a run.
+    """A backend's answers among the languages of a run.
 
     The posterior is the backend's, renormalised over the run's languages; a text is familiar by the share of
     probability that they have.
 
     Args:
         backend: The ready-made identifier.
-        file: Its model file, where it reads one.
+        file: Its model file, if it reads one.
         languages: The run's R codes.
-        known: The backend at work, where it is at work already: some take long to load.
+        known: The loaded backend, if it is loaded already, since some take long to load.
 
     Raises:
         BadInput: If the backend does not know one of them.
@@ -73,11 +73,11 @@ class ReadyMadeIdentifier:
 
     @property
     def other_languages(self) -> Sequence[str]:
-        """What the backend knows beside them."""
+        """The other languages that the backend knows."""
         return tuple(self._known.languages[column] for column in self._columns_O)
 
     def posterior(self, texts: Sequence[str]) -> np.ndarray:
-        """Probabilities of the run's languages, shape (B, R), rows summing to 1; uniform where a text says nothing."""
+        """Probabilities of the run's languages, shape (B, R), rows summing to 1; uniform without evidence."""
         return self.identify_openly(texts)[0]
 
     def identify(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -93,10 +93,10 @@ class ReadyMadeIdentifier:
         return _shares(own_BR), familiarity_B, _shares(others_BO)
 
     def refuse_unknown(self, code: str) -> None:
-        """Stop where the backend does not know a language.
+        """Refuse a language that the backend does not know.
 
         Raises:
-            BadInput: With the way out.
+            BadInput: If it does not know the language; the message says what to do.
         """
         if match(code, self._known.languages) is None:
             raise BadInput(
@@ -105,7 +105,7 @@ class ReadyMadeIdentifier:
             )
 
     def with_language(self, code: str, texts: Iterable[str], seed: int = 0) -> ReadyMadeIdentifier:
-        """One more language of those the backend knows; its text is not needed.
+        """A new identifier with one more language that the backend knows; its text is not needed.
 
         Raises:
             BadInput: If the backend does not know it.
@@ -113,7 +113,7 @@ class ReadyMadeIdentifier:
         return ReadyMadeIdentifier(self.backend, self._file, [*self._languages, code], self._known)
 
     def without_language(self, code: str) -> ReadyMadeIdentifier:
-        """One language less.
+        """A new identifier without one language.
 
         Raises:
             BadInput: If it is not one of the run's.
@@ -124,7 +124,7 @@ class ReadyMadeIdentifier:
         return ReadyMadeIdentifier(self.backend, self._file, left, self._known)
 
     def save(self, folder: str | Path) -> None:
-        """Write which backend it is and for whom it answers; the model file is copied, so that a run is whole."""
+        """Write the backend's name and the languages; the model file is copied, so that a run is complete."""
         target = Path(folder) / MODEL_FILE
         if self._file is not None and self._file.resolve() != target.resolve():
             with atomic_write(target) as partial:
@@ -134,7 +134,7 @@ class ReadyMadeIdentifier:
 
 
 def _shares(part_BX: np.ndarray) -> np.ndarray:
-    """Rows scaled to sum to 1; uniform where they hold nothing."""
+    """Rows scaled to sum to 1; uniform if they sum to 0."""
     sums_B1 = part_BX.sum(axis=1, keepdims=True)
     uniform = np.full_like(part_BX, 1.0 / max(1, part_BX.shape[1]))
     return np.asarray(np.divide(part_BX, sums_B1, out=uniform, where=sums_B1 > 0))

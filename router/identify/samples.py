@@ -1,4 +1,4 @@
-"""A fixed sample of a language's text: most to count on, a little held out to measure on."""
+"""A fixed sample of a language's text: most of it for counting, a little held out for measuring."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sample_texts(language: str, texts: Iterable[str], seed: int) -> TextSample:
     """Read texts and draw the sample.
 
     Args:
-        language: For messages.
+        language: Name in messages.
         texts: Read until 3 million characters; documents may be of any length.
         seed: Chooses the pieces.
 
@@ -61,7 +61,7 @@ def random_spans(texts: Sequence[str], num_spans: int, seed: int) -> list[str]:
 
     Args:
         texts: Texts with letters.
-        num_spans: How many.
+        num_spans: Number of spans.
         seed: Chooses places and lengths.
     """
     generator = random.Random(seed)

@@ -26,11 +26,11 @@ _UNITS = re.compile(r"\s*\S+\s*|\s+", re.DOTALL)
 
 @dataclass(frozen=True)
 class Span:
-    """Part of a text in one language.
+    """A part of a text in one language.
 
     Attributes:
-        start: First character.
-        stop: One past the last.
+        start: Index of the first character.
+        stop: Index one past the last character.
         language: ISO 639-3, None if the whole text has no letters.
         confidence: Probability of the language for the span's text alone.
     """
@@ -46,7 +46,7 @@ def segment(text: str, identifier: LanguageIdentifier, *, switch_cost: float = S
 
     Args:
         text: Any text.
-        identifier: Gives the languages.
+        identifier: Identifies the languages.
         switch_cost: Nats that a change of language must gain, > 0. Larger: fewer spans.
 
     Returns:
@@ -87,7 +87,7 @@ def _unit_bounds(text: str) -> list[tuple[int, int]]:
 
 
 def _cheapest_path(log_posterior_UL: np.ndarray, switch_cost: float) -> Sequence[int]:
-    """Viterbi: the languages of the units, changing only where it gains more than the cost."""
+    """Viterbi: the languages of the units, which change only if that gains more than the cost."""
     num_units, num_languages = log_posterior_UL.shape
     best_L = log_posterior_UL[0].copy()
     came_from_UL = np.zeros((num_units, num_languages), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""A run's identifier: made as a recipe says, and read from the folder it was saved in."""
+"""A run's identifier: trained as a recipe says, and read from the folder in which it was saved."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMBINED = "combined"
 
 
 def check_identifier(spec: str, languages: Sequence[str]) -> None:
-    """Refuse what `train_identifier` could not make, before anything is trained.
+    """Refuse an identifier that `train_identifier` could not make, before anything is trained.
 
     Raises:
         BadInput: If there is no such identifier, its package or file is missing, or it does not know a language.
@@ -31,8 +31,8 @@ def train_identifier(spec: str, corpora: Mapping[str, Iterable[str]], seed: int 
     """The identifier of a run.
 
     Args:
-        spec: `combined`, or a ready-made one (`router.identify.backend`).
-        corpora: Language -> texts; a ready-made one reads none.
+        spec: `combined`, or the name of a ready-made identifier (`router.identify.backend`).
+        corpora: Language -> texts; a ready-made identifier reads none.
         seed: Chooses samples and spans.
 
     Raises:
@@ -44,7 +44,7 @@ def train_identifier(spec: str, corpora: Mapping[str, Iterable[str]], seed: int 
 
 
 def save_identifier(identifier: RunIdentifier, folder: Path) -> None:
-    """Write a run's identifier, and remove what one of another kind left in the folder."""
+    """Write a run's identifier, and remove files that another kind of identifier left in the folder."""
     identifier.save(folder)
     written = {combined.INDEX_FILE}
     if isinstance(identifier, CombinedIdentifier):

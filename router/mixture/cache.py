@@ -13,12 +13,12 @@ class MixtureCache(Cache):
     """One key-value cache for each expert, moved together.
 
     `generate` sees one cache: reordering (beam search), repeating, selecting and cropping reach every expert's cache
-    and the state of the posterior. Which experts take part is settled by the first forward pass.
+    and the state of the posterior. The first forward pass decides which experts take part.
 
     Attributes:
         experts: The experts' caches, in the order of the mixture.
         active: Indices of the experts that take part, or None before the first pass.
-        weights_BM: The weights the text began with, shape (B, M); None before the first pass.
+        weights_BM: The weights at the beginning of the text, shape (B, M); None before the first pass.
         log_posterior_BM: Log-weights after the cached tokens, shape (B, number of active), for `dynamic` mixtures.
         last_log_probs: For `dynamic` mixtures, each active expert's log-probabilities (B, V) for the next token.
     """
@@ -86,7 +86,7 @@ class MixtureCache(Cache):
         self._map_state(lambda state: state[indices.to(state.device)])
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Take tokens back; what the number means (tokens to drop, or to keep) is up to the release of transformers.
+        """Drop tokens; the number counts tokens to drop or to keep, depending on the release of transformers.
 
         Raises:
             ValueError: If weights follow the text: the posterior before the dropped tokens is not kept.

@@ -1,4 +1,4 @@
-"""What a mixture makes of the arguments of a transformers model: masks, positions, weights, labels.
+"""How a mixture reads the arguments of a transformers model: masks, positions, weights, labels.
 
 Shape letters: `B` rows, `M` experts, `P` cached positions, `T` new positions, `S` = P + T, `V` vocabulary.
 """
@@ -14,7 +14,7 @@ from clustering.errors import BadInput
 
 IGNORED_LABEL = -100
 
-# What transformers hands to every model, and what it may be here: asked for nothing, or said already by other means.
+# Keywords that transformers passes to every model, and the values that change nothing here.
 _NEUTRAL: dict[str, Callable[[Any], bool]] = {
     "cache_position": lambda value: True,  # positions are counted from the mask
     "return_dict": lambda value: value is not False,
@@ -23,7 +23,7 @@ _NEUTRAL: dict[str, Callable[[Any], bool]] = {
 
 
 def refuse_unknown(keywords: dict[str, Any]) -> None:
-    """Refuse keywords of a forward pass that a mixture would otherwise pass over in silence.
+    """Refuse keywords of a forward pass that a mixture would otherwise silently ignore.
 
     Raises:
         BadInput: If a keyword is neither known nor empty (None, False).
@@ -41,7 +41,7 @@ def _is_neutral(name: str, value: Any) -> bool:
 
 
 def full_mask(attention_mask: torch.Tensor | None, input_ids: torch.Tensor, num_past: int) -> torch.Tensor:
-    """The mask over cached and new tokens, shape (B, S); all real where none is given.
+    """The mask over cached and new tokens, shape (B, S); without a given mask, all tokens are real.
 
     Raises:
         BadInput: If the given mask has another shape.

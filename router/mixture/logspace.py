@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-# A token that an expert holds for impossible (a logit of minus infinity) costs it this much, in nats. If every
+# A token that is impossible for an expert (a logit of minus infinity) costs it this much, in nats. If every
 # expert did, the posterior would be 0/0 without the floor; e^-10000 is far below what a float can show.
 LEAST_LOG_PROB = -1e4
 
@@ -30,7 +30,7 @@ def log_posterior(log_prior_BM: torch.Tensor, log_likelihood_BMT: torch.Tensor) 
 
     Args:
         log_prior_BM: Log-weights before the first position, shape (B, M); minus infinity shuts an expert out.
-        log_likelihood_BMT: What each position's token adds, in nats, shape (B, M, T); 0 where it must not count.
+        log_likelihood_BMT: Nats that each position's token adds, shape (B, M, T); 0 if it must not count.
 
     Returns:
         Normalised log-weights after each position, shape (B, M, T).
@@ -53,6 +53,6 @@ def mix(log_probs: list[torch.Tensor], log_weights: list[torch.Tensor]) -> torch
         return log_probs[0]
     mixed = log_probs[0] + log_weights[0].unsqueeze(-1)
     for expert_log_probs, expert_log_weights in zip(log_probs[1:], log_weights[1:], strict=True):
-        # One at a time: a stack of all experts would double the memory of the largest tensors there are.
+        # One expert at a time: a stack of all would double the memory of the largest tensors.
         mixed = torch.logaddexp(mixed, expert_log_probs + expert_log_weights.unsqueeze(-1))
     return mixed

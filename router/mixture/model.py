@@ -47,7 +47,7 @@ Weigher = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
-    """A mixture of causal language models with one vocabulary, for anything that takes a transformers model.
+    """A mixture of causal language models with one vocabulary, for any code that uses a transformers model.
 
     Exact: the cached, batched and padded result equals running every expert on the whole prefix. Experts whose weight
     is 0 in every row of a batch are not run; group rows by their experts (`router.generation`) to profit.
@@ -66,7 +66,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
     accepts_loss_kwargs = False
     """transformers' `Trainer` then divides the loss itself."""
     weigher: Weigher | None = None
-    """Chooses the weights of each row where a call gives none."""
+    """Chooses the weights of each row if a call gives none."""
 
     def __init__(self, config: MixtureConfig, experts: Sequence[PreTrainedModel] | None = None):
         super().__init__(config)
@@ -169,7 +169,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             input_ids: New tokens, shape (B, T).
             attention_mask: 1 for real tokens, 0 for padding, shape (B, P + T); all real if not given.
             position_ids: Positions of the new tokens, shape (B, T); counted from the mask if not given.
-            cache: What an earlier call returned.
+            cache: The cache that an earlier call returned.
             past_key_values: The same, by the name that it had before transformers 5.24.
             use_cache: Whether to return a cache; True if one is given.
             logits_to_keep: Only the last so many positions (0: all), or the indices of positions.
@@ -179,7 +179,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             normalized: Whether `logits` are log-probabilities. If not, the experts' log normalisers are added, weighted
                 as the experts are: a mixture of one expert then gives that expert's own logits. Probabilities are the
                 same; penalties that transformers puts on logits then mean the same for one expert and for several.
-            **kwargs: What `generate` and pipelines hand to every model, at its neutral value.
+            **kwargs: Keywords that `generate` and pipelines pass to every model, with their neutral values.
 
         Returns:
             `logits` (B, kept, V) in nats, float32; `loss`; and the cache, as `cache` or (before
@@ -211,7 +211,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
     def _follow(
         self, call: Pass, active: list[int], log_prior_BM: torch.Tensor
     ) -> tuple[list[Reading], list[torch.Tensor]]:
-        """What the experts read, and the posterior over them; the state for the next call goes into the cache."""
+        """Run the experts and compute the posterior over them; the cache keeps the state for the next call."""
         cache, input_ids = call.cache, call.input_ids
         last = cache.last_log_probs if cache is not None else None
         gains, readings, next_log_probs = [], [], []
@@ -220,7 +220,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             all_BTV = reading.everywhere
             before = all_BTV[:, :-1] if last is None else torch.cat([last[index][:, None], all_BTV[:, :-1]], 1)
             gain_BT = token_log_probs(before, input_ids[:, input_ids.shape[1] - before.shape[1] :])
-            # The first token of a text has no prediction to be judged by.
+            # No prediction was made for the first token of a text.
             gains.append(gain_BT if last is not None else torch.nn.functional.pad(gain_BT, (1, 0)))
             readings.append(reading)
             if cache is not None:
@@ -269,8 +269,8 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         """As transformers' `generate`, with `expert_weights` (see `forward`) as one more option.
 
         Raises:
-            BadInput: If an option does not work for a mixture, or the mixture does not prove right under the releases
-                that are installed.
+            BadInput: If an option does not work for a mixture, or the mixture computes wrong values with the installed
+                releases.
         """
         given = args[1] if len(args) > 1 else kwargs.get("generation_config")
         if _chosen("guidance_scale", kwargs, given, self.generation_config) not in (None, 1, 1.0):

@@ -1,6 +1,6 @@
-"""A mixture is checked once in a process, on a few tokens, before it generates: a wrong answer is never silent.
+"""Check a mixture once in a process, on a few tokens, before it generates, so that no answer is silently wrong.
 
-transformers renames arguments and outputs between releases, and a name that nobody reads raises no error: the cache is
+transformers renames arguments and outputs between releases, and a name that no code reads raises no error: the cache is
 then lost, and every token is drawn as if it stood alone. So what `generate` really computes, step by step, is compared
 with the plain weighted sum of the experts run on the whole text. Shape letters as in `router.mixture.model`.
 """
@@ -29,14 +29,14 @@ _LOCK = threading.Lock()
 
 
 class _Wrong(Exception):
-    """The mixture is not what it should be; the message says by how much."""
+    """The mixture computes wrong values; the message says by how much."""
 
 
 def prove(model: MixtureForCausalLM, *, use_cache: bool) -> None:
-    """Check a mixture of these kinds of experts, unless that was done in this process.
+    """Check a mixture of these kinds of experts, unless that was already done in this process.
 
     Args:
-        model: Its first two experts take part.
+        model: The mixture, of which the first two experts take part.
         use_cache: Whether it will generate with a cache.
 
     Raises:
@@ -65,7 +65,14 @@ def prove(model: MixtureForCausalLM, *, use_cache: bool) -> None:
 def _check(model: MixtureForCausalLM, use_cache: bool) -> None:
     ids_BT, mask_BT, weights_BM = _example(model)
     config = GenerationConfig(
-        max_new_tokens=_NUM_NEW, do_sample=False, num_beams=1, eos_token_id=None, pad_token_id=0, use_cache=use_cache
+        max_new_tokens=_NUM_NEW,
+        do_sample=False,
+        num_beams=1,
+        eos_token_id=None,
+        pad_token_id=0,
+        use_cache=use_cache,
+        output_logits=True,
+        return_dict_in_generate=True,
     )
     found: Any = GenerationMixin.generate(
         cast(Any, model),
@@ -73,8 +80,6 @@ def _check(model: MixtureForCausalLM, use_cache: bool) -> None:
         generation_config=config,
         attention_mask=mask_BT,
         expert_weights=weights_BM,
-        output_logits=True,
-        return_dict_in_generate=True,
     )
     tokens_BS = found.sequences[:, :-1]
     num_steps = len(found.logits)

@@ -14,13 +14,13 @@ from router.mixture.releases import known_cache_name
 
 @dataclass(frozen=True)
 class Pass:
-    """What a forward pass of the mixture gives to each of its experts.
+    """The arguments that a forward pass of the mixture gives to each of its experts.
 
     Attributes:
         input_ids: New tokens, shape (B, T).
         mask: 1 for real tokens, over cached and new ones, shape (B, P + T).
-        positions: Of the new tokens, shape (B, T).
-        cache: The mixture's; None without one.
+        positions: Positions of the new tokens, shape (B, T).
+        cache: The mixture's cache; None without one.
         kept: Indices of the new positions that logits are wanted for; None for all.
         normalized: Whether log-probabilities are enough, or the experts' normalisers are needed too.
     """
@@ -35,11 +35,11 @@ class Pass:
 
 @dataclass(frozen=True)
 class Reading:
-    """What one expert makes of the new tokens.
+    """The output of one expert for the new tokens.
 
     Attributes:
         kept: Log-probabilities at the kept positions, shape (B, kept, V), in nats, at least float32.
-        everywhere: The same at all new positions, shape (B, T, V), where it was asked for them; else `kept` again.
+        everywhere: The same at all new positions, shape (B, T, V), if they were needed; else `kept` again.
         normalizer: Log of the sum of the exponentials of its logits at the kept positions, shape (B, kept); None
             where log-probabilities are enough.
     """
@@ -55,8 +55,8 @@ def read(expert: Any, accepted: frozenset[str], index: int, call: Pass, *, every
     Args:
         expert: A causal language model.
         accepted: Names of the arguments that its forward pass takes.
-        index: Its place in the mixture, and in the cache.
-        call: What all experts are given.
+        index: Its index in the mixture and in the cache.
+        call: The arguments that all experts get.
         everywhere: Whether log-probabilities are needed at all new positions.
     """
     device = next(expert.parameters()).device
@@ -83,11 +83,11 @@ def read(expert: Any, accepted: frozenset[str], index: int, call: Pass, *, every
 
 
 def mixed(readings: list[Reading], log_weights: list[torch.Tensor]) -> torch.Tensor:
-    """The mixture's log-probabilities; with the mean of the experts' normalisers added where those were taken.
+    """The mixture's log-probabilities; if the experts' normalisers were computed, their mean is added.
 
     Args:
-        readings: Of the M experts that take part.
-        log_weights: Of each, shape (B, kept) or (B, 1).
+        readings: Outputs of the M experts that take part.
+        log_weights: Log-weights of each, shape (B, kept) or (B, 1).
 
     Returns:
         Shape (B, kept, V).

@@ -1,4 +1,4 @@
-"""What differs between the releases of transformers that a mixture runs on, in one place.
+"""The differences between the releases of transformers that a mixture runs with.
 
 Since 5.24 the argument and the output that hold the key-value cache are called `cache`; before, `past_key_values`.
 """
@@ -16,16 +16,16 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from clustering.errors import BadInput
 
 CACHE_NAMES = ("cache", "past_key_values")
-"""Every name that the cache goes by, the newest first."""
+"""Every name of the cache, the newest first."""
 
 _FIELDS = frozenset(field.name for field in dataclasses.fields(CausalLMOutputWithPast))
 
 GENERATE_CACHE = next((name for name in CACHE_NAMES if name in _FIELDS), CACHE_NAMES[0])
-"""The name by which this release's `generate` hands the cache from step to step: that of a model's output."""
+"""The name under which this release's `generate` passes the cache from step to step, as in a model's output."""
 
 
 def known_cache_name(names: Collection[str]) -> str:
-    """The name of the cache among those that an output or a model knows.
+    """The name of the cache among the names that an output or a model has.
 
     Raises:
         BadInput: If it is none of `CACHE_NAMES`; the message names the versions installed.
@@ -52,7 +52,7 @@ def cache_in(values: dict[str, Any]) -> Any:
 
 
 def versions() -> str:
-    """The libraries that a mixture stands on, such as "transformers 5.24.0, torch 2.13.0, peft 0.21.2"."""
+    """The versions of the libraries that a mixture needs, such as "transformers 5.24.0, torch 2.13.0, peft 0.21.2"."""
     return ", ".join(f"{name} {_version(name)}" for name in ("transformers", "torch", "peft"))
 
 

@@ -1,4 +1,4 @@
-"""What experts on one shared base have in common, whatever they change of it."""
+"""The common interface of experts on one shared base, whatever they change of it."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Experts by layer on one shared trunk: an expert is its own copy of a few decoder layers, the rest is the base's.
+"""Experts by layer on one shared base: an expert has its own copies of a few decoder layers, the rest is the base's.
 
-A batch whose rows belong to different experts runs in one pass: a layer that no expert has of its own sees the whole
-batch; at the others the rows are parted, each part goes through its expert's copy, and the parts are put together
-again. The base's modules and parameter names stay as they are: the layers' `forward` is replaced, and
-`LayerBank.close` brings it back. After DMoE (Li et al. 2025, "Group then Scale"). Shape letters: `N` rows of a
-layer's input.
+A batch whose rows belong to different experts runs in one pass: a layer that no expert has copied sees the whole batch;
+at the others the rows are divided, each part goes through its expert's copy, and the parts are joined again. The base's
+modules and parameter names do not change: the layers' `forward` is replaced, and `LayerBank.close` restores it. The
+idea is that of DMoE (Li et al. 2025, "Group then Scale"). Shape letters: `N` rows of a layer's input.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from router.models.lora_bank import LoraView
 class LayerBank:
     """Layers of several experts of one base model, loaded as they are needed and used together.
 
-    Adds to the base the memory of the copied layers. One thread may run a pass at a time; others wait.
+    It needs the memory of the base and the copied layers. One thread may run a pass at a time; others wait.
 
     Args:
-        base: The shared model. Without `using` it answers as it did.
+        base: The shared model. Outside `using`, its answers do not change.
         layers: The base's decoder layers, in order.
-        prefix: What the names of their parameters begin with, such as `model.layers`.
+        prefix: The beginning of the names of their parameters, such as `model.layers`.
 
     Example:
         >>> bank = LayerBank(base, base.model.layers, "model.layers")
@@ -71,7 +70,7 @@ class LayerBank:
             for number in found.tensors:
                 if number not in self._switches:
                     self._switches[number] = _Switch(self._layers[number], self)
-            # All copies are made before one is taken: an expert that does not fit leaves nothing behind.
+            # All copies are made before one is used, so that an expert that does not fit changes nothing.
             made = {n: self._switches[n].copy(tensors, str(folder)) for n, tensors in found.tensors.items()}
             index = len(self._index)
             for number, own in made.items():
@@ -103,10 +102,10 @@ class LayerBank:
                 self._rows = before
 
     def rows_of(self, num_rows: int) -> tuple[int, ...]:
-        """The expert of each of `num_rows` rows of the running batch; empty where only the base runs.
+        """The expert of each of `num_rows` rows of the running batch; empty if only the base runs.
 
         Raises:
-            BadInput: If the batch has no multiple of the rows that were named.
+            BadInput: If the number of rows is no multiple of the number of named experts.
         """
         if not self._rows or num_rows % len(self._rows):
             if self._rows:
@@ -139,7 +138,7 @@ class _Switch:
         like = next(self._layer.parameters())
         replaced = self._layer.__dict__.pop("forward")
         try:
-            # Tensors without memory stand in for the base's, which are not copied to be replaced at once.
+            # Tensors without memory replace the base's, so that no tensor is copied only to be overwritten.
             memo = {id(p): nn.Parameter(torch.empty_like(p, device="meta")) for p in self._layer.parameters()}
             own = copy.deepcopy(self._layer, memo)
         finally:
@@ -185,9 +184,9 @@ class _Part:
     """The arguments of a layer for some rows of the batch.
 
     Args:
-        rows_N: Which rows.
-        num_rows: Rows of the batch.
-        opened: Keys and values of the whole batch by layer, as the first part of a pass made room for them.
+        rows_N: Indices of the rows.
+        num_rows: Number of rows of the batch.
+        opened: Keys and values of the whole batch by layer, allocated by the first part of a pass.
     """
 
     def __init__(self, rows_N: torch.Tensor, num_rows: int, opened: dict[int, tuple[torch.Tensor, torch.Tensor]]):
@@ -208,7 +207,7 @@ class _Part:
 
 
 class _RowsOfCache:
-    """A batch's cache as some of its rows see it: what they add goes to their places in the whole."""
+    """The cache of a batch for some of its rows; what they add is written to their rows of the whole cache."""
 
     def __init__(
         self, cache: Any, rows_N: torch.Tensor, num_rows: int, opened: dict[int, tuple[torch.Tensor, torch.Tensor]]
@@ -218,7 +217,7 @@ class _RowsOfCache:
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add the rows' keys and values of the new tokens; returns theirs of all tokens."""
+        """Add the rows' keys and values of the new tokens; return the rows' keys and values of all tokens."""
         if layer_idx not in self._opened:
             room = [new.new_zeros((self._num_rows, *new.shape[1:])) for new in (keys, values)]
             self._opened[layer_idx] = self._cache.update(*room, layer_idx, *args, **kwargs)
@@ -233,7 +232,7 @@ class _RowsOfCache:
 
 
 def _together(parts: Sequence[tuple[torch.Tensor, Any]], num_rows: int) -> Any:
-    """What the parts of a batch gave, as the whole batch would have given it."""
+    """Join the outputs of the parts of a batch into the output of the whole batch."""
     first = parts[0][1]
     if isinstance(first, tuple):
         return tuple(_together([(rows, out[i]) for rows, out in parts], num_rows) for i in range(len(first)))

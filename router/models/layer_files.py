@@ -1,4 +1,4 @@
-"""The files of an expert by layer: the tensors of its own layers, and which layers of what they are."""
+"""The files of an expert by layer: the tensors of its own layers, and the numbers and prefix of these layers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ExpertLayers:
     """Layers that an expert has of its own."""
 
     prefix: str
-    """What the names of the base's layers begin with, such as `model.layers`."""
+    """The beginning of the names of the base's layers, such as `model.layers`."""
     tensors: dict[int, dict[str, torch.Tensor]]
-    """Layer -> tensor by its name inside the layer."""
+    """Number of a layer -> its tensors by their names inside the layer."""
 
 
 def read_layers(folder: Path) -> ExpertLayers:

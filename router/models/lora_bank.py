@@ -2,8 +2,9 @@
 
 Every adapted layer keeps the factors of all adapters stacked. For a row of adapter k the layer adds B_k A_k x (scaling
 is folded into B). With few adapters that is two dense products over all stacked factors with a 0/1 mask between them,
-which beats gathering factors row by row; with many, factors are gathered. The base's modules and parameter names stay
-as they are: the addition is a forward hook. Shape letters: `N` rows of a layer's input, `K` adapters, `R` rank.
+which is faster than gathering factors row by row; with many adapters, factors are gathered. The base's modules and
+parameter names do not change: the addition is a forward hook. Shape letters: `N` rows of a layer's input, `K` adapters,
+`R` rank.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ _MAX_STACKED_RANK = 512
 class LoraBank:
     """Adapters of one base model, loaded as they are needed and used together.
 
-    Adds little to the base: the factors of K adapters. One thread may run a pass at a time; others wait.
+    Beside the base it needs only the memory of the adapters' factors. One thread may run a pass at a time; others wait.
 
     Args:
-        base: The shared model. It gets forward hooks; without `using` it answers as it did.
+        base: The shared model. It gets forward hooks; outside `using`, its answers do not change.
 
     Example:
         >>> bank = LoraBank(base)
@@ -120,7 +121,7 @@ class LoraView(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the base is."""
+        """The base's device."""
         device: torch.device = self.base.device
         return device
 
@@ -150,7 +151,7 @@ class LoraView(nn.Module):
 
 
 class _Rows:
-    """Which adapter each row of the running batch uses, as the layers need it."""
+    """The adapter of each row of the running batch, in the forms that the layers need."""
 
     def __init__(self) -> None:
         self.adapters: tuple[int, ...] = ()
@@ -202,7 +203,7 @@ class _StackedLayer:
         module.register_forward_hook(self._hook)
 
     def append(self, factors: tuple[torch.Tensor, torch.Tensor] | None) -> None:
-        """Stack one more adapter; None leaves this layer as it is for that adapter."""
+        """Stack one more adapter; None means that the adapter does not change this layer."""
         if factors is None:
             assert self._a_KRI is not None and self._b_OKR is not None
             factors = (torch.zeros_like(self._a_KRI[0]), torch.zeros_like(self._b_OKR[:, 0]))
@@ -247,7 +248,7 @@ class _StackedLayer:
 
 
 def _add_product(output: torch.Tensor, low: torch.Tensor, b_OR: torch.Tensor) -> torch.Tensor:
-    """`output` + `low` times b transposed, into `output` itself where nothing else needs it: one product, no sum."""
+    """`output` + `low` times b transposed, written into `output` if nothing else needs it: one product, no sum."""
     alike = output.dtype == low.dtype == b_OR.dtype
     if not alike or output.requires_grad or not output.is_contiguous():
         return output + nn.functional.linear(low, b_OR)

@@ -24,7 +24,7 @@ class AdapterWeights:
     Attributes:
         factors: Path of a module in the base -> (A, shape (rank, inputs); B, shape (outputs, rank)), with the scaling
             folded into B.
-        source: Where they came from, for messages.
+        source: Their folder or another origin, for messages.
     """
 
     factors: dict[str, tuple[torch.Tensor, torch.Tensor]]
@@ -46,7 +46,7 @@ def read_adapter(folder: str | Path) -> AdapterWeights:
 
 
 def beyond_plain_lora(folder: str | Path) -> list[str]:
-    """What an adapter has that one pass cannot mix, such as DoRA; empty for plain LoRA. Reads no weights.
+    """The parts of an adapter that one pass cannot mix, such as DoRA; empty for plain LoRA. It reads no weights.
 
     Raises:
         BadInput: If files are missing or damaged.
@@ -59,7 +59,7 @@ def beyond_plain_lora(folder: str | Path) -> list[str]:
 
 @contextmanager
 def _reading(folder: Path) -> Iterator[tuple[Any, Path]]:
-    """An adapter's configuration and the file of its weights; what cannot be read is told with the folder."""
+    """An adapter's configuration and the file of its weights; an error names the folder."""
     from peft import PeftConfig
     from safetensors import SafetensorError
 
@@ -107,7 +107,7 @@ def _scaling(config: Any, path: str, rank: int) -> float:
 
 
 def _extras(config: Any, tensors: list[str]) -> list[str]:
-    """What of an adapter is more than plain LoRA on linear layers."""
+    """The parts of an adapter that are more than plain LoRA on linear layers."""
     extras = [
         what
         for what, present in (

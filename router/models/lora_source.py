@@ -11,7 +11,7 @@ from router.models.lora_bank import LoraView
 
 
 class LoraSource:
-    """Experts by name; gives one model for a mixed batch (see `router.generation`).
+    """Experts by name, as one model for a mixed batch (see `router.generation`).
 
     Args:
         bank: Holds the base.

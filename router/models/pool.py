@@ -20,21 +20,21 @@ class TooManyExperts(BadInput):
 
 
 Loader = Callable[[], Any]
-"""Returns a causal language model of transformers, on its device and in its dtype, ready to run."""
+"""A function that returns a causal language model of transformers, on its device and in its dtype, ready to run."""
 
 
 class ExpertPool:
-    """Models by name, at most so many at a time.
+    """Models by name, of which a limited number is in memory at a time.
 
     Room is made before a model is loaded, so that memory never holds more than the cap. Models of one `get_many` call
-    stay together. Safe to call from several threads.
+    stay together. It may be called from several threads.
 
     Args:
-        loaders: Expert -> how to load it.
+        loaders: Expert -> the function that loads it.
         max_loaded: Most experts in memory, >= 1; None for all.
         max_bytes: Most bytes of parameters and buffers, by `sizes` or, where it lacks an expert, by the largest one
             loaded so far; one expert is always allowed. None for no limit.
-        sizes: Expert -> bytes, where known beforehand.
+        sizes: Expert -> bytes, if known beforehand.
 
     Raises:
         BadInput: If a cap is less than 1.
@@ -93,7 +93,7 @@ class ExpertPool:
                 "Raise max_loaded, or use the policy top1."
             )
         with self._lock:
-            # Those already here first, so that making room for the others cannot drop them.
+            # Use the loaded ones first, so that making room for the others cannot drop them.
             for name in sorted(needed, key=lambda name: name not in self._models):
                 if name in self._models:
                     self._models.move_to_end(name)

@@ -1,1 +1,1 @@
-"""The policies, a file each; installed packages add theirs by the entry-point group `xelm.policies`."""
+"""The policies, one file each; installed packages add policies by the entry-point group `xelm.policies`."""

@@ -14,7 +14,7 @@ from router.routes.policy import Policy, drop_negligible, policy
 @policy("ensemble")
 @dataclass(frozen=True)
 class Ensemble(Policy):
-    """The weights as they are, but for those too small to be worth a pass."""
+    """The router's weights, without those that are too small to be worth a pass."""
 
     decides: ClassVar[bool] = False
 

@@ -13,7 +13,7 @@ from router.routes.policy import Policy, keep_best, policy
 @policy("top1")
 @dataclass(frozen=True)
 class Top1(Policy):
-    """Dispatch: the expert of the largest weight; of equals the first."""
+    """Dispatch: the expert of the largest weight; of equal ones, the first."""
 
     def choose(self, weights_BK: np.ndarray, experts: Sequence[str]) -> np.ndarray:
         """All weight on the best."""

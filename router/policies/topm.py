@@ -15,7 +15,7 @@ from router.routes.policy import Policy, keep_best, policy
 @policy("topm")
 @dataclass(frozen=True)
 class TopM(Policy):
-    """The `num_kept` experts of the largest weights, renormalised; of equals the first."""
+    """The `num_kept` experts of the largest weights, renormalised; of equal ones, the first."""
 
     option: ClassVar[str | None] = "m"
     num_kept: int = 2
@@ -25,7 +25,7 @@ class TopM(Policy):
         """`topm` (the 2 best), `topm:3`.
 
         Raises:
-            BadInput: If the number is none.
+            BadInput: If the option is no number.
         """
         if option is None:
             return cls()

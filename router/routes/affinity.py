@@ -16,7 +16,7 @@ from clustering.languages.codes import match, to_code
 logger = logging.getLogger(__name__)
 
 Distances = Callable[[Sequence[str]], np.ndarray]
-"""From L codes to their distances (L, L) in [0, 1]; NaN where unknown."""
+"""A function from L codes to their distances (L, L) in [0, 1]; NaN if unknown."""
 
 
 def typological_distances(codes: Sequence[str]) -> np.ndarray:
@@ -45,7 +45,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def owners_of(plan: Mapping[str, Sequence[str]], languages: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Experts whose plan entry holds each language; languages that no expert owns are left out."""
+    """The experts that own each language in the plan; languages that no expert owns are left out."""
     owners: dict[str, tuple[str, ...]] = {}
     for language in languages:
         names = tuple(name for name, codes in plan.items() if match(language, codes) is not None)
@@ -61,13 +61,13 @@ def language_affinity(
     distances: Distances | None,
     temperature: float,
 ) -> np.ndarray:
-    """a(language, expert): how much of a language's text each expert gets.
+    """a(language, expert): the share of a language's text that each expert gets.
 
     Args:
         plan: Expert -> its languages.
         languages: L codes.
-        experts: K names, all of the plan and maybe more, which get nothing.
-        distances: For languages outside the plan; None spreads them evenly.
+        experts: K names: all experts of the plan, and perhaps others, which get nothing.
+        distances: Distances for languages outside the plan; None spreads these languages evenly.
         temperature: Such a language's weights are softmax(-distance to the expert's nearest language / this).
 
     Returns:
@@ -134,7 +134,7 @@ def _near_experts(
     members = [(code, name) for name, codes in plan.items() for code in codes]
     to_members = _distances_between(strangers, [code for code, _ in members], distances)
     columns = [[i for i, (_, owner) in enumerate(members) if owner == name] for name in plan]
-    # The distance to an expert is that to the nearest of its languages: one close relative is worth the detour.
+    # The distance to an expert is that to the nearest of its languages: one closely related language is enough.
     to_expert = np.stack([to_members[:, of_expert].min(axis=1) for of_expert in columns], axis=1)
     shares = softmax(-to_expert / temperature)
     return {s: dict(zip(plan, map(float, row), strict=True)) for s, row in zip(strangers, shares, strict=True)}
@@ -147,7 +147,7 @@ def _distances_between(rows: Sequence[str], columns: Sequence[str], distances: D
     asked: list[str] = []
     place_of = {}
     for code in (*rows, *columns):
-        # Two codes of one language (nor, nob) are one point; distances are asked for once.
+        # Two codes of one language (nor, nob) are one point; its distances are computed once.
         found = match(code, asked)
         if found is None:
             asked.append(code)

@@ -18,7 +18,7 @@ from clustering.errors import BadInput
 from clustering.registry import Registry
 
 POLICIES = ("top1", "topm", "ensemble", "bayes")
-"""Those that come with xelm, from the simplest to the most costly."""
+"""The policies that come with xelm, from the simplest to the most costly."""
 
 # An expert below this weight changes the mixture by less than 1e-4 nats a token, but costs a full pass.
 NEGLIGIBLE_WEIGHT = 1e-4
@@ -26,21 +26,21 @@ NEGLIGIBLE_WEIGHT = 1e-4
 
 @dataclass(frozen=True)
 class Policy(ABC):
-    """How the router's weights become those that answer. Fields of a subclass are its option, if it has one."""
+    """How the router's weights become the weights that answer. A field of a subclass is its option, if it has one."""
 
     name: ClassVar[str] = ""
-    """By which it is asked for; set by `@policy`."""
+    """Its name; set by `@policy`."""
     option: ClassVar[str | None] = None
-    """What the part after a colon is called in Python (`m` of `topm:3`); None if it takes none."""
+    """Python's name of the option after a colon (`m` of `topm:3`); None if there is no option."""
     dynamic: ClassVar[float] = False
     """How far weights follow the text: the log-weight of an expert grows by this share of its log-probability of each
     token. False (0): they stay; True (1): the posterior over experts."""
     decides: ClassVar[bool] = True
-    """Whether it leaves experts out for the sake of the best: where the router abstains, all likely ones answer."""
+    """Whether it drops all but the best experts; if the router abstains, all likely experts answer instead."""
 
     @classmethod
     def read(cls, option: str | None) -> Policy:
-        """Make one from the part of its spelling after the colon; None without one.
+        """Make a policy from the option after the colon; None without one.
 
         Raises:
             BadInput: If the option cannot be read.
@@ -48,7 +48,7 @@ class Policy(ABC):
         return cls()
 
     def __str__(self) -> str:
-        """The spelling that reads back as it."""
+        """The spelling from which `parse_policy` makes it again."""
         return self.name
 
     @abstractmethod
@@ -56,7 +56,7 @@ class Policy(ABC):
         """The weights that answer.
 
         Args:
-            weights_BK: The router's, shape (B, K), float64, rows summing to 1.
+            weights_BK: The router's weights, shape (B, K), float64, rows summing to 1.
             experts: The K names.
 
         Returns:
@@ -76,7 +76,7 @@ class NamedExpert(Policy):
         return self.expert
 
     def choose(self, weights_BK: np.ndarray, experts: Sequence[str]) -> np.ndarray:
-        """All weight on it."""
+        """All weight on this expert."""
         chosen_BK = np.zeros_like(weights_BK)
         chosen_BK[:, list(experts).index(self.expert)] = 1.0
         return chosen_BK
@@ -113,7 +113,7 @@ def parse_policy(policy: str, experts: Sequence[str], *, m: int | None = None) -
         m: The option of the policy, instead of the part after a colon: experts kept by `topm`, >= 1.
 
     Raises:
-        BadInput: If it is none of these, which names near ones, or its option cannot be read.
+        BadInput: If it is none of these (the message suggests near names), or its option cannot be read.
     """
     name, colon, option = policy.partition(":")
     if _REGISTRY.has(name):
@@ -145,8 +145,8 @@ def apply_policy(
         policy: As for `parse_policy`.
         experts: The K names, in the order of the columns.
         m: As for `parse_policy`.
-        abstained_B: Texts whose language the router would not settle, shape (B,): a policy that leaves experts out
-            (`top1`, `topm`) leaves their weights as they are, so that all likely experts answer together.
+        abstained_B: Texts whose language the router did not decide, shape (B,): a policy that drops experts (`top1`,
+            `topm`) does not change their weights, so that all likely experts answer together.
 
     Returns:
         Shape (B, K), rows summing to 1. Equal weights keep the lower column.

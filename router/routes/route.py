@@ -1,4 +1,4 @@
-"""Text in, routes out: an identifier and a weigher together, and routes as the arrays that policies take."""
+"""From texts to routes by an identifier and a weigher, and from routes to the arrays that policies need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def route_texts(texts: Iterable[str], identifier: LanguageIdentifier, weigher: E
     """Identify each text's language and weigh the experts.
 
     Texts may be anything that a Python string can hold. Without letters (empty, digits, emoji) a text has no language
-    and confidence 0, and all experts are weighted by the uniform posterior; lone surrogates are passed over.
+    and confidence 0, and all experts are weighted by the uniform posterior; lone surrogates are ignored.
 
     Args:
         texts: B texts.
@@ -59,16 +59,16 @@ def route_openly(
     weigher: ExpertWeigher,
     open_weigher: Callable[[], ExpertWeigher],
 ) -> list[Route]:
-    """As `route_texts`, and a text that is far likelier in a language outside the run goes by typology.
+    """Do as `route_texts`, but route a text by typology if it is far likelier in a language outside the run.
 
     Any other text is routed exactly as `route_texts` does with the run's identifier, so that the languages of the world
     take nothing from the run's.
 
     Args:
         texts: B texts.
-        identifier: Of the run's languages and others.
-        weigher: For the run's languages.
-        open_weigher: Gives a weigher for all languages of `identifier`; asked for when the first such text comes.
+        identifier: Identifier of the run's languages and others.
+        weigher: Weigher for the run's languages.
+        open_weigher: Returns a weigher for all languages of `identifier`; called when the first such text comes.
 
     Returns:
         One `Route` for each text, in order.

@@ -19,10 +19,10 @@ from router.routes.affinity import Distances, language_affinity, loss_table, own
 
 @dataclass(frozen=True)
 class Route:
-    """Where a text goes, and why.
+    """The experts that a text goes to, and why.
 
     Attributes:
-        language: Most likely language, ISO 639-3; None if the text says nothing (no letters).
+        language: Most likely language, ISO 639-3; None if the text has no letters.
         confidence: Probability that `language` is right, 0 to 1.
         weights: Expert -> weight, summing to 1; experts with weight 0 are left out.
         reason: One sentence.
@@ -48,12 +48,12 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True)
 class RoutingRule:
-    """How posterior becomes weights.
+    """How the posterior becomes weights.
 
     Attributes:
         distance_temperature: For a language that no expert owns, weights are softmax(-distance / this), > 0: of the
             experts, or where losses were measured, of the languages whose losses it is expected to have. The smaller,
-            the more it is taken for its nearest, whose own expert reads it worse than them (experiments/routing).
+            the more the nearest language counts, whose own expert is not best for this one (experiments/routing).
         loss_temperature: With measured losses, weights are softmax(-expected loss / this), > 0, in the unit of the
             losses (bits per byte). Small: only the best expert.
         threshold: Under this confidence the fallback answers, 0 (never) to 1.
@@ -82,12 +82,12 @@ class ExpertWeigher:
         languages: L codes, the columns of the posterior.
         experts: K names in the order of the weights; the plan's if not given. Names outside the plan ("base",
             "dense") own no language: losses or abstention bring them in.
-        distances: Typological distances, for languages outside the plan; without them all experts are alike to these.
-        losses: Expert -> language -> measured loss in bits per byte; decides instead of the plan where given.
+        distances: Typological distances, for languages outside the plan; without them, all experts are equally near.
+        losses: Expert -> language -> measured loss in bits per byte; if given, it decides instead of the plan.
         rule: Temperatures, threshold, fallback.
 
     Raises:
-        BadInput: If the plan or the languages are empty, or a name is none of the experts.
+        BadInput: If the plan or the languages are empty, or a name is no expert.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class ExpertWeigher:
         Args:
             posterior_BL: As for `weights`.
             familiarity_B: Probability that each text is in one of the languages at all, shape (B,); 1 if not given.
-            silent_B: Texts that say nothing (no letters), shape (B,), bool. They count as not settled: confidence 0.
+            silent_B: Texts without letters, shape (B,), bool. Their language counts as undecided: confidence 0.
 
         Returns:
             One `Route` for each text.

@@ -37,8 +37,8 @@ def score_spans(
         weights: For each text the weights of its spans after the policy, shape (number of spans, K), rows summing to 1.
         tokenizer: The experts' tokenizer; a fast one of transformers, since tokens must be placed in the text.
         experts: The K names.
-        get_model: Called once for each expert that has work.
-        dynamic: Weights follow the text within each span, starting from the span's own.
+        get_model: Called once for each expert that is needed.
+        dynamic: Whether the weights follow the text within each span, starting from the span's own.
         options: See `ScoringOptions`.
 
     Returns:
@@ -70,10 +70,10 @@ def score_spans(
 
 
 def _encode(text: str, spans: Sequence[Span], tokenizer: Any, add_prefix: bool) -> tuple[list[int], list[int]]:
-    """Token ids, and for each span border its place in the log-probabilities (of all tokens but the first)."""
+    """Token ids, and for each span border its index in the log-probabilities (of all tokens but the first)."""
     prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     lead = [prefix] if add_prefix and prefix is not None else []
-    # One character for one, so that places in the text stay what they are.
+    # Replace one character by one, so that positions in the text do not change.
     clean = "".join(c if not "\ud800" <= c <= "\udfff" else "\ufffd" for c in text)
     plain = {"add_special_tokens": False, "split_special_tokens": True}
     encoded = tokenizer(clean, **plain, return_offsets_mapping=True)

@@ -1,7 +1,7 @@
 """How probable texts are under experts and mixtures: nats, tokens, bytes.
 
 Experts are run one after the other over all texts that give them weight, and only the probabilities of the texts' own
-tokens are kept, so one expert at a time need be loaded. Mixing happens afterwards in float64.
+tokens are kept, so only one expert at a time must be loaded. Mixing happens afterwards in float64.
 Shape letters: `B` texts, `K` experts, `M` experts that take part, `T` tokens of one text.
 """
 
@@ -24,7 +24,7 @@ GetModel = Callable[[str], Any]
 
 
 class Tokenizer(Protocol):
-    """The little of a transformers tokenizer that is needed here."""
+    """The part of a transformers tokenizer that is needed here."""
 
     bos_token_id: int | None
     eos_token_id: int | None
@@ -80,7 +80,7 @@ def score_texts(
             give it weight.
         experts: The K names.
         get_model: Called once for each expert that has work.
-        dynamic: Weights follow each text (`bayes`), also from window to window.
+        dynamic: Whether the weights follow each text (`bayes`), also from window to window.
         options: See `ScoringOptions`.
 
     Returns:
@@ -97,9 +97,9 @@ def score_texts(
 
 
 def encode(texts: Sequence[str], tokenizer: Tokenizer, *, add_prefix: bool = True) -> list[list[int]]:
-    """Token ids of each text, after a BOS (or else EOS) token where the tokenizer has one and `add_prefix` is set.
+    """Token ids of each text, after a BOS (or else EOS) token if the tokenizer has one and `add_prefix` is set.
 
-    As in training, a text that spells a special token, such as `</s>`, is text.
+    As in training, the spelling of a special token in a text, such as `</s>`, is read as plain text.
     """
     prefix = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     lead = [prefix] if add_prefix and prefix is not None else []
@@ -150,7 +150,7 @@ def expert_log_probs(
 
     Args:
         sequences: Token ids of B texts.
-        needed_BK: Which experts each text needs, shape (B, K), bool.
+        needed_BK: Whether a text needs an expert, shape (B, K), bool.
         experts: The K names.
         get_model: Called once for each expert that has work.
         options: See `ScoringOptions`.

@@ -21,10 +21,10 @@ class ScoringOptions:
 
     Attributes:
         context: Tokens in one window; the model's own limit if None (2048 if it has none).
-        stride: Tokens by which windows move on, so that every scored token but the first ones has at least
+        stride: Number of tokens from window to window, so that every scored token but the first ones has at least
             context - stride tokens before it; half the context if None.
-        max_logits: Most numbers (rows x positions x vocabulary) that one pass may produce; by the device if None: a GPU
-            wants large batches, a CPU what fits its caches.
+        max_logits: Most numbers (rows x positions x vocabulary) that one pass may produce. None: by the device, since a
+            GPU is faster with large batches, a CPU with batches that fit its caches.
         add_prefix: Whether a text starts after the tokenizer's BOS (or else EOS) token, so that its first token is
             scored too. Without such a token the first token of each text is not scored.
     """
@@ -42,7 +42,7 @@ def token_log_probs(
 
     Args:
         model: A causal language model of transformers.
-        sequences: Token ids. Longer ones than the context are scored in overlapping windows, each token once.
+        sequences: Token ids. Those longer than the context are scored in overlapping windows, each token once.
         options: See `ScoringOptions`.
 
     Returns:
@@ -72,7 +72,7 @@ def token_log_probs(
 
 
 def context_of(model: Any, default: int = 2048) -> int:
-    """Most tokens a model takes, from its configuration."""
+    """Largest number of tokens that a model accepts, from its configuration."""
     config = model.config.get_text_config()
     return int(getattr(config, "max_position_embeddings", None) or default)
 

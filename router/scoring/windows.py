@@ -1,4 +1,4 @@
-"""Long sequences in overlapping windows, and windows in batches of like length."""
+"""Cut long sequences into overlapping windows, and group windows into batches of similar length."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from clustering.errors import BadInput
 
 @dataclass(frozen=True)
 class Window:
-    """Part of a sequence for one pass.
+    """A part of a sequence for one pass.
 
     Attributes:
         row: Index of the sequence.
-        start: First token given to the model.
-        stop: One past the last.
-        first_scored: First token whose probability counts here; those before it are context.
+        start: Index of the first token given to the model.
+        stop: Index one past the last token.
+        first_scored: Index of the first token whose probability counts here; those before it are context.
     """
 
     row: int
@@ -30,9 +30,9 @@ def windows_of(row: int, length: int, context: int, stride: int | None = None) -
 
     Args:
         row: Index of the sequence.
-        length: Its tokens; fewer than 2 leave nothing to score.
+        length: Number of its tokens; with fewer than 2 there is nothing to score.
         context: Tokens in a window, >= 2.
-        stride: Tokens by which windows move on, 1 .. context - 1; half the context if None.
+        stride: Number of tokens from window to window, 1 .. context - 1; half the context if None.
 
     Returns:
         Windows whose scored parts are 1 .. length - 1, in order. Each but the first is full, and each scored token
@@ -54,7 +54,7 @@ def windows_of(row: int, length: int, context: int, stride: int | None = None) -
 
 
 def batches(windows: Sequence[Window], max_tokens: int) -> Iterator[list[Window]]:
-    """Group windows of like length, longest first, so that rows x longest is at most `max_tokens` (or one row)."""
+    """Group windows of similar length, longest first, so that rows x longest is at most `max_tokens` (or one row)."""
     ordered = sorted(windows, key=lambda window: window.start - window.stop)
     batch: list[Window] = []
     for window in ordered:

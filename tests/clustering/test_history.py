@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clustering.sources.history import History, alikeness, past_features
-from clustering.sources.ranker import fit_ranker, usefulness_of
+from clustering.rankers.history import History, alikeness, past_features
+from clustering.rankers.ranker import fit_ranker, usefulness_of
+from clustering.rankers.transfer_table import TransferTable
 from clustering.sources.signals import typology_signals
-from clustering.sources.transfer_table import TransferTable
 
 # Two camps that cut across families and places: within one, transfer works.
 CAMPS = (("deu", "tur", "zul", "rus", "kor", "quy"), ("nld", "fin", "swa", "pol", "jpn", "spa"))

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from clustering.errors import BadInput
-from clustering.sources.features import pair_features
+from clustering.rankers.features import pair_features
+from clustering.rankers.ranker import Ranker, fit_ranker, relevance, usefulness_of
+from clustering.rankers.transfer_table import TransferTable, read_transfer_table
 from clustering.sources.rank import rank_sources
-from clustering.sources.ranker import Ranker, fit_ranker, relevance, usefulness_of
 from clustering.sources.signals import typology_signals
-from clustering.sources.transfer_table import TransferTable, read_transfer_table
 
 LANGUAGES = ["deu", "nld", "spa", "ita", "rus", "pol", "tur", "fin"]
 

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from clustering.errors import BadInput
 from clustering.languages.codes import language
-from clustering.sources.metrics import ndcg, regret
-from clustering.sources.transfer_table import read_transfer_table
-from clustering.sources.validate import cross_validate
+from clustering.rankers.metrics import ndcg, regret
+from clustering.rankers.transfer_table import read_transfer_table
+from clustering.rankers.validate import cross_validate
 from xelm.cli import group
 
 LANGUAGES = ("deu", "nld", "swe", "dan", "spa", "ita", "por")

@@ -18,10 +18,10 @@ from xelm.adding.request import Addition
 from xelm.corpus.draw import apportion, sampling_shares
 from xelm.corpus.mixture import mean_shares, mixture, phase_counts, unimax_shares
 from xelm.evaluation.evaluate import _summary
-from xelm.making import budget
-from xelm.making.budget import make_budget
+from xelm.making.budgets import budget
+from xelm.making.budgets.budget import make_budget
 from xelm.recipe.recipe import Train
-from xelm.run.results import Cell, Evaluation, Forgetting
+from xelm.run.records.results import Cell, Evaluation, Forgetting
 from xelm.training.loop import _optimizer
 from xelm.training.schedule import Schedule
 

@@ -11,7 +11,7 @@ from tests.xelm.conftest import make_corpus, tiny_table, write_jsonl
 from xelm.making.train import train
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
-from xelm.run.manifest import kept_files
+from xelm.run.records.manifest import kept_files
 
 NEW_WORDS = {
     "swe": "och att det som på är inte jag hus vatten morgon kväll gata vacker stor barn bröd",
@@ -43,11 +43,11 @@ def copy_of(run: Path, folder: Path) -> Path:
 
 
 def contents(run: Path) -> dict[str, str]:
-    """SHA-256 of every file but the lock, whatever belongs to the run or not."""
+    """SHA-256 of every file, of the run or not, but for the lock and the cache's stamps of files."""
     return {
         path.relative_to(run).as_posix(): sha256_of(path)
         for path in sorted(run.rglob("*"))
-        if path.is_file() and path.name != ".lock"
+        if path.is_file() and path.name not in (".lock", "checksums.json")
     }
 
 

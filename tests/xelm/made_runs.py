@@ -12,7 +12,7 @@ from tests.xelm.conftest import WORDS, sentences
 from xelm.models.tokenizers import new_tokenizer
 from xelm.recipe.recipe import NewBase
 from xelm.run.experts import ExpertSet
-from xelm.run.manifest import Manifest, ModelEntry
+from xelm.run.records.manifest import Manifest, ModelEntry
 
 CONTEXT = 160
 OWNERS = {"german": "deu", "dutch": "nld", "russian": "rus"}

@@ -9,7 +9,7 @@ import pytest
 
 import xelm
 from clustering.errors import BadInput
-from clustering.files import PARTIAL_PREFIX, sha256_of
+from clustering.files import sha256_of
 from tests.xelm.adding import NEW_WORDS, OLD, contents, copy_of, models_of, new_text, train_tiny
 from xelm.adding.add import add_language, remove_language
 from xelm.run.experts import ExpertSet
@@ -160,7 +160,7 @@ def test_replay_without_the_run_s_tokenised_text_says_so(run: Path) -> None:
     import shutil
 
     shutil.rmtree(run / "cache")
-    with pytest.raises(BadInput, match=r"replay needs the tokenised text of \w{3}, and .* is gone\. Use --replay 0\."):
+    with pytest.raises(BadInput, match=r"replay needs the tokenised text of \w{3}, and .* is missing\. Use --repl"):
         _add(run, "swe", donor="deu", replay=0.5)
     assert ExpertSet.load(run).verify() == []
 
@@ -184,7 +184,7 @@ def test_the_same_addition_gives_the_same_bytes(run: Path) -> None:
 def test_a_failed_addition_leaves_the_run_as_it_was(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import xelm.adding.add
 
-    start = contents(run)
+    start = _kept(run)
 
     def fail(*arguments: object, **options: object) -> None:
         raise FloatingPointError("the loss is nan at step 1.")
@@ -194,7 +194,7 @@ def test_a_failed_addition_leaves_the_run_as_it_was(run: Path, monkeypatch: pyte
             patch.setattr(xelm.adding.add, place, fail)
             with pytest.raises(FloatingPointError):
                 _add(run, "swe")
-        assert contents(run) == start, place
+        assert _kept(run) == start and ExpertSet.load(run).verify() == [], place
 
 
 def _kept(run: Path) -> dict[str, str]:
@@ -207,7 +207,7 @@ def _kept(run: Path) -> dict[str, str]:
         "training.loop.save_checkpoint",
         "adding.add.put_model",
         "adding.enter.evaluate",
-        "run.transaction._write_journal",
+        "run.transaction._prepare",
     ],
 )
 def test_an_interrupted_addition_leaves_the_run_whole_and_the_same_command_completes_it(
@@ -228,24 +228,29 @@ def test_an_interrupted_addition_leaves_the_run_whole_and_the_same_command_compl
     assert not (run / "work").exists()
 
 
-def test_an_addition_interrupted_while_files_are_moved_is_completed_by_the_next_reader(
+def test_an_addition_interrupted_while_files_are_moved_is_whole_to_readers_and_completed_by_the_next_writer(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moved, replace = [], Path.replace
+    import xelm.run.transaction
 
-    def interrupt(self: Path, target: Path) -> Path:
-        if "shadow" in self.parts and not self.name.startswith(PARTIAL_PREFIX):
-            if len(moved) == 3:
-                raise KeyboardInterrupt
-            moved.append(target)
-        return replace(self, target)
+    moved, put = [], xelm.run.transaction._put
+
+    def interrupt(run: Path, part: str) -> None:
+        if len(moved) == 3:
+            raise KeyboardInterrupt
+        moved.append(part)
+        put(run, part)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", interrupt)
+        patch.setattr(xelm.run.transaction, "_put", interrupt)
         with pytest.raises(KeyboardInterrupt):
             _add(run, "swe")
+    before = contents(run)
     experts = ExpertSet.load(run)
     assert experts.languages == [*OLD, "swe"]
     assert experts.verify() == []
+    assert contents(run) == before, "a reader writes nothing"
+    remove_language(run, "swe")
+    assert ExpertSet.load(run).languages == list(OLD) and not (run / "next").exists()
     routes = experts.manifest.ledger[-1].routes
     assert routes is not None and routes.right

@@ -23,7 +23,7 @@ from xelm.cli import main
 from xelm.making.train import train
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
-from xelm.run.manifest import Manifest
+from xelm.run.records.manifest import Manifest
 
 KINDS = ("full", "lora")
 full_only = pytest.mark.parametrize("finished", ["full"], indirect=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from clustering.errors import BadInput
 from tests.xelm.conftest import tiny_table
-from xelm.making.budget import Budget, count_parameters, make_budget
+from xelm.making.budgets.budget import Budget, count_parameters, make_budget
 from xelm.objectives.objective import OBJECTIVES
 from xelm.recipe.recipe import Recipe
 

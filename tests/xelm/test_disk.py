@@ -18,7 +18,7 @@ from xelm.adding.add import add_language
 from xelm.making.train import train
 from xelm.recipe.recipe import Recipe
 from xelm.run.failures import disk_failure, disk_failure_reported
-from xelm.run.manifest import kept_files
+from xelm.run.records.manifest import kept_files
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -85,7 +85,7 @@ def test_an_addition_that_a_full_disk_stops_after_its_training_keeps_the_work_an
 
     with monkeypatch.context() as patched:
         patched.setattr("xelm.adding.enter.evaluate", full)
-        with pytest.raises(OSError, match=r"What was finished is kept.*the same command goes on\.$"):
+        with pytest.raises(OSError, match=r"What was finished is kept.*run the same command again to resume\.$"):
             add_language(run, "swe", text, donor="base", tokens=256)
     assert _contents(run) == before
     [made] = (run / "work").glob("add-swe-*/expert/model.safetensors")

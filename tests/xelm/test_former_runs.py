@@ -16,8 +16,8 @@ from xelm.making.portable import portable_recipe
 from xelm.making.workspace import Workspace
 from xelm.recipe.recipe import Recipe
 from xelm.run.folder import model_path
-from xelm.run.manifest import Manifest, ModelEntry
 from xelm.run.names import DENSE
+from xelm.run.records.manifest import Manifest, ModelEntry
 
 KNOWN: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("former_fingerprints.json").read_text())
 

@@ -30,7 +30,7 @@ from xelm.making.train import dry_run, train
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.failures import Failure
-from xelm.run.manifest import kept_files
+from xelm.run.records.manifest import kept_files
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -176,7 +176,7 @@ def test_of_four_experts_one_cancelled_and_one_with_bad_data_the_others_finish(
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1, errors
     last = errors.strip().splitlines()[-1]
-    assert last.startswith("error: 2 of 5 models failed, what is finished is kept.")
+    assert last.startswith("error: 2 of 5 models failed; finished models are kept.")
     assert f"{cancelled}: Slurm job" in last
     assert "CANCELLED" in last
     states = {model.name: model.state for model in run_status(run).models}

@@ -154,7 +154,7 @@ def test_a_loss_that_is_no_number_stops_with_the_remedy_and_leaves_no_checkpoint
             False,
             "test: the memory of the GPU (cpu) is too small for this training. Set, in this order: [train] "
             'micro_batch_size = 2 (now 4), gradient_checkpointing = true, precision = "bf16". '
-            "The training goes on from its last checkpoint.",
+            "The training resumes from its last checkpoint.",
         ),
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried"),

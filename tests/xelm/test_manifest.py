@@ -12,7 +12,7 @@ import pytest
 
 from clustering.errors import BadInput
 from xelm.run.lock import locked
-from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry, fingerprint, kept_files, package_versions
+from xelm.run.records.manifest import FILE_NAME, Manifest, ModelEntry, fingerprint, kept_files, package_versions
 from xelm.run.verify import verify
 
 
@@ -160,8 +160,8 @@ def test_epochs_and_blocks_are_recorded_as_the_planner_gave_them_and_shown_so(
     from tests.xelm.conftest import WORDS, sentences, tiny_table, write_jsonl
     from xelm.making.train import dry_run, train
     from xelm.recipe.recipe import Recipe
-    from xelm.report.budget import budget as shown_budget
     from xelm.report.facts import Facts
+    from xelm.report.sections.budget import budget as shown_budget
 
     for code, number in zip(sorted(WORDS), (40, 80, 140), strict=True):
         write_jsonl(tmp_path / "corpus" / f"{code}.jsonl", list(sentences(code, number)))

@@ -22,7 +22,7 @@ from xelm.cli.measure import command as measure
 from xelm.measuring.branches import plan_branches
 from xelm.measuring.measure import effect
 from xelm.measuring.updates import layer_of, update_cosines
-from xelm.run.manifest import Manifest
+from xelm.run.records.manifest import Manifest
 from xelm.trials.place import Place
 
 MakeRecipe = Callable[..., Recipe]

@@ -15,7 +15,7 @@ from clustering.errors import BadInput
 from tests.xelm.conftest import WORDS, make_corpus, sentences, tiny_table, write_jsonl
 from xelm import ExpertSet, Recipe
 from xelm.making.workspace import Workspace
-from xelm.run.manifest import Manifest
+from xelm.run.records.manifest import Manifest
 
 MakeRecipe = Callable[..., Recipe]
 

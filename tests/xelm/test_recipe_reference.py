@@ -31,5 +31,5 @@ def test_every_key_is_there_and_explained() -> None:
 
 def test_the_text_under_a_field_is_its_description() -> None:
     docs = field_docs(Train)
-    assert docs["tokens"] == "Total over all experts; the dense baseline gets the same."
+    assert docs["tokens"] == "Training tokens of all experts together; the dense baseline gets as many."
     assert set(docs) <= {item.name for item in dataclasses.fields(Train)}

@@ -12,7 +12,7 @@ from clustering.errors import BadInput
 from tests.xelm.adding import contents
 from tests.xelm.conftest import make_corpus
 from xelm.making.train import train
-from xelm.run.manifest import kept_files
+from xelm.run.records.manifest import kept_files
 
 RECIPE = """
 [base.new]

@@ -21,14 +21,15 @@ from router.routes.weigh import Route
 from tests.xelm import made_runs
 from tests.xelm.conftest import write_jsonl
 from xelm.recipe.recipe import Recipe
-from xelm.report import making, page, routing, text, write_report
+from xelm.report import page, text, write_report
 from xelm.report.charts import Line, line_chart, ticks
 from xelm.report.facts import Facts
-from xelm.report.headline import headline
-from xelm.report.heatmap import heat_map, shade
+from xelm.report.sections import making, routing
+from xelm.report.sections.headline import headline
+from xelm.report.sections.heatmap import heat_map, shade
 from xelm.run.experts import ExpertSet
-from xelm.run.ledger import DonorCandidate, LedgerEntry, TokenizerCheck, TokenizerFit
-from xelm.run.manifest import Manifest, ModelEntry
+from xelm.run.records.ledger import DonorCandidate, LedgerEntry, TokenizerCheck, TokenizerFit
+from xelm.run.records.manifest import Manifest, ModelEntry
 
 CLUSTERS = {"c1-deu-nld": ["deu", "nld"], "c2-arb-heb": ["arb", "heb"], "c3-jpn": ["jpn"]}
 TEXTS = {

@@ -10,7 +10,7 @@ import pytest
 
 from clustering.errors import BadInput
 from clustering.files import write_json
-from xelm.run.results import Cell, Evaluation, Forgetting, with_forgetting
+from xelm.run.records.results import Cell, Evaluation, Forgetting, with_forgetting
 
 
 def _cell(bits: float) -> Cell:

@@ -19,7 +19,7 @@ from xelm.launch.status import ModelStatus, run_status
 from xelm.making.train import train
 from xelm.recipe.recipe import Recipe
 from xelm.run.failures import Failure
-from xelm.run.manifest import Manifest, ModelEntry
+from xelm.run.records.manifest import Manifest, ModelEntry
 
 
 @pytest.fixture

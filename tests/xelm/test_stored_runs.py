@@ -13,7 +13,7 @@ from xelm.inference.routed import RoutedLM
 from xelm.making.train import dry_run, train
 from xelm.report.page import render
 from xelm.run.experts import ExpertSet
-from xelm.run.manifest import kept_files
+from xelm.run.records.manifest import kept_files
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from clustering.errors import BadInput
 from clustering.files import write_json, write_text
 from xelm.run.experts import ExpertSet
 from xelm.run.lock import locked
-from xelm.run.manifest import FILE_NAME, Manifest, kept_files
+from xelm.run.records.manifest import FILE_NAME, Manifest, kept_files
 from xelm.run.transaction import current, edited, is_decided, recover
 from xelm.run.verify import verify
 

@@ -16,8 +16,8 @@ from clustering.errors import BadInput
 from tests.xelm.stored_runs import unpack
 from xelm.adding.add import add_language, remove_language
 from xelm.run.experts import ExpertSet
-from xelm.run.lineage import origin
-from xelm.run.manifest import FILE_NAME, digest
+from xelm.run.records.lineage import origin
+from xelm.run.records.manifest import FILE_NAME, digest
 
 Table = dict[str, Any]
 

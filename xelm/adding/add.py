@@ -40,11 +40,11 @@ from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.failures import disk_failure_reported
 from xelm.run.folder import RunFolder
-from xelm.run.heldout import read_heldout, texts_of
-from xelm.run.ledger import Kind, LedgerEntry, TokenizerCheck
 from xelm.run.lock import locked
-from xelm.run.manifest import Manifest, ModelEntry
 from xelm.run.names import BASE
+from xelm.run.records.heldout import read_heldout, texts_of
+from xelm.run.records.ledger import Kind, LedgerEntry, TokenizerCheck
+from xelm.run.records.manifest import Manifest, ModelEntry
 from xelm.run.transaction import edited
 from xelm.run.verify import verify
 
@@ -79,7 +79,7 @@ def add_language(
         as_: `new`: the language gets an expert of its own; `join`: the donor's expert is trained further on it, and
             the expert's earlier version is kept under `previous/`.
         tokens: Budget. None: the mean budget of the run's languages for their experts, at most 40 times the text.
-        believe_label: Go on where the text looks like another language.
+        believe_label: Continue even if the text looks like another language.
         drop_other_languages: Skip the documents that look like other languages; those of related languages stay.
 
     Returns:

@@ -13,13 +13,13 @@ from xelm.corpus.blocks import Blocks
 from xelm.corpus.mixture import Phase
 from xelm.corpus.store import TokenStore, open_store
 from xelm.expert_kinds.kind import ExpertKind
+from xelm.making.budgets.steps import StageBudget, steps_of
 from xelm.making.make_model import Making
-from xelm.making.steps import StageBudget, steps_of
 from xelm.models import base as base_models
 from xelm.recipe.recipe import Base, Recipe
 from xelm.run.experts import ExpertSet
-from xelm.run.manifest import ModelEntry, fingerprint
 from xelm.run.names import BASE
+from xelm.run.records.manifest import ModelEntry, fingerprint
 
 if TYPE_CHECKING:
     pass

@@ -15,7 +15,7 @@ from clustering.languages.codes import name_of
 from clustering.sources.profiles import Profile, overlap
 from xelm.evaluation.log_probs import measure
 from xelm.run.experts import Document, ExpertSet
-from xelm.run.ledger import DonorCandidate
+from xelm.run.records.ledger import DonorCandidate
 
 _SAMPLE_BYTES = 20_000
 _LONGEST_CHARACTER_BYTES = 4

@@ -17,8 +17,8 @@ from router.identify.stored import load_identifier
 from xelm.evaluation.evaluate import evaluate
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder, is_derived
-from xelm.run.ledger import LedgerEntry
-from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry, kept_files
+from xelm.run.records.ledger import LedgerEntry
+from xelm.run.records.manifest import FILE_NAME, Manifest, ModelEntry, kept_files
 
 
 def put_language(shadow: Path, entry: LedgerEntry, texts: Iterable[str], seed: int) -> None:

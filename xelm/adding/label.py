@@ -17,7 +17,7 @@ from clustering.languages.codes import match, name_of
 from xelm.adding.languages_read import DocumentReading, LanguageReader, Verdict, related
 from xelm.evaluation.log_probs import heldout_log_probs, measure
 from xelm.run.experts import Document, ExpertSet
-from xelm.run.ledger import LanguageRead
+from xelm.run.records.ledger import LanguageRead
 
 _OTHER_LANGUAGE = 0.9
 """Share of documents that read as one other language, from which on the user's label is not believed."""

@@ -14,8 +14,8 @@ import numpy as np
 
 from xelm.evaluation.log_probs import measure
 from xelm.run.experts import Document, ExpertSet
-from xelm.run.ledger import BeforeAfter, ForgettingChanges, LedgerEntry, RouteChanges, Routes
-from xelm.run.results import Forgetting
+from xelm.run.records.ledger import BeforeAfter, ForgettingChanges, LedgerEntry, RouteChanges, Routes
+from xelm.run.records.results import Forgetting
 
 if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM

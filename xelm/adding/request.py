@@ -14,10 +14,10 @@ from router.identify.stored import load_identifier
 from xelm.corpus.store import TokenStore, build_store
 from xelm.recipe.recipe import Data
 from xelm.run.experts import ExpertSet
-from xelm.run.heldout import SPLITS, read_heldout, texts_of
-from xelm.run.ledger import Kind
-from xelm.run.manifest import fingerprint
 from xelm.run.names import is_expert
+from xelm.run.records.heldout import SPLITS, read_heldout, texts_of
+from xelm.run.records.ledger import Kind
+from xelm.run.records.manifest import fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)

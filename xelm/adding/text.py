@@ -5,8 +5,8 @@ from __future__ import annotations
 from tabulate import tabulate
 
 from clustering.languages.codes import name_of
-from xelm.run.ledger import BeforeAfter, LedgerEntry, TokenizerCheck
-from xelm.run.results import Forgetting
+from xelm.run.records.ledger import BeforeAfter, LedgerEntry, TokenizerCheck
+from xelm.run.records.results import Forgetting
 
 
 def addition_text(line: LedgerEntry) -> str:

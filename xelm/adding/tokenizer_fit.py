@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from clustering.languages.codes import name_of
 from clustering.sources.profiles import Profile
-from xelm.run.ledger import TokenizerCheck, TokenizerFit
+from xelm.run.records.ledger import TokenizerCheck, TokenizerFit
 
 _MANY_TOKENS = 1.5
 """Tokens a byte, as a multiple of the median of the run's languages, from which on text costs noticeably more."""

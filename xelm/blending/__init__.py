@@ -1,1 +1,1 @@
-"""Experts moved part of the way back to the base: nearly all of their gain for half of what they forgot."""
+"""Move experts part of the way back to the base: they keep nearly all of their gain and forget half as much."""

@@ -25,10 +25,10 @@ def blend(
 ) -> ExpertSet:
     """Move the experts of a finished run part of the way back to the base: base + λ (expert - base).
 
-    An expert that gains a few percent on its own languages loses far more on all others. Most of that gain stays, and
-    half of the loss goes, where a quarter of the way is taken back; it takes no training. λ always counts from the
-    trained expert: blending again starts from it, and λ = 1 undoes all, to the byte. The base and the dense baseline
-    stay. The trained experts are kept under `trained/`; additions start from them. The run is evaluated again.
+    An expert that gains a few percent on its own languages loses far more on all others. If it is moved back by a
+    quarter of the way, most of the gain stays and half of the loss disappears, without training. λ always counts from
+    the trained expert: blending again starts from it, and λ = 1 undoes all, to the byte. Base and dense baseline do not
+    change. The trained experts are kept under `trained/`; additions start from them. The run is evaluated again.
 
     Args:
         run: The run directory.

@@ -1,4 +1,4 @@
-"""How far back each expert goes: least cost elsewhere within a given loss of own gain, by valid text."""
+"""Choose how far each expert is moved back: least cost elsewhere within a given loss of own gain, on valid text."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from xelm.run.folder import model_path
 from xelm.run.names import BASE
 
 LOSE = 0.1
-"""Share of own gain that may be lost."""
+"""Default share of the own gain that may be lost."""
 _STEP = 0.1
 _FINE = 0.01
 _RESAMPLES = 300
 _SURELY = 3.0
-"""Standard errors of a prediction from which an expert's share is taken to differ from the others'."""
+"""Standard errors of a prediction from which on an expert's share counts as different from the others'."""
 _OVERLAY = "work/blend"
 Nats = dict[str, np.ndarray]
 """Language -> nats of each document, shape (D,)."""
@@ -67,16 +67,16 @@ def choose_keeps(trained: ExpertSet, *, lose: float = LOSE) -> dict[str, float]:
     """Choose λ for each expert.
 
     Experts are measured on valid text at λ = 0.9, 0.8, … until all have lost too much of their own gain; between these
-    their curves are interpolated. How much of its gain an expert keeps is an estimate from few documents, and experts
-    of one run differ little in it: so the median of all stands for each whose own share is not surely another, and it
-    must stay above 1 - `lose` by a margin for chance (`_lower`).
+    their curves are interpolated. The share of its gain that an expert keeps is an estimate from few documents, and the
+    experts of one run differ little. So the median of all replaces each share that does not clearly differ from it, and
+    it must stay above 1 - `lose` by a margin for chance (`_lower`).
 
     Args:
         trained: The run as it was trained.
         lose: Share of own gain that may be lost.
 
     Returns:
-        Expert -> λ; 1 for an expert that gains nothing at home, or of whose languages there is no valid text.
+        Expert -> λ; 1 for an expert that gains nothing on its own languages, or without valid text of them.
 
     Raises:
         BadInput: If the run has no valid text.
@@ -100,7 +100,7 @@ def _any_above(experts: Mapping[str, _Expert], keep: float, bound: float) -> boo
 
 
 def _within(experts: Mapping[str, _Expert], steps: Sequence[float], bound: float) -> dict[str, float]:
-    """The λ of least cost whose share of the gain is surely above the bound."""
+    """The λ of least cost whose share of the gain is clearly above the bound."""
     from scipy.interpolate import PchipInterpolator
 
     lower = {step: _lower({n: e.kept(step) for n, e in experts.items()}) for step in steps}
@@ -116,7 +116,7 @@ def _within(experts: Mapping[str, _Expert], steps: Sequence[float], bound: float
 
 
 def _lower(kept: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-    """What each expert surely keeps: the median of all, or its own share where that is surely another, less a margin.
+    """The share that each expert keeps at least: the median, or its own share if that clearly differs, less a margin.
 
     The margin is one standard error of a prediction: of the share on as much other text, √2 times that of the
     estimate, and never less than is usual among the experts.

@@ -1,7 +1,7 @@
-"""A run whose experts were moved back to the base, and the same run as it was: one laid over the other.
+"""A run whose experts were moved back to the base, and in the same folder the run as it was before.
 
-`experts/<name>/` holds the moved weights, a plain checkpoint as ever. What they were, and the tables, page and manifest
-that followed from them, lie under `trained/`, built like a run: put back, they are the run before, to the byte.
+`experts/<name>/` holds the moved weights as a plain checkpoint. The trained weights, and the tables, page and manifest
+derived from them, are kept under `trained/`, which is built like a run: moved back, they restore the run to the byte.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from xelm.adding.enter import seal
 from xelm.making.make_model import ENTRY_FILE
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import TRAINED, RunFolder, model_path
-from xelm.run.manifest import FILE_NAME, Manifest, kept_files
+from xelm.run.records.manifest import FILE_NAME, Manifest, kept_files
 
 _FOLLOWS = ("eval/valid.json", "eval/test.json", "eval/samples.json", "report.html", FILE_NAME)
-"""What hangs on the experts' weights besides these."""
+"""Files that depend on the experts' weights, besides the weights."""
 
 
 def take_off(shadow: Path) -> dict[str, float]:
-    """Make a blended run what it was before; does nothing to another.
+    """Restore a blended run to what it was before; do nothing to another run.
 
     Args:
         shadow: The run, as given by `xelm.run.transaction.edited`.
@@ -78,7 +78,7 @@ def make_moved(experts: ExpertSet, name: str, trained: Path, target: Path, keep:
         experts: The run.
         name: The expert.
         trained: Its folder as it was trained.
-        target: Made here.
+        target: The folder to make.
         keep: How much of the way from the base is kept.
 
     Raises:
@@ -92,5 +92,5 @@ def make_moved(experts: ExpertSet, name: str, trained: Path, target: Path, keep:
 
 
 def trained_files(run: Path) -> RunFolder:
-    """Where a run is read as it was before its experts were moved."""
+    """The paths at which a run is read as it was before its experts were moved."""
     return RunFolder(run, TRAINED)

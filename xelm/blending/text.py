@@ -1,4 +1,4 @@
-"""What moving experts back to the base kept and saved: their own gain and cost elsewhere before and after."""
+"""The result of moving experts back to the base: their own gain and cost elsewhere before and after."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from tabulate import tabulate
 
 from xelm.run.experts import ExpertSet
-from xelm.run.heldout import SPLITS
-from xelm.run.results import Evaluation, Forgetting
+from xelm.run.records.heldout import SPLITS
+from xelm.run.records.results import Evaluation, Forgetting
 
 _HEADERS = ["expert", "λ", "own gain %", "before", "kept", "cost elsewhere %", "before", "left"]
 

@@ -38,7 +38,7 @@ COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """Commands are imported when they are called, so that `--help` needs no torch."""
+    """A group whose commands are imported when they are called, so that `--help` needs no torch."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -65,7 +65,7 @@ def group(quiet: bool) -> None:
     logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
     for package in ("xelm", "clustering", "router"):
         logging.getLogger(package).setLevel(logging.WARNING if quiet else logging.INFO)
-    # Their advice is for people who call them directly; ours wraps every error that matters.
+    # Their advice is for direct callers of these libraries; xelm reports every error that matters itself.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
@@ -86,7 +86,7 @@ def main() -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     except BrokenPipeError:
-        # Whoever read our output has enough; Python must not complain about it on the way out.
+        # The reader of the output has closed it; Python must not report that as an error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def _print_what_the_terminal_can() -> None:
-    """Print `?` for letters that the terminal's encoding lacks, in place of an error."""
+    """Print `?` for letters that the terminal's encoding lacks, instead of an error."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -1,4 +1,4 @@
-"""Options whose `--help` lists what is registered, looked up only when help is asked for."""
+"""Options whose `--help` lists the registered names, which are looked up only when help is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all commands share: grouped `--help`, options made from dataclasses, errors in the words of the command line."""
+"""The common parts of all commands: grouped `--help`, options from dataclasses, errors in command-line words."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; errors of the library come out in its words."""
+        """Run the command; errors of the library are shown in the words of the command line."""
         try:
             return super().invoke(ctx)
         except BadInput as error:
@@ -91,7 +91,7 @@ def options_of(
     Args:
         cls: The dataclass. Fields are of type bool, int, float, str or a `Literal`, or one of these or None.
         group: Heading in `--help`.
-        flags: Flags of fields that are typed otherwise than they are called (`time_min` -> `--time`).
+        flags: Flags of fields whose flag differs from their name (`time_min` -> `--time`).
         names: Fields to take; None takes all.
     """
     docs, hints = field_docs(cls), get_type_hints(cls)

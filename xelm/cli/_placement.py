@@ -1,4 +1,4 @@
-"""Options that commands share which open a run: where its models go, and which languages a text may be in."""
+"""Options of commands that open a run: the device of its models, and the languages that a text may be in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def languages_option(function: Function) -> Function:
-    """Add `--languages`, named as `RoutedLM.from_pretrained` takes it."""
+    """Add `--languages`, named as in `RoutedLM.from_pretrained`."""
     return option(
         "--languages",
         default="open",
@@ -27,6 +27,6 @@ def languages_option(function: Function) -> Function:
 
 
 def placement_options(function: Function) -> Function:
-    """Add `--device`, `--dtype`, `--max-loaded` and `--languages`, named as `RoutedLM.from_pretrained` takes them."""
+    """Add `--device`, `--dtype`, `--max-loaded` and `--languages`, named as in `RoutedLM.from_pretrained`."""
     function = languages_option(function)
     return options_of(Placement, group="Models", names=("device", "dtype", "max_loaded"))(function)

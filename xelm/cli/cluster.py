@@ -100,7 +100,7 @@ def command(
             "--distance measures typology, --distances and --effects read files, --corpus reads text: give one of them."
         )
     if effects and stability:
-        raise BadInput("--stability draws typological features anew, of which --effects has none: leave it out.")
+        raise BadInput("--stability resamples typological features, of which --effects has none: leave it out.")
     method = method or DEFAULT_METHOD
     if model and not corpus:
         raise BadInput("--model reads text of each language: add --corpus FOLDER.")

@@ -12,7 +12,7 @@ from clustering.errors import BadInput
 from xelm.cli._options import Command, print_json
 
 if TYPE_CHECKING:
-    from clustering.sources.validate import Validation
+    from clustering.rankers.validate import Validation
 
 FOLDS_HELP = "Parts that the targets are left out in, to see how well it ranks; as many as targets: one at a time."
 
@@ -58,9 +58,9 @@ def fit(
     as_json: bool = False,
 ) -> None:
     """Fit a ranker, say what was read and how well it ranks, and save it if it beats the default."""
-    from clustering.sources.ranker import fit_ranker
-    from clustering.sources.transfer_table import read_transfer_table
-    from clustering.sources.validate import can_be_validated, cross_validate
+    from clustering.rankers.ranker import fit_ranker
+    from clustering.rankers.transfer_table import read_transfer_table
+    from clustering.rankers.validate import can_be_validated, cross_validate
 
     results = read_transfer_table(table, lower_is_better=lower_is_better or None, score_column=score_column)
     ranker = fit_ranker(results, method=method, seed=seed)  # type: ignore[arg-type]

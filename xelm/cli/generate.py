@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from router.generation_options import LEAST_TEMPERATURE
 from xelm.cli._options import Command, option, print_json
 from xelm.cli._placement import placement_options
 
@@ -42,7 +43,7 @@ from xelm.cli._placement import placement_options
 )
 @option(
     "--temperature",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=LEAST_TEMPERATURE),
     group="Sampling",
     help="Sample at this temperature.  [default: the most probable token each time]",
 )

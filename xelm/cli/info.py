@@ -19,7 +19,7 @@ def command(run: Path, as_json: bool) -> None:
 
     from xelm.evaluation.tables import forgetting_line, own_and_elsewhere
     from xelm.run.experts import ExpertSet
-    from xelm.run.lineage import entries, origin
+    from xelm.run.records.lineage import entries, origin
 
     experts = ExpertSet.load(run)
     manifest, result = experts.manifest, experts.result("test")

@@ -130,12 +130,12 @@ def command(
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     if host not in _LOOPBACK and api_key is None:
         logger.warning("%s can be reached from other machines, and asks for no key: see --api-key", host)
-    # On loopback only its own names are taken, so that no web page can use a browser to ask.
+    # On loopback only its own names are accepted, so that no web page can use a browser to send requests.
     own = {*_LOOPBACK, host.lower()} if host in _LOOPBACK or allowed_hosts else set()
     hosts = frozenset({*own, *(name.lower() for name in allowed_hosts)}) or None
     access = Access(api_key=api_key, hosts=hosts)
     engine = Engine(lm, max_batch=max_batch, max_queued=max_queued)
-    # The server raises the signal that ended it once more when all is closed; being asked to end is no failure.
+    # The server raises the signal that ended it once more when all is closed; this end is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
     shown = f"[{host}]" if ":" in host else host

@@ -1,4 +1,4 @@
-"""What a comparison will train, before anything is spent."""
+"""The tokens that a comparison will train on, before anything is spent."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Bill:
 
     seeds: int
     base: int
-    """0 where the base is taken as it is."""
+    """Tokens of the base; 0 if the base is only copied."""
     dense: int
     measuring: int
     arms: dict[str, dict[str, int | None]]
-    """Per plan: `experts`, `tokens`, and `new_tokens` of experts that no earlier plan has; None: measured first."""
+    """Plan -> `experts`, `tokens`, and `new_tokens` of experts that no earlier plan has; None: measured first."""
 
     @property
     def total(self) -> int:
-        """Tokens of everything, at most: measured plans may share experts with others."""
+        """Largest number of all tokens; measured plans may share experts with others and need fewer."""
         new = sum(row["new_tokens"] or 0 for row in self.arms.values())
         unknown = sum(1 for row in self.arms.values() if row["new_tokens"] is None)
         return self.seeds * (self.base + self.dense + self.measuring + new + unknown * self.dense)

@@ -23,11 +23,12 @@ from xelm.measuring.measure import measure_in
 from xelm.recipe.recipe import Recipe
 from xelm.run.failures import disk_failure_reported
 from xelm.run.lock import locked
-from xelm.run.manifest import FILE_NAME, package_versions
+from xelm.run.records.manifest import FILE_NAME, package_versions
 from xelm.trials.blocks import blocks_of_budget
 from xelm.trials.place import Place, Trial
 from xelm.trials.scores import Scores, num_bytes, score_base, score_trial
-from xelm.trials.work import Task, do_tasks
+from xelm.trials.tasks import Task
+from xelm.trials.work import do_tasks
 
 if TYPE_CHECKING:
     from clustering import ClusterPlan
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SeedResult:
-    """What one seed's arms made of the test text."""
+    """The losses of one seed's arms on the test text."""
 
     plans: dict[str, ClusterPlan]
     arms: dict[str, Scores]
@@ -47,7 +48,7 @@ class SeedResult:
     base: Scores
     bytes: Scores
     tokens: dict[str, int]
-    """Of an arm's experts together."""
+    """Training tokens of all experts of an arm."""
     measuring_tokens: dict[str, int]
     effects: Effects | None
 
@@ -72,12 +73,12 @@ def compare_plans(
     Args:
         recipe: A TOML file, or a `Recipe`.
         plans: Names (`typological`, `tfidf`, `random:N`, `measured`, `worst`, `one`) and plan files.
-        seeds: How many; the first is the recipe's own.
+        seeds: Number of seeds; the first is the recipe's own.
         out: Folder for the models, `comparison.json` and `comparison.html`.
         overrides: `section.key=value`, for a recipe file.
         share: Part of the budget for measuring; it is taken from the measured plan's experts.
-        run: A run whose base is taken where it was made from the same inputs.
-        launch: Machines; None: this one.
+        run: A run whose base is used if it was made from the same inputs.
+        launch: How and on which machines to train; None: on this one.
 
     Returns:
         The comparison, which is also written there after each seed.
@@ -132,7 +133,7 @@ def _refuse_other_folder(folder: Path) -> None:
 
 
 def _refuse_unfit(arms: Sequence[Arm], place: Place, recipe: Recipe, share: float) -> None:
-    """Everything that would fail only after hours, looked at first."""
+    """Check first everything that would otherwise fail only after hours."""
     blocks_of_budget(place.recipe, place.num_blocks, place.sequence_length)
     if any(arm.needs_effects for arm in arms):
         plan_branches(place, share)
@@ -178,16 +179,16 @@ def trials_of(place: Place, plan: ClusterPlan, paid_tokens: int = 0) -> list[Tri
     """The trainings of a plan's experts.
 
     Args:
-        place: Where.
-        plan: Whose languages.
-        paid_tokens: What was spent on finding the plan, and is no longer there for its experts.
+        place: The place of the trainings.
+        plan: The plan.
+        paid_tokens: Tokens spent on finding the plan, which its experts do not get.
     """
     fraction = 1 - paid_tokens / place.recipe.train.tokens
     return [trial_of(place, codes, fraction) for codes in plan.clusters.values()]
 
 
 def trial_of(place: Place, codes: Sequence[str], fraction: float = 1.0) -> Trial:
-    """The training of one expert, or of dense where all languages are given."""
+    """The training of one expert, or of dense if all languages are given."""
     blocks = blocks_of_budget(place.recipe, place.num_blocks, place.sequence_length, fraction=fraction)
     mine = tuple(sorted(codes))
     return Trial(mine, tuple(blocks[code] for code in mine), place.recipe.train.batch_size, "test", mine)

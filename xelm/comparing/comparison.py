@@ -1,4 +1,4 @@
-"""`PlanComparison`: what comparing plans showed, as a table, JSON and a page."""
+"""`PlanComparison`: the results of comparing plans, as a table, JSON and a page."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class ArmResult:
         measuring_tokens: Tokens that measuring took out of its budget, by seed.
         won: Languages better than dense in the mean over seeds.
         won_by_seed: The same for each seed.
-        mean_gain: Against dense, percent of bits per byte, mean over languages and seeds.
-        gain_by_seed: Mean over languages, for each seed.
-        gain_by_language: Mean over seeds.
+        mean_gain: Gain against dense, percent of bits per byte, mean over languages and seeds.
+        gain_by_seed: Mean gain over languages, for each seed.
+        gain_by_language: Mean gain over seeds, for each language.
         worst: The language that gains least.
         against_random: Mean gain less that of the random plans, percentage points; None without any (or for one).
         against_typological: The same less that of the typological plan.
-        predicted_cost: Sum of measured effects within clusters, by seed; None where nothing was measured.
+        predicted_cost: Sum of measured effects within clusters, by seed; None if nothing was measured.
     """
 
     plan: str
@@ -62,10 +62,10 @@ class PlanComparison:
 
     Attributes:
         languages: Codes, sorted.
-        seeds: Of the recipe's training.
-        kind: What of the base is trained, by experts and dense alike: `full`, `lora`, …
+        seeds: Seeds of the recipe's training.
+        kind: Kind of training of experts and dense: `full`, `lora`, …
         dense_tokens: Tokens of the dense baseline, as of every plan's experts together.
-        arms: In the order asked for.
+        arms: The plans' results, in the order of the request.
         bits: Per seed, `base` and `dense` -> language -> bits per byte on test text.
         rank_correlation: Spearman, over plans of the usual number of clusters, of predicted cost (mean over seeds)
             with gain; None where nothing was measured or plans are few.
@@ -119,10 +119,10 @@ class PlanComparison:
         return render(self)
 
     def save(self, path: str | Path) -> None:
-        """Write it so that it appears whole; `.html` or `.json` decides the form.
+        """Write it, complete or not at all; `.html` or `.json` decides the form.
 
         Raises:
-            BadInput: If the name has another suffix.
+            BadInput: If the suffix is unknown.
         """
         forms = {".html": self.to_html, ".json": self.to_json}
         form = forms.get(Path(path).suffix)
@@ -163,7 +163,7 @@ class PlanComparison:
         return "\n".join(lines)
 
     def notes(self) -> list[str]:
-        """What must be known to read the table."""
+        """Notes that are needed to read the table."""
         notes = [
             "intervals: test documents drawn with replacement, the same for all plans and dense; seeds as they are"
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xelm.report import text
-from xelm.report.heatmap import shade
+from xelm.report.sections.heatmap import shade
 
 if TYPE_CHECKING:
     from xelm.comparing.comparison import ArmResult, PlanComparison
@@ -16,7 +16,7 @@ def render(comparison: PlanComparison) -> str:
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader("xelm", "comparing"), PackageLoader("xelm", "report")]),
+        loader=ChoiceLoader([PackageLoader("xelm", "comparing"), PackageLoader("xelm", "report/templates")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -34,7 +34,7 @@ _RANDOM = "random"
 
 @dataclass(frozen=True)
 class Arm:
-    """A plan to compare: its name, and the file it comes from where it is the user's."""
+    """A plan to compare: its name, and its file if it is the user's own plan."""
 
     name: str
     file: str | None = None
@@ -55,7 +55,7 @@ def parse_plans(plans: str | Sequence[str]) -> list[Arm]:
     """Arms of `typological,random:3,plan.json`, each `random:N` as N arms.
 
     Raises:
-        BadInput: If a name is unknown, given twice, or a file is not there.
+        BadInput: If a name is unknown or given twice, or a file is missing.
     """
     words = plans.split(",") if isinstance(plans, str) else list(plans)
     arms: list[Arm] = []
@@ -92,10 +92,10 @@ def make_plans(arms: Sequence[Arm], place: Place, recipe: Recipe, effects: Effec
     """The plan of every arm.
 
     Args:
-        arms: Which.
-        place: With the text of the languages.
+        arms: The arms.
+        place: The place, which has the text of the languages.
         recipe: How the typological plan is made, and how many clusters there are.
-        effects: Measured there; needed by `measured` and `worst`.
+        effects: Effects measured in this place; `measured` and `worst` need them.
 
     Raises:
         BadInput: If a plan file does not fit the text.

@@ -11,7 +11,7 @@ from xelm.corpus.store import TokenStore
 
 @dataclass(frozen=True)
 class Blocks:
-    """A language's training tokens as blocks; the last block is filled up from the first document.
+    """A language's training tokens as blocks; the last block is filled with tokens of the first document.
 
     Shape letters: B blocks asked for, T tokens of a block.
     """
@@ -27,7 +27,7 @@ class Blocks:
 
         Returns:
             `input_ids` (B, T) int64, and `position_ids` (B, T) int64, which begin again at 0 with every document:
-            a model that follows them keeps documents apart, and their zeros are the tokens nobody predicts.
+            a model that follows them keeps documents apart, and the tokens at position 0 are never predicted.
         """
         offsets_T = np.arange(self.sequence_length)
         places_BT = (indices_B[:, None] * self.sequence_length + offsets_T) % len(self.store.tokens)

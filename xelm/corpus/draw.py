@@ -1,4 +1,4 @@
-"""Which block comes when: drawn once from a seed, so that any step of any run can be found again."""
+"""The order of blocks, drawn once from a seed, so that every step of every run can be reproduced."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class DrawOrder:
 def draw_order(
     num_blocks: Mapping[str, int], shares: Mapping[str, float], num_draws: int, *, seed: int, name: str
 ) -> DrawOrder:
-    """Draw blocks so that each language comes as often as its share says, spread evenly at random.
+    """Draw blocks so that each language is drawn in proportion to its share, spread evenly at random.
 
     Every block of a language comes once before any comes twice, each time round in a new order.
 

@@ -1,8 +1,9 @@
-"""Text that stands in two splits or in two languages of a run, counted before anything is trained on it.
+"""Text that is in two splits or in two languages of a run, counted before anything is trained on it.
 
-Results on a test document that training text holds are too good, and two languages with one text are none. Exact
-duplicates within a language are left out by the token store; here are those that differ in spaces, case or punctuation,
-those that are nearly the same (`clustering.corpora.shingles` says what that is), and those of other languages.
+If the training text contains a test document, results on it are too good; if two languages have the same text, one of
+them is labelled wrongly. The token store drops exact duplicates within a language. This module finds those that differ
+in spaces, case or punctuation, those that are nearly the same (`clustering.corpora.shingles`), and those in other
+languages.
 """
 
 from __future__ import annotations
@@ -19,28 +20,28 @@ from clustering.files import read_json, write_json
 from clustering.languages.codes import name_of
 
 _SKETCH = 1 << 16
-"""Training documents of a language that are compared with other languages': those of the smallest keys, so that the
-same documents are taken everywhere (bottom-k sketch). Up to this number the count is exact, above it is estimated."""
+"""Number of training documents of a language that are compared with other languages': those with the smallest keys, so
+that all languages choose the same documents (bottom-k sketch). Up to this number the count is exact, else estimated."""
 
 
-_TOLD = 0.001
-"""Share of a language's training documents from which it is told that another language has them too."""
+_REPORTED = 0.001
+"""Share of a language's training documents in another language from which on they are reported."""
 
 
 @dataclass(frozen=True)
 class HeldOutOverlap:
-    """Held-out documents of a language and split that stand in other text."""
+    """Held-out documents of a language and split that are in other text too."""
 
     language: str
     split: str
     documents: int
-    """Of the language and split."""
+    """Number of documents of the language and split."""
     where: str
-    """The language whose text it is, or `valid` for the language's own validation text."""
+    """The language of the other text, or `valid` for the language's own validation text."""
     same: int
-    """But for spaces, case and punctuation."""
+    """Number of documents that are equal except for spaces, case and punctuation."""
     near: int
-    """Nearly the same."""
+    """Number of documents that are nearly the same."""
 
 
 @dataclass(frozen=True)
@@ -49,36 +50,36 @@ class SharedTraining:
 
     languages: tuple[str, str]
     share: float
-    """Of the smaller one's documents, 0 to 1."""
+    """Their share of the smaller language's documents, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What stands in two places."""
+    """Text that is in two places."""
 
     heldout: list[HeldOutOverlap] = field(default_factory=list)
     training: list[SharedTraining] = field(default_factory=list)
 
     def warnings(self) -> list[str]:
         """A sentence for each pair of texts that overlap."""
-        told = []
+        warnings = []
         for one in self.heldout:
             own = {one.language: "its own training text", "valid": "its own valid text"}
             place = own.get(one.where) or f"the training text of {name_of(one.where)} ({one.where})"
-            told.append(
+            warnings.append(
                 f"{name_of(one.language)} ({one.language}): {one.same + one.near} of {one.documents} {one.split} "
-                f"documents stand in {place} as well ({one.same} but for spaces, case and punctuation, {one.near} "
+                f"documents are in {place} as well ({one.same} but for spaces, case and punctuation, {one.near} "
                 "nearly the same). Results on them are too good: take them out of one of the two."
             )
         for shared in self.training:
-            if shared.share < _TOLD:
+            if shared.share < _REPORTED:
                 continue
             first, second = (f"{name_of(code)} ({code})" for code in shared.languages)
-            told.append(
-                f"{first} and {second}: {shared.share:.1%} of the training documents of the smaller stand in the other "
+            warnings.append(
+                f"{first} and {second}: {shared.share:.1%} of the training documents of the smaller are in the other "
                 "too. Is one of them in the wrong language?"
             )
-        return told
+        return warnings
 
 
 def find_duplicates(
@@ -99,7 +100,7 @@ def find_duplicates(
     for code, read in training.items():
         sketch = _Sketch()
         same, near = shingles.find(sketch.watch(map(letters_of, read())))
-        # Across languages a short document may be a name or a number that both write alike.
+        # In two languages, a short equal document may be a name or a number.
         same = {i for i in same if places[i][0] == code or shingles.num_letters[i] >= WINDOW}
         found += _counted(heldout, places, same, near, code)
         sketches[code] = sketch.keys()
@@ -110,7 +111,7 @@ def find_duplicates(
 
 
 def kept_duplicates(file: Path, make: Callable[[], Duplicates]) -> Duplicates:
-    """The result kept in a file, or made and kept there."""
+    """The result read from a file, or computed and kept there."""
     try:
         content = read_json(file)
         heldout = [HeldOutOverlap(**one) for one in content["heldout"]]
@@ -123,7 +124,7 @@ def kept_duplicates(file: Path, make: Callable[[], Duplicates]) -> Duplicates:
 
 
 class _Sketch:
-    """The smallest keys of the documents that go by."""
+    """The smallest keys of the documents that pass through."""
 
     def __init__(self) -> None:
         self._heap: list[int] = []  # negated: the greatest of the kept is first
@@ -137,7 +138,7 @@ class _Sketch:
             yield letters
 
     def keys(self) -> tuple[set[int], int | None]:
-        """The keys, and the greatest of them where some were left out."""
+        """The keys, and the greatest of them if some were left out."""
         return self._kept, -self._heap[0] if len(self._kept) == _SKETCH else None
 
     def _add(self, key: int) -> None:

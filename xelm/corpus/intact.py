@@ -1,8 +1,8 @@
-"""Folders of a cache that know whether they are still what was written.
+"""Folders of a cache that can be checked against what was written.
 
 When a folder is made, size, SHA-256 and stamp (inode, times of change) of every file are written beside them. To read
-all of a large store at every start would take long, so a file with the stamp it was written with is believed; any
-other is read through. An overwritten file cannot keep its stamp; a copied one has another and is read.
+all of a large store at every start would take long, so a file with its original stamp is trusted; any other is read
+completely. An overwritten file cannot keep its stamp; a copied one has another stamp and is read.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from clustering.files import read_json, sha256_of, write_json
 
 CHECKSUMS = "checksums.json"
 _TICK_S = 0.02
-"""Longer than a tick of a file system's clock: what is written after it has another time."""
+"""Longer than a tick of a file system's clock, so that a file written after it has another time."""
 
 
 def seal(folder: Path) -> None:
-    """Write down what the folder holds; nothing in it may be written afterwards."""
+    """Record the content of the folder; nothing in it may be written afterwards."""
     files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != CHECKSUMS)
     entries = {file.name: {"sha256": sha256_of(file), "stamp": _stamp(file)} for file in files}
     time.sleep(_TICK_S)
@@ -27,12 +27,12 @@ def seal(folder: Path) -> None:
 
 
 def is_sealed(folder: Path) -> bool:
-    """Whether `seal` wrote down what the folder holds; older folders lack it."""
+    """Whether `seal` recorded the content of the folder; older folders have no record."""
     return (folder / CHECKSUMS).is_file()
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a sealed folder, in words that begin with a file's name; None if it is whole."""
+    """The fault of a sealed folder, in words that begin with a file's name; None if it is intact."""
     try:
         content = read_json(folder / CHECKSUMS)
         entries = [(str(name), str(e["sha256"]), list(e["stamp"])) for name, e in content.items()]

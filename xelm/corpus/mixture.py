@@ -1,4 +1,4 @@
-"""How languages share the blocks of a training, and how that changes while it goes on."""
+"""How languages share the blocks of a training, and how that changes during the training."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from xelm.corpus.draw import apportion, sampling_shares
 from xelm.recipe.recipe import Train
 
 _ANNEALING_PIECES = 10
-"""An annealed temperature is held for this share of the training at a time."""
+"""Share of the training for which an annealed temperature is kept constant."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A piece of a training with one mixture of languages."""
+    """A part of a training with one mixture of languages."""
 
     fraction: float
-    """Of the training's blocks; the fractions of its phases sum to 1."""
+    """Share of the training's blocks; the fractions of its phases sum to 1."""
     shares: dict[str, float]
-    """Of the languages drawn in it; they sum to 1."""
+    """Share of each language that is drawn in it; they sum to 1."""
 
 
 def mixture(
@@ -33,10 +33,10 @@ def mixture(
     """The phases of a training.
 
     Args:
-        num_blocks: Blocks there are of each language of the run.
-        settings: Sampling, temperatures and who enters when.
+        num_blocks: Number of blocks of each language of the run.
+        settings: Sampling, temperatures, and when languages enter.
         num_draws: Blocks drawn in a training over all languages; `unimax` caps epochs by it.
-        codes: Languages of this training; None: all. Each comes as often as in the whole, in proportion.
+        codes: Languages of this training; None: all. They are drawn in the same proportions as among all languages.
 
     Raises:
         BadInput: If `enters` names a language that is not there, or leaves none for the beginning.
@@ -79,8 +79,8 @@ def phase_counts(phases: list[Phase], num_draws: int) -> list[dict[str, int]]:
 def unimax_shares(num_blocks: Mapping[str, int], num_draws: int, max_epochs: float) -> dict[str, float]:
     """Even shares, but no language read more than `max_epochs` times (UniMax: Chung et al. 2023, algorithm 1).
 
-    From the smallest language on, each takes an equal part of what is left, or all it may; the rest goes to the larger
-    ones. Where all of them together hold too little, the shares are by size.
+    From the smallest language on, each gets an equal part of the remaining draws, or as many as it may have; the rest
+    goes to the larger ones. If all of them together have too little text, the shares are by size.
     """
     shares, left = dict[str, float](), float(num_draws)
     by_size = sorted(num_blocks, key=lambda code: (num_blocks[code], code))
@@ -95,7 +95,7 @@ def entries(codes: Sequence[str], settings: Train) -> dict[str, float]:
     """The languages of `enters` by their codes, with the share of the training after which they come.
 
     Raises:
-        BadInput: If one has no text, is named twice, or none is there at the beginning.
+        BadInput: If one has no text or is named twice, or no language is left for the beginning.
     """
     found: dict[str, float] = {}
     for language, share in settings.enters.items():

@@ -1,4 +1,4 @@
-"""Train, valid and test: taken from the rows, or made by a hash of the text, so that they never move."""
+"""Splits train, valid and test, read from the rows or made by a hash of the text, so that they never change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?।။])\s+|(?<=[。！？])\s*")
 def split_rows(rows: Iterable[Row], *, valid: float, test: float, name: str) -> Iterator[Row]:
     """Rows in order, each with split `train`, `valid` or `test`.
 
-    Where any of the first 200 rows names its split, the rows' own word holds (a row without one is train). Otherwise
+    If any of the first 200 rows names its split, the rows decide (a row without a split is train). Otherwise
     the first 8 hexadecimal digits of SHA-256 of the text decide, so that equal texts go together. With fewer than 200
     documents they are ranked by that hash, and at least one goes to each split; with fewer than 30, documents are
     first cut at line and sentence ends.
@@ -28,7 +28,7 @@ def split_rows(rows: Iterable[Row], *, valid: float, test: float, name: str) -> 
         rows: Documents of one language; read as a stream.
         valid: Share held out for decisions, in [0, 1).
         test: Share held out for results, in [0, 1).
-        name: Language, for messages.
+        name: The language's name in messages.
 
     Raises:
         BadInput: If the text is too short to be split, or rows begin to name their split after the first 200.

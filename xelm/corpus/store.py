@@ -30,14 +30,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class LanguageCounts:
-    """What was read for one language."""
+    """Counts of the text that was read for one language."""
 
     documents: int = 0
     bytes: int = 0
     """UTF-8 bytes of the training text."""
     tokens: int = 0
     duplicates: int = 0
-    """Documents left out because the same text came before: in training text, or on the other side of the split."""
+    """Documents that were skipped because the same text came before, in training text or in another split."""
     skipped_lines: int = 0
 
 
@@ -46,7 +46,7 @@ class TokenStore:
     """The stored tokens of one language.
 
     `tokens` (N,): training documents one after another, each begun by the tokenizer's BOS (or EOS) and closed by
-    its EOS. `starts` (D,): where the documents begin, ascending.
+    its EOS. `starts` (D,): indices at which the documents begin, ascending.
     """
 
     code: str
@@ -54,11 +54,11 @@ class TokenStore:
     starts: np.ndarray
     counts: LanguageCounts
     heldout_file: Path
-    """Held-out documents, a JSON object a line: `id`, `split`, `text`."""
+    """Held-out documents, one JSON object a line: `id`, `split`, `text`."""
 
 
 def boundary_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """The tokens put before and after each document: [BOS, EOS or CLS] and [EOS or SEP], empty where there is none."""
+    """The tokens before and after each document: [BOS, EOS or CLS] and [EOS or SEP], empty if there is none."""
     ids = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.cls_token_id)
     bos = next((i for i in ids if i is not None), None)
     eos = next((i for i in (tokenizer.eos_token_id, tokenizer.sep_token_id) if i is not None), None)
@@ -77,13 +77,13 @@ def open_store(folder: Path, code: str) -> TokenStore:
     """Open what `build_store` wrote.
 
     Raises:
-        BadInput: If it is not whole any more.
+        BadInput: If it is no longer intact.
     """
     problem = store_damage(folder)
     if problem:
         raise BadInput(
             f"{folder}: the tokenised text is damaged: {problem}. Remove the folder and run `xelm train` again, which "
-            "makes it anew."
+            "makes it again."
         )
     info = read_json(folder / "counts.json")
     tokens = np.memmap(folder / "tokens.bin", dtype=info["dtype"], mode="r")
@@ -98,7 +98,7 @@ def heldout_texts(store: TokenStore, split: str | None = None) -> list[str]:
 
 
 def heldout_store(store: TokenStore, split: str, tokenizer: PreTrainedTokenizerBase) -> TokenStore:
-    """The same of one split as a store in memory."""
+    """The held-out documents of one split as a store in memory."""
     texts = heldout_texts(store, split)
     documents = list(_tokenise(texts, tokenizer)) if texts else []
     starts = np.cumsum([0, *map(len, documents)])[:-1]
@@ -109,10 +109,10 @@ def heldout_store(store: TokenStore, split: str, tokenizer: PreTrainedTokenizerB
 def build_store(
     folder: Path, source: Source, data: Data, tokenizer: PreTrainedTokenizerBase, *, vocab_size: int
 ) -> TokenStore:
-    """Read, split, deduplicate and tokenise a language's text into `folder`, which appears whole.
+    """Read, split, deduplicate and tokenise a language's text into `folder`, which appears complete or not at all.
 
     Held-out documents go to `heldout.jsonl` beside the tokens, at most `data.heldout_bytes` a split. What is there
-    already is kept if it is whole, and else made again.
+    already is kept if it is intact, and made again if not.
 
     Raises:
         BadInput: For lines that cannot be read (unless the recipe skips them) and text with no training tokens.
@@ -182,7 +182,7 @@ def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
 
 def _tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
     before, after = boundary_tokens(tokenizer)
-    # A document that spells an end token is text; one longer than the context is cut later, no cause for a warning.
+    # An end token spelled in a document is text; a document longer than the context is cut later without a warning.
     options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
     for ids in tokenizer(texts, **options)["input_ids"]:
         yield [*before, *ids, *after]

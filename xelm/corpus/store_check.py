@@ -1,4 +1,4 @@
-"""Whether a stored language is still what was written, checksums or not."""
+"""Check that a stored language has not changed since it was written, with or without checksums."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ HELDOUT = "heldout.jsonl"
 
 
 def store_damage(folder: Path, vocab_size: int | None = None, first_token: int | None = None) -> str | None:
-    """What is wrong with a store, in words that begin with a file's name; None if it is whole.
+    """The fault of a store, in words that begin with a file's name; None if it is intact.
 
-    Of a store of an older version, which has no checksums, it is seen whether its files fit each other.
+    If a store of an older version has no checksums, it is checked that its files fit each other.
 
     Args:
-        folder: The store's.
-        vocab_size: Where given, tokens of a store without checksums are below it.
-        first_token: Where given, every document of a store without checksums begins with it.
+        folder: Folder of the store.
+        vocab_size: If given, tokens of a store without checksums must be below it.
+        first_token: If given, every document of a store without checksums must begin with it.
     """
     if is_sealed(folder):
         return damage(folder)

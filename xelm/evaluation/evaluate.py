@@ -1,4 +1,4 @@
-"""Evaluation of a run: every model on every language's held-out text, and what routing makes of them."""
+"""Evaluation of a run: every model on every language's held-out text, and the routed answers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from xelm.evaluation.log_probs import SPLITS, heldout_log_probs, measure
 from xelm.evaluation.tables import order_models
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import Document, ExpertSet
-from xelm.run.manifest import fingerprint
 from xelm.run.names import BASE, DENSE
-from xelm.run.results import Cell, Cells, Evaluation, Summary, with_forgetting
+from xelm.run.records.manifest import fingerprint
+from xelm.run.records.results import Cell, Cells, Evaluation, Summary, with_forgetting
 
 POLICIES = ("top1", "ensemble", "bayes")
 logger = logging.getLogger(__name__)
@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 def evaluate(experts: ExpertSet) -> Evaluation | None:
     """Evaluate a run on its own held-out text into `eval/`: `valid.json` (the router's loss table), then `test.json`.
 
-    What was evaluated with the same models and text before is kept.
+    An evaluation of the same models and text that exists already is kept.
 
     Returns:
-        The evaluation on test text; None where the run has none.
+        The evaluation on test text; None if the run has no test text.
 
     Raises:
         BadInput: If a model's loss on some text is no number.
@@ -122,7 +122,7 @@ def _with_routed(
     routed = {}
     for policy in policies:
         weights_BK, dynamic = lm.weights(texts, policy), parse_policy(policy, lm.names).dynamic
-        # Every model has read every text above: mixing needs no second pass.
+        # Every model has read every text above, so mixing needs no second pass.
         mixed = [
             mix_token_log_probs(
                 [(w, log_probs[name][row]) for w, name in zip(weights_K, lm.names, strict=True) if w > 0], dynamic
@@ -156,7 +156,7 @@ def _cells(name: str, documents: list[Document], log_probs: Sequence[np.ndarray]
 
 
 def _summary(result: Evaluation, dense_languages: Sequence[str]) -> Summary:
-    """Wins and gains over dense, for the languages that it was trained on too (one added later is no fair win)."""
+    """Wins and gains over dense, for the languages that dense was trained on too: only these compare fairly."""
     routed = result.routed.get("top1", {})
     compared = [code for code in routed if code in dense_languages]
     if DENSE not in result.models or not compared:

@@ -1,8 +1,8 @@
-"""How probable a run's models find its held-out text, kept token by token: what was measured once is not again.
+"""Log-probabilities of a run's held-out text under its models, kept for each token so that nothing is measured twice.
 
 Adding a language needs the new expert on every language and every model on the new language; all else is read from
-`cache/log_probs/`. Each language is measured apart from the others, so that its figures do not depend on who else is
-in the run.
+`cache/log_probs/`. Each language is measured apart from the others, so that its figures do not depend on the other
+languages of the run.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from xelm.making.make_model import finished_entry
 from xelm.models.base import context_length
 from xelm.recipe.recipe import Base
 from xelm.run.experts import Document, ExpertSet
-from xelm.run.manifest import fingerprint
 from xelm.run.names import BASE
+from xelm.run.records.manifest import fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,9 +36,9 @@ def heldout_log_probs(experts: ExpertSet, name: str, split: str, *, keep: bool =
 
     Args:
         experts: The run.
-        name: Of the model, which is loaded only if something is to be measured.
+        name: Name of the model, which is loaded only if something must be measured.
         split: `valid` or `test`.
-        keep: Keep what is measured in the run's cache; who only reads the run does not.
+        keep: Whether to keep the values in the run's cache; false for a process that only reads the run.
 
     Returns:
         For each of `experts.heldout(split)`, in order, shape (its tokens - 1,), float32, nats.
@@ -59,7 +59,7 @@ def heldout_log_probs(experts: ExpertSet, name: str, split: str, *, keep: bool =
 
 
 def measure(experts: ExpertSet, model: PreTrainedModel, documents: Sequence[Document]) -> list[np.ndarray]:
-    """The same of any documents under a loaded model, not kept."""
+    """Log-probabilities of any documents under a loaded model, which are not kept."""
     context = context_length(Base(model=str(experts.folder(BASE))))
     texts = [document.text for document in documents]
     scores = experts.objective.log_probs(model, texts, experts.tokenizer(), context)
@@ -67,7 +67,7 @@ def measure(experts: ExpertSet, model: PreTrainedModel, documents: Sequence[Docu
 
 
 def forget_stale(experts: ExpertSet) -> None:
-    """Remove what was measured for models or text that the run no longer has, earlier versions of experts included."""
+    """Remove values of models or text that the run no longer has, including those of earlier versions of experts."""
     prints = [(name, _fingerprint(experts, name)) for name in experts.models]
     for name in experts.names:
         for version in range(1, experts.files.num_versions(name) + 1):
@@ -113,7 +113,7 @@ def _write(file: Path, log_probs: Sequence[np.ndarray]) -> None:
 
 
 def _read(file: Path, num_documents: int) -> list[np.ndarray] | None:
-    """What was kept; None where nothing was, or it is damaged. Files of older versions have no checksum."""
+    """The values that were kept; None if there are none or they are damaged. Older files have no checksum."""
     from safetensors import SafetensorError, safe_open
 
     if not file.is_file():

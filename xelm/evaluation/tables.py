@@ -6,7 +6,7 @@ from tabulate import tabulate
 
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE, DENSE
-from xelm.run.results import Evaluation, Forgetting, Summary
+from xelm.run.records.results import Evaluation, Forgetting, Summary
 
 
 def model_table(result: Evaluation) -> str:
@@ -34,7 +34,7 @@ def model_table(result: Evaluation) -> str:
 
 
 def summary_line(summary: Summary) -> str:
-    """Whether it helped, in one line."""
+    """Whether the experts helped, in one line."""
     if summary.wins is None:
         return "no dense baseline in this run, so nothing to compare the routed experts with"
     return (
@@ -44,7 +44,7 @@ def summary_line(summary: Summary) -> str:
 
 
 def forgetting_table(result: Evaluation) -> str:
-    """What each expert gained on its own languages and lost on all others, against the base; empty without experts."""
+    """Gain of each expert on its own languages and loss on all others, against the base; empty without experts."""
     if not result.forgetting:
         return ""
     codes = list(next(iter(result.forgetting.values())).change_percent)

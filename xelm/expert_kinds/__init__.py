@@ -1,1 +1,1 @@
-"""Kinds of expert: what of the base trains, how it is saved, loaded and served. A new kind is one new file here."""
+"""Kinds of expert: which weights train, and how they are saved, loaded and served. A new kind is one new file here."""

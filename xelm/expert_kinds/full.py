@@ -23,5 +23,5 @@ class Full(ExpertKind):
         return model
 
     def identity(self) -> dict[str, Any]:
-        """As ever."""
+        """The settings for fingerprints, in the same form as in earlier versions."""
         return first_identity(self)

@@ -1,4 +1,4 @@
-"""`ExpertKind`: a kind of expert as one object, read from `[expert]`, with everything that hangs on its name."""
+"""`ExpertKind`: a kind of expert as one object, read from `[expert]`, with everything that depends on its name."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 KEY = "[expert] kind"
 _FIRST_KEYS = {"rank": 16, "alpha": 32, "targets": None, "num_last_layers": 2}
-"""Keys of `[expert]` that stand, used or not, in the fingerprint of every model of the first three kinds."""
+"""Keys of `[expert]` that are, used or not, in the fingerprint of every model of the first three kinds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertKind(ABC):
-    """How an expert comes from the base. Fields are the keys of `[expert]`, checked when built.
+    """How an expert is made from the base. Fields are the keys of `[expert]`, checked when built.
 
-    A subclass is registered under its `kind` by `@expert_kind`; installed packages add theirs by an entry point of the
+    A subclass is registered under its `kind` by `@expert_kind`; installed packages add kinds by an entry point of the
     group `xelm.expert_kinds`, which names the module that does so.
     """
 
@@ -60,7 +60,7 @@ class ExpertKind(ABC):
         _refuse_unknown(table, sorted({key for kind in kinds for key in kind.options()}), where)
         own = {key: value for key, value in table.items() if key in chosen.options()}
         unused = {key: value for key, value in table.items() if key not in own}
-        for other in kinds:  # what is not used now is no less to be right
+        for other in kinds:  # unused keys must be right too
             mine = {key: value for key, value in unused.items() if key in other.options()}
             if mine:
                 build(other, {"kind": other.name(), **mine}, where)
@@ -69,7 +69,7 @@ class ExpertKind(ABC):
 
     @classmethod
     def name(cls) -> str:
-        """What `[expert] kind` calls it."""
+        """Its name in `[expert] kind`."""
         return str(next(item.default for item in dataclasses.fields(cls) if item.name == "kind"))
 
     @classmethod
@@ -78,7 +78,7 @@ class ExpertKind(ABC):
         return [item.name for item in dataclasses.fields(cls) if item.name != "unused"]
 
     def as_kind(self, name: str) -> ExpertKind:
-        """Another kind, by the same table of the recipe."""
+        """Another kind from the same table of the recipe."""
         return ExpertKind.of(**self.to_dict() | {"kind": name})
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,28 +94,28 @@ class ExpertKind(ABC):
         return [key for key, value in self.unused.items() if value != defaults[key] and value is not None]
 
     def identity(self) -> dict[str, Any]:
-        """What of it decides how a model comes out, for the model's fingerprint."""
+        """The settings that decide a model's weights, for its fingerprint."""
         table = dataclasses.asdict(self)
         table.pop("unused")
         return table
 
     @abstractmethod
     def prepare(self, model: PreTrainedModel) -> Any:
-        """Choose what of the base's copy trains, in place, or wrap it; parameters that require gradients train.
+        """Choose which weights of the base's copy train, in place, or wrap it; parameters that require gradients train.
 
-        A model that an earlier `load(trainable=True)` of this kind gave is trained on as it is.
+        A model from an earlier `load(trainable=True)` of this kind is trained further without a change.
 
         Raises:
-            BadInput: If the model has not what the options name.
+            BadInput: If the model lacks a part that the options name.
         """
 
     def save(self, model: Any, folder: Path, weights: dict[str, torch.Tensor] | None) -> None:
         """Write a trained expert; the folder opens without xelm (transformers, peft) where the kind allows it.
 
         Args:
-            model: What `prepare` gave, trained.
-            folder: Made here.
-            weights: Whole tensors, where several processes hold the model in parts.
+            model: The trained model from `prepare`.
+            folder: The folder to make.
+            weights: Complete tensors, if several processes hold the model in parts.
         """
         model.save_pretrained(folder, state_dict=weights)
 
@@ -127,7 +127,7 @@ class ExpertKind(ABC):
             folder: What `save` wrote.
             base: The run's base.
             load: Loads a plain checkpoint.
-            trainable: To train it on, not to answer.
+            trainable: Whether it will be trained further rather than answer.
         """
         return load(folder)
 
@@ -141,7 +141,7 @@ class ExpertKind(ABC):
             keep: Share of the way that is kept, 0 to 1.
 
         Raises:
-            BadInput: If there is no such way for this expert.
+            BadInput: If this is impossible for this expert.
         """
         from xelm.models.interpolation import move_back
 
@@ -154,7 +154,7 @@ class ExpertKind(ABC):
 
     @classmethod
     def serve(cls, base: Any, folders: Mapping[str, Path | None]) -> Any:
-        """Experts on one base in memory, read on first use; for `shares_base`.
+        """Experts on one base in memory, read on first use; only for kinds with `shares_base`.
 
         Args:
             base: The run's base as a model.
@@ -167,7 +167,7 @@ class ExpertKind(ABC):
         raise NotImplementedError(f"{cls.__name__} experts do not share a base.")
 
     def trained_parameters(self, model: PreTrainedModel) -> int:
-        """Parameters that get a gradient. The model has no memory behind its weights, and may be changed."""
+        """Number of parameters that get a gradient. The model's weights take no memory; the model may be changed."""
         return sum(p.numel() for p in self.prepare(model).parameters() if p.requires_grad)
 
 
@@ -182,7 +182,7 @@ def expert_kind(cls: type[ExpertKind]) -> type[ExpertKind]:
 
 
 def first_identity(kind: ExpertKind) -> dict[str, Any]:
-    """The fingerprinted table of the first three kinds: all their keys as ever, later keys where they are set."""
+    """The table of the first three kinds for fingerprints: all their keys, and later keys if they are set."""
     defaults = {item.name: item.default for item in dataclasses.fields(kind)}
     table = dataclasses.asdict(kind)
     unused = {key: value for key, value in table.pop("unused").items() if key in _FIRST_KEYS}

@@ -1,4 +1,4 @@
-"""Experts whose last layers train, with the final norm and the head; they are whole models all the same."""
+"""Experts whose last layers train, with the final norm and the head; they are saved as whole models."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class LastLayers(ExpertKind):
         check(self.num_last_layers >= 1, f"[expert] num_last_layers={self.num_last_layers} must be at least 1.")
 
     def identity(self) -> dict[str, Any]:
-        """As ever."""
+        """The settings for fingerprints, in the same form as in earlier versions."""
         return first_identity(self)
 
     def prepare(self, model: PreTrainedModel) -> Any:
-        """Freeze all that comes before the last layers."""
+        """Freeze all weights before the last layers."""
         layers = self._of(model)
         after = _parameters_after(model, layers[-1])
         model.requires_grad_(False)
@@ -53,10 +53,10 @@ class LastLayers(ExpertKind):
 
 
 def decoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList:
-    """The layers that a model is a stack of.
+    """The list of a model's layers.
 
     Raises:
-        BadInput: If it has none.
+        BadInput: If it has no such list.
     """
     import torch
 
@@ -69,7 +69,7 @@ def decoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList:
 def _parameters_after(model: PreTrainedModel, layer: torch.nn.Module) -> list[torch.nn.Parameter]:
     """The final norm, head and whatever else an architecture has after its last layer (a tied head: the embedding).
 
-    Found by what the output hangs on once the layer's own is cut off: names and order differ between architectures.
+    They are found by what the output depends on without the layers, since names and order differ between architectures.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Experts by layer: an expert is its own copy of a few layers, the rest is the base's, frozen and shared.
+"""Experts by layer: an expert has its own copies of a few layers; the rest is the base's, frozen and shared.
 
 After DMoE (Li et al. 2025, "Group then Scale: Dynamic Mixture-of-Experts Multilingual Language Model").
 """
@@ -58,7 +58,7 @@ class Layers(ExpertKind):
 
     @classmethod
     def load(cls, folder: Path, base: Path, load: Callable[[Path], Any], *, trainable: bool = False) -> Any:
-        """The base with the expert's layers in the place of its own."""
+        """The base with the expert's layers in place of its own."""
         from router.models.layer_files import read_layers
 
         model, found = load(base), read_layers(folder)
@@ -75,7 +75,7 @@ class Layers(ExpertKind):
 
     @classmethod
     def cannot_share(cls, folder: Path) -> str | None:
-        """Nothing stands in the way."""
+        """None: every such expert can be served on a shared base."""
         return None
 
     @classmethod
@@ -92,6 +92,6 @@ class Layers(ExpertKind):
 
 
 def layers_prefix(model: PreTrainedModel) -> str:
-    """What the names of a model's decoder layers begin with, such as `model.layers`."""
+    """The beginning of the names of a model's decoder layers, such as `model.layers`."""
     layers = decoder_layers(model)
     return next(name for name, module in model.named_modules() if module is layers)

@@ -37,7 +37,7 @@ class Lora(ExpertKind):
         check(self.targets != (), "[expert] targets is empty: name modules, or leave the key out to adapt all.")
 
     def identity(self) -> dict[str, Any]:
-        """As ever."""
+        """The settings for fingerprints, in the same form as in earlier versions."""
         return first_identity(self)
 
     def prepare(self, model: PreTrainedModel) -> Any:

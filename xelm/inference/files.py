@@ -9,8 +9,8 @@ from clustering.errors import BadInput
 from clustering.files import sha256_of
 from xelm.run.experts import ExpertSet, local_run
 from xelm.run.folder import model_path
-from xelm.run.manifest import Manifest
 from xelm.run.names import BASE
+from xelm.run.records.manifest import Manifest
 from xelm.run.snapshot import RunChangedError
 from xelm.run.transaction import current
 

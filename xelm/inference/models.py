@@ -37,7 +37,7 @@ class Placement:
 
 
 def open_models(experts: ExpertSet, names: Sequence[str], placement: Placement) -> Any:
-    """The models of a run by name, loaded when they are first asked for.
+    """The models of a run by name, loaded when they are first needed.
 
     Args:
         experts: The run.

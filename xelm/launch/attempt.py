@@ -1,4 +1,4 @@
-"""One attempt at one model of a run: made, or the reason kept where whoever waits for it can read it."""
+"""One attempt to make one model of a run; if it fails, the reason is kept for the process that waits for it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ logger = logging.getLogger(__name__)
 
 
 def attempt(run: Path, name: str, making: Making, *, redo: bool = False) -> Failure | None:
-    """Make a model; what goes wrong with it is returned and kept under `work/`, not raised.
+    """Make a model; a failure is returned and kept under `work/`, not raised.
 
     Two attempts at one model never run at a time: the second waits, and then finds it finished.
 
     Raises:
-        OSError: If the disk is full or read-only, which the next model would meet too.
+        OSError: If the disk is full or read-only, since the next model would fail too.
     """
     _record(run, name).unlink(missing_ok=True)
     try:
         with _model_lock(run, name):
             make_model(making, RunFolder(run).log(name), redo=redo)
-    except Exception as error:  # whatever befell one model, the others are none the worse
+    except Exception as error:  # the failure of one model must not stop the others
         if disk_failure(error):
             raise
         failure = Failure(in_a_sentence(error), isinstance(error, BadInput))
@@ -44,7 +44,7 @@ def attempt(run: Path, name: str, making: Making, *, redo: bool = False) -> Fail
 
 
 def note_failure(run: Path, name: str, failure: Failure) -> None:
-    """Keep why a model was not made, unless a reason is known already: what followed from it says less."""
+    """Keep the reason why a model was not made, unless one is known already: a later error explains less."""
     if not _record(run, name).is_file():
         write_json(_record(run, name), asdict(failure))
 
@@ -62,12 +62,12 @@ def known_failure(run: Path, name: str) -> Failure | None:
 
 
 def forget_failure(run: Path, name: str) -> None:
-    """Begin anew."""
+    """Remove the record of the last attempt."""
     _record(run, name).unlink(missing_ok=True)
 
 
 def model_lock_file(run: Path, name: str) -> Path:
-    """Held by the process that makes a model."""
+    """The lock that the process that makes a model holds."""
     return run / "work" / f"{name}.lock"
 
 

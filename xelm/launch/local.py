@@ -1,4 +1,4 @@
-"""Workers on this machine: one model each, on its own GPU or GPUs, as many at a time as fit."""
+"""Workers on this machine: each makes one model on its own GPU or GPUs, as many at a time as fit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def num_workers(launch: Launch) -> int:
-    """Models trained at a time on this machine."""
+    """Number of models that are trained at the same time on this machine."""
     import torch
 
     return launch.workers or max(1, torch.cuda.device_count() // launch.processes)
@@ -30,12 +30,12 @@ def run_workers(work_file: Path, names: Sequence[str], launch: Launch) -> dict[s
     """Make models in processes of their own and wait for all of them.
 
     Args:
-        work_file: Of `xelm.launch.work.Work`.
-        names: Models, in the order they are begun.
+        work_file: File of `xelm.launch.work.Work`.
+        names: Models, in the order in which they are begun.
         launch: How many at a time, and with how many processes each.
 
     Returns:
-        Why some were not made; empty if all were.
+        The reasons why some were not made; empty if all were.
     """
     run, slots = work_file.parents[1], deque(range(num_workers(launch)))
     waiting, running = deque(names), dict[str, tuple[subprocess.Popen[bytes], int]]()

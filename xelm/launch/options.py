@@ -1,4 +1,4 @@
-"""What the user may say about machines. None of it changes what a model learns."""
+"""Options for machines. None of them changes what a model learns."""
 
 from __future__ import annotations
 

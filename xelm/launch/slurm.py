@@ -1,4 +1,4 @@
-"""Slurm jobs through submitit: an array of one job a model, queued again when preempted or out of time."""
+"""Slurm jobs through submitit: an array with one job for each model, queued again when preempted or out of time."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ logger = logging.getLogger(__name__)
 
 
 class Task:
-    """What a job calls: one task of a run, which finds its last checkpoint by itself when the job is queued again."""
+    """The function of a job: one task of a run, which finds its last checkpoint when the job is queued again."""
 
     def __call__(self, work_file: str, name: str) -> bool:
-        """Do it, with the other processes of the job if there are any."""
+        """Do the task, with the other processes of the job if there are any."""
         import submitit
         import torch
 
         if submitit.JobEnvironment().num_tasks > 1:
-            # accelerate takes the GPU of its local rank out of all that the job has.
+            # accelerate uses the GPU of its local rank, of all that the job has.
             submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
             if not torch.cuda.is_available():
                 os.environ["ACCELERATE_USE_CPU"] = "true"
@@ -50,15 +50,15 @@ class Task:
 
 
 def run_jobs(work_file: Path, names: Sequence[str], launch: Launch) -> dict[str, Failure]:
-    """Do tasks as a job array and wait for all of them; jobs of an earlier call that still run are waited for.
+    """Do tasks as a job array and wait for all of them, and for jobs of an earlier call that still run.
 
     Args:
-        work_file: Of `xelm.launch.work.Work`, on a file system that the nodes share.
+        work_file: File of `xelm.launch.work.Work`, on a file system that the nodes share.
         names: Models to be made, or `xelm.launch.work.FINISH`.
         launch: Partition, time, GPUs and the like.
 
     Returns:
-        Why some were not done; empty if all were.
+        The reasons why some were not done; empty if all were.
 
     Raises:
         BadInput: If Slurm refuses the jobs.
@@ -71,7 +71,7 @@ def run_jobs(work_file: Path, names: Sequence[str], launch: Launch) -> dict[str,
     jobs |= _submit(folder, work_file, new, launch)
     write_json(folder / _JOBS, {name: job.job_id for name, job in jobs.items()})
     logger.info("Slurm jobs: %s", ", ".join(f"{name} {job.job_id}" for name, job in jobs.items()))
-    logger.info("Stop waiting with Ctrl-C: the jobs go on, and the same command waits for them again.")
+    logger.info("Stop waiting with Ctrl-C: the jobs continue, and the same command waits for them again.")
     failures = _wait(run, jobs, launch)
     _keep_output(run, folder)
     return failures

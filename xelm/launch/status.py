@@ -1,4 +1,4 @@
-"""Who of a run is where: read from its manifest, checkpoints, logs and locks while it trains, here or elsewhere."""
+"""The progress of every model of a run, read from its manifest, checkpoints, logs and locks while it trains."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from clustering.files import parse_json
 from xelm.launch.attempt import known_failure, model_lock_file
 from xelm.run.experts import local_run
 from xelm.run.folder import RunFolder
-from xelm.run.lineage import entries
-from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry
 from xelm.run.paths import refuse_leaving
+from xelm.run.records.lineage import entries
+from xelm.run.records.manifest import FILE_NAME, Manifest, ModelEntry
 from xelm.run.verify import check_names
 from xelm.training.checkpoint import newest_step
 
@@ -23,7 +23,7 @@ _LAST_BYTES = 4096
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """Where one model is."""
+    """The progress of one model."""
 
     name: str
     state: Literal["pending", "running", "done", "failed"]
@@ -33,20 +33,20 @@ class ModelStatus:
     num_steps: int | None = None
     tokens: int = 0
     loss: float | None = None
-    """Nats per token, at that step."""
+    """Loss in nats per token at that step."""
     tokens_per_s: float | None = None
     checkpoint_step: int | None = None
-    """Where it would go on if it stopped now; None: from its beginning."""
+    """The step from which it would resume; None: from its beginning."""
     reason: str | None = None
     """Why it failed."""
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Where a run is."""
+    """The progress of a run."""
 
     phase: Literal["preparing", "training", "finishing", "done", "stopped"]
-    """`stopped`: unfinished, and nobody works on it; the same `xelm train` goes on."""
+    """`stopped`: unfinished, and no process works on it; the same `xelm train` resumes it."""
     models: list[ModelStatus]
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class RunStatus:
 
 
 def run_status(run: str | Path) -> RunStatus:
-    """Look at a run without disturbing it.
+    """Read the progress of a run without disturbing it.
 
     Raises:
         BadInput: If it is no run, or its manifest is broken.

@@ -1,4 +1,4 @@
-"""What the workers of a run are told, kept in a file beside its unfinished work."""
+"""The instructions for the workers of a run, kept in a file beside its unfinished work."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from clustering.files import read_json, write_json
 from xelm.recipe.recipe import Recipe
 
 FINISH = "finish"
-"""Task of the router, the evaluation and the report."""
+"""Name of the task that makes the router, the evaluation and the report."""
 TRIALS_FILE = "trials.json"
-"""Tasks of `xelm.trials`, in the same folder of another kind of run."""
+"""Names of the tasks of `xelm.trials`, which uses the same folder in another kind of run."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What every worker of a run has to know."""
+    """The information that every worker of a run needs."""
 
     run: Path
     recipe: Recipe
     redo: bool
     report: bool
     processes: int = 1
-    """That train one model together."""
+    """Number of processes that train one model together."""
     fsdp: bool = False
-    """Whether they share it out."""
+    """Whether they shard it."""
 
     def write(self) -> Path:
-        """Write it beside the unfinished work of the run, where it goes away with it."""
+        """Write it beside the unfinished work of the run, with which it is removed."""
         file = self.run / "work" / "launch.json"
         value: dict[str, Any] = {
             "recipe": self.recipe.to_dict(),
@@ -43,6 +43,6 @@ class Work:
 
     @classmethod
     def read(cls, file: Path) -> Work:
-        """Read it; the run is where the file is."""
+        """Read it; the run is the folder above the file's."""
         value = read_json(file)
         return cls(file.resolve().parents[1], **{**value, "recipe": Recipe.from_dict(value["recipe"])})

@@ -1,4 +1,4 @@
-"""A process that makes one model of a run (or its router, evaluation and report), told what by a file.
+"""A process that makes one model of a run (or its router, evaluation and report), as a file describes.
 
     python -m xelm.launch.worker RUN/work/launch.json NAME
 
@@ -19,6 +19,7 @@ from xelm.making.workspace import Workspace
 from xelm.run.failures import Failure, in_a_sentence
 from xelm.training.processes import processes
 from xelm.training.sharding import ask_for_shards
+from xelm.trials.tasks import work_on
 
 
 def do_task(file: Path, name: str) -> bool:
@@ -28,8 +29,6 @@ def do_task(file: Path, name: str) -> bool:
         Whether it worked; if not, the reason is kept in the run (`xelm.launch.attempt.known_failure`).
     """
     if file.name == TRIALS_FILE:
-        from xelm.trials.work import work_on
-
         return work_on(file, name)
     work = Work.read(file)
     try:

@@ -6,7 +6,7 @@ from xelm.corpus.store import training_texts
 from xelm.making.workspace import Workspace
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder
-from xelm.run.manifest import Manifest
+from xelm.run.records.manifest import Manifest
 
 
 def finish(workspace: Workspace, *, report: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from clustering.errors import BadInput
 from xelm.recipe.recipe import Recipe, Train
-from xelm.run.manifest import Manifest
+from xelm.run.records.manifest import Manifest
 
 ENGINE = ("micro_batch_size", "gradient_checkpointing", "precision", "compile")
 """[train] keys that say how a training is computed."""

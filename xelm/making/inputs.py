@@ -15,7 +15,7 @@ from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_te
 from xelm.models import base as base_models
 from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
 from xelm.recipe.recipe import Recipe
-from xelm.run.manifest import fingerprint
+from xelm.run.records.manifest import fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -14,9 +14,9 @@ from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json, write_json
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.models.base import quiet_transformers
-from xelm.run.manifest import ModelEntry
 from xelm.run.names import BASE
 from xelm.run.reading import read_as
+from xelm.run.records.manifest import ModelEntry
 from xelm.training.loop import train_stage
 from xelm.training.processes import processes
 from xelm.training.sharding import whole_weights

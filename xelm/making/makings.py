@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from xelm.expert_kinds.kind import ExpertKind
-from xelm.making.budget import Budget
+from xelm.making.budgets.budget import Budget
+from xelm.making.budgets.steps import StageBudget
 from xelm.making.identity import former_engines, recorded_manifest, weights_settings
 from xelm.making.inputs import Inputs
 from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.portable import portable
-from xelm.making.steps import StageBudget
 from xelm.models import base as base_models
 from xelm.recipe.recipe import NewBase, Recipe, Train
 from xelm.run.folder import model_path
-from xelm.run.manifest import ModelEntry, fingerprint
 from xelm.run.names import BASE, DENSE
+from xelm.run.records.manifest import ModelEntry, fingerprint
 from xelm.training.checkpoint import newest_step
 from xelm.training.stage import Stage
 

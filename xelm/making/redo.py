@@ -13,8 +13,8 @@ from xelm.making.make_model import finished_entry, is_made
 from xelm.making.portable import portable_recipe
 from xelm.making.workspace import Workspace
 from xelm.run.experts import ExpertSet
-from xelm.run.manifest import Manifest
 from xelm.run.names import DENSE
+from xelm.run.records.manifest import Manifest
 from xelm.training.checkpoint import newest_step
 
 _WORK_FOLDER = re.compile(r"(?P<name>.+)-[0-9a-f]{12}")

@@ -16,7 +16,7 @@ from xelm.launch.local import num_workers, run_workers
 from xelm.launch.options import Launch
 from xelm.launch.slurm import run_jobs
 from xelm.launch.work import FINISH, Work
-from xelm.making.budget import Budget
+from xelm.making.budgets.budget import Budget
 from xelm.making.finish import finish
 from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.portable import portable_recipe
@@ -28,8 +28,8 @@ from xelm.run.experts import ExpertSet
 from xelm.run.failures import Failure, disk_failure_reported, raise_failures
 from xelm.run.folder import RunFolder
 from xelm.run.lock import locked
-from xelm.run.manifest import FILE_NAME, Manifest, package_versions
 from xelm.run.names import BASE
+from xelm.run.records.manifest import FILE_NAME, Manifest, package_versions
 from xelm.run.transaction import edited
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def train(
 ) -> ExpertSet:
     """Train a run: base, experts, dense baseline, router; evaluate it; write its report.
 
-    Called again after an interruption, it continues: finished models are kept, an unfinished one goes on from its last
+    Called again after an interruption, it continues: finished models are kept, an unfinished one resumes from its last
     checkpoint, and the result is the same to the bit on CPU.
 
     Args:
@@ -112,7 +112,7 @@ def dry_run(
         found = [*_tokenizer_warnings(workspace), *workspace.duplicates().warnings()]
         budget = dataclasses.replace(workspace.budget, warnings=[*measuring, *workspace.budget.warnings, *found])
         if probe:
-            from xelm.making.probe import measure_speed
+            from xelm.making.budgets.probe import measure_speed
 
             budget = dataclasses.replace(budget, speed=measure_speed(workspace))
     return workspace.plan, budget

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from xelm.corpus.duplicates import Duplicates, find_duplicates, kept_duplicates
 from xelm.corpus.store import heldout_texts, training_texts
-from xelm.making.budget import Budget, make_budget
+from xelm.making.budgets.budget import Budget, make_budget
 from xelm.making.early import check_early
 from xelm.making.inputs import Found, Inputs
 from xelm.making.makings import Makings
 from xelm.making.plan import plan_for
 from xelm.recipe.recipe import Recipe
-from xelm.run.manifest import fingerprint
+from xelm.run.records.manifest import fingerprint
 
 if TYPE_CHECKING:
     from clustering import ClusterPlan

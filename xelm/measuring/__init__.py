@@ -1,1 +1,1 @@
-"""What training on one language does to the others, measured by short branches from the base."""
+"""Effects of training on one language on the others, measured by short branches from the base."""

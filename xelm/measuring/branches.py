@@ -1,4 +1,4 @@
-"""The short branches that effects are measured with: two sizes for each language, within a share of the budget."""
+"""The short branches by which effects are measured: two sizes for each language, within a share of the budget."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from xelm.trials.place import Place, Trial
 
 DEFAULT_SHARE = 0.05
 _SHORTER = 0.2
-"""Of a language's part, what its shorter branch gets; the longer one gets the rest."""
+"""Share of a language's part that its shorter branch gets; the longer one gets the rest."""
 _STEPS = 12
 """Optimizer steps that a longer branch should have: with fewer, batches are made smaller."""
 _TWO_SIZES = 3
-"""Fewest optimizer steps of a language that are parted into two branches."""
+"""Fewest optimizer steps of a language that are divided into two branches."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,19 @@ class Branches:
 
     longer: dict[str, Trial]
     shorter: dict[str, Trial]
-    """Of the languages whose part is enough for two sizes; empty where that is so for fewer than two."""
+    """Branches of the languages whose part is enough for two sizes; empty for fewer than two such languages."""
     sequence_length: int
     joint: bool = True
     """Whether all languages are trained together too, on the blocks of their own branches."""
 
     @property
     def together(self) -> dict[str, Trial]:
-        """One training on the blocks of all longer branches, one on those of all shorter ones, where wanted."""
+        """One training on the blocks of all longer branches and one on those of all shorter ones, if wanted."""
         sizes = {"longer": self.longer, "shorter": self.shorter}
         return {name: _together(trials) for name, trials in sizes.items() if self.joint and len(trials) > 1}
 
     def all(self) -> list[Trial]:
-        """Those that take longest first."""
+        """All trainings, the longest first."""
         return [*self.together.values(), *self.longer.values(), *self.shorter.values()]
 
     def tokens(self, branches: Mapping[str, Trial]) -> dict[str, int]:
@@ -60,13 +60,13 @@ def _together(trials: Mapping[str, Trial]) -> Trial:
 def plan_branches(
     place: Place, share: float = DEFAULT_SHARE, only: Sequence[str] | None = None, *, joint: bool = True
 ) -> Branches:
-    """Share out a part of the budget: each language gets what it gets of the whole, a fifth of it for a shorter branch.
+    """Share out a part of the budget in the proportions of the whole; a fifth of each language's is a shorter branch.
 
     Args:
-        place: Of the recipe's text and budget.
-        share: Of the budget, in (0, 0.5], for the branches of single languages.
+        place: The place with the recipe's text and budget.
+        share: Share of the budget, in (0, 0.5], for the branches of single languages.
         only: Languages to train on, by any code or name; None: all. All are read in any case.
-        joint: Train on all of them together too, which takes the same part again and tells whether to split at all.
+        joint: Whether to train on all of them together too. It takes the same part again and shows whether to split.
 
     Raises:
         BadInput: If the share is out of range, or there is no text of a language.

@@ -13,19 +13,20 @@ from xelm.measuring.measure import bill_of, measure_in
 from xelm.recipe.recipe import Clusters, Recipe
 from xelm.run.folder import RunFolder
 from xelm.trials.place import Place
-from xelm.trials.work import Task, do_tasks
+from xelm.trials.tasks import Task
+from xelm.trials.work import do_tasks
 
 _HERE = "."
 logger = logging.getLogger(__name__)
 
 
 def with_effects(recipe: Recipe, run: Path, launch: Launch) -> Recipe:
-    """The recipe with the file of its effects; they are measured where it names none, from the run's own base.
+    """The recipe with the file of its effects; if it names none, they are measured from the run's own base.
 
     Args:
-        recipe: Given back as it is where its plan is not measured.
+        recipe: The recipe, returned unchanged if its plan is not measured.
         run: The run, whose lock the caller holds.
-        launch: Machines.
+        launch: Options for machines.
     """
     if not recipe.clusters.is_measured:
         return recipe
@@ -41,10 +42,10 @@ def with_effects(recipe: Recipe, run: Path, launch: Launch) -> Recipe:
 
 
 def stand_in(recipe: Recipe, run: Path) -> tuple[Recipe, list[str]]:
-    """For a dry run, which has no effects yet: the recipe with even typological clusters, and what measuring will take.
+    """For a dry run, which has no effects yet: the recipe with even typological clusters, and the cost of measuring.
 
     Returns:
-        The recipe, and lines to be shown with its budget; as it is, and none, where nothing is to be measured first.
+        The recipe, and lines to show with its budget; unchanged, and no lines, if nothing must be measured first.
     """
     if not recipe.clusters.is_measured or recipe.clusters.effects is not None:
         return recipe, []

@@ -1,4 +1,4 @@
-"""`measure_effects`: a short branch of each language from the base, and how every other language fares by it."""
+"""`measure_effects`: a short branch of each language from the base, and its effect on every other language."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from xelm.measuring.updates import update_cosines
 from xelm.recipe.recipe import Recipe
 from xelm.run.failures import disk_failure_reported
 from xelm.run.lock import locked
-from xelm.run.manifest import fingerprint, package_versions
 from xelm.run.names import BASE
+from xelm.run.records.manifest import fingerprint, package_versions
 from xelm.trials.place import Place
 from xelm.trials.scores import Scores, num_bytes, score_base, score_trial
-from xelm.trials.work import Task, do_tasks
+from xelm.trials.tasks import Task
+from xelm.trials.work import do_tasks
 
 _HERE = "."
 logger = logging.getLogger(__name__)
@@ -44,17 +45,17 @@ def measure_effects(
     """Measure what training on each language does to every other, and save it.
 
     From the base a short branch of each language is trained (as the recipe's experts are: full, adapters; causal or
-    masked), and the valid text of all languages is read before and after. Run again after an interruption it goes on.
+    masked), and the valid text of all languages is read before and after. Called again, it resumes.
 
     Args:
         recipe: A TOML file, or a `Recipe`; its clusters do not matter.
-        out: Where the effects go, as JSON. The work is kept beside it, in `<name>.work/`.
+        out: JSON file for the effects. The work is kept beside it, in `<name>.work/`.
         overrides: `section.key=value`, for a recipe file.
         share: Part of `[train] tokens` that the branches of single languages get together; trainings on all languages
             at once, which tell whether to split at all, take the same again.
         only: Languages to train branches of, such as a new one to be placed in a plan; None: all. All are read.
-        run: A run whose base is taken where it was made from the same recipe and text, instead of training one.
-        launch: Machines; None: this one.
+        run: A run whose base is used, instead of training one, if it was made from the same recipe and text.
+        launch: How and on which machines to train; None: on this one.
 
     Returns:
         The effects.
@@ -93,11 +94,11 @@ def measure_in(
     Args:
         place: The place.
         folder: Common folder of several places.
-        name: Of the place's folder beneath it.
+        name: Name of the place's folder inside it.
         share: Part of the budget.
         launch: Machines.
         only: Languages to train branches of; None: all.
-        joint: Train on all of them together too.
+        joint: Whether to train on all of them together too.
     """
     branches = plan_branches(place, share, only, joint=joint)
     file, key = place.folder / "effects.json", _key(place, branches)
@@ -179,14 +180,14 @@ def effect(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class MeasuringBill:
-    """What measuring would take."""
+    """The tokens that measuring would take."""
 
     base_tokens: int
-    """0 where the base is taken as it is; it is the training's own otherwise."""
+    """Tokens of the base's training, which `xelm train` needs too; 0 if the base is only copied."""
     tokens: int
     budget_tokens: int
     branch_tokens: dict[str, list[int]]
-    """Per language: of its longer and its shorter branch."""
+    """Language -> tokens of its longer and its shorter branch."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

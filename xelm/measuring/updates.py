@@ -96,7 +96,7 @@ def _adapter_products(branches: Sequence[Path]) -> Iterator[tuple[str, np.ndarra
 
 
 def _reader(folder: Path, stack: ExitStack, *, flat: bool = True) -> dict[str, Callable[[], np.ndarray]]:
-    """Every tensor of a folder's safetensors files, read (as float32) when it is called for."""
+    """Every tensor of a folder's safetensors files, read (as float32) on use."""
     from safetensors import safe_open
 
     tensors: dict[str, Callable[[], np.ndarray]] = {}

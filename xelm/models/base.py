@@ -33,7 +33,7 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     """The tokenizer of a hub id or path, padding on the left.
 
     Raises:
-        BadInput: If there is none there.
+        BadInput: If there is no tokenizer.
     """
     from transformers import AutoTokenizer
 
@@ -42,13 +42,13 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    # Long text is cut into windows everywhere here, so transformers' warning of indexing errors would only frighten.
+    # Long text is always cut into windows here, so transformers' warning of indexing errors would be wrong.
     tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     return tokenizer
 
 
 def empty_model(config: Any, objective: Objective) -> PreTrainedModel:
-    """A model of a configuration with no memory behind its weights.
+    """A model of a configuration, whose weights take no memory.
 
     Raises:
         BadInput: If the architecture has no head for the objective.
@@ -70,7 +70,7 @@ def load_model(name: str, objective: Objective | None = None, **options: Any) ->
 
     Args:
         name: Hub id or path.
-        objective: Whose head it has. None: causal.
+        objective: The objective whose head it gets. None: causal.
         options: Passed to `from_pretrained` (`dtype`, `device_map`, `trust_remote_code`).
 
     Raises:
@@ -87,7 +87,7 @@ def refuse_endless(folder: Path) -> None:
     """Refuse a configuration with more layers than the weights beside it have tensors: building it might never end.
 
     Raises:
-        BadInput: If it is such a one. A folder that is not here, or whose weights are elsewhere, passes.
+        BadInput: If it has. A folder that is not here, or whose weights are elsewhere, is not checked.
     """
     from safetensors import safe_open
 
@@ -117,22 +117,22 @@ def model_config(base: Base) -> Any:
 
 
 def context_length(base: Base) -> int | None:
-    """Positions the base model can attend over; None where its configuration sets no limit."""
+    """Number of positions that the base model can attend over; None if its configuration sets no limit."""
     if base.new:
         return base.new.context_length
     config = model_config(base)
     names = ("max_position_embeddings", "n_positions", "seq_length")
     limit = next((int(value) for name in names if (value := getattr(config, name, None))), None)
-    # RoBERTa and its kin count positions from behind the padding's.
+    # RoBERTa and related models count positions from the one after the padding's.
     taken = config.pad_token_id + 1 if "roberta" in config.model_type else 0
     return limit and limit - taken
 
 
 def sequence_length(base: Base, wanted: int | None) -> int:
-    """Tokens of a training block.
+    """Number of tokens of a training block.
 
     Raises:
-        BadInput: If more are wanted than the model has positions for.
+        BadInput: If it is larger than the model's number of positions.
     """
     limit = context_length(base)
     if wanted and limit and wanted > limit:
@@ -141,7 +141,7 @@ def sequence_length(base: Base, wanted: int | None) -> int:
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
-    """Stop where text can give tokens that the model has no embedding for.
+    """Refuse a tokenizer that can give tokens without an embedding in the model.
 
     Special tokens that no text spells (an image's, say) may lie beyond it, as those of Gemma 3 do.
 
@@ -214,7 +214,7 @@ def new_config(settings: NewBase, tokenizer: PreTrainedTokenizerBase) -> Any:
 
 
 def weights_identity(name: str, config: Any) -> list[str]:
-    """What tells the weights of a base model from others of its name: SHA-256 of local files, or the hub's commit."""
+    """A fingerprint of a base model's weights: SHA-256 of local files, or the hub's commit."""
     folder = Path(name)
     if folder.is_dir():
         return [sha256_of(file) for file in sorted(folder.glob("*.safetensors"))]
@@ -223,7 +223,7 @@ def weights_identity(name: str, config: Any) -> list[str]:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bar for each small file: ours shows the work that takes time. Downloads keep theirs."""
+    """Show no progress bar for each small file; xelm's own bar shows the long work. Downloads keep their bars."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""Files that other libraries read: whatever they raise of a damaged one becomes one sentence."""
+"""Files that other libraries read: any error of these libraries becomes one sentence."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def unusable_reported(what: str) -> Iterator[None]:
     configuration that does not fit.
 
     Args:
-        what: Begins the sentence.
+        what: Beginning of the sentence.
 
     Raises:
-        BadInput: With the first line of the reason.
+        BadInput: The message holds the first line of the reason.
     """
     try:
         yield

@@ -20,7 +20,7 @@ def move_back(folder: Path, base: Path, keep: float) -> None:
     Args:
         folder: The expert's checkpoint, changed in place; every file is replaced whole.
         base: The base's checkpoint.
-        keep: How much of the way from the base to the expert is kept, 0 to 1.
+        keep: Share of the way from the base to the expert that is kept, 0 to 1.
 
     Raises:
         BadInput: If the expert has weights that the base has not, or of another shape.

@@ -36,7 +36,7 @@ def language_vectors(
         tokenizer: Its tokenizer.
         corpora: Language -> its texts; read as far as `max_tokens` reach.
         layer: Which hidden state, 0 (embeddings) to the number of layers; None: the middle one, where meaning and
-            language are told apart best and the output vocabulary weighs least.
+            language are separated best and the output vocabulary matters least.
         max_tokens: Most tokens read per language.
 
     Returns:

@@ -19,7 +19,7 @@ from clustering.sources.rank import Corpora, Tokenize
 from clustering.sources.rank import rank_sources as _rank_sources
 
 if TYPE_CHECKING:
-    from clustering.sources.ranker import Ranker
+    from clustering.rankers.ranker import Ranker
     from clustering.sources.report import SourceReport
 
 

@@ -63,11 +63,11 @@ def new_tokenizer(settings: NewBase, texts: Iterable[str]) -> PreTrainedTokenize
 
 
 def with_start_token(tokenizer: Any) -> Any:
-    """Have a tokenizer put the token before a text that training and `RoutedLM` put there: BOS, or else EOS.
+    """Make a tokenizer put the same token before a text as training and `RoutedLM`: BOS, or else EOS.
 
-    So a pipeline, which knows only the tokenizer, reads a text as `lm.generate` does. One that adds tokens of its own
-    accord, or is no fast one, stays as it is. Calls with `add_special_tokens=False`, as in training, give what they
-    gave.
+    So a pipeline, which knows only the tokenizer, reads a text as `lm.generate` does. A tokenizer that already adds
+    tokens, or is no fast one, is not changed. Calls with `add_special_tokens=False`, as in training, give the same as
+    before.
 
     Args:
         tokenizer: Changed in place.
@@ -97,10 +97,10 @@ def _plain(tokenizer: Any, text: str) -> list[int]:
 
 
 def keep_tokenizer(folder: Path, settings: NewBase, texts: Iterable[str]) -> None:
-    """Have `new_tokenizer`'s tokenizer in a folder: what is there is kept if it is whole, and else made again.
+    """Make `new_tokenizer`'s tokenizer in a folder; one that is there is kept if it is intact.
 
     Args:
-        folder: Where.
+        folder: The folder.
         settings: Kind and size.
         texts: Training text of all languages; read only where it has to be made.
     """

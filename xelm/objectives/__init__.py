@@ -1,1 +1,1 @@
-"""What a model learns to do with text: predict the next token, fill in tokens. A new objective is a new file here."""
+"""Objectives of models: to predict the next token, to fill in tokens. A new objective is a new file here."""

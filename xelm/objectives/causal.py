@@ -20,13 +20,13 @@ class CausalBatches(Batches):
     """The label at each position is the next token; the last position of a document or block has none."""
 
     def batch(self, ids_BT: np.ndarray, positions_BT: np.ndarray, draws_B: np.ndarray, done: float) -> TokenBatch:
-        """The label at each place is the next token of its document."""
+        """The label at each position is the next token of its document."""
         return TokenBatch(ids_BT, positions_BT, np.where(positions_BT[:, 1:] == 0, IGNORED, ids_BT[:, 1:]))
 
 
 @objective
 class Causal(Objective):
-    """Language models that go on with a text."""
+    """Language models that continue a text."""
 
     name: ClassVar[str] = "causal"
     generates: ClassVar[bool] = True
@@ -40,13 +40,13 @@ class Causal(Objective):
         return AutoModelForCausalLM
 
     def batches(self, tokenizer: PreTrainedTokenizerBase, settings: Train, name: str) -> Batches:
-        """Nothing of them hangs on tokenizer or name."""
+        """The batches, which do not depend on tokenizer or name."""
         return CausalBatches()
 
     def log_probs(
         self, model: PreTrainedModel, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, context: int | None
     ) -> list[np.ndarray]:
-        """Of every token but the first, given those before it."""
+        """Log-probabilities of every token but the first, given those before it."""
         from router.scoring.texts import encode
         from router.scoring.tokens import token_log_probs
 

@@ -1,4 +1,4 @@
-"""Tokens taken out, to be filled in from both sides.
+"""Masked tokens, to be predicted from both sides.
 
 Shape letters: B blocks, T tokens of a block.
 """
@@ -28,7 +28,7 @@ _USUAL_CONTEXT = 512
 
 @dataclass(frozen=True)
 class MaskedBatches(Batches):
-    """Takes tokens out of blocks.
+    """Masks tokens of blocks.
 
     Of the tokens chosen, 80 % become the mask token, 10 % a random one, 10 % stay (Devlin et al. 2019), so that the
     model trusts no token it sees. The share chosen falls over a training (30, 15, 5 %; mmBERT: Marone et al. 2025).
@@ -37,7 +37,7 @@ class MaskedBatches(Batches):
     mask_id: int
     vocab_size: int
     special_ids: tuple[int, ...]
-    """Never chosen, never put in."""
+    """Special tokens, which are never chosen and never inserted."""
     rates: tuple[float, ...]
     """Share of tokens chosen, over equal parts of the training."""
     seed: int
@@ -47,7 +47,7 @@ class MaskedBatches(Batches):
         return self.rates[min(int(done * len(self.rates)), len(self.rates) - 1)]
 
     def batch(self, ids_BT: np.ndarray, positions_BT: np.ndarray, draws_B: np.ndarray, done: float) -> TokenBatch:
-        """The tokens chosen are labels; the model sees what stands in their place."""
+        """The chosen tokens are the labels; the model sees their replacements."""
         rate, inputs_BT = self.rate(done), ids_BT.copy()
         labels_BT = np.full_like(ids_BT, IGNORED)
         open_BT = ~np.isin(ids_BT, self.special_ids)
@@ -82,10 +82,10 @@ class Masked(Objective):
         return AutoModelForMaskedLM
 
     def batches(self, tokenizer: PreTrainedTokenizerBase, settings: Train, name: str) -> Batches:
-        """For a tokenizer with a mask token; trainings of different names take out different tokens.
+        """The batches for a tokenizer with a mask token; trainings of different names mask different tokens.
 
         Raises:
-            BadInput: If it has none.
+            BadInput: If the tokenizer has no mask token.
         """
         if tokenizer.mask_token_id is None:
             raise BadInput(
@@ -99,5 +99,5 @@ class Masked(Objective):
     def log_probs(
         self, model: PreTrainedModel, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, context: int | None
     ) -> list[np.ndarray]:
-        """Of every token, given those around it (see `xelm.objectives.masked_scores`)."""
+        """Log-probabilities of every token, given those around it (see `xelm.objectives.masked_scores`)."""
         return masked_log_probs(model, texts, tokenizer, context=context or _USUAL_CONTEXT)

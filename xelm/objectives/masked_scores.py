@@ -30,12 +30,12 @@ def masked_log_probs(
 
     Args:
         model: A masked language model in evaluation mode.
-        texts: Longer ones than the context are read in pieces.
-        tokenizer: The model's, with a mask token.
-        context: Most tokens the model takes, boundary tokens counted in.
+        texts: Texts; those longer than the context are read in pieces.
+        tokenizer: The model's tokenizer, with a mask token.
+        context: Largest number of tokens that the model reads, including boundary tokens.
 
     Returns:
-        For each text, shape (its tokens,), float64, nats.
+        For each text, log-probabilities in nats, shape (its tokens,), float64.
     """
     before, after = boundary_tokens(tokenizer)
     room = context - len(before) - len(after)

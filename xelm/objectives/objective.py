@@ -1,4 +1,4 @@
-"""`Objective`: what models are trained to do, as one object with everything that hangs on its name.
+"""`Objective`: what models are trained to do, as one object with everything that depends on its name.
 
 Shape letters: B blocks, T tokens of a block.
 """
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from xelm.recipe.recipe import Train
 
 IGNORED = -100
-"""The label of a place whose output is not judged."""
+"""The label of a position whose output is not judged."""
 
 
 class Batch(Protocol):
-    """Blocks as a model reads them, and what it should say."""
+    """Blocks in the form that a model reads, and the labels of its output."""
 
     @property
     def num_targets(self) -> int:
-        """Places that are judged."""
+        """Number of positions that are judged."""
         ...
 
     def summed_loss(self, model: torch.nn.Module, *, isolated: bool, device: torch.device) -> torch.Tensor:
         """The loss over all targets, in nats, to be differentiated.
 
         Args:
-            model: In training or evaluation mode.
+            model: The model, in training or evaluation mode.
             isolated: Whether the model keeps the documents of a block apart by their positions.
-            device: Where the model is.
+            device: Device of the model.
         """
         ...
 
@@ -52,8 +52,8 @@ class Batches(ABC):
 
         Args:
             ids_BT: Tokens.
-            positions_BT: Places in their documents.
-            draws_B: Which draws of the training the blocks are; what is random hangs on them, not on when it is asked.
+            positions_BT: Positions of the tokens in their documents.
+            draws_B: Numbers of the training's draws that gave the blocks; random choices depend on them alone.
             done: Share of the training that is over, in [0, 1).
         """
 
@@ -66,7 +66,7 @@ class Objective(ABC):
     """What models are trained to do. `@objective` registers a subclass; entry points: group `xelm.objectives`."""
 
     name: ClassVar[str]
-    """What `[train] objective` calls it."""
+    """Its name in `[train] objective`."""
     generates: ClassVar[bool]
     """Whether its models answer a prompt, so that a run can generate and score."""
     follows_text: ClassVar[bool]
@@ -83,12 +83,12 @@ class Objective(ABC):
         """The batches of one training.
 
         Args:
-            tokenizer: The models'.
-            settings: `[train]`.
-            name: Of the training; what is random differs between trainings of different names.
+            tokenizer: The models' tokenizer.
+            settings: The `[train]` section of the recipe.
+            name: Name of the training; random choices differ between trainings of different names.
 
         Raises:
-            BadInput: If the tokenizer lacks what it needs.
+            BadInput: If the tokenizer lacks a token that the objective needs.
         """
 
     @abstractmethod
@@ -98,13 +98,13 @@ class Objective(ABC):
         """How probable a model finds each text, token by token.
 
         Args:
-            model: In evaluation mode.
-            texts: Longer ones than the context are read in pieces.
-            tokenizer: The model's.
-            context: Most tokens the base takes; None: no limit known.
+            model: The model, in evaluation mode.
+            texts: Texts; those longer than the context are read in pieces.
+            tokenizer: The model's tokenizer.
+            context: Largest number of tokens that the base reads; None: no known limit.
 
         Returns:
-            For each text, shape (its judged tokens,), nats.
+            For each text, log-probabilities in nats, shape (its judged tokens,).
         """
 
     def __str__(self) -> str:

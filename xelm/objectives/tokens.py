@@ -1,4 +1,4 @@
-"""Batches of models that say one token at each place."""
+"""Batches of models that predict one token at each position."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Blocks as a model reads them, and the token it should say at each place."""
+    """Blocks in the form that a model reads, and the token to predict at each position."""
 
     input_ids: np.ndarray
     """(B, T) int64."""
     position_ids: np.ndarray
     """(B, T) int64, beginning again at 0 with every document."""
     labels: np.ndarray
-    """(B, T or T - 1) int64: the token that the output at each place, from the first on, should be, or `IGNORED`."""
+    """(B, T or T - 1) int64: the token that the output at each position should predict, or `IGNORED`."""
 
     @property
     def num_targets(self) -> int:
-        """Places that are judged."""
+        """Number of positions that are judged."""
         return int((self.labels != IGNORED).sum())
 
     def summed_loss(self, model: torch.nn.Module, *, isolated: bool, device: torch.device) -> torch.Tensor:

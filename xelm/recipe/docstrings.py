@@ -1,4 +1,4 @@
-"""The text under each field of a dataclass, from which `--help` and the reference of the recipe are made."""
+"""The docstrings of a dataclass's fields, from which `--help` and the reference of the recipe are made."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from clustering.errors import NO_VALUE, BadInput, Spell
 
 
 def check(condition: bool, message: str) -> None:
-    """Stop with a message unless a condition holds.
+    """Raise an error with a message unless a condition holds.
 
     Raises:
         BadInput: With that message.
@@ -87,7 +87,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             near = difflib.get_close_matches(str(value), options, n=1)
             raise BadInput(f"{where} = {value!r}: choose {' or '.join(options)}{f' ({near[0]}?)' if near else ''}.")
         return value
-    if hasattr(hint, "from_table"):  # which of several classes it is, the table says
+    if hasattr(hint, "from_table"):  # the table says which of several classes it is
         return hint.from_table(value, where)
     if dataclasses.is_dataclass(hint):
         return build(hint, value, where)
@@ -111,7 +111,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 
 def _one_of(options: tuple[Any, ...], value: Any, where: str) -> Any:
-    """The value as the first of several types that it fits; the last one's complaint where it fits none."""
+    """The value as the first of several types that it fits; if it fits none, the error of the last one."""
     if value is None and type(None) in options:
         return None
     others = [option for option in options if option is not type(None)]

@@ -75,7 +75,7 @@ class Base:
     new: NewBase | None = None
     """A small new base, see `[base.new]`."""
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Type of the weights, while training and as saved. `auto`: that of the checkpoint."""
+    """Type of the weights, in training and when saved. `auto`: that of the checkpoint."""
     trust_remote_code: bool = False
     """Run code that comes with the model; only for models whose authors you trust."""
 
@@ -121,11 +121,11 @@ class Data:
     @property
     def reading(self) -> Reading:
         """Where a document's parts stand, for the corpus reader."""
-        way_out = 'Mend the line, or set data.on_bad_line = "skip".'
+        way_out = 'Correct the line, or set data.on_bad_line = "skip".'
         return Reading(text_field=self.text_field, id_field=self.id_field, way_out=way_out)
 
     def settings(self) -> dict[str, Any]:
-        """The keys, for fingerprints. One that came later is left out at its default, and older runs keep theirs."""
+        """The keys, for fingerprints. A later key is left out at its default, so that older runs keep theirs."""
         settings = dataclasses.asdict(self)
         if self.id_field == "id":
             del settings["id_field"]
@@ -145,7 +145,7 @@ class Clusters:
     distance: str | None = None
     """Kind of distance, such as `combined` or `syntactic`; None: the default of the method."""
     balance: Literal["languages", "tokens"] | None = None
-    """What clusters are made nearly equal in. None: nothing."""
+    """The quantity that is made nearly equal in all clusters. None: clusters are not balanced."""
     effects: str | None = None
     """For `measured`: a file that `xelm measure` wrote. None: measured before the experts are trained."""
 
@@ -175,11 +175,11 @@ class Train:
     """The budget of the experts, which is the dense baseline's too, and how it is spent."""
 
     tokens: int
-    """Total over all experts; the dense baseline gets the same."""
+    """Training tokens of all experts together; the dense baseline gets as many."""
     share: Literal["languages", "equal"] = "languages"
     """`languages`: a language sees as many tokens under its expert as under dense; `equal`: total / K each."""
     dense: bool | Literal["full"] = True
-    """Train the dense baseline too, as the experts are (adapters beside adapters); `"full"`: always all its weights."""
+    """Train the dense baseline too, in the way of the experts (adapters if they are); `"full"`: all its weights."""
     sequence_length: int | None = None
     """Tokens of a block. None: the model's context, at most 1024."""
     batch_size: int = 32
@@ -187,13 +187,13 @@ class Train:
     micro_batch_size: int | None = None
     """Blocks of one forward pass on one device. None: batch_size / processes."""
     learning_rate: float = 1e-3
-    """Peak, of experts and dense; `[base.new]` has its own."""
+    """Peak learning rate of experts and dense; `[base.new]` has its own."""
     schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
     """Course of the learning rate after the warmup; `wsd` keeps it and lets it fall at the end."""
     warmup_fraction: float = 0.05
     """Share of the steps over which the learning rate rises from 0."""
     min_learning_rate_ratio: float = 0.1
-    """Where the learning rate ends, as a share of its peak."""
+    """Learning rate at the end, as a share of its peak."""
     weight_decay: float = 0.1
     """Weight decay (AdamW) of matrices; norms and biases have none."""
     clip_norm: float = 1.0
@@ -209,15 +209,15 @@ class Train:
     sampling_temperature: float = 1.0
     """Languages are drawn with p ∝ (their blocks)^(1/temperature): 1 by size, large uniform."""
     final_sampling_temperature: float | None = None
-    """Where the temperature ends: 1/temperature moves there evenly over a training (mmBERT: 1.43 to 3.33). None: it
-    stays."""
+    """The temperature at the end: 1/temperature changes evenly over a training (mmBERT: 1.43 to 3.33). None: it does
+    not change."""
     max_epochs: float = 4.0
     """For `unimax`: how often a language's text is read at most."""
     enters: dict[str, float] = field(default_factory=dict)
     """Languages that come later: the share of a training over all languages after which each is first drawn (mmBERT
     brings most languages in at the end)."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the forward and backward pass (autocast)."""
+    """Precision of the forward and backward pass (autocast)."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, more time."""
     compile: bool = False
@@ -225,9 +225,9 @@ class Train:
     checkpoint_every_steps: int = 200
     """Steps between two checkpoints, from which an interrupted training resumes."""
     evaluate_every_steps: int | None = None
-    """Loss on the held-out valid text of the model's languages, so often. None: never while training."""
+    """Steps between two measurements of the loss on valid text of the model's languages. None: never while training."""
     log: Literal["files", "tensorboard", "wandb"] = "files"
-    """Where training curves go besides `logs/`."""
+    """A program that also gets the training curves, besides `logs/`."""
     seed: int = 0
     """Seed of every random choice."""
 
@@ -270,7 +270,7 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Router:
-    """How a run finds out which language a text is in."""
+    """How a run identifies the language of a text."""
 
     identifier: str = "combined"
     """`combined` is trained on the run's own text. Ready-made ones, for languages that they all know: `langid`,
@@ -282,7 +282,7 @@ class Router:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A whole run: base, data, clusters, budget, kind of expert, router."""
+    """A complete run: base, data, clusters, budget, kind of expert, router."""
 
     base: Base
     data: Data
@@ -300,7 +300,7 @@ class Recipe:
 
     @property
     def objective(self) -> Objective:
-        """What its models are trained to do."""
+        """The objective of its models."""
         return OBJECTIVES.find(self.train.objective)
 
     @classmethod

@@ -11,7 +11,7 @@ from xelm.models.foreign import unusable_reported
 from xelm.report.text import language_tag
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE, DENSE
-from xelm.run.results import Cells, Forgetting
+from xelm.run.records.results import Cells, Forgetting
 
 
 @dataclass(frozen=True)

@@ -23,17 +23,17 @@ def render(experts: ExpertSet) -> str:
 
 
 def _values(experts: ExpertSet) -> dict[str, Any]:
-    from xelm.report.added import additions
-    from xelm.report.budget import budget
-    from xelm.report.clusters import clusters
-    from xelm.report.curves import curves
-    from xelm.report.effects import effects, evidence
-    from xelm.report.forgetting import forgetting
-    from xelm.report.headline import headline
-    from xelm.report.heatmap import heat_map
-    from xelm.report.making import making
-    from xelm.report.routing import router_of, routing
-    from xelm.report.samples import samples
+    from xelm.report.sections.added import additions
+    from xelm.report.sections.budget import budget
+    from xelm.report.sections.clusters import clusters
+    from xelm.report.sections.curves import curves
+    from xelm.report.sections.effects import effects, evidence
+    from xelm.report.sections.forgetting import forgetting
+    from xelm.report.sections.headline import headline
+    from xelm.report.sections.heatmap import heat_map
+    from xelm.report.sections.making import making
+    from xelm.report.sections.routing import router_of, routing
+    from xelm.report.sections.samples import samples
 
     facts = Facts.of(experts)
     lm = router_of(experts)
@@ -58,7 +58,7 @@ def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("xelm", "report"),
+        loader=PackageLoader("xelm", "report/templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

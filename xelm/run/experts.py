@@ -12,10 +12,10 @@ from clustering.files import read_json
 from xelm.expert_kinds.kind import EXPERT_KINDS, ExpertKind
 from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.run.folder import TRAINED, RunFolder
-from xelm.run.heldout import read_heldout
-from xelm.run.manifest import Manifest, ModelEntry
 from xelm.run.names import BASE, DENSE
-from xelm.run.results import Evaluation
+from xelm.run.records.heldout import read_heldout
+from xelm.run.records.manifest import Manifest, ModelEntry
+from xelm.run.records.results import Evaluation
 from xelm.run.snapshot import read_whole
 from xelm.run.verify import check_names, verify
 
@@ -39,7 +39,7 @@ class Document:
 
 @dataclass(frozen=True)
 class ExpertSet:
-    """The base, experts and dense baseline of a run, with the plan that says whose languages are whose."""
+    """The base, experts and dense baseline of a run, with the plan that assigns languages to experts."""
 
     path: Path
     manifest: Manifest
@@ -76,7 +76,7 @@ class ExpertSet:
         return not self.overlay and RunFolder(self.path, TRAINED).manifest != self.files.manifest
 
     def trained(self) -> ExpertSet:
-        """The run as it was before its experts were moved back to the base; itself where they were not."""
+        """The run as it was before its experts were moved back to the base; the run itself if they were not."""
         if not self.is_blended:
             return self
         manifest = Manifest.read(self.path, RunFolder(self.path, TRAINED).manifest)
@@ -89,7 +89,7 @@ class ExpertSet:
 
     @property
     def models(self) -> list[str]:
-        """Every model there is: base, dense where trained, experts."""
+        """Every model of the run: base, dense if there is one, experts."""
         return [BASE, *([DENSE] if self.entry_or_none(DENSE) else []), *self.names]
 
     @property
@@ -99,12 +99,12 @@ class ExpertSet:
 
     @property
     def objective(self) -> Objective:
-        """What its models were trained to do: predict the next token (causal), fill in tokens taken out (masked)."""
+        """The objective of its models: to predict the next token (causal), or tokens that were masked (masked)."""
         train = self.manifest.recipe.get("train", {})
         return OBJECTIVES.find(str(train.get("objective", "causal")) if isinstance(train, dict) else "causal")
 
     def folder(self, name: str) -> Path:
-        """Where a model of the run is kept.
+        """The folder of a model of the run.
 
         Raises:
             BadInput: If there is no model of that name.
@@ -120,7 +120,7 @@ class ExpertSet:
         return entry if entry and entry.state == "done" else None
 
     def kind(self, name: str) -> type[ExpertKind]:
-        """What kind of expert a model of the run is: how it is loaded and served."""
+        """The kind of expert of a model of the run, which decides how it is loaded and served."""
         entry = self.entry_or_none(name)
         return EXPERT_KINDS.find(entry.kind if entry else "full")
 
@@ -129,7 +129,7 @@ class ExpertSet:
 
         Args:
             name: `base`, `dense` or an expert.
-            trainable: To train it on: adapters take gradients.
+            trainable: Whether it will be trained further: then adapters take gradients.
             options: Passed to `from_pretrained` (`dtype`, `device_map`).
         """
         from xelm.models.base import load_model
@@ -176,7 +176,7 @@ class ExpertSet:
         return rows
 
     def result(self, split: str) -> Evaluation | None:
-        """The evaluation on `valid` or `test` text; None before it.
+        """The evaluation on `valid` or `test` text; None if there is none yet.
 
         Raises:
             BadInput: If its file is damaged.

@@ -1,4 +1,4 @@
-"""A model of a run as a plain checkpoint: what is kept as a change to the base is put into a copy of it."""
+"""Export a model of a run as a plain checkpoint; a change to the base is applied to a copy of the base."""
 
 from __future__ import annotations
 

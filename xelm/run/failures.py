@@ -1,4 +1,4 @@
-"""What stops a training besides bad input: a model that failed, a disk that is full or read-only."""
+"""Failures of a training other than bad input: a model that failed, a disk that is full or read-only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import NoReturn
 from clustering.errors import BadInput
 
 _DISK_TROUBLES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-# What Rust code (safetensors, tokenizers) says in the text of an exception of its own.
+# Text of the exceptions that Rust code (safetensors, tokenizers) raises.
 _RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
@@ -32,15 +32,15 @@ class TrainingFailedError(RuntimeError):
 
 
 def raise_failures(failures: Mapping[str, Failure], num_models: int) -> NoReturn:
-    """Tell all of them at once.
+    """Report all failures at once.
 
     Raises:
-        BadInput: If the user's input is the cause of every one.
+        BadInput: If the user's input is the cause of every failure.
         TrainingFailedError: Otherwise.
     """
-    told = " ".join(f"{name}: {failure.reason}" for name, failure in failures.items())
+    reasons = " ".join(f"{name}: {failure.reason}" for name, failure in failures.items())
     message = (
-        f"{len(failures)} of {num_models} models failed, what is finished is kept. {told} "
+        f"{len(failures)} of {num_models} models failed; finished models are kept. {reasons} "
         "The same command makes what is missing."
     )
     raise (BadInput if all(f.bad_input for f in failures.values()) else TrainingFailedError)(message)
@@ -48,7 +48,7 @@ def raise_failures(failures: Mapping[str, Failure], num_models: int) -> NoReturn
 
 @contextmanager
 def disk_failure_reported(run: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into one sentence, whichever library met it.
+    """Turn the error of a full or read-only disk into one sentence, whichever library raised it.
 
     Raises:
         OSError: With the run, the reason and the way out.
@@ -74,7 +74,7 @@ def disk_failure(error: BaseException) -> int | None:
 
 
 def in_a_sentence(error: BaseException) -> str:
-    """The first line of an exception, with its type where that says what the text does not."""
+    """The first line of an exception, with its type if the text alone is not clear."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     plain = isinstance(error, ValueError | FloatingPointError | MemoryError) and text
     text = text if plain else f"{type(error).__name__}: {text}" if text else type(error).__name__

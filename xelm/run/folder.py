@@ -1,7 +1,7 @@
-"""RunFolder: where everything of a run is kept. Nobody else spells these paths.
+"""RunFolder: the paths of all files of a run. No other module builds these paths.
 
-Each property names the place where a file is to be read at this moment: its own, or under `next/` while a change is
-being moved into place. Who holds the lock writes to the same places; nothing is under `next/` then.
+Each property is the path at which a file is to be read at this moment: its own, or under `next/` while a change is
+being moved into place. A process that holds the lock writes to the same paths; nothing is under `next/` then.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from xelm.run.manifest import FILE_NAME
 from xelm.run.names import BASE, DENSE, is_expert
 from xelm.run.paths import plain_name
+from xelm.run.records.manifest import FILE_NAME
 from xelm.run.transaction import SHADOW, current
 
 _FIRST = "previous/run"
 TRAINED = "trained"
-"""The overlay of a run whose experts were moved back to the base: what they and all that follows from them were."""
+"""The overlay of a run whose experts were moved to the base: the trained experts and all that follows from them."""
 _NOT_DERIVED = (BASE, DENSE, "experts", "eval/heldout", "previous", TRAINED)
 
 
@@ -26,16 +26,16 @@ class RunFolder:
 
     path: Path
     overlay: str = ""
-    """Folder inside the run, built like a run itself: what it holds is read there instead. Empty: none."""
+    """A folder inside the run, built like a run: a file that it holds is read there instead. Empty: none."""
 
     @property
     def manifest(self) -> Path:
-        """What is in the run, and every checksum; the one file that never is under `next/`."""
+        """The content of the run, with every checksum; the only file that is never read under `next/`."""
         return self._at(FILE_NAME) if self.overlay else self.path / FILE_NAME
 
     @property
     def plan(self) -> Path:
-        """Languages to clusters."""
+        """The plan: the clusters and their languages."""
         return self._at("plan.json")
 
     @property
@@ -45,17 +45,17 @@ class RunFolder:
 
     @property
     def report(self) -> Path:
-        """The page."""
+        """The report's page."""
         return self._at("report.html")
 
     @property
     def samples(self) -> Path:
-        """Answers that the page shows."""
+        """Sample answers that the report shows."""
         return self._at("eval/samples.json")
 
     @property
     def effects(self) -> Path:
-        """What training on each language does to the others, where the plan was made from that."""
+        """Measured effects of each language on the others, if the plan was made from them."""
         return self._at("effects.json")
 
     @property
@@ -65,23 +65,23 @@ class RunFolder:
 
     @property
     def cache(self) -> Path:
-        """What only this machine needs and may go away; a shadow has its run's."""
+        """Files that only this machine needs and that may be deleted; a shadow uses its run's cache."""
         outer = self.path.parents[1] if self.path.parts[-2:] == SHADOW else self.path
         return outer / "cache"
 
     @property
     def work(self) -> Path:
-        """Unfinished work; goes away with it."""
+        """Unfinished work; removed when the work is done."""
         return self.path / "work"
 
     @property
     def logs(self) -> Path:
-        """One file per training."""
+        """Logs, one file for each training."""
         return self.path / "logs"
 
     @property
     def first(self) -> Path:
-        """The state before the first addition: everything that was derived anew since, and its manifest."""
+        """The state before the first addition: all files that were derived again since, and the manifest."""
         return self._at(_FIRST)
 
     def model(self, name: str) -> Path:
@@ -104,7 +104,7 @@ class RunFolder:
         return number
 
     def heldout(self, code: str) -> Path:
-        """Held-out documents of a language (`xelm.run.heldout.read_heldout`)."""
+        """Held-out documents of a language (`xelm.run.records.heldout.read_heldout`)."""
         return self._at(f"eval/heldout/{plain_name(code, str(self.manifest))}.jsonl")
 
     def evaluation(self, split: str) -> Path:
@@ -112,11 +112,11 @@ class RunFolder:
         return self._at(f"eval/{plain_name(split, str(self.manifest))}.json")
 
     def log(self, name: str) -> Path:
-        """Log of the training of a model, a JSON object a line."""
+        """Log of the training of a model, with one JSON object a line."""
         return self.logs / f"{plain_name(name, str(self.manifest))}.jsonl"
 
     def checkpoints(self, name: str, fingerprint: str | None) -> Path:
-        """Folder of a training's checkpoints: of this name, from these inputs."""
+        """Folder of the checkpoints of a training with this name and these inputs."""
         return self.work / plain_name(f"{name}-{str(fingerprint)[:12]}", str(self.manifest))
 
     def cached(self, name: object) -> Path:
@@ -139,5 +139,5 @@ def model_path(name: str) -> str:
 
 
 def is_derived(name: str) -> bool:
-    """Whether a file of a run is made from its models and texts, so that it is made anew when they change."""
+    """Whether a file of a run is derived from its models and texts, so that it is written again when they change."""
     return not name.startswith(tuple(f"{part}/" for part in _NOT_DERIVED))

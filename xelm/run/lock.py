@@ -19,9 +19,9 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Hold the run for this process, clear away what a killed one left half written, complete what it had decided.
+    """Hold the run for this process; remove what a killed process left half written, and complete what it had decided.
 
-    For what changes the run only; readers need no lock and recover nothing (`xelm.run.transaction`).
+    Only processes that change the run need it; readers need no lock and recover nothing (`xelm.run.transaction`).
 
     Raises:
         BadInput: If another process trains in it, it cannot be written to, or a link in it leads out of it.
@@ -45,7 +45,7 @@ def locked(run: Path) -> Iterator[None]:
 
 
 def _clear_half_written(run: Path) -> None:
-    # A folder may hold half-written files, which go with it. Workers that outlived their parent still write.
+    # Half-written files inside such a folder are removed with it. Workers that outlived their parent still write.
     for lock in (run / "work").glob("*.lock"):
         if not lock.is_file():
             continue

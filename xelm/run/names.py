@@ -1,4 +1,4 @@
-"""Names of the models that every run has beside its experts."""
+"""Names of the models that a run has beside its experts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that a run's files hold, turned into paths: the one place where that is done.
+"""Names that a run's files hold, turned into paths; no other module does this.
 
 A run may come from anybody, so a name in its manifest, ledger, plan or tables is only a claim. Nothing outside the run
 is read or written for it: a name that is absolute, climbs, is no plain name, or leads out of the run through a link is
@@ -17,10 +17,10 @@ _LONGEST_NAME_BYTES = 200
 
 
 def plain_name(name: object, where: str) -> str:
-    """A name that is one component of a path: of a model, a language, a folder of the cache.
+    """Check a name that is one component of a path: the name of a model, a language or a folder of the cache.
 
     Args:
-        name: As it was read.
+        name: The name that was read.
         where: Where it stands, for the message.
 
     Raises:
@@ -38,7 +38,7 @@ def inside(run: Path, name: object, where: str) -> Path:
 
     Args:
         run: The run directory.
-        name: Path inside it, with `/`, as it was read.
+        name: The path inside it that was read, with `/`.
         where: Where it stands, for the message.
 
     Raises:
@@ -59,7 +59,7 @@ def refuse_leaving(run: Path, path: Path) -> None:
     Files of a snapshot in the hub's cache are links to the cache's `blobs`: these are the run's own.
 
     Raises:
-        BadInput: If it leads elsewhere, or in circles.
+        BadInput: If it leads out of the run, or in circles.
     """
     try:
         real = path.resolve()

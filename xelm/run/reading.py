@@ -10,7 +10,7 @@ from clustering.errors import BadInput
 from clustering.files import read_json
 
 STRICT: Any = {"extra": "forbid", "allow_inf_nan": False}
-"""`__pydantic_config__` of a dataclass that is read: no unknown keys, and every number is one."""
+"""`__pydantic_config__` of a dataclass that is read: unknown keys are refused, and numbers must be numbers."""
 Read = TypeVar("Read")
 
 
@@ -19,11 +19,12 @@ def read_as(kind: type[Read], file: Path, value: Any = None) -> Read:
 
     Args:
         kind: The dataclass; its `__post_init__` may raise ValueError for values that do not fit.
-        file: Where it is read from.
-        value: Its content, where that was read before.
+        file: The file.
+        value: Its content, if that was read before.
 
     Raises:
-        BadInput: If the file is missing or no JSON, or a key is missing, unknown or of another type; names the first.
+        BadInput: If the file is missing or no JSON, or a key is missing, unknown or of another type; the message names
+            the first such key.
     """
     from pydantic import ValidationError
 

@@ -1,4 +1,4 @@
-"""Reading a run that another process may be changing: one whole state, the one before the change or the one after."""
+"""Read a run that another process may be changing: the complete state either before or after the change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from clustering.errors import BadInput
-from xelm.run.manifest import FILE_NAME
+from xelm.run.records.manifest import FILE_NAME
 from xelm.run.transaction import is_decided
 
 _MOST_TRIES = 20
@@ -24,8 +24,8 @@ class RunChangedError(BadInput):
 def read_whole(run: Path, read: Callable[[], Value]) -> Value:
     """Read several files of a run that belong together.
 
-    Files change place only after the manifest has changed (`xelm.run.transaction`), so what was read between two looks
-    at one and the same manifest is one state.
+    Files are moved only after the manifest has changed (`xelm.run.transaction`). So if the manifest is the same before
+    and after reading, all that was read belongs to one state.
 
     Args:
         run: The run directory.
@@ -45,7 +45,7 @@ def read_whole(run: Path, read: Callable[[], Value]) -> Value:
         else:
             if manifest_bytes(run) == before:
                 return value
-    return read()  # the last failure is told
+    return read()  # raises the last failure
 
 
 @dataclass
@@ -54,9 +54,9 @@ class Follow:
 
     run: Path
     stamp: tuple[int, int, int] | None
-    """Of the manifest's file: inode, time of the last change, size; None where there is none."""
+    """Inode, time of the last change and size of the manifest's file; None if there is no file."""
     content: bytes | None
-    """The manifest as it was opened."""
+    """Content of the manifest when the run was opened."""
 
     @classmethod
     def of(cls, run: Path) -> Follow:
@@ -64,7 +64,7 @@ class Follow:
         return cls(run, _stamp(run), manifest_bytes(run))
 
     def changed(self) -> bool:
-        """Whether the manifest is another one now. A run that is gone is none: what is in memory goes on answering."""
+        """Whether the manifest has changed. A run that is gone has not: the models in memory continue to answer."""
         stamp = _stamp(self.run)
         if stamp is None or stamp == self.stamp:
             return False
@@ -84,7 +84,7 @@ def _stamp(run: Path) -> tuple[int, int, int] | None:
 
 
 def manifest_bytes(run: Path) -> bytes | None:
-    """The manifest as it stands; None if there is none."""
+    """Content of the manifest; None if there is none."""
     try:
         return (run / FILE_NAME).read_bytes()
     except OSError:

@@ -1,14 +1,14 @@
-"""Changing a finished run all at once or not at all, while others read it.
+"""Change a finished run all at once or not at all, while other processes read it.
 
 The change is made to a shadow: a second run directory inside `work/`, whose files are hard links to the run's. When the
 shadow is right, the parts that differ are put under `next/`, and last of all the new manifest, `next/xelm.json`. Then
 comes the switch, one rename: `xelm.json` becomes the new manifest. Only after it the new parts are moved from `next/`
 to their places.
 
-So whoever reads the run sees one whole state at every moment, also where the process was killed and nobody may write:
-before the switch the two manifests differ, `next/` is ignored and every file is in its place; from the switch on they
-are the same, and a part still under `next/` is read there (`current`). A part is a whole folder where a model or the
-router is concerned, else a file. Only a process that holds the lock and changes the run completes such a move.
+So a reader sees one complete state at every moment, even if the process was killed and nobody may write. Before the
+switch the two manifests differ, `next/` is ignored and every file is in its place. From the switch on they are the
+same, and a part that is still under `next/` is read there (`current`). A part is a whole folder for a model or the
+router, else a file. Only a process that holds the lock and changes the run completes such a move.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pathlib import Path
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json, remove, sha256_of, write_json
-from xelm.run.manifest import FILE_NAME, kept_files
 from xelm.run.paths import inside, refuse_leaving
+from xelm.run.records.manifest import FILE_NAME, kept_files
 
 NEXT = "next"
 SHADOW = ("work", "shadow")
@@ -31,19 +31,19 @@ _LEAVING = "leaving.json"
 _REPLACED = "work/replaced"
 _OLD_JOURNAL = "work/journal.json"
 _FOLDERS = {"base": 1, "dense": 1, "router": 1, "experts": 2, "previous": 2, "trained": 3}
-"""Top folders whose files change together, and how many names of a path tell such a part."""
+"""Top folders whose files change together, and how many components of a path identify such a part."""
 logger = logging.getLogger(__name__)
 
 
 def current(run: Path, name: str) -> Path:
-    """Where a file or folder of the run is read, whether or not a change is being moved into place.
+    """The path at which a file or folder of the run is read, whether or not a change is being moved into place.
 
     Args:
         run: The run directory.
-        name: Path inside it, with `/`. The name of a part (`experts/a`, `router`, `plan.json`) or of a file in one.
+        name: Path inside it, with `/`: a part (`experts/a`, `router`, `plan.json`) or a file in a part.
 
     Raises:
-        BadInput: If the name is none, or leads out of the run.
+        BadInput: If the name is no path, or leads out of the run.
     """
     if is_decided(run):
         moving = inside(run, f"{NEXT}/{part_of(name)}", str(run))
@@ -68,7 +68,7 @@ def part_of(name: str) -> str:
 
 @contextmanager
 def edited(run: Path) -> Iterator[Path]:
-    """Give a shadow of the run to change; on success the run becomes equal to it, on any error it stays as it is.
+    """Give a shadow of the run to change; on success the run becomes equal to it, on any error it does not change.
 
     The caller holds the run's lock (`xelm.run.lock.locked`) and replaces files of the shadow whole, never in place:
     they are links to the run's own.
@@ -95,7 +95,7 @@ def edited(run: Path) -> Iterator[Path]:
 
 
 def recover(run: Path) -> None:
-    """Move a decided change into place, or remove what was prepared for one that was not. Safe to repeat.
+    """Move a decided change into place, or remove what was prepared for an undecided one. It is safe to repeat.
 
     The caller holds the run's lock.
 
@@ -120,7 +120,7 @@ def recover(run: Path) -> None:
 
 
 def _prepare(run: Path, shadow: Path) -> None:
-    """Put every part that differs under `next/`, then the names of those that leave, then the manifest."""
+    """Put every part that differs under `next/`, then the names of the parts to remove, then the manifest."""
     before, after = _by_part(kept_files(run)), _by_part(kept_files(shadow))
     remove(run / NEXT)
     (run / NEXT).mkdir()

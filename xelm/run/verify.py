@@ -1,4 +1,4 @@
-"""`verify`: a run compared with its manifest, and the manifest with itself."""
+"""`verify`: compare a run with its manifest, and the manifest's statements with each other."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from pathlib import Path
 
 from clustering.errors import BadInput
 from clustering.files import read_json, sha256_of
-from xelm.run.lineage import lineage_problems
-from xelm.run.manifest import DIGEST, FILE_NAME, Manifest, digest, kept_files
 from xelm.run.names import is_expert
 from xelm.run.paths import inside, plain_name
+from xelm.run.records.lineage import lineage_problems
+from xelm.run.records.manifest import DIGEST, FILE_NAME, Manifest, digest, kept_files
 from xelm.run.transaction import current, is_decided
 
 
 def verify(run: Path) -> list[str]:
     """Compare every file of a run with the manifest.
 
-    Where a change is decided and not yet moved into place (`xelm.run.transaction`), the run is what its manifest says:
-    files that have not been taken away yet are no problem.
+    If a change is decided but not yet moved into place (`xelm.run.transaction`), files that the change will remove are
+    no problem.
 
     Returns:
         One line for each file that is missing, changed or not in the manifest, and for each statement of the manifest
-        that does not agree with the files or with itself (`xelm.run.lineage`); empty if all is well.
+        that does not agree with the files or with itself (`xelm.run.records.lineage`); empty if all is well.
 
     Raises:
         BadInput: If a name in the manifest is no path inside the run.
@@ -41,14 +41,14 @@ def verify(run: Path) -> list[str]:
 
 
 def not_covered(run: Path) -> list[str]:
-    """What `verify` cannot vouch for, in sentences."""
+    """Sentences on what `verify` cannot check."""
     if DIGEST in read_json(run / FILE_NAME):
         return []
     return [f"{FILE_NAME} itself is not covered: an earlier version of xelm wrote it, without a checksum of its own"]
 
 
 def _own_problems(run: Path, manifest: Manifest) -> list[str]:
-    """Whether the manifest is what was written, and says nothing that the run's files deny."""
+    """Problems of the manifest: it was changed after it was written, or the run's files contradict it."""
     value = read_json(run / FILE_NAME)
     problems = []
     if DIGEST in value and value[DIGEST] != digest(value):
@@ -59,10 +59,10 @@ def _own_problems(run: Path, manifest: Manifest) -> list[str]:
 
 
 def check_names(run: Path, manifest: Manifest) -> None:
-    """Refuse a manifest in which a name that becomes a path is none, or leads out of the run.
+    """Refuse a manifest in which a name that becomes a path is invalid or leads out of the run.
 
     Raises:
-        BadInput: With the first such name.
+        BadInput: If there is such a name; the message holds the first.
     """
     file = str(run / FILE_NAME)
     for name in manifest.experts:

@@ -1,4 +1,4 @@
-"""The HTTP face of a run: OpenAI's completions and chats, models, routes, health and metrics."""
+"""The HTTP interface of a run: OpenAI's completions and chats, models, routes, health and metrics."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def make_app(engine: Engine, limits: Limits | None = None, access: Access | None
     """The application; it closes the engine when it shuts down.
 
     Args:
-        engine: Answers the jobs.
-        limits: What a request may take.
-        access: Who may ask; None: everybody who can reach it.
+        engine: The engine that answers the jobs.
+        limits: Limits of a request.
+        access: The clients that may send requests; None: all that can reach the server.
     """
     limits, access = limits or Limits(), access or Access()
     metrics = Metrics(engine)
@@ -70,7 +70,7 @@ def make_app(engine: Engine, limits: Limits | None = None, access: Access | None
 
 
 def _watch(app: FastAPI, metrics: Metrics, access: Access) -> None:
-    """Check who asks, and count every request."""
+    """Check the client of every request, and count the request."""
 
     @app.middleware("http")
     async def watch(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:

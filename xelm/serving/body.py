@@ -14,7 +14,7 @@ from xelm.serving.refused import CLIENT_LEFT, Refused
 
 Form = TypeVar("Form", bound=BaseModel)
 _MOST_PROBLEMS_SHOWN = 3
-# A client that is still sending when its connection is closed sees a reset, not the answer: so much more is read first.
+# A client that still sends when its connection is closed sees a reset, not the answer; so first read this much more.
 _READ_AND_DROPPED = 8
 
 
@@ -22,7 +22,7 @@ async def read_body(request: Request, limits: Limits, form: type[Form]) -> Form:
     """The body as a checked request.
 
     Raises:
-        Refused: If it is too long, too slow, no JSON, or not of that form.
+        Refused: If it is too long, arrives too slowly, is not JSON, or does not have that form.
     """
     return _parse(await _read(request, limits), form)
 

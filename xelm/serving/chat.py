@@ -1,4 +1,4 @@
-"""Chats as prompts: the base's chat template, with what people wrote kept as text."""
+"""Chats as prompts: the base's chat template, in which messages stay plain text."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from clustering.errors import BadInput
 from xelm.serving.engine.jobs import Prompt
 from xelm.serving.schema import Message
 
-# Unicode's private use: no template and no text of a language has these.
+# Characters of Unicode's private use area, which no template and no text of a language contains.
 _MARK = "\ue000{number}\ue001"
 
 
 def chat_prompt(messages: Sequence[Message], tokenizer: Any) -> Prompt:
     """The prompt of a chat: all turns in the form that the base was trained on, routed by the last user's turn.
 
-    The spelling of a special token in a message stays text; only the template's own are special.
+    If a message spells a special token, it stays text; only the template's own special tokens are special.
 
     Raises:
         BadInput: If the base has no chat template, or the template refuses the turns.
@@ -48,7 +48,7 @@ def _plain_ids(text: str, tokenizer: Any) -> list[int]:
 
 
 def _careful_ids(messages: Sequence[Message], tokenizer: Any) -> list[int]:
-    """Token ids where a message spells a special token: its text is put in after the template has been read."""
+    """Token ids of messages that spell a special token: their text is inserted after the template is tokenised."""
     marks = {_MARK.format(number=number): message.text for number, message in enumerate(messages)}
     rows = [{"role": _role(m), "content": mark} for m, mark in zip(messages, marks, strict=True)]
     rest, ids = _render(rows, tokenizer), []

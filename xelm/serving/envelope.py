@@ -13,12 +13,12 @@ from xelm.serving.engine.jobs import Answer, Event
 from xelm.serving.engine.sampling import TokenLogProb
 
 _LOWEST_NATS = -9999.0
-"""JSON has no minus infinity."""
+"""The value for minus infinity, which JSON does not have."""
 
 
 @dataclass
 class Choice:
-    """One answer as the client gets it."""
+    """One answer in the form that the client gets."""
 
     text: str = ""
     finish_reason: str | None = None
@@ -26,7 +26,7 @@ class Choice:
     log_probs: list[TokenLogProb] = field(default_factory=list)
 
     def take(self, event: Event) -> None:
-        """Add news of the answer."""
+        """Add an event of the answer."""
         self.text += event.text
         self.finish_reason = event.finish_reason or self.finish_reason
         self.route = event.route or self.route
@@ -34,7 +34,7 @@ class Choice:
 
 
 class Envelope:
-    """What all parts of one answer to POST /v1/completions have in common."""
+    """The common fields of all parts of one answer to POST /v1/completions."""
 
     prefix, whole_object, piece_object = "cmpl-", "text_completion", "text_completion"
 
@@ -54,11 +54,11 @@ class Envelope:
         return {**self._head(self.piece_object), "choices": [self.piece_choice(event.index, choice)]}
 
     def usage_piece(self, answers: Sequence[Answer]) -> dict[str, Any]:
-        """The last chunk of a streamed answer whose client wants its tokens counted."""
+        """The last chunk of a streamed answer, if the client wants its tokens counted."""
         return {**self._head(self.piece_object), "choices": [], "usage": _usage(answers)}
 
     def whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
-        """An answer, or a piece of one: both look alike."""
+        """An answer or a piece of one; both have the same form."""
         logprobs = self._text_logprobs(choice.log_probs) if self._log_probs else None
         row = {"index": index, "text": choice.text, "finish_reason": choice.finish_reason, "logprobs": logprobs}
         return _with_route(row, choice.route)
@@ -77,7 +77,7 @@ class Envelope:
         }
 
     def _offsets(self, tokens: Sequence[int]) -> list[int]:
-        """Where in the text each token begins; tokens of one character begin where it does."""
+        """The position in the text at which each token begins; tokens of the same character have the same position."""
         offsets, begun, position = [], list[int](), 0
         for token in tokens:
             offsets.append(position)
@@ -90,7 +90,7 @@ class Envelope:
     def _top(self, one: TokenLogProb) -> dict[str, float] | None:
         if one.log_prob is None:
             return None
-        # The token itself is always among them, as in OpenAI's answers.
+        # The chosen token is always among them, as in OpenAI's answers.
         return {self._spelling(token): _nats(nats) for token, nats in [*one.top, (one.token, one.log_prob)]}  # type: ignore[misc]
 
     def _spelling(self, token: int) -> str:
@@ -100,7 +100,7 @@ class Envelope:
 
 
 class ChatEnvelope(Envelope):
-    """The same for POST /v1/chat/completions."""
+    """The common fields of all parts of one answer to POST /v1/chat/completions."""
 
     prefix, whole_object, piece_object = "chatcmpl-", "chat.completion", "chat.completion.chunk"
 
@@ -141,7 +141,7 @@ def _nats(value: float | None) -> float | None:
 
 
 def _usage(answers: Sequence[Answer]) -> dict[str, int]:
-    """Tokens of prompts (each counted once, however many answers it has) and of answers."""
+    """Number of tokens of prompts (each counted once, however many answers it has) and of answers."""
     prompt_tokens = sum(len(prompt.ids) for prompt in {id(a.prompt): a.prompt for a in answers}.values())
     completion_tokens = sum(len(answer.tokens) for answer in answers)
     total = prompt_tokens + completion_tokens

@@ -27,19 +27,19 @@ class Exchange:
     """Hands jobs to an engine and waits for them.
 
     Args:
-        engine: Answers the jobs.
-        limits: What a request may take.
-        metrics: Counts what they got.
+        engine: The engine that answers the jobs.
+        limits: Limits of a request.
+        metrics: Counts the answers.
     """
 
     def __init__(self, engine: Engine, limits: Limits, metrics: Metrics):
         self.engine, self._limits, self._metrics = engine, limits, metrics
 
     async def prepare(self, work: Callable[[], list[Prompt]]) -> list[Prompt]:
-        """Prompts, tokenised on another thread.
+        """Tokenise prompts on another thread.
 
         Raises:
-            Refused: If they cannot be.
+            Refused: If they cannot be tokenised.
         """
         try:
             return await asyncio.to_thread(work)
@@ -128,7 +128,7 @@ class Exchange:
             job.cancelled.set()
 
     async def with_echo(self, choices: list[Choice], job: Job, asked: CompletionRequest) -> list[Choice]:
-        """The same answers with their prompts in front, and the prompts' log-probabilities where they are wanted.
+        """The same answers with their prompts in front, and the prompts' log-probabilities if they are wanted.
 
         Raises:
             Refused: If the run's experts do not all fit into memory.
@@ -147,7 +147,7 @@ class Exchange:
 
 
 async def _next(news: News, job: Job) -> Event | None:
-    """The next event; None if a while passes without one. A job past its time ends, whatever the engine does."""
+    """The next event; None if there is none for a while. A job past its time limit ends, whatever the engine does."""
     try:
         return await asyncio.wait_for(news.get(), _LOOK_FOR_CLIENT_S)
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""What a request may take, and who may ask."""
+"""Limits of a request, and the clients that may send one."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from xelm.serving.refused import Refused
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a request may take."""
+    """Limits of a request."""
 
     max_body_bytes: int = 1 << 20
-    """Of its JSON."""
+    """Largest number of bytes of its JSON."""
     max_tokens: int = 1024
-    """Of each answer, whatever is asked."""
+    """Largest number of tokens of each answer, even if the request asks for more."""
     timeout_s: float = 120.0
-    """From arrival to the last token, waiting included."""
+    """Seconds from arrival to the last token, waiting included."""
 
     def __post_init__(self) -> None:
         for name in ("max_body_bytes", "max_tokens", "timeout_s"):
@@ -30,20 +30,20 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """Who may ask."""
+    """The clients that may send requests."""
 
     api_key: str | None = None
-    """What clients of `/v1/…` must send as `Authorization: Bearer KEY`; None: nothing."""
+    """The key that clients of `/v1/…` must send as `Authorization: Bearer KEY`; None: no key is needed."""
     hosts: frozenset[str] | None = None
-    """Names by which the server may be addressed, in small letters without port; None: any. A page on the web can make
-    a browser ask any server that listens on loopback, but not with loopback's own name in the Host header."""
+    """Names by which the server may be addressed, in small letters without port; None: any. A web page can make a
+    browser send requests to a server on loopback, but not with loopback's own name in the Host header."""
 
     def __post_init__(self) -> None:
         if self.api_key is not None and (not self.api_key.isascii() or not self.api_key.strip()):
             raise BadInput("the API key must be ASCII text, and not empty.")
 
     def check(self, request: Request) -> None:
-        """Refuse a request from somebody who may not ask.
+        """Refuse a request from a client that may not send it.
 
         Raises:
             Refused: With status 421 (another host) or 401 (no key, or a wrong one).

@@ -18,7 +18,7 @@ class Metrics:
     """The figures of one server, in a registry of its own.
 
     Args:
-        engine: Whose queue is told.
+        engine: The engine whose queue is reported.
     """
 
     def __init__(self, engine: Engine):
@@ -35,13 +35,13 @@ class Metrics:
         waiting.set_function(lambda: engine.num_waiting)
 
     def request(self, path: str, status: int, started_s: float) -> None:
-        """Count a request that has been answered; `started_s` by `time.monotonic`."""
+        """Count a request that has been answered; `started_s` is a time of `time.monotonic`."""
         known = next((name for name in _PATHS if path == name or path.startswith(f"{name}/")), "other")
         self._requests.labels(known, str(status)).inc()
         self._seconds.labels(known).observe(time.monotonic() - started_s)
 
     def answers(self, answers: Sequence[Answer]) -> None:
-        """Count what a request got."""
+        """Count the answers of a request, and their tokens."""
         prompts = {id(answer.prompt): answer.prompt for answer in answers}
         self._tokens.labels("prompt").inc(sum(len(prompt.ids) for prompt in prompts.values()))
         self._tokens.labels("answer").inc(sum(len(answer.tokens) for answer in answers))
@@ -50,5 +50,5 @@ class Metrics:
             self._answers.labels(best, route.language or "none").inc()
 
     def text(self) -> bytes:
-        """All figures."""
+        """All figures in Prometheus' text form."""
         return generate_latest(self._registry)

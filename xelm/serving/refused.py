@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from xelm.serving.envelope import error_body
 
-# Nobody reads this status; other servers log it for the same case.
+# No client reads this status; other servers log it in the same case.
 CLIENT_LEFT = 499
 
 

@@ -1,4 +1,4 @@
-"""Requests in the form of OpenAI's API. What OpenAI has and this server has not is taken at its neutral value only."""
+"""Requests in the form of OpenAI's API. A field that this server does not support may only have its neutral value."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ class _Request(BaseModel):
 
 
 class StreamOptions(_Request):
-    """What a stream carries besides text."""
+    """What a stream contains besides text."""
 
     include_usage: bool = False
     include_obfuscation: Literal[False] = False
 
 
 class _Generation(_Request):
-    """What completions and chats have in common."""
+    """The common fields of completions and chats."""
 
     model: str = "top1"
     temperature: float = Field(default=0.0, ge=0, le=10)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=-1, le=1_000_000)
-    """0 or -1: all."""
+    """Number of most likely tokens to draw from; 0 or -1: all."""
     min_p: float = Field(default=0.0, ge=0, le=1)
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
@@ -64,7 +64,7 @@ class _Generation(_Request):
     @field_validator("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", mode="before")
     @classmethod
     def _number(cls, value: Any) -> Any:
-        # JSON writes 1.0 as 1; strict mode would refuse it, but for this.
+        # JSON may write 1.0 as 1, which strict mode alone would refuse.
         return float(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53 else value
 
     @field_validator("temperature")
@@ -79,7 +79,7 @@ class _Generation(_Request):
     def _some_stops(cls, value: str | list[str] | None) -> str | list[str] | None:
         stops = [value] if isinstance(value, str) else value or []
         if len(stops) > MAX_STOPS or not all(stops):
-            raise ValueError(f"1 to {MAX_STOPS} texts are taken, none of them empty")
+            raise ValueError(f"1 to {MAX_STOPS} texts are accepted, none of them empty")
         return value
 
     @property
@@ -147,7 +147,7 @@ class CompletionRequest(_Generation):
 
     @property
     def num_logprobs(self) -> int | None:
-        """How many likeliest tokens are wanted at each place; None: no log-probabilities."""
+        """Number of likeliest tokens wanted at each position; None: no log-probabilities."""
         return self.logprobs
 
 
@@ -199,7 +199,7 @@ class ChatRequest(_Generation):
 
     @property
     def num_logprobs(self) -> int | None:
-        """How many likeliest tokens are wanted at each place; None: no log-probabilities."""
+        """Number of likeliest tokens wanted at each position; None: no log-probabilities."""
         return self.top_logprobs if self.logprobs else None
 
 

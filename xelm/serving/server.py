@@ -1,4 +1,4 @@
-"""The listening process: connections that send no request are closed, and the end comes in order."""
+"""The server process: it closes connections that send no request, and shuts down in order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from xelm.serving.engine.engine import Engine
 
 GRACE_S = 5.0
-# After the grace: the token at hand is ended, and every client is told.
+# After the grace period: the current token is finished, and every client gets a message.
 _LAST_WORDS_S = 5
 
 
@@ -21,15 +21,15 @@ def make_server(app: FastAPI, engine: Engine, *, max_connections: int, headers_s
     """A server whose `run` answers until SIGTERM or Ctrl-C, which it raises once more when all is closed.
 
     Args:
-        app: From `make_app`.
-        engine: Its engine. When the server ends, running answers get `GRACE_S`, then each is told why it breaks off.
+        app: The application from `make_app`.
+        engine: Its engine. At the end, running answers get `GRACE_S` seconds, then each ends with the reason.
         max_connections: More at a time are refused with status 503.
         headers_s: How long a connection may take to send the head of a request.
     """
     config = uvicorn.Config(
         app,
         http=type("_Protocol", (_Connection,), {"headers_s": headers_s}),
-        # Below it stands a line for every malformed request.
+        # At a lower level, uvicorn logs a line for every malformed request.
         log_level="error",
         lifespan="on",
         limit_concurrency=max_connections,
@@ -39,7 +39,7 @@ def make_server(app: FastAPI, engine: Engine, *, max_connections: int, headers_s
 
 
 class _Connection(H11Protocol):
-    """Closes a connection that does not get to a request in time: uvicorn itself would wait for ever."""
+    """Closes a connection that sends no complete request in time; uvicorn itself would wait for ever."""
 
     headers_s: float
     _waiting: asyncio.TimerHandle | None = None
@@ -78,7 +78,7 @@ class _Connection(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Ends the engine first, so that open connections have something to say before they are closed."""
+    """Ends the engine first, so that open connections send the reason before they are closed."""
 
     def __init__(self, config: uvicorn.Config, engine: Engine):
         super().__init__(config)

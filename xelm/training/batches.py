@@ -1,4 +1,4 @@
-"""The blocks of one optimizer step, cut over processes and into passes that fit the memory."""
+"""The blocks of one optimizer step, divided among processes and into passes that fit the memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xelm.corpus.draw import DrawOrder
 def draws_of_step(
     step: int, batch_size: int, micro_batch_size: int | None, process: int, num_processes: int
 ) -> Iterator[np.ndarray]:
-    """Indices into the draw order, a micro-batch at a time, that one process reads in a step."""
+    """Indices into the draw order that one process reads in a step, one micro-batch at a time."""
     mine = np.arange(step * batch_size, (step + 1) * batch_size)[process::num_processes]
     micro = micro_batch_size or len(mine)
     for begin in range(0, len(mine), micro):
@@ -32,5 +32,5 @@ def gather(order: DrawOrder, blocks: Mapping[str, Blocks], draws: np.ndarray) ->
 
 
 def sequence_length(blocks: Mapping[str, Blocks]) -> int:
-    """Tokens of a block; all languages have the same."""
+    """Number of tokens of a block, which is the same for all languages."""
     return next(iter(blocks.values())).sequence_length

@@ -21,7 +21,7 @@ _STATE, _WEIGHTS, _MOMENTS = "state.json", "weights.safetensors", "optimizer.saf
 
 @dataclass
 class Progress:
-    """How far a training is."""
+    """The progress of a training."""
 
     step: int = 0
     """Optimizer steps taken."""
@@ -32,13 +32,13 @@ class Progress:
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     """Losses on held-out text: `step`, `tokens`, `valid_loss` {language: nats per token}."""
     random: list[RandomState] = field(default_factory=list)
-    """Of each process, when the checkpoint was written."""
+    """Random state of each process when the checkpoint was written."""
 
 
 def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write `folder/step-N` whole, then remove older ones, so that there is a good one at every moment.
+    """Write a complete `folder/step-N`, then remove older ones, so that there is a good checkpoint at every moment.
 
-    All processes that train together call this; the first of them writes, whole tensors even where they are shared out.
+    All processes that train together call this; the first of them writes complete tensors, even if they are sharded.
     """
     from safetensors.torch import save_file
 
@@ -58,13 +58,13 @@ def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim
 
 
 def newest_step(folder: Path) -> int | None:
-    """The step of the newest checkpoint of a folder; None where there is none."""
+    """The step of the newest checkpoint of a folder; None if there is none."""
     checkpoints = _checkpoints(folder)
     return int(checkpoints[-1].name.removeprefix("step-")) if checkpoints else None
 
 
 def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
-    """Put the newest checkpoint of `folder` into model, optimizer and random numbers; None where there is none.
+    """Load the newest checkpoint of `folder` into model, optimizer and random state; None if there is none.
 
     Raises:
         BadInput: If the checkpoint cannot be read, or belongs to another model.
@@ -85,7 +85,7 @@ def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim
             for name, p in parameters.items():
                 p.copy_(part_of(weights[name], p))
                 optimizer.state[p] = {key: part_of(moments[f"{name}/{key}"].to(_home(key, p)), p) for key in _KEYS}
-        # As it was written when only the first process kept its own.
+        # In this form it was written when only the first process kept its state.
         state["random"] = [{"cpu": state.pop("torch_rng")}] if "torch_rng" in state else state["random"]
         progress = Progress(**state)
         set_random_state(progress.random, processes().process_index, next(model.parameters()).device)

@@ -1,4 +1,4 @@
-"""Whether a model keeps packed documents apart when their positions begin again at 0."""
+"""Measure whether a model keeps packed documents apart if their positions begin again at 0."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _LENGTH = 16
-# Where the first document is masked out it adds an exact zero, so what is left is the order of sums in a kernel.
+# A masked document adds an exact zero, so the remaining difference is only the order of sums in a kernel.
 _RELATIVE_TOLERANCE = 1e-6
 
 
@@ -24,7 +24,7 @@ def isolates_documents(model: PreTrainedModel) -> bool:
     import torch
 
     vocab_size, device = model.config.get_text_config().vocab_size, model.device
-    # peft's wrapper passes on what it does not name.
+    # peft's wrapper passes on arguments that it does not name.
     inner = getattr(model, "get_base_model", lambda: model)()
     if "position_ids" not in inspect.signature(inner.forward).parameters:
         return False
@@ -34,7 +34,7 @@ def isolates_documents(model: PreTrainedModel) -> bool:
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        # One call each, so that shapes and with them kernels are the same.
+        # One call for each, so that shapes, and with them kernels, are the same.
         after_first, after_other = (
             model(input_ids=torch.cat([before, second], dim=1), position_ids=position_ids, use_cache=False)
             .logits[:, _LENGTH:]

@@ -1,6 +1,6 @@
 """The training loop, on accelerate.
 
-Ours rather than transformers' Trainer for three reasons: checkpoints without pickle, a resumed run that equals the
+It replaces transformers' Trainer for three reasons: checkpoints without pickle, a resumed run that equals the
 undisturbed one to the bit, and blocks that keep documents apart without padding.
 """
 
@@ -39,14 +39,14 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
     """Train `model` in place over the stage's blocks, from its newest checkpoint if there is one.
 
     Args:
-        model: Parameters that require gradients are trained.
+        model: The model, of which the parameters that require gradients are trained.
         stage: Blocks, order and settings.
         on_log: Called at each point of the curve with step, tokens, loss (nats per token), tokens_per_s.
 
     Raises:
-        BadInput: If the checkpoint there cannot be resumed.
+        BadInput: If its checkpoint cannot be resumed.
         FloatingPointError: If loss, gradient or weights are no longer numbers.
-        MemoryError: If the device's memory is too small, with what would make it enough.
+        MemoryError: If the device's memory is too small; the message names settings that need less.
     """
     with memory_failure_reported(model, stage):
         training = _begin(model, stage, on_log)
@@ -64,7 +64,7 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
 
 
 def step_for_step(model: PreTrainedModel, stage: Stage) -> Iterator[float]:
-    """As `train_stage`, yielding the loss after each step; for who wants to look in between."""
+    """Do as `train_stage`, but yield the loss after each step, so that a caller can look at the model in between."""
     with memory_failure_reported(model, stage):
         yield from _begin(model, stage, lambda point: None).steps()
 
@@ -78,9 +78,9 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
             f"[train] batch_size={stage.settings.batch_size} cannot be shared by {accelerator.num_processes} processes."
         )
     refuse_unfit(accelerator, stage)
-    # Processes that train together must not drop the same units out.
+    # With dropout, processes that train together must not drop the same units.
     torch.manual_seed(stage.settings.seed + accelerator.process_index)
-    if not accelerator.is_fsdp2:  # which takes to the device no more than this process's part
+    if not accelerator.is_fsdp2:  # FSDP2 moves only this process's part to the device
         model.to(accelerator.device)
     isolated = stage.batches.isolates(model)
     if not isolated:
@@ -97,11 +97,11 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
 
 @dataclass
 class _Training:
-    """A training under way."""
+    """A training in progress."""
 
     accelerator: Accelerator
     model: torch.nn.Module
-    """As accelerate wraps it."""
+    """The model as accelerate wraps it."""
     inner: torch.nn.Module
     optimizer: Any
     stage: Stage
@@ -110,7 +110,7 @@ class _Training:
     on_log: Callable[[dict[str, Any]], None]
 
     def steps(self) -> Iterator[float]:
-        """Take all steps that are left, yielding the loss of each."""
+        """Take all remaining steps and yield the loss of each."""
         stage, progress, schedule = self.stage, self.progress, self.stage.schedule()
         point_every = max(1, stage.num_steps // _CURVE_POINTS)
         started_s, started_at = time.perf_counter(), progress.step
@@ -128,7 +128,7 @@ class _Training:
                     group["lr"] = schedule.rate(progress.step)
                 loss = _step(self.accelerator, self.model, self.optimizer, stage, progress.step, self.isolated)
                 progress.step += 1
-                # At once, so that no checkpoint ever holds what came of it.
+                # Refuse it at once, so that no checkpoint holds weights that follow from it.
                 _refuse_no_number(loss, stage, progress.step)
                 progress.loss_sum += loss
                 progress.loss_steps += 1
@@ -147,7 +147,7 @@ class _Training:
         every, step = self.stage.settings.evaluate_every_steps, self.progress.step
         if not (every and self.stage.valid and (step % every == 0 or step == self.stage.num_steps)):
             return
-        # Weights that are shared out take all processes to compute with.
+        # Sharded weights need all processes for a computation.
         if self.accelerator.is_main_process or self.accelerator.is_fsdp2:
             losses = valid_losses(self.inner, self.stage, self.isolated, self.accelerator.device)
             point = {"step": step, "tokens": step * self.stage.tokens_per_step, "valid_loss": losses}
@@ -156,7 +156,7 @@ class _Training:
         self.accelerator.wait_for_everyone()
 
     def _refuse_broken(self) -> None:
-        """After the last step, which no loss follows: refuse weights that are no numbers, or that give none."""
+        """After the last step, which no loss follows, refuse weights that are no numbers or give no numbers."""
         import torch
 
         self._refuse_broken_weights()
@@ -193,7 +193,7 @@ class _Training:
 
 
 def valid_losses(model: torch.nn.Module, stage: Stage, isolated: bool, device: torch.device) -> dict[str, float]:
-    """Mean loss on the first held-out blocks of each language, in nats per target; always the same targets."""
+    """Mean loss on the first held-out blocks of each language, in nats per target, always over the same targets."""
     import torch
 
     was_training, losses = model.training, {}
@@ -235,9 +235,9 @@ def _step(
     import torch
 
     batches = _batches(stage, step, accelerator.process_index, accelerator.num_processes)
-    # Every target of the step weighs the same, however the step is cut into micro-batches and processes.
+    # Every target of the step has the same weight, however the step is divided into micro-batches and processes.
     num_targets = torch.tensor(float(sum(batch.num_targets for batch in batches)), device=accelerator.device)
-    # Documents of a single token leave nothing to predict: no loss, rather than 0 / 0.
+    # Documents of a single token have nothing to predict: then there is no loss, rather than 0 / 0.
     num_targets = accelerator.reduce(num_targets, "sum").clamp(min=1)
     total = torch.zeros((), device=accelerator.device)
     for index, batch in enumerate(batches):
@@ -274,7 +274,7 @@ def _accelerator(stage: Stage) -> Accelerator:
     from accelerate import Accelerator
 
     log = None if stage.settings.log == "files" or stage.log_folder is None else stage.settings.log
-    # Its own mixed precision is fixed once for a whole process; ours may differ from one training to the next.
+    # accelerate fixes mixed precision once for a process; here it may differ from one training to the next.
     accelerator = Accelerator(mixed_precision="no", log_with=log, project_dir=stage.log_folder)
     if log:
         accelerator.init_trackers(stage.name)

@@ -1,4 +1,4 @@
-"""A device whose memory is too small for a training, told with what would make it enough."""
+"""Report a device whose memory is too small for a training, with the settings that need less."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def memory_failure_reported(model: PreTrainedModel, stage: Stage) -> Iterator[None]:
-    """Turn torch's account of a full memory into one sentence.
+    """Turn torch's error of a full memory into one sentence.
 
     Raises:
-        MemoryError: Which model, on what, and which settings need less.
+        MemoryError: The message names the model, the device, and settings that need less.
     """
     import torch
 
@@ -34,7 +34,7 @@ def memory_failure_reported(model: PreTrainedModel, stage: Stage) -> Iterator[No
 
 
 def _remedy(stage: Stage) -> str:
-    """Settings of the engine alone: they make no other model of it, so that nothing finished is lost."""
+    """Settings of the engine alone: they do not change the model, so no finished work is lost."""
     settings = stage.settings
     micro = settings.micro_batch_size or settings.batch_size // processes().num_processes
     smaller = next((size for size in range(micro // 2, 0, -1) if settings.batch_size % size == 0), None)
@@ -44,7 +44,7 @@ def _remedy(stage: Stage) -> str:
     if settings.precision != "bf16":
         ways.append('precision = "bf16"')
     if ways:
-        return f"Set, in this order: [train] {', '.join(ways)}. The training goes on from its last checkpoint."
+        return f"Set, in this order: [train] {', '.join(ways)}. The training resumes from its last checkpoint."
     return (
         "No setting of the engine needs less: use a device with more memory, or share the model out "
         "(--processes N --fsdp)."

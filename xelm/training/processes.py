@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def processes() -> PartialState:
-    """Which of them this one is. Asked for first, it is what accelerate goes by for the whole process."""
+    """The state of this process among them. The first call decides accelerate's setting for the whole process."""
     from accelerate import PartialState
 
     # `Accelerator` reads this variable, `PartialState` alone does not, and then each process would train for itself.

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import torch
 
 RandomState = dict[str, str]
-"""Of one process: `cpu`, and `cuda` (its own device) where it trains there; states in hexadecimal."""
+"""The state of one process: `cpu`, and `cuda` (its own device) if it trains there; states in hexadecimal."""
 
 
 def random_states(device: torch.device) -> list[RandomState]:
@@ -24,9 +24,9 @@ def random_states(device: torch.device) -> list[RandomState]:
 
 
 def set_random_state(states: list[RandomState], rank: int, device: torch.device) -> None:
-    """Go on from the state that this process had.
+    """Continue from the state that this process had.
 
-    Where there is none, because there were fewer processes or another kind of device, what was seeded stays.
+    If there is none, because there were fewer processes or another kind of device, the seeded state is kept.
 
     Raises:
         ValueError: If a state is damaged.

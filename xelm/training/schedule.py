@@ -11,7 +11,7 @@ _WSD_DECAY = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Warm-up to `peak`, then the named descent to `peak * min_ratio` at the last step."""
+    """A warm-up to `peak`, then a named form of decay to `peak * min_ratio` at the last step."""
 
     kind: Literal["cosine", "linear", "wsd", "constant"]
     peak: float
@@ -20,7 +20,7 @@ class Schedule:
     min_ratio: float
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step, 0 <= step < num_steps. `wsd` descends over the last fifth (Hu et al. 2024)."""
+        """Learning rate of a step, 0 <= step < num_steps. `wsd` decays over the last fifth (Hu et al. 2024)."""
         warmup = max(1, round(self.num_steps * self.warmup_fraction))
         if step < warmup:
             return self.peak * (step + 1) / warmup

@@ -1,4 +1,4 @@
-"""Models whose weights are shared out over the processes that train them (FSDP2, through accelerate)."""
+"""Models whose weights are sharded over the processes that train them (FSDP2, through accelerate)."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _SETTINGS = {
     "FSDP_VERSION": "2",
     "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
 }
-"""What `accelerate launch` sets from a configuration file, where the user has set nothing else."""
+"""Variables that `accelerate launch` sets from a configuration file, used unless the user has set others."""
 
 
 def ask_for_shards() -> None:
-    """Have the accelerators of this process share models out."""
+    """Make the accelerators of this process shard models."""
     for key, value in _SETTINGS.items():
         os.environ.setdefault(key, value)
 
 
 def refuse_unfit(accelerator: Accelerator, stage: Stage) -> None:
-    """Refuse what cannot be trained here with other processes.
+    """Refuse settings that cannot be trained here with other processes.
 
     Raises:
-        BadInput: With the way out.
+        BadInput: If there are such settings; the message says what to do.
     """
     kind = accelerator.distributed_type.value
     if kind in ("DEEPSPEED", "MEGATRON_LM") or (kind == "FSDP" and not accelerator.is_fsdp2):
@@ -46,7 +46,7 @@ def refuse_unfit(accelerator: Accelerator, stage: Stage) -> None:
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor with the parts that other processes hold, in main memory; any other tensor as it is.
+    """A complete tensor in main memory, with the parts of other processes; other tensors are returned unchanged.
 
     All processes call this for the same tensors, in the same order.
     """
@@ -56,17 +56,17 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def part_of(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """This process's part of a whole tensor, shared out as another one is; the tensor itself if that is not."""
+    """This process's part of a tensor, sharded in the same way as another; the tensor itself if that is not sharded."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(like, DTensor) or value.ndim == 0:
         return value
-    # Every process has the whole value, so nothing need be sent; a copy, so that the rest of it is let go.
+    # Every process has the complete value, so nothing is sent. It is copied so that the rest can be freed.
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None).clone()
 
 
 def whole_weights(model: torch.nn.Module) -> dict[str, torch.Tensor] | None:
-    """All weights of a model that is shared out, tied ones once; None if it is not. All processes call this."""
+    """All weights of a sharded model, tied ones once; None if it is not sharded. All processes call this."""
     from torch.distributed.tensor import DTensor
 
     if not any(isinstance(p, DTensor) for p in model.parameters()):

@@ -1,4 +1,4 @@
-"""One training to be done, and what it leaves."""
+"""One training to be done, and its results."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Stage:
     checkpoints: Path
     """Folder of its checkpoints while it runs."""
     batches: Batches = field(default_factory=CausalBatches)
-    """Makes what the model reads and should say of the blocks."""
+    """Turns blocks into inputs and labels."""
     valid: Mapping[str, Blocks] = field(default_factory=dict)
     """Held-out text of its languages, for `evaluate_every_steps`."""
     log_folder: Path | None = None
-    """Where `[train] log` writes; None: nowhere."""
+    """Folder for `[train] log`; None: it writes nothing."""
 
     @property
     def num_steps(self) -> int:
@@ -55,11 +55,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training leaves beside the weights."""
+    """The results of a training beside the weights."""
 
     history: list[dict[str, float]]
     tokens: int
     isolation: str
     """`attention`: documents of a block did not see each other; `loss`: only their boundaries carry no loss."""
     evaluations: list[dict[str, Any]] = field(default_factory=list)
-    """`step`, `tokens`, `valid_loss` {language: nats per token}, where the recipe asks for it."""
+    """`step`, `tokens`, `valid_loss` {language: nats per token}, if the recipe asks for them."""

@@ -1,1 +1,1 @@
-"""Trainings from one base that are compared: in all of them a language brings the same blocks."""
+"""Trainings from one base that are compared: in all of them, a language is read in the same blocks."""

@@ -1,4 +1,4 @@
-"""Which blocks a language brings: decided for each language alone, whoever it is trained with.
+"""Blocks of a language: they depend on the language alone, whatever languages it is trained with.
 
 `xelm train` draws the blocks of a model from its name, so that a language in two plans is read in two samples. Here a
 language has one order of its blocks, and a budget takes so many from its beginning: experts of all plans, the dense
@@ -28,10 +28,10 @@ def blocks_of_budget(
         recipe: The budget and how languages share it.
         num_blocks: Training blocks there are of each language.
         sequence_length: Tokens of a block.
-        fraction: Of the budget.
+        fraction: Share of the budget.
 
     Raises:
-        BadInput: If the shares would hang on the plan, or leave a language no step.
+        BadInput: If the shares would depend on the plan, or leave a language no step.
     """
     if recipe.train.share != "languages":
         raise BadInput(
@@ -55,7 +55,7 @@ def phases_of(recipe: Recipe, num_blocks: Mapping[str, int], brought: Mapping[st
     """The blocks of each language over the phases of a training in which the mixture changes.
 
     Args:
-        recipe: The mixture.
+        recipe: The recipe, which decides the mixture.
         num_blocks: Training blocks there are of each language of the run.
         brought: Blocks of each language of this training.
     """
@@ -72,7 +72,7 @@ def phases_of(recipe: Recipe, num_blocks: Mapping[str, int], brought: Mapping[st
 def draw_own_blocks(
     num_blocks: Mapping[str, int], phases: Sequence[Mapping[str, int]], *, seed: int, name: str
 ) -> DrawOrder:
-    """The order of a training: languages mix by `seed` and `name`, the blocks of each come in the language's own order.
+    """The order of a training: `seed` and `name` decide how languages mix; each has its blocks in its own order.
 
     Every block of a language comes once before any comes twice.
 
@@ -80,7 +80,7 @@ def draw_own_blocks(
         num_blocks: Blocks there are of each language of the training.
         phases: For each phase, how many blocks of each language.
         seed: Of the run.
-        name: Of the training.
+        name: Name of the training.
     """
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     languages = tuple(sorted(num_blocks))

@@ -1,4 +1,4 @@
-"""Where trials are made: a folder laid out as a run, with one base, and models named by what made them."""
+"""The folder in which trials are made: laid out as a run, with one base, and models named by their inputs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from xelm.making.portable import portable_recipe
 from xelm.making.workspace import Workspace
 from xelm.recipe.recipe import Clusters, Recipe
 from xelm.run.experts import Document, ExpertSet
-from xelm.run.manifest import Manifest, ModelEntry, fingerprint
 from xelm.run.names import BASE
+from xelm.run.records.manifest import Manifest, ModelEntry, fingerprint
 from xelm.trials.blocks import draw_own_blocks, phases_of
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ class Trial:
 
     Attributes:
         codes: Its languages, sorted.
-        blocks: How many blocks each brings, in the order of `codes`.
+        blocks: Number of blocks of each, in the order of `codes`.
         batch_size: Blocks of an optimizer step.
         split: Held-out text that the model reads afterwards: `test` for results, `valid` for decisions.
-        reads: Languages whose text it reads.
+        reads: Languages whose held-out text it reads.
     """
 
     codes: tuple[str, ...]
@@ -69,7 +69,7 @@ class Place:
         """Find and tokenise the text; the recipe's clusters do not matter here.
 
         Raises:
-            BadInput: For anything in the recipe or the text that stands in the way.
+            BadInput: For any fault of the recipe or the text.
         """
         from clustering import ClusterPlan
 
@@ -95,12 +95,12 @@ class Place:
 
     @property
     def num_blocks(self) -> dict[str, int]:
-        """Training blocks there are of each language."""
+        """Number of training blocks of each language."""
         return {code: len(self.workspace.inputs.blocks[code]) for code in self.codes}
 
     @property
     def sequence_length(self) -> int:
-        """Tokens of a block."""
+        """Number of tokens of a block."""
         return self.workspace.inputs.sequence_length
 
     def documents(self, split: str, codes: Sequence[str]) -> dict[str, list[Document]]:
@@ -110,11 +110,11 @@ class Place:
 
     @cached_property
     def base(self) -> Making:
-        """How the base is made: as `xelm train` makes it."""
+        """How the base is made, which is the same as in `xelm train`."""
         return self.workspace.makings.base
 
     def making(self, trial: Trial) -> Making:
-        """How a trial's model is made; its folder is named by all that decides its weights."""
+        """How a trial's model is made; its folder is named by everything that decides its weights."""
         inputs = self.workspace.inputs
         expert, settings = self.recipe.expert, dataclasses.replace(self.recipe.train, batch_size=trial.batch_size)
         phases = phases_of(self.recipe, self.num_blocks, dict(zip(trial.codes, trial.blocks, strict=True)))
@@ -156,7 +156,7 @@ class Place:
         )
 
     def experts(self, trial: Trial | None = None) -> ExpertSet:
-        """The base, and a trial's model where one is given, as a run in memory, to load and measure it."""
+        """The base, and a trial's model if one is given, as a run in memory, to load and measure them."""
         from clustering import ClusterPlan
 
         base = finished_entry(self.folder / BASE)
@@ -173,7 +173,7 @@ class Place:
         return self.workspace.makings.own_base()
 
     def take_base(self, run: Path) -> bool:
-        """Link the base of a run, where it was made from the same inputs.
+        """Link the base of a run, if it was made from the same inputs.
 
         Returns:
             Whether there is a finished base now.

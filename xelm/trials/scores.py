@@ -1,4 +1,4 @@
-"""What a model of a place makes of held-out text, document by document, kept beside the place."""
+"""Losses of a model on held-out text, document by document, kept beside the place."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from clustering.files import read_json, write_json
 from xelm.evaluation.log_probs import measure
 from xelm.making.make_model import Making
 from xelm.run.experts import Document
-from xelm.run.manifest import fingerprint
+from xelm.run.records.manifest import fingerprint
 from xelm.trials.place import Place, Trial
 
 _FOLDER = "cache/scores"
 Scores = dict[str, np.ndarray]
-"""Per language, a figure for each of its documents."""
+"""Language -> a figure for each of its documents."""
 
 
 def score_base(place: Place, split: str, codes: Sequence[str]) -> Scores:
@@ -36,7 +36,7 @@ def num_bytes(place: Place, split: str, codes: Sequence[str]) -> Scores:
 
 
 def is_scored(place: Place, trial: Trial) -> bool:
-    """Whether nothing of a trial is left to be read."""
+    """Whether all text of a trial has been read."""
     making = place.making(trial)
     key = str(making.entry.fingerprint)
     documents = place.documents(trial.split, trial.reads)

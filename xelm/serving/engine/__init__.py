@@ -1,1 +1,1 @@
-"""Jobs in a queue, their rows together in passes over a run; no HTTP here."""
+"""Jobs in a queue, whose rows share passes over a run; there is no HTTP here."""

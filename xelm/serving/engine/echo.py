@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def prompt_log_probs(model: RoutedForCausalLM, prompt: Prompt, num_top: int) -> list[TokenLogProb]:
-    """What the routed model thinks of each token of a prompt, the start token left out.
+    """Log-probabilities under the routed model of each token of a prompt, without the start token.
 
-    The same forward pass as `RoutedLM.as_causal_lm` gives a harness in process.
+    The forward pass is the same as that of `RoutedLM.as_causal_lm` for a harness in the same process.
 
     Args:
-        model: From `RoutedLM.as_causal_lm`.
+        model: The model from `RoutedLM.as_causal_lm`.
         prompt: At least one token.
-        num_top: How many of the likeliest tokens to name at each place.
+        num_top: How many of the likeliest tokens to return at each position.
 
     Returns:
         One for each token after `prompt.num_lead`; the first of a prompt without a start token has no log-probability.

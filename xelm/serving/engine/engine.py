@@ -1,7 +1,7 @@
-"""One thread that answers jobs from a queue, their rows together in passes.
+"""One thread that answers jobs from a queue, whose rows share passes.
 
-Inside a pass every row keeps its own length, sampling, stop texts, stream and cancellation. Rows are told apart by
-their place in the batch, which the generation hands over.
+Inside a pass every row keeps its own length, sampling, stop texts, stream and cancellation. Rows are known by their
+position in the batch, which the generation passes on.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Engine:
         self._changed = threading.Condition()
         self._closed = False
         self._running: list[Row] = []
-        # Fast tokenizers set themselves up anew at each call, which two threads may not do at once.
+        # Fast tokenizers change their settings at each call, which two threads must not do at the same time.
         self._tokenizing = threading.Lock()
-        # Scoring a prompt and generating use the same models, and adapters on one base know only one pass at a time.
+        # Scoring a prompt and generating use the same models, and adapters on one base allow only one pass at a time.
         self._computing = threading.Lock()
         self._num_scoring = 0
         self._thread = threading.Thread(target=self._work, name="xelm-engine", daemon=True)
@@ -69,7 +69,7 @@ class Engine:
         return self._thread.is_alive() and not self._closed
 
     def prompts(self, given: Sequence[str] | Sequence[Sequence[int]]) -> list[Prompt]:
-        """Prompts as text (which get the start token) or as token ids (taken as they are).
+        """Prompts, given as text (which gets the start token) or as token ids (which are used unchanged).
 
         Raises:
             BadInput: If an id is not in the vocabulary.
@@ -112,7 +112,7 @@ class Engine:
         n: int = 1,
         num_logprobs: int | None = None,
     ) -> list[Answer]:
-        """Prepare the answers of a job: `n` for each prompt in a row.
+        """Prepare the answers of a job: `n` in a row for each prompt.
 
         Raises:
             BadInput: If the policy is unknown, a prompt leaves no room in the context, or there are more answers than
@@ -156,11 +156,11 @@ class Engine:
             self._changed.notify()
 
     def close(self, grace_s: float = 0.0, timeout_s: float = 10.0) -> None:
-        """End the thread: what waits is refused, what runs may go on for a while and is then given up.
+        """End the thread: waiting answers are refused; running ones may continue for a while and are then ended.
 
         Args:
             grace_s: How long running answers may still take.
-            timeout_s: How long to wait for the token at hand after that.
+            timeout_s: How long to wait for the current token after that.
         """
         with self._changed:
             self._closed = True
@@ -189,7 +189,7 @@ class Engine:
             self._running = []
 
     def _settle(self) -> None:
-        """Tell jobs that are done, or that nobody waits for any more, and let them go."""
+        """Send the last event of jobs that are finished or that no client waits for any more, and remove them."""
         for job in list(self._waiting):
             if job.is_done:
                 self._end(job, Event(is_end=True))
@@ -208,11 +208,11 @@ class Engine:
                 self._generate(rows)
         except Exception as error:
             if len(jobs) > 1:
-                # One job may be to blame for all: each goes on without the others.
+                # One job may have made all fail, so each is tried again without the others.
                 for job in jobs:
                     self._answer([row for row in rows if row.job is job and row.answer.finish_reason is None])
                 return
-            # What is wrong with files or settings is said in a sentence; anything else needs its traceback.
+            # Wrong files or settings are explained by a sentence; any other error needs its traceback.
             logger.error("A batch failed: %s", error, exc_info=not isinstance(error, BadInput))
             status = 400 if isinstance(error, TooManyExperts) else 500
             with self._changed:
@@ -230,7 +230,7 @@ class Engine:
             batch_size=self._max_batch,
             eos_token_id=sorted(self.lm.end_tokens) or None,
             for_batch=lambda chosen: self._hooks([rows[index] for index in chosen]),
-            # Tokens are chosen row by row; defaults of a checkpoint that samples would be warned about.
+            # Tokens are chosen row by row; without this, transformers warns about a checkpoint's sampling defaults.
             do_sample=False,
             temperature=None,
             top_p=None,
@@ -246,7 +246,7 @@ class Engine:
             row.job.tell(Event(row.index, route=route))
 
     def _hooks(self, rows: list[Row]) -> dict[str, Any]:
-        """How a batch's tokens are chosen, and who hears of each new one."""
+        """The hooks that choose a batch's tokens and pass each new token to its answer."""
         import torch
         from transformers import LogitsProcessorList, StoppingCriteriaList
 
@@ -273,7 +273,7 @@ def _prompt_of_ids(number: int, ids: list[int], tokenizer: Any) -> Prompt:
 
 
 def _public(error: Exception) -> str:
-    """What a client is told: memory is its business, files and code are not."""
+    """The message for a client: it may learn about memory, but not about files and code."""
     if isinstance(error, TooManyExperts):
         return str(error)
     if "out of memory" in str(error).lower():

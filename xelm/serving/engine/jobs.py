@@ -1,4 +1,4 @@
-"""What a client asked for, as the engine works on it, and what comes back while it works."""
+"""A client's request in the form that the engine works on, and the events that come back."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ from xelm.serving.engine.sampling import Sampling, TokenLogProb
 
 @dataclass(frozen=True)
 class Event:
-    """News of one answer."""
+    """An event of one answer."""
 
     index: int = -1
-    """Which answer of the job; -1 for the job as a whole."""
+    """Index of the answer in the job; -1 for the job as a whole."""
     text: str = ""
-    """What it gained."""
+    """The new text of the answer."""
     finish_reason: str | None = None
     """`stop` (it ended by itself) or `length`, once it has ended."""
     route: Route | None = None
-    """Where its prompt went, in its first event."""
+    """The route of its prompt, in its first event."""
     log_probs: tuple[TokenLogProb, ...] = ()
-    """Of the tokens it gained, where the client wants them."""
+    """Log-probabilities of the new tokens, if the client wants them."""
     error: str | None = None
     """Why the job failed."""
     status: int = 500
-    """Of HTTP, for an error."""
+    """The HTTP status of an error."""
     is_end: bool = False
-    """Whether nothing more of the job comes."""
+    """Whether this is the last event of the job."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What an answer continues."""
+    """The text that an answer continues."""
 
     text: str
     """The text, which decides the route."""
     ids: list[int]
-    """Its tokens, after the start token where it was given as text."""
+    """Its tokens; if it was given as text, the start token comes first."""
     num_lead: int = 0
-    """How many of them are the start token: 0 where the client gave tokens."""
+    """How many of them are start tokens: 0 if the client gave tokens."""
 
 
 class Answer:
-    """One answer while it grows: a row of a batch, which several passes may bring to its end.
+    """One answer while it grows: a row of a batch, which may need several passes.
 
     Args:
-        prompt: What it continues.
+        prompt: The prompt that it continues.
         max_tokens: Most tokens to add.
         growth: Turns tokens into text.
         end_tokens: Tokens at which it ends.
         sampling: How its tokens are chosen.
-        number: Which of the answers to one prompt it is: with a seed, they differ.
-        num_logprobs: How many of the likeliest tokens are kept at each place; None: no log-probabilities at all.
+        number: Its number among the answers to one prompt, which differ even with a seed.
+        num_logprobs: How many of the likeliest tokens are kept at each position; None: no log-probabilities.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class Answer:
 
     @property
     def ids(self) -> list[int]:
-        """Prompt and answer so far: where the next pass goes on."""
+        """The tokens of prompt and answer so far, from which the next pass continues."""
         return [*self.prompt.ids, *self.tokens]
 
     @property
     def num_left(self) -> int:
-        """Tokens that it may still get."""
+        """Number of tokens that it may still get."""
         return self.max_tokens - len(self.tokens)
 
     @cached_property
@@ -106,7 +106,7 @@ class Answer:
         return generator
 
     def add(self, token: int) -> str:
-        """Take a token; returns the text that it settles. Sets `finish_reason` with the last one."""
+        """Add a token and return the text that is now final. The last token sets `finish_reason`."""
         text = self._growth.add([token])
         if self._growth.stopped or token in self._end_tokens:
             self.finish_reason = "stop"
@@ -120,28 +120,28 @@ class Job:
     """A request: answers under one policy."""
 
     answers: Sequence[Answer]
-    """To be filled."""
+    """The answers to generate."""
     policy: str
     """A policy or an expert's name."""
     deadline_s: float
-    """By `time.monotonic`; what is not done then is given up."""
+    """A time of `time.monotonic`; answers that are unfinished then are ended."""
     tell: Callable[[Event], None]
     """Called with each `Event`, from the engine's thread."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     num_passes: int = 0
-    """How many passes it had a share in."""
+    """Number of passes that it took part in."""
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody waits for it any more."""
+        """Whether no client waits for it any more."""
         return self.cancelled.is_set() or time.monotonic() > self.deadline_s
 
     @property
     def unfinished(self) -> list[int]:
-        """Which answers are not at their end."""
+        """Indices of the answers that are unfinished."""
         return [index for index, answer in enumerate(self.answers) if answer.finish_reason is None]
 
     @property
     def is_done(self) -> bool:
-        """Whether every answer has come to its end."""
+        """Whether every answer is finished."""
         return not self.unfinished

@@ -1,8 +1,8 @@
-"""How tokens are chosen, for each row of a batch on its own terms.
+"""How tokens are chosen, with settings of its own for each row of a batch.
 
 Rows of different temperature, filters, penalties and seeds share one pass: the choice is made here, not by `generate`,
-which is left with one possible token a row. A row with a seed has a generator of its own, so that its answer depends on
-nobody else in the batch. Shape letters: `B` rows, `V` tokens of the vocabulary.
+which gets one possible token a row. A row with a seed has a generator of its own, so that its answer does not depend on
+other rows of the batch. Shape letters: `B` rows, `V` tokens of the vocabulary.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Sampling:
     min_p: float = 0.0
     """Tokens below this share of the likeliest one's probability are dropped, 0 to 1."""
     presence_penalty: float = 0.0
-    """Taken from the logit of every token that the answer has already, in nats."""
+    """Nats subtracted from the logit of every token that the answer already contains."""
     frequency_penalty: float = 0.0
-    """The same, for each time that it has it."""
+    """Nats subtracted from the logit of a token each time that the answer already contains it."""
     seed: int | None = None
-    """Of the row's own generator; None: a new one each time."""
+    """Seed of the row's own generator; None: a new one each time."""
 
     @property
     def is_greedy(self) -> bool:
@@ -45,23 +45,23 @@ class Sampling:
 
 @dataclass(frozen=True)
 class TokenLogProb:
-    """What the model thought of one token of an answer or a prompt."""
+    """The log-probability of one token of an answer or a prompt."""
 
     token: int
     log_prob: float | None
     """Nats; None for the first token of a text without a start token."""
     top: list[tuple[int, float]] = field(default_factory=list)
-    """The likeliest tokens at this place with their nats, the likeliest first."""
+    """The likeliest tokens at this position with their nats, the likeliest first."""
 
 
 class TokenChooser:
-    """The logits processor of a pass: chooses the next token of each row, and keeps what clients want to know of it.
+    """The logits processor of a pass: chooses the next token of each row, and keeps its log-probabilities if wanted.
 
     Penalties are those of OpenAI's API: they are taken from the logits of tokens that the answer itself contains, which
     means the same for one expert's logits and for a mixture's log-probabilities.
 
     Args:
-        answers: Of the batch's rows, in order.
+        answers: The answers of the batch's rows, in order.
     """
 
     def __init__(self, answers: Sequence[Answer]):
@@ -106,7 +106,7 @@ def pick(scores_V: torch.Tensor, sampling: Sampling, generator: Any) -> int:
         return int(scores_V.argmax())
     ordered_V, tokens_V = (scores_V / sampling.temperature).sort(descending=True)
     probs_V = torch.softmax(ordered_V.double(), dim=-1)
-    # A token stays while those before it hold less than top_p; the first one always does.
+    # A token is kept while those before it have less than top_p together; the first one is always kept.
     kept_V = probs_V.cumsum(-1) - probs_V < sampling.top_p
     kept_V &= probs_V >= sampling.min_p * probs_V[0]
     if sampling.top_k:
@@ -116,7 +116,7 @@ def pick(scores_V: torch.Tensor, sampling: Sampling, generator: Any) -> int:
 
 
 def described(token: int, log_probs_V: torch.Tensor, num_top: int) -> TokenLogProb:
-    """A token with its log-probability and the likeliest ones of its place."""
+    """A token with its log-probability and the likeliest tokens of its position."""
     values, tokens = log_probs_V.topk(min(num_top, len(log_probs_V)))
     top = list(zip(tokens.tolist(), values.tolist(), strict=True))
     return TokenLogProb(token, float(log_probs_V[token]), top)

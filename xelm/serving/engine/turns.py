@@ -1,7 +1,7 @@
-"""Whose turn it is: jobs share passes and the machine, so that nobody waits for somebody else's long answer.
+"""Turns of jobs: they share passes and the machine, so that no client waits for another client's long answer.
 
-A pass holds rows of several jobs, in turn one of each. While others wait it ends after a slice of time, and its rows go
-on later from the tokens they have. A job that has had no pass yet comes before all that have.
+A pass holds rows of several jobs, taken one from each in turn. While other jobs wait, it ends after a slice of time,
+and its rows continue later from the tokens that they have. A job without any pass so far comes first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from xelm.serving.engine.jobs import Answer, Event, Job
 
 SHORTEST_SLICE_S = 0.1
-# Reading all tokens again costs as much as the first step of a pass: so many times its length is spent on new ones.
+# Reading all tokens again costs as much as the first step of a pass, so a slice is this many times its length.
 _STEPS_FOR_ANOTHER, _STEPS_FOR_A_NEW_JOB = 8, 1
 
 
@@ -31,7 +31,7 @@ class Row:
         return self.job.answers[self.index]
 
     def step(self, token: int) -> bool:
-        """Take the row's newest token; returns whether the row is done."""
+        """Add the row's newest token; return whether the row is done."""
         answer = self.answer
         if answer.finish_reason is None and not self.job.is_over:
             text = answer.add(token)
@@ -46,7 +46,7 @@ def take_rows(waiting: deque[Job], most: int) -> list[Row]:
 
     Args:
         waiting: Jobs with unfinished answers, in their order; those that get a share are moved to the end.
-        most: Rows of a pass.
+        most: Largest number of rows of a pass.
     """
     new = [job for job in waiting if not job.num_passes]
     jobs = new or list(waiting)
@@ -66,19 +66,19 @@ def take_rows(waiting: deque[Job], most: int) -> list[Row]:
 
 @dataclass
 class Slice:
-    """How long the rows of one batch may go on while others wait."""
+    """How long the rows of one batch may continue while others wait."""
 
     rows: Sequence[Row]
     started_s: float = field(default_factory=time.monotonic)
     _first_step_s: float | None = None
-    """How long the batch's first step took, which reads all prompts."""
+    """Seconds of the batch's first step, which reads all prompts."""
 
     def is_used_up(self, waiting: Sequence[Job], *, wanted: bool = False) -> bool:
-        """Whether it is another's turn; to be asked after each step.
+        """Whether it is the turn of another job; call it after each step.
 
         Args:
-            waiting: Jobs with unfinished answers, those of the batch among them.
-            wanted: Whether somebody needs the models for something short beside the jobs.
+            waiting: Jobs with unfinished answers, including those of the batch.
+            wanted: Whether a short task beside the jobs needs the models.
         """
         now_s = time.monotonic()
         if self._first_step_s is None:

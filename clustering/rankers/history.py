@@ -1,4 +1,4 @@
-"""What measured transfer says of a source: how it served other targets, above all those like this one.
+"""The record of a source in measured transfer: how useful it was for other targets, above all for similar ones.
 
 Shapes: T targets and S sources of a table, C candidates of a query.
 """
@@ -14,7 +14,7 @@ from clustering.languages.codes import same_language_key
 from clustering.sources.signals import COSINE_PER_UNIT, KM_SCALE, NATS_PER_UNIT, Query, typology_signals
 
 PAST = ("prior", "neighbours", "alike")
-# Shrinkage towards "nothing known": a source counts in full once it was tried on about this many targets.
+# Shrinkage towards "unknown": a source counts in full if it was tried on about this many targets.
 _PRIOR_TARGETS = 2.0
 _NEIGHBOUR_WEIGHT = 0.05
 # Two languages are compared as sources if they served this many targets both, and e^8 is the weight of a
@@ -38,7 +38,7 @@ class History:
     usefulness: np.ndarray
 
     def without(self, target: str) -> History:
-        """The same, with nothing known of one target (under any of its codes)."""
+        """The same history without the results of one target (under any of its codes)."""
         key = same_language_key(target)
         keep = [same_language_key(name) != key for name in self.targets]
         kept = tuple(name for name, known in zip(self.targets, keep, strict=True) if known)
@@ -46,7 +46,7 @@ class History:
 
 
 def past_features(query: Query, history: History) -> dict[str, np.ndarray]:
-    """How each candidate served other targets; 0 stands for the mean source and for unknown ones.
+    """How useful each candidate was for other targets; 0 stands for the mean source and for unknown ones.
 
     Args:
         query: The target and its C candidates.
@@ -112,7 +112,7 @@ def _correlations(left_T1: np.ndarray, right_TT: np.ndarray, both_TT: np.ndarray
 
 
 def _columns(codes: Sequence[str], sources: Sequence[str]) -> np.ndarray:
-    """Where each language stands among the sources, under any of its codes; -1 if nowhere."""
+    """Index of each language among the sources, under any of its codes; -1 if it is not there."""
     column_of = {same_language_key(name): column for column, name in enumerate(sources)}
     return np.array([column_of.get(same_language_key(code), -1) for code in codes], dtype=int)
 

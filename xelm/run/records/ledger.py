@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from xelm.run.reading import STRICT
-from xelm.run.results import Forgetting
+from xelm.run.records.results import Forgetting
 
 Kind = Literal["new", "join"]
-"""An expert of its own, or the donor's expert takes the language in."""
+"""How a language is added: `new` gives it an expert of its own; with `join`, the donor's expert learns it too."""
 
 
 @dataclass(frozen=True)
 class DonorCandidate:
-    """What speaks for and against one model of the run as the donor."""
+    """The evidence for and against one model of the run as the donor."""
 
     __pydantic_config__ = STRICT
 
@@ -23,30 +23,30 @@ class DonorCandidate:
     distance: float | None
     """Typological distance to the nearest of its languages, 0 to 1; None without typology (or for base and dense)."""
     nearest: str | None
-    """That language."""
+    """The code of that nearest language."""
     overlap: float | None
-    """Share of word types in common with its languages, |A ∩ T| / (|A| + |T|), the best of them."""
+    """Share of common word types, |A ∩ T| / (|A| + |T|), with the best of its languages."""
     subword_overlap: float | None
-    """The same of the tokenizer's subwords; None for a tokenizer of single bytes."""
+    """The same share for the tokenizer's subwords; None for a tokenizer of single bytes."""
     bits_per_byte: float
     """Its loss on a sample of the new text, before any training."""
 
     @property
     def types_shared(self) -> float | None:
-        """The overlap that counts: of subwords, or of words where the tokenizer has no subwords to compare."""
+        """The overlap that counts: of subwords, or of words if the tokenizer has no subwords to compare."""
         return self.overlap if self.subword_overlap is None else self.subword_overlap
 
 
 @dataclass(frozen=True)
 class TokenizerFit:
-    """What a tokenizer makes of a language's text."""
+    """How a tokenizer splits a language's text."""
 
     __pydantic_config__ = STRICT
 
     tokens_per_byte: float
-    """1 for a tokenizer of single bytes; the smaller, the cheaper the text."""
+    """Tokens a byte: 1 for a tokenizer of single bytes; the smaller, the cheaper the text."""
     tokens_per_word: float | None
-    """Fertility; None for text without words."""
+    """Tokens a word (fertility); None for text without words."""
     fallback_share: float
     """Share of tokens that are pieces of a character, 0 to 1."""
     unknown_share: float
@@ -71,9 +71,9 @@ class Routes:
     __pydantic_config__ = STRICT
 
     confusion: dict[str, dict[str, int]]
-    """Language -> language it was read as -> sentences."""
+    """Language -> language that it was read as -> number of sentences."""
     experts: dict[str, dict[str, int]]
-    """Language -> expert of most weight -> sentences."""
+    """Language -> expert of most weight -> number of sentences."""
 
     def right(self, code: str) -> float:
         """Share of a language's sentences that are read as it, 0 to 1."""
@@ -88,7 +88,7 @@ class BeforeAfter:
     __pydantic_config__ = STRICT
 
     before: float | None
-    """None where it was not measured before."""
+    """The figure before; None if it was not measured."""
     after: float
 
 
@@ -106,7 +106,7 @@ class RouteChanges:
 
 @dataclass(frozen=True)
 class ForgettingChanges:
-    """What each expert gained at home and lost elsewhere, before and after an addition."""
+    """Own gain and cost elsewhere of each expert, before and after an addition."""
 
     __pydantic_config__ = STRICT
 
@@ -121,9 +121,9 @@ class LanguageRead:
     __pydantic_config__ = STRICT
 
     language: str
-    """Its code; empty where it is unclear."""
+    """Code of the language; empty if it is unclear."""
     verdict: Literal["claimed", "related", "foreign", "unclear"]
-    """The language that was said, a relative that it is easily taken for, another one, or none in particular."""
+    """Whether that is the claimed language, a related one, another one, or unclear."""
     documents: int
     confidence: float
     """Mean probability of that language, 0 to 1."""
@@ -168,7 +168,7 @@ class LedgerEntry:
 
 
 def renamed(line: Any) -> Any:
-    """A line of JSON with the names of `LedgerEntry`'s fields; anything else stays for the reader to refuse."""
+    """A line of JSON with the names of `LedgerEntry`'s fields; any other value is left for the reader to refuse."""
     if not isinstance(line, Mapping):
         return line
     return {("kind" if key == "as" else key): value for key, value in line.items()}

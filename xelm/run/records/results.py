@@ -1,4 +1,4 @@
-"""What an evaluation found: a cell for every model and language, what routing made of them, and what experts forgot."""
+"""Results of an evaluation: a cell for every model and language, routed figures, and what experts forgot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xelm.run.names import BASE, DENSE
 from xelm.run.reading import STRICT, read_as
 
 _MOST = 2**63
-"""Above every count of tokens or bytes."""
+"""A number above every count of tokens or bytes."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Cell:
     __pydantic_config__ = STRICT
 
     nats: float
-    """Over all documents: minus the sum of the tokens' log-probabilities."""
+    """Minus the sum of the tokens' log-probabilities over all documents."""
     tokens: int
     bytes: int
-    """Of UTF-8 text."""
+    """Number of bytes of the UTF-8 text."""
     documents: int
     perplexity: float
-    """A token."""
+    """Perplexity of a token."""
     bits_per_byte: float
 
     def __post_init__(self) -> None:
@@ -39,7 +39,7 @@ class Cell:
 
     @classmethod
     def of(cls, nats: float, tokens: int, num_bytes: int, documents: int) -> Cell:
-        """The cell of these sums."""
+        """The cell that follows from these sums."""
         return cls(
             nats,
             tokens,
@@ -52,7 +52,7 @@ class Cell:
 
 
 Cells = dict[str, Cell]
-"""By language."""
+"""Language -> cell."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Forgetting:
         """Compare an expert's cells with the base's on the same text.
 
         Args:
-            expert: By language.
-            base: By language.
+            expert: The expert's cells by language.
+            base: The base's cells by language.
             own: Languages that the expert owns.
         """
         change = {
@@ -94,13 +94,13 @@ class Summary:
     __pydantic_config__ = STRICT
 
     languages: int
-    """Compared with dense; where nothing can be compared, languages of the run."""
+    """Number of languages compared with dense; if none can be compared, of all languages of the run."""
     wins: int | None = None
     """Of these, how many the routed experts (`top1`) read in fewer bits than dense."""
     mean_gain_percent: float | None = None
     """Bits per byte saved over dense, mean over languages."""
     gain_percent: dict[str, float] = field(default_factory=dict)
-    """By language."""
+    """Language -> bits per byte saved over dense, in percent."""
     own_gain_percent: float | None = None
     """Bits per byte that experts save over the base on their own languages, mean over experts."""
     cost_elsewhere_percent: float | None = None
@@ -118,7 +118,7 @@ class Evaluation:
     __pydantic_config__ = STRICT
 
     split: str
-    """`valid`, `test`, or the path of other text."""
+    """The text that was read: `valid`, `test`, or the path of other text."""
     owners: dict[str, str]
     """Language -> the expert that owns it."""
     models: dict[str, Cells]
@@ -129,9 +129,9 @@ class Evaluation:
     """Language -> share of its documents that were routed to its own expert, 0 to 1."""
     summary: Summary = field(default_factory=lambda: Summary(0))
     forgetting: dict[str, Forgetting] = field(default_factory=dict)
-    """By expert."""
+    """Expert -> what it gained and forgot."""
     fingerprint: str | None = None
-    """Of models and text."""
+    """Fingerprint of models and text."""
 
     def __post_init__(self) -> None:
         told = {name: sorted(cells) for name, cells in {**self.models, **self.routed}.items()}
@@ -144,7 +144,7 @@ class Evaluation:
 
     @classmethod
     def read(cls, file: Path) -> Evaluation:
-        """Read one that was kept in a run; xelm 0.1 wrote no `forgetting`, which the cells give.
+        """Read an evaluation from a run's file; if `forgetting` is missing (xelm 0.1), it is computed from the cells.
 
         Raises:
             BadInput: If the file is damaged.
@@ -171,7 +171,7 @@ class Evaluation:
         return {code: cell.bits_per_byte for code, cell in cells.items()}
 
     def headline(self) -> dict[str, Any]:
-        """What the manifest keeps: the summary, and each expert's own gain and cost elsewhere."""
+        """The part that the manifest keeps: the summary, and each expert's own gain and cost elsewhere."""
         heads = {
             name: {"own_gain_percent": told.own_gain_percent, "cost_elsewhere_percent": told.cost_elsewhere_percent}
             for name, told in self.forgetting.items()

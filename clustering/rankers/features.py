@@ -1,4 +1,4 @@
-"""Numbers a trained ranker sees of each (target, source): signals in several dresses, and what sources did before.
+"""Features of each (target, source) for a trained ranker: signals in several forms, and the history of sources.
 
 A ranker never sees a target's own results among its features: neither in training nor in use.
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clustering.sources.history import PAST, History, past_features
+from clustering.rankers.history import PAST, History, past_features
 from clustering.sources.signals import SIGNALS, Query, default_contributions
 
 _CONSTANT = ("target_size", "target_ttr")
@@ -24,10 +24,10 @@ def pair_features(query: Query, history: History, columns: Sequence[str] | None 
     Args:
         query: The target and its C candidates.
         history: Results of other targets; rows of this target in it are not looked at.
-        columns: Signals to use, parts of the history (`past_features`) among them. None: all that there are.
+        columns: Signals to use, including parts of the history (`past_features`). None: all.
 
     Returns:
-        F names `<dress>:<signal>`, and the features, shape (C, F), finite.
+        F names `<form>:<signal>`, and the features, shape (C, F), finite.
     """
     past = past_features(query, history)
     used = [name for name in (query.raw if columns is None else columns) if name not in PAST]
@@ -49,7 +49,7 @@ def pair_features(query: Query, history: History, columns: Sequence[str] | None 
 
 
 def signal_of(feature: str) -> str:
-    """The signal that a feature is a dress of."""
+    """The signal behind a feature."""
     return feature.split(":", 1)[1]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from xelm.report.facts import Facts
-from xelm.report.heatmap import shade
+from xelm.report.sections.heatmap import shade
 from xelm.report.text import signed
-from xelm.run.results import Forgetting
+from xelm.run.records.results import Forgetting
 
 
 def forgetting(facts: Facts) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from clustering.plans.effects import Effects
 from clustering.plans.measured import predicted_cost
 from xelm.comparing.comparison import ArmResult, PlanComparison
 from xelm.report.facts import Facts
-from xelm.report.heatmap import shade
+from xelm.report.sections.heatmap import shade
 from xelm.report.text import signed
 
 

@@ -1,4 +1,4 @@
-"""Held-out documents, a JSON object a line: the one reader of such a file."""
+"""Held-out documents, with one JSON object a line, and the only reader of such a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class HeldoutRow:
-    """One line."""
+    """One line of such a file."""
 
     text: str
     split: str
@@ -32,7 +32,7 @@ def read_heldout(file: Path, split: str | None = None) -> list[HeldoutRow]:
         split: `valid` or `test`; None: both.
 
     Raises:
-        BadInput: If the file is missing, or a line is no such object; names the line.
+        BadInput: If the file is missing, or a line is no such object; the message names the line.
     """
     lines = read_bytes(file, most_bytes=_MOST_BYTES).split(b"\n")  # str.splitlines would cut at U+2028 inside a text
     rows = [_row(line, f"{file}, line {number}") for number, line in enumerate(lines, 1) if line]
@@ -40,7 +40,7 @@ def read_heldout(file: Path, split: str | None = None) -> list[HeldoutRow]:
 
 
 def texts_of(rows: Iterable[HeldoutRow]) -> list[str]:
-    """Their texts."""
+    """The texts of rows."""
     return [row.text for row in rows]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from clustering import name_of
 from xelm.report.facts import Facts, Language
 from xelm.report.text import language_tag
-from xelm.run.ledger import DonorCandidate, LedgerEntry
 from xelm.run.names import BASE, DENSE
+from xelm.run.records.ledger import DonorCandidate, LedgerEntry
 
 
 def additions(facts: Facts) -> list[dict[str, Any]]:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
 from xelm.report.facts import Facts
-from xelm.report.routing import heldout_texts
+from xelm.report.sections.routing import heldout_texts
 from xelm.report.text import REPLACEMENT, clean, cut
 from xelm.run.experts import ExpertSet
-from xelm.run.manifest import fingerprint
 from xelm.run.names import BASE
+from xelm.run.records.manifest import fingerprint
 
 if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from clustering.sources.metrics import ndcg, regret
-from clustering.sources.ranker import Method, fit_ranker
+from clustering.rankers.metrics import ndcg, regret
+from clustering.rankers.ranker import Method, fit_ranker
+from clustering.rankers.transfer_table import TransferTable
 from clustering.sources.signals import SIGNALS, Query, default_contributions, is_known
-from clustering.sources.transfer_table import TransferTable
 
 _DRAWS = 2000
 _FEWEST_TARGETS = 3
@@ -34,7 +34,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Validation:
-    """The ways side by side."""
+    """The ways to rank, side by side."""
 
     rows: list[Measured]
     """The trained ranker first, then the default, then the signals, best first."""
@@ -91,7 +91,7 @@ def cross_validate(table: TransferTable, *, method: Method = "trees", seed: int 
 
 
 def can_be_validated(table: TransferTable) -> bool:
-    """Whether there are targets enough to leave some out and still fit on two."""
+    """Whether there are enough targets to leave some out and still fit on two."""
     return sum(len(rows) > 1 for rows in table.rows_by_target().values()) >= 2 * _FEWEST_TARGETS
 
 

@@ -1,7 +1,7 @@
-"""Whether what a manifest says of its models and additions agrees with itself and with the run's files.
+"""Check that a manifest's statements on models and additions agree with each other and with the run's files.
 
-A name may stand for other weights later: an expert that a language joined is a new version of itself, and goes back to
-the earlier one when the language leaves. So who came from whom is told by fingerprint.
+A name may stand for other weights later: if a language joins an expert, the expert becomes a new version of itself, and
+becomes the earlier one again if the language is removed. So parents are identified by fingerprint.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from clustering import ClusterPlan
 from clustering.errors import BadInput
 from clustering.files import read_json
 from xelm.run.folder import TRAINED, RunFolder
-from xelm.run.ledger import LedgerEntry
-from xelm.run.manifest import FILE_NAME, Manifest, ModelEntry
 from xelm.run.names import BASE, DENSE, is_expert
-from xelm.run.results import Evaluation
+from xelm.run.records.ledger import LedgerEntry
+from xelm.run.records.manifest import FILE_NAME, Manifest, ModelEntry
+from xelm.run.records.results import Evaluation
 
 _ENTRY_FILE = "xelm_model.json"
 _SHARED = ("languages", "parent", "kind", "tokens", "fingerprint", "keep")
-"""What a model's own file and the manifest both say of it."""
+"""Fields of a model that both its own file and the manifest hold."""
 
 
 def lineage_problems(run: Path, manifest: Manifest) -> list[str]:
-    """Statements that cannot be true, a line each."""
+    """The statements that cannot be true, one line for each."""
     files = RunFolder(run)
     problems = list(_entry_problems(files, manifest))
     if not manifest.ledger or not files.plan.is_file():
@@ -35,12 +35,12 @@ def lineage_problems(run: Path, manifest: Manifest) -> list[str]:
         where = f"{FILE_NAME}, ledger, {line.language}"
         problems += [f"{where}: {why}" for why in _line_problems(manifest, plan, line, last)]
         if line.language in codes[:position]:
-            problems.append(f"{where}: stands there twice")
+            problems.append(f"{where}: is there twice")
     return problems + list(_figure_problems(files, manifest.ledger[-1]))
 
 
 def origin(run: Path, manifest: Manifest, name: str) -> str:
-    """Where a model came from, in a few words: a model of the run, an earlier version of one, or one that is gone."""
+    """The parent of a model in a few words: a model of the run, an earlier version of one, or one that is gone."""
     entry = entries(manifest)[name]
     if entry.parent is None:
         return "new"
@@ -91,7 +91,7 @@ def _line_problems(manifest: Manifest, plan: ClusterPlan, line: LedgerEntry, las
 
 
 def _figure_problems(files: RunFolder, newest: LedgerEntry) -> Iterator[str]:
-    """The newest addition was measured on the run as it is now, its experts as they were trained."""
+    """Compare the figures of the newest addition with those of the run, whose trained experts they belong to."""
     file = RunFolder(files.path, TRAINED).evaluation("test")
     measured = Evaluation.read(file).routed.get("top1", {}) if file.is_file() else {}
     for code, figure in newest.bits_per_byte.items():

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from clustering.errors import BadInput
 from xelm.corpus.draw import apportion
 from xelm.corpus.mixture import Phase, mean_shares, mixture
-from xelm.making.steps import StageBudget, steps_of
+from xelm.making.budgets.steps import StageBudget, steps_of
 from xelm.models.base import empty_model
 from xelm.objectives.objective import Objective
 from xelm.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
     from clustering import ClusterPlan
-    from xelm.making.probe import Speed
+    from xelm.making.budgets.probe import Speed
 
 _MANY_EPOCHS = 40
 _GIB = 2**30

@@ -9,7 +9,7 @@ from typing import Any
 from xelm.evaluation.tables import order_models
 from xelm.report.facts import Facts, Language
 from xelm.report.text import count, signed
-from xelm.run.results import Cell
+from xelm.run.records.results import Cell
 
 EDGES = (1.0, 3.0, 8.0, 20.0, 50.0)
 """Differences in percent at which each colour begins; below the first, a cell stays blank."""

@@ -13,12 +13,12 @@ import numpy as np
 from clustering.errors import BadInput, arg
 from clustering.files import read_json, write_json
 from clustering.languages.codes import name_of, same_language_key
-from clustering.sources.features import pair_features, signal_of, z_scores
-from clustering.sources.history import PAST, History, alikeness
-from clustering.sources.metrics import relevance
+from clustering.rankers.features import pair_features, signal_of, z_scores
+from clustering.rankers.history import PAST, History, alikeness
+from clustering.rankers.metrics import relevance
+from clustering.rankers.transfer_table import TransferTable, read_transfer_table
+from clustering.rankers.trees import Tree, explain, grow_trees, trees_from_json, trees_to_json
 from clustering.sources.signals import SIGNALS, Query, is_known
-from clustering.sources.transfer_table import TransferTable, read_transfer_table
-from clustering.sources.trees import Tree, explain, grow_trees, trees_from_json, trees_to_json
 
 FORMAT = "xelm-ranker-2"
 _ALIKE = "+alike"
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Model(Protocol):
-    """What learns: predictions that can be told apart by feature."""
+    """A model whose predictions can be divided into parts by feature."""
 
     @property
     def kind(self) -> str:
@@ -64,7 +64,7 @@ class Ranker:
     """A trained ranking of source languages.
 
     Attributes:
-        models: What was learned from each set of signals: from `typology` alone, for queries without text, and,
+        models: The models of each set of signals: of `typology` alone, for queries without text, and,
             if the table has more, from `all`. Of each there is a second, `+alike`, for targets that the table
             knows as sources, if it knows enough such targets to learn from.
         signals: The signals (parts of the history and further columns of the table among them) of each set.
@@ -106,7 +106,7 @@ class Ranker:
         return sum(self.contributions(query).values(), np.zeros(len(query.candidates)))
 
     def warnings(self, query: Query) -> list[str]:
-        """What this query lacks of what the ranker learned from."""
+        """Warnings on signals that the ranker learned from and this query lacks."""
         found = []
         if "all" in self.models and self._model_for(query).startswith("typology"):
             found.append("the ranker also learned from text, of which there is none: it goes by typology alone")
@@ -210,7 +210,7 @@ def fit_ranker(
 
 
 def usefulness_of(table: TransferTable) -> History:
-    """The record of each source: its scores, standardised within each target so that targets compare."""
+    """The history of each source: its scores, standardised within each target so that targets can be compared."""
     targets, sources = sorted(set(table.targets)), sorted(set(table.sources))
     column = {name: number for number, name in enumerate(sources)}
     values = np.full((len(targets), len(sources)), np.nan)
@@ -246,7 +246,7 @@ def _fit(
         margins = np.concatenate([z_scores(scores) for _, scores in queries])
         return TreeModel(grow_trees(X, order / order.std() + margins, num_trees=num_trees, seed=seed))
     if method == "lightgbm":
-        from clustering.sources.lightgbm import BoostedModel
+        from clustering.rankers.lightgbm import BoostedModel
 
         return BoostedModel.fit(X, order, [len(scores) for _, scores in queries], num_trees=num_trees, seed=seed)
     raise BadInput(f"{arg('method', method)} is unknown. Choose trees or lightgbm.")
@@ -256,7 +256,7 @@ def _model(stored: dict[str, Any]) -> Model:
     if stored["kind"] == "trees":
         return TreeModel(trees_from_json(stored["model"]))
     if stored["kind"] == "lightgbm":
-        from clustering.sources.lightgbm import BoostedModel
+        from clustering.rankers.lightgbm import BoostedModel
 
         return BoostedModel(stored["model"])
     raise ValueError(f"a model of unknown kind {stored['kind']!r}")

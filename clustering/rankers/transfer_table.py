@@ -1,4 +1,4 @@
-"""A user's own transfer results: a CSV with a score for each (target, source), read with little ceremony."""
+"""A user's own transfer results: a CSV with a score for each (target, source), in any usual form."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 from clustering.distances.uriel import BASE_KINDS
 from clustering.errors import BadInput
 from clustering.languages.codes import UnknownLanguageError, same_language_key, to_code
+from clustering.rankers.wide_table import long_form
 from clustering.sources.signals import SIGNALS, Query, typology_signals
-from clustering.sources.wide_table import long_form
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class TransferTable:
         sources: R codes of the languages that helped.
         scores: Shape (R,), higher is better.
         features: Per signal or further numeric column, shape (R,), NaN = empty.
-        origin: Where it came from, for messages.
+        origin: The file that it came from, for messages.
         taken: What was read as what: `target`, `source` and `score` -> the heading; in a wide table the score is in
             the cells.
     """
@@ -149,7 +149,7 @@ def read_transfer_table(
 
 
 def _one_row_a_pair(table: TransferTable, labels: Sequence[tuple[str, str]]) -> TransferTable:
-    """Without rows of a language with itself, and with the mean of rows that name one language in several ways."""
+    """The table without rows of a language with itself, and with the mean of rows that name the same pair."""
     groups: dict[tuple[str, str], list[int]] = {}
     for row, (target, source) in enumerate(zip(table.targets, table.sources, strict=True)):
         if same_language_key(target) != same_language_key(source):
@@ -165,7 +165,7 @@ def _one_row_a_pair(table: TransferTable, labels: Sequence[tuple[str, str]]) -> 
         shown = " and ".join(" from ".join(pair) for pair in names)
         log.warning(
             "%d pairs of languages have several rows, of which the mean is taken: scripts and variants of a language "
-            "are not told apart (%s are target %s, source %s)",
+            "are not distinguished (%s are target %s, source %s)",
             *(len(several), shown, target, source),
         )
     rows_of = [np.array(rows) for rows in groups.values()]
@@ -249,7 +249,7 @@ def _feature_name(name: str, words: tuple[str, ...], keep_distances: bool) -> st
     if keep_distances and text in BASE_KINDS:
         return f"table_{text}"
     if _STANDING.search(text) or _TYPOLOGY.match(text):
-        log.info("column %r left out: %s", name, "a rank" if _STANDING.search(text) else "measured anew")
+        log.info("column %r left out: %s", name, "a rank" if _STANDING.search(text) else "xelm measures it itself")
         return None
     for first, second, canonical in _CANONICAL:
         if re.search(first, text) and re.search(second, text):
@@ -317,7 +317,7 @@ def _numbers_or_none(rows: Sequence[Sequence[str]], position: int) -> np.ndarray
 
 
 def _is_standing(column: np.ndarray, scores: np.ndarray, targets: Sequence[str]) -> bool:
-    """Whether a column is the score in disguise (a level, a rescaled score), which would give the answer away."""
+    """Whether a column is another form of the score (a level, a rescaled score), from which the answer would follow."""
     names = np.array(targets)
     agree = []
     for target in np.unique(names):

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from xelm.run.ledger import LedgerEntry
-from xelm.run.manifest import Manifest
+from xelm.run.records.ledger import LedgerEntry
+from xelm.run.records.manifest import Manifest
 
 USAGE = """import xelm
 lm = xelm.RoutedLM.from_pretrained("RUN")

@@ -1,7 +1,7 @@
-"""Manifests of format 1 (xelm 0.1), read as those of today.
+"""Manifests of format 1 (xelm 0.1), converted to today's format.
 
-Format 1 recorded neither how often a text was read nor what the weights had seen before. The second follows from who
-came from whom and is filled in; the first is not guessed: it stays unknown until `xelm train` plans the run again.
+Format 1 recorded neither how often a text was read nor how many tokens the weights had seen before. The second follows
+from the parents of the models and is filled in. The first stays unknown until `xelm train` plans the run again.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def upgraded(value: Mapping[str, Any], run: Path) -> dict[str, Any]:
     """A manifest of format 1 as one of format 2.
 
     Args:
-        value: Its JSON; parts that are damaged stay so, for the reader to refuse.
-        run: Its run, for earlier versions of experts that took a language in.
+        value: Its JSON; damaged parts are left for the reader to refuse.
+        run: Its run, which holds the earlier versions of experts that a language joined.
 
     Raises:
         BadInput: If the name of an expert is no plain name.
@@ -31,7 +31,7 @@ def upgraded(value: Mapping[str, Any], run: Path) -> dict[str, Any]:
 
 
 def _with_lineage(value: Mapping[str, Any], run: Path) -> dict[str, Any]:
-    """The entries of all models with what their weights had seen, by living through the run again in order."""
+    """The entries of all models with the tokens that their weights had seen, found by following the run's history."""
     base, dense, experts = (value.get(key) for key in (BASE, DENSE, "experts"))
     if not isinstance(base, Mapping) or not isinstance(experts, Mapping):
         return {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from xelm.report.facts import Facts, expert_tokens
-from xelm.run.manifest import ModelEntry
 from xelm.run.names import BASE, DENSE
+from xelm.run.records.manifest import ModelEntry
 
 _MANY_LANGUAGES = 12
 

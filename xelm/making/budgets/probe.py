@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xelm.expert_kinds.kind import ExpertKind
-from xelm.making.budget import Budget
+from xelm.making.budgets.budget import Budget
 from xelm.making.workspace import Workspace
 from xelm.models.base import weights_dtype
 from xelm.run.names import BASE, DENSE

@@ -1,4 +1,4 @@
-"""How good a ranking of sources is for one target. Shapes: C candidates."""
+"""Quality of a ranking of sources for one target. Shapes: C candidates."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ndcg(predicted_C: np.ndarray, scores_C: np.ndarray) -> float:
 
 
 def regret(predicted_C: np.ndarray, scores_C: np.ndarray) -> float:
-    """How far the best of our top three stays behind the best of all, in % of the latter's score."""
+    """Difference between the best of the ranking's top three and the best of all, in % of the latter's score."""
     chosen = np.argsort(-predicted_C, kind="stable")[:TOP]
     best = scores_C.max()
     return float(100 * (best - scores_C[chosen].max()) / abs(best)) if best else 0.0

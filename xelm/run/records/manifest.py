@@ -11,9 +11,9 @@ from typing import Any
 
 from clustering.errors import BadInput
 from clustering.files import PARTIAL_PREFIX, read_json, sha256_of, write_json
-from xelm.run.format_1 import upgraded
-from xelm.run.ledger import LedgerEntry, renamed
 from xelm.run.reading import STRICT, read_as
+from xelm.run.records.format_1 import upgraded
+from xelm.run.records.ledger import LedgerEntry, renamed
 
 FILE_NAME = "xelm.json"
 FORMAT_VERSION = 2
@@ -50,7 +50,7 @@ class ModelEntry:
     """`pending` or `done`."""
     isolation: str | None = None
     fingerprint: str | None = None
-    """Of everything that decides its weights: when it changes, the model is made anew."""
+    """Fingerprint of everything that decides its weights: if it changes, the model must be retrained."""
     parent_fingerprint: str | None = None
     """Of the weights it started from; a name may stand for other weights later. None: not from this run."""
     tokens_before: int | None = None
@@ -89,7 +89,7 @@ class Manifest:
     dense: ModelEntry | None = None
     experts: dict[str, ModelEntry] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
-    """The headline of the evaluation on test text (`xelm.run.results.Evaluation.headline`)."""
+    """The headline of the evaluation on test text (`xelm.run.records.results.Evaluation.headline`)."""
     packages: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of every file, by path inside the run."""

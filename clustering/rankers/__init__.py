@@ -1,0 +1,1 @@
+"""Rankers of sources learned from measured transfer."""

@@ -1,0 +1,1 @@
+"""From tokens to steps, memory and hours, before anything is trained."""

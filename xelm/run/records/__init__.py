@@ -1,0 +1,1 @@
+"""What a run records: manifest, ledger, results, held-out text."""
