@@ -91,8 +91,8 @@ def test_balanced_groups() -> None:
     # Centres 1 and 3 stay. Room: max(1.1 · 100/2, 40) = 55. Largest first: 0 (40, with 1 it is 50), then 2 (10), which
     # no longer fits there (60), goes to 3 (40 + 10).
     assert balance_by_tokens(values, [[0, 1, 2], [3]], np.array([40.0, 10.0, 10.0, 40.0])) == [[0, 1], [2, 3]]
-    # With 5 tokens, 2 still fits at its nearest: 40 + 10 + 5 = 55 is no more than 1.1 · 100/2.
-    assert balance_by_tokens(values, [[0, 1, 2], [3]], np.array([40.0, 10.0, 5.0, 45.0])) == [[0, 1, 2], [3]]
+    # Room 1.1 · 80/2 = 44: 0 comes to 8 + 30 = 38, and 2 just fits at its nearest, 38 + 6 = 44.
+    assert balance_by_tokens(values, [[0, 1, 2], [3]], np.array([30.0, 8.0, 6.0, 36.0])) == [[0, 1, 2], [3]]
 
 
 def test_kinds_are_weighted_means() -> None:
