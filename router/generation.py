@@ -120,46 +120,6 @@ def generate_ids(
     return answers
 
 
-def generate_texts(
-    prompts: Sequence[str],
-    tokenizer: Any,
-    weights_BK: np.ndarray,
-    experts: Sequence[str],
-    models: ModelSource,
-    *,
-    dynamic: float = False,
-    batch_size: int = DEFAULT_BATCH_SIZE,
-    **options: Any,
-) -> list[str]:
-    """Continue prompts given as text.
-
-    Args:
-        prompts: B texts. Each starts after the tokenizer's BOS (or else EOS) token if it has one, as in scoring.
-        tokenizer: The experts' common tokenizer.
-        weights_BK: As for `generate_ids`.
-        experts: As for `generate_ids`.
-        models: As for `generate_ids`.
-        dynamic: As for `generate_ids`.
-        batch_size: As for `generate_ids`.
-        **options: As for `generate_ids`.
-
-    Returns:
-        The continuations, without the prompts and special tokens; with `num_return_sequences` = n, n for each prompt
-        in a row.
-    """
-    from router.letters import utf8_bytes
-    from router.scoring.texts import encode
-
-    ids = encode([utf8_bytes(prompt).decode() for prompt in prompts], tokenizer)
-    pad = next((t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0)
-    if "stop_strings" in options:
-        options.setdefault("tokenizer", tokenizer)
-    answers = generate_ids(
-        ids, weights_BK, experts, models, dynamic=dynamic, pad_token_id=pad, batch_size=batch_size, **options
-    )
-    return [tokenizer.decode(tokens, skip_special_tokens=True) for sequences in answers for tokens in sequences]
-
-
 def _check(
     prompts: Sequence[Sequence[int]], weights_BK: np.ndarray, experts: Sequence[str], options: dict[str, Any]
 ) -> None:

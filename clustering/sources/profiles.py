@@ -8,7 +8,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -232,14 +232,6 @@ def _count_tokens(tokenizer: Tokenizer, batch: list[str]) -> Mapping[str, int]:
             "it must return one list of tokens per text."
         )
     return Counter(token for tokens in pieces for token in tokens)
-
-
-def merge_profiles(profiles: Sequence[Profile]) -> Profile:
-    """Profile of several corpora together; the empty profile for none."""
-    merged = EMPTY
-    for profile in profiles:
-        merged = merged.merge(profile)
-    return merged
 
 
 def overlap(types_a: Iterable[str], types_t: Iterable[str]) -> float:

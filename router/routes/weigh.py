@@ -204,19 +204,3 @@ class ExpertWeigher:
             return f"{label}: {expert} was trained on it."
         second = self.languages[int(order[1])]
         return f"{label}, but likelier among the languages of {expert} together (then {name_of(second)})."
-
-
-def weights_from_centres(distances_BK: np.ndarray, *, temperature: float = 0.1, power: float = 2.0) -> np.ndarray:
-    """Weights for experts of TF-IDF clusters (c-BTM): proportional to exp(-distance ** power / temperature).
-
-    Args:
-        distances_BK: Squared Euclidean distances of texts to cluster centres, shape (B, K), >= 0.
-        temperature: > 0. Small: the nearest only.
-        power: c-BTM's code uses 2 (on squared distances) and temperature 0.1.
-
-    Returns:
-        Shape (B, K), rows summing to 1.
-    """
-    if temperature <= 0:
-        raise BadInput(f"temperature={temperature} must be greater than 0.")
-    return softmax(-(np.asarray(distances_BK, dtype=np.float64) ** power) / temperature)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clustering.errors import BadInput
 from clustering.languages.words import script_shares, split_words
 from clustering.sources.profile_cache import profile_file
-from clustering.sources.profiles import EMPTY, Profile, Tokenizer, merge_profiles, overlap, profile_texts
+from clustering.sources.profiles import EMPTY, Profile, Tokenizer, overlap, profile_texts
 
 LETTERS = Tokenizer(name="letters", tokenize=lambda texts: [[c for c in text if c != " "] for text in texts])
 
@@ -60,7 +60,6 @@ def test_profiles_merge_in_any_order_and_grouping(a: list[str], b: list[str], c:
     left = first.merge(second).merge(third)
     assert left == first.merge(second.merge(third)) == third.merge(first).merge(second)
     assert left == profile_texts([*a, *b, *c], LETTERS)
-    assert merge_profiles([first, second]) == first.merge(second)
     assert EMPTY.merge(first) == first
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from clustering.errors import BadInput
-from router.generation import generate_ids, generate_texts, group_rows
+from router.generation import generate_ids, group_rows
 from router.models.pool import ExpertPool, num_bytes
-from tests.router.tiny import BYTE_VOCABULARY, VOCABULARY, byte_tokenizer, gpt2, llama, random_weights
+from tests.router.tiny import VOCABULARY, gpt2, llama, random_weights
 
 NAMES = ["a", "b", "c"]
 
@@ -60,21 +60,6 @@ def test_answers_end_at_the_end_token_and_at_the_context():
     first = answers[0][0]
     stopped = generate_ids(asked[:1], np.ones((1, 1)), ["a"], pool, max_new_tokens=10, eos_token_id=first[2])[0][0]
     assert stopped == first[: first.index(first[2]) + 1]
-
-
-def test_texts_in_texts_out_in_order():
-    pool = ExpertPool({name: lambda seed=seed: llama(seed, BYTE_VOCABULARY) for seed, name in enumerate(NAMES)})
-    tokenizer = byte_tokenizer()
-    asked = ["Hund", "", "собака", "\ud800!"]
-    weights = np.eye(3)[[0, 2, 1, 0]]
-    answers = generate_texts(asked, tokenizer, weights, NAMES, pool, max_new_tokens=5)
-    assert len(answers) == 4 and all(isinstance(answer, str) for answer in answers)
-    for row, prompt in enumerate(asked):
-        assert generate_texts([prompt], tokenizer, weights[[row]], NAMES, pool, max_new_tokens=5) == [answers[row]]
-    twice = generate_texts(
-        asked, tokenizer, weights, NAMES, pool, max_new_tokens=5, num_beams=2, num_return_sequences=2
-    )
-    assert len(twice) == 8
 
 
 @pytest.mark.parametrize(

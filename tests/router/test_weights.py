@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clustering.errors import BadInput
-from router.routes.weigh import ExpertWeigher, RoutingRule, weights_from_centres
+from router.routes.weigh import ExpertWeigher, RoutingRule
 
 PLAN = {"germanic": ["deu", "nld"], "slavic": ["rus", "pol"]}
 PLACE = {"deu": 0.0, "nld": 0.05, "dan": 0.1, "rus": 0.9, "pol": 0.8, "ces": 0.85, "swh": 2.0}
@@ -116,13 +116,6 @@ def test_weights_sum_to_one(values):
         weigher = ExpertWeigher(PLAN, languages, distances=distances, losses=measured)
         assert weigher.weights(posterior).sum() == pytest.approx(1)
         assert sum(weigher.route(posterior)[0].weights.values()) == pytest.approx(1)
-
-
-def test_tfidf_centres_weigh_the_nearest_most():
-    weights = weights_from_centres(np.array([[0.1, 0.5, 2000.0]]))
-    assert np.allclose(weights, np.exp([[-0.1, -2.5, -np.inf]]) / np.exp([-0.1, -2.5]).sum())
-    with pytest.raises(BadInput, match="temperature=0"):
-        weights_from_centres(np.ones((1, 2)), temperature=0)
 
 
 @pytest.mark.parametrize(

@@ -105,19 +105,19 @@ class _Signals:
 
     def remarks(self, chosen: str, language: str) -> list[str]:
         """Sentences on whether each signal agrees with the choice."""
-        told = [] if self.by_loss.name == chosen else [f"Loss points to {self.by_loss.name}."]
+        sentences = [] if self.by_loss.name == chosen else [f"Loss points to {self.by_loss.name}."]
         if self.by_typology is None:
-            told.append(f"Typology says nothing: URIEL does not know {name_of(language)}.")
+            sentences.append(f"Typology says nothing: URIEL does not know {name_of(language)}.")
         else:
             near = f"nearest: {name_of(self.by_typology.nearest or '')}"
             agrees = self.by_typology.name == chosen
-            told.append(f"Typology {'agrees' if agrees else f'points to {self.by_typology.name}'} ({near}).")
+            sentences.append(f"Typology {'agrees' if agrees else f'points to {self.by_typology.name}'} ({near}).")
         if self.by_overlap is None:
-            told.append("It shares no words with any expert's languages.")
+            sentences.append("It shares no words with any expert's languages.")
         else:
             agrees = self.by_overlap.name == chosen
-            told.append(f"Overlap {'agrees' if agrees else f'points to {self.by_overlap.name}'}.")
-        return told
+            sentences.append(f"Overlap {'agrees' if agrees else f'points to {self.by_overlap.name}'}.")
+        return sentences
 
 
 def weigh_candidates(

@@ -143,14 +143,14 @@ def report_languages(found: TextLanguages, dropped: int) -> None:
         logger.warning("%d of %d documents look like other languages than %s and are left out.", dropped, total, name)
     elif foreign >= max(1, _REPORTED * total):
         others = [line for line in found.table if line.verdict == "foreign"]
-        told = ", ".join(f"{name_of(line.language)} ({line.language}) {line.documents}" for line in others)
+        found_languages = ", ".join(f"{name_of(line.language)} ({line.language}) {line.documents}" for line in others)
         logger.warning(
             "%d of %d documents look like other languages than %s: %s. To leave them out, add --drop-other-languages "
             "(in Python: drop_other_languages=True).",
             foreign,
             total,
             name,
-            told,
+            found_languages,
         )
     if 2 * count >= total:
         logger.warning(

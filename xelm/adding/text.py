@@ -82,12 +82,12 @@ def _losses(line: LedgerEntry) -> str:
         if other != code and cell.before is not None
     }
     same = sum(before == after for before, after in others.values())
-    told = f"bits per byte, routed: {code} {own.before:.3f} before, {own.after:.3f} after"
+    line_text = f"bits per byte, routed: {code} {own.before:.3f} before, {own.after:.3f} after"
     if same == len(others):
-        return f"{told}; the other {len(others)} languages exactly as before"
+        return f"{line_text}; the other {len(others)} languages exactly as before"
     worst = max(after / before for before, after in others.values())
     return (
-        f"{told}; {same} of {len(others)} other languages exactly as before, the largest change "
+        f"{line_text}; {same} of {len(others)} other languages exactly as before, the largest change "
         f"{100 * (worst - 1):+.2f} %"
     )
 
@@ -97,12 +97,12 @@ def _forgetting(line: LedgerEntry) -> str:
     if line.forgetting is None or line.expert not in line.forgetting.after:
         return ""
     after, before = line.forgetting.after[line.expert], line.forgetting.before.get(line.expert)
-    told = f"{line.expert} against the base: {_own_and_elsewhere(after)}"
-    return f"{told} (before: {_own_and_elsewhere(before)})" if before else told
+    line_text = f"{line.expert} against the base: {_own_and_elsewhere(after)}"
+    return f"{line_text} (before: {_own_and_elsewhere(before)})" if before else line_text
 
 
-def _own_and_elsewhere(told: Forgetting) -> str:
-    own, elsewhere = told.own_gain_percent, told.cost_elsewhere_percent
+def _own_and_elsewhere(measurement: Forgetting) -> str:
+    own, elsewhere = measurement.own_gain_percent, measurement.cost_elsewhere_percent
     parts = [
         "own gain not measured" if own is None else f"own gain {own:+.1f} %",
         "cost elsewhere not measured" if elsewhere is None else f"cost elsewhere {elsewhere:+.1f} %",

@@ -25,7 +25,9 @@ def command(run: Path, as_json: bool) -> None:
     manifest, result = experts.manifest, experts.result("test")
     forgotten = result.forgetting if result else {}
     if as_json:
-        print_json(manifest.to_dict() | {"forgetting": {name: asdict(told) for name, told in forgotten.items()}})
+        print_json(
+            manifest.to_dict() | {"forgetting": {name: asdict(measurement) for name, measurement in forgotten.items()}}
+        )
         return
     rows = [
         [

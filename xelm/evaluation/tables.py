@@ -51,13 +51,13 @@ def forgetting_table(result: Evaluation) -> str:
     rows = [
         [
             name,
-            *own_and_elsewhere(told),
+            *own_and_elsewhere(measurement),
             *(
-                f"{_signed(told.change_percent.get(code))}{'*' if result.owners.get(code) == name else ''}"
+                f"{_signed(measurement.change_percent.get(code))}{'*' if result.owners.get(code) == name else ''}"
                 for code in codes
             ),
         ]
-        for name, told in result.forgetting.items()
+        for name, measurement in result.forgetting.items()
     ]
     headers = ["expert", "own gain %", "cost elsewhere %", *codes]
     text = tabulate(rows, headers=headers, disable_numparse=True, stralign="right")
@@ -67,9 +67,12 @@ def forgetting_table(result: Evaluation) -> str:
     )
 
 
-def own_and_elsewhere(told: Forgetting | None) -> list[str]:
+def own_and_elsewhere(measurement: Forgetting | None) -> list[str]:
     """Own gain and cost elsewhere as two cells of a table."""
-    return [_signed(told.own_gain_percent if told else None), _signed(told.cost_elsewhere_percent if told else None)]
+    return [
+        _signed(measurement.own_gain_percent if measurement else None),
+        _signed(measurement.cost_elsewhere_percent if measurement else None),
+    ]
 
 
 def forgetting_line(summary: Summary) -> str:

@@ -110,10 +110,10 @@ def _still_running(folder: Path, names: Sequence[str], launch: Launch) -> dict[s
 
     if not (folder / _JOBS).is_file():
         return {}
-    told = read_json(folder / _JOBS)
-    if not isinstance(told, dict) or not all(re.fullmatch(r"[0-9]+(_[0-9]+)?", str(job)) for job in told.values()):
+    stored = read_json(folder / _JOBS)
+    if not isinstance(stored, dict) or not all(re.fullmatch(r"[0-9]+(_[0-9]+)?", str(job)) for job in stored.values()):
         raise BadInput(f"{folder / _JOBS}: no list of Slurm jobs. Remove it; `squeue` says whether any still run.")
-    known = {name: str(job_id) for name, job_id in told.items() if name in names}
+    known = {name: str(job_id) for name, job_id in stored.items() if name in names}
     tasks = list(range(launch.processes))
     jobs = {name: submitit.SlurmJob[bool](folder=folder, job_id=job_id, tasks=tasks) for name, job_id in known.items()}
     return {name: job for name, job in jobs.items() if not job.done(force_check=True)}

@@ -1,4 +1,4 @@
-"""One trial: what a worker or a job does with it, told by a file."""
+"""One trial: the work of a worker or a job on it, as a file describes."""
 
 from __future__ import annotations
 

@@ -82,9 +82,9 @@ def _forgetting(facts: Facts, line: LedgerEntry) -> list[dict[str, Any]]:
         {
             "label": label,
             "colour": facts.colours.get(name),
-            "own_gain": told.own_gain_percent,
-            "cost_elsewhere": told.cost_elsewhere_percent,
+            "own_gain": measurement.own_gain_percent,
+            "cost_elsewhere": measurement.cost_elsewhere_percent,
         }
-        for label, name, told in rows
-        if told
+        for label, name, measurement in rows
+        if measurement
     ]

@@ -20,21 +20,23 @@ def forgetting(facts: Facts) -> dict[str, Any] | None:
     table = facts.forgetting
     if not table:
         return None
-    measured = [code for code in facts.languages if any(code in told.change_percent for told in table.values())]
+    measured = [
+        code for code in facts.languages if any(code in measurement.change_percent for measurement in table.values())
+    ]
     return {
         "columns": [facts.languages[code] for code in measured],
         "rows": [_row(facts, name, table[name], measured) for name in facts.experts.names if name in table],
     }
 
 
-def _row(facts: Facts, name: str, told: Forgetting, measured: list[str]) -> dict[str, Any]:
+def _row(facts: Facts, name: str, measurement: Forgetting, measured: list[str]) -> dict[str, Any]:
     return {
         "name": name,
         "keep": facts.experts.manifest.experts[name].keep,
         "colour": facts.colours.get(name),
-        "own_gain": told.own_gain_percent,
-        "cost_elsewhere": told.cost_elsewhere_percent,
-        "cells": [_cell(facts, name, code, told.change_percent.get(code)) for code in measured],
+        "own_gain": measurement.own_gain_percent,
+        "cost_elsewhere": measurement.cost_elsewhere_percent,
+        "cells": [_cell(facts, name, code, measurement.change_percent.get(code)) for code in measured],
     }
 
 

@@ -134,12 +134,12 @@ class Evaluation:
     """Fingerprint of models and text."""
 
     def __post_init__(self) -> None:
-        told = {name: sorted(cells) for name, cells in {**self.models, **self.routed}.items()}
-        if not told or not all(told.values()):
+        languages_of = {name: sorted(cells) for name, cells in {**self.models, **self.routed}.items()}
+        if not languages_of or not all(languages_of.values()):
             raise ValueError("there must be figures of at least one model, and none may be without languages")
-        first = next(iter(told))
-        for name, codes in told.items():
-            if codes != told[first]:
+        first = next(iter(languages_of))
+        for name, codes in languages_of.items():
+            if codes != languages_of[first]:
                 raise ValueError(f"the languages of {name} ({' '.join(codes)}) are not those of {first}")
 
     @classmethod
@@ -173,8 +173,11 @@ class Evaluation:
     def headline(self) -> dict[str, Any]:
         """The part that the manifest keeps: the summary, and each expert's own gain and cost elsewhere."""
         heads = {
-            name: {"own_gain_percent": told.own_gain_percent, "cost_elsewhere_percent": told.cost_elsewhere_percent}
-            for name, told in self.forgetting.items()
+            name: {
+                "own_gain_percent": measurement.own_gain_percent,
+                "cost_elsewhere_percent": measurement.cost_elsewhere_percent,
+            }
+            for name, measurement in self.forgetting.items()
         }
         return self.summary.to_dict() | ({"forgetting": heads} if heads else {})
 
