@@ -107,5 +107,6 @@ def test_an_expert_kind_and_an_objective(used: dict[str, object]) -> None:
 
 
 def test_the_files_of_a_report_section_and_of_a_command_are_where_the_page_says() -> None:
-    for name in ("report/forgetting.py", "report/page.py", "report/page.html", "cli/remove.py", "cli/__init__.py"):
+    report = ("report/sections/forgetting.py", "report/page.py", "report/templates/page.html")
+    for name in (*report, "cli/remove.py", "cli/__init__.py"):
         assert (ROOT / "xelm" / name).is_file()
