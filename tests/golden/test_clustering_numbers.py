@@ -219,3 +219,11 @@ def test_shared_family_nodes_count_by_how_rare_they_are() -> None:
     columns = {name.removeprefix("F_"): column for column, name in enumerate(table.names)}
     expected = sum(math.log(everyone / np.count_nonzero(table.columns == columns[name])) for name in shared)
     assert shared_family_information("deu", ["nld", "jpn"]).tolist() == NEAR([expected, 0.0], rel=0.02)
+
+
+def test_the_weights_of_a_mean_sum_to_one() -> None:
+    # 2 + 1 = 3: two thirds and one third.
+    assert weights_of({"syntactic": 2, "genetic": 1}) == pytest.approx({"syntactic": 2 / 3, "genetic": 1 / 3})
+    # typological is three kinds with a third of its weight each: 1/3 of 1 of 2 in all, and 1 of 2.
+    found = weights_of("typological+genetic")
+    assert found["genetic"] == pytest.approx(1 / 2) and found["syntactic"] == pytest.approx(1 / 6)

@@ -94,7 +94,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
         model.routed, model.made_from = lm, lm.experts
         model.weigher = partial(_weights_while_unchanged, lm, lm.experts, chosen)
         model.generation_config = GenerationConfig.from_dict(members[0].generation_config.to_dict())
-        return model.eval()
+        return model.eval()  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> RoutedForCausalLM:

@@ -49,11 +49,12 @@ def cut(text: str, longest: int) -> str:
 
 def language_tag(code: str) -> str:
     """BCP 47 tag of an ISO 639-3 code, as HTML's `lang` needs it to choose the right font (`jpn` is `ja`)."""
-    import langcodes
+    from langcodes import standardize_tag
+    from langcodes.tag_parser import LanguageTagError
 
     try:
-        return langcodes.standardize_tag(code, macro=True)
-    except langcodes.LanguageTagError:
+        return standardize_tag(code, macro=True)
+    except LanguageTagError:
         return "und"
 
 
