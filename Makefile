@@ -25,7 +25,7 @@ test: $(READY) lint
 test-versions: .versions/lowest/.ready .versions/newest/.ready
 	for which in lowest newest; do \
 	    echo "== $$which"; .versions/$$which/bin/python -c "from router.mixture.releases import versions; print(versions())" || exit 1; \
-	    OMP_NUM_THREADS=1 .versions/$$which/bin/python -m pytest $(VERSION_TESTS) || exit 1; \
+	    OMP_NUM_THREADS=1 .versions/$$which/bin/python -m pytest -n 2 $(VERSION_TESTS) || exit 1; \
 	done
 
 .versions/%/.ready: pyproject.toml constraints.txt $(READY)

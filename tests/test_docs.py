@@ -88,7 +88,18 @@ def folder(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return copy
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in ELSEWHERE and commands(p)], ids=lambda p: p.name)
+SLOW = {"plans.md"}
+"""Trains many small runs: half a minute."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(p, id=p.name, marks=[pytest.mark.slow] if p.name in SLOW else [])
+        for p in PAGES
+        if p.name not in ELSEWHERE and commands(p)
+    ],
+)
 def test_every_command_of_the_page_works(page: Path, folder: Path) -> None:
     from xelm.cli import group
 

@@ -124,6 +124,7 @@ def test_run_again_it_trains_nothing_and_says_the_same(recipe: Recipe, compared:
     assert PlanComparison.load(copy / "comparison.json").to_dict() == comparison.to_dict()
 
 
+@pytest.mark.slow
 def test_interrupted_and_by_two_workers_it_comes_out_the_same(
     recipe: Recipe, compared: Compared, tmp_path: Path
 ) -> None:
