@@ -5,8 +5,8 @@
 Each of the runs begins anew, is killed with SIGKILL once, and is then brought to its end by the same command. Half of
 the kills come at a moment drawn evenly over the undisturbed run's time, half at the very moment that a file or folder
 is being written, drawn over all the writes of a run, so that checkpoints and the manifest are hit too. Everything in
-the run directory is compared but `logs/`, which tells what happened, and the cache's stamps of files. Exit code 1 if any
-run ends otherwise.
+the run directory is compared but `logs/`, which tells what happened, and the cache's stamps of files. Exit code 1 if
+any run ends otherwise.
 """
 
 from __future__ import annotations
