@@ -9,7 +9,6 @@ idea is that of DMoE (Li et al. 2025, "Group then Scale"). Shape letters: `N` ro
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +18,11 @@ import torch
 from torch import nn
 
 from clustering.errors import BadInput
+from router.models.bank import Bank
 from router.models.layer_files import read_layers
-from router.models.lora_bank import LoraView
 
 
-class LayerBank:
+class LayerBank(Bank):
     """Layers of several experts of one base model, loaded as they are needed and used together.
 
     It needs the memory of the base and the copied layers. One thread may run a pass at a time; others wait.
@@ -40,17 +39,10 @@ class LayerBank:
     """
 
     def __init__(self, base: Any, layers: nn.ModuleList, prefix: str):
-        self.base = base
+        super().__init__(base)
         self._layers, self._prefix = layers, prefix
-        self._index: dict[str, int] = {}
         self._switches: dict[int, _Switch] = {}
         self._rows: tuple[int, ...] = ()
-        self._lock = threading.RLock()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Experts added so far."""
-        return tuple(self._index)
 
     def add(self, name: str, folder: str | Path) -> None:
         """Read an expert's layers and keep them under `name`.
@@ -58,8 +50,7 @@ class LayerBank:
         Raises:
             BadInput: If the name is taken, or the layers do not fit the base.
         """
-        if name in self._index:
-            raise BadInput(f"An expert called {name!r} is already loaded.")
+        self._refuse_taken(name)
         found = read_layers(Path(folder))
         if found.prefix != self._prefix or max(found.tensors) >= len(self._layers):
             raise BadInput(
@@ -77,25 +68,11 @@ class LayerBank:
                 self._switches[number].copies[index] = own
             self._index[name] = index
 
-    def model_for_rows(self, names: Sequence[str | None]) -> LoraView:
-        """The base with one expert for each row of its batches (None: the bare base).
-
-        Batches may have a multiple of `len(names)` rows (beams, several returned sequences): each name then holds for
-        as many rows in succession. One name alone holds for all rows.
-
-        Raises:
-            BadInput: If a name is not loaded.
-        """
-        unknown = [name for name in names if name is not None and name not in self._index]
-        if unknown:
-            raise BadInput(f"No expert is called {', '.join(map(str, unknown))}. Loaded: {', '.join(self._index)}.")
-        return LoraView(self, [-1 if name is None else self._index[name] for name in names])
-
     @contextmanager
-    def using(self, adapters: Sequence[int]) -> Iterator[None]:
+    def using(self, experts: Sequence[int]) -> Iterator[None]:
         """Run the base with these experts, by index in `names`, one for each row; -1 for the base's own layers."""
         with self._lock:
-            before, self._rows = self._rows, tuple(adapters)
+            before, self._rows = self._rows, tuple(experts)
             try:
                 yield
             finally:

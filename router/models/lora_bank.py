@@ -9,7 +9,6 @@ parameter names do not change: the addition is a forward hook. Shape letters: `N
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ from router.models.lora_files import AdapterWeights, read_adapter
 _MAX_STACKED_RANK = 512
 
 
-class LoraBank:
+class LoraBank(Bank):
     """Adapters of one base model, loaded as they are needed and used together.
 
     Beside the base it needs only the memory of the adapters' factors. One thread may run a pass at a time; others wait.
@@ -41,16 +40,9 @@ class LoraBank:
     """
 
     def __init__(self, base: Any):
-        self.base = base
+        super().__init__(base)
         self._layers: dict[str, _StackedLayer] = {}
-        self._index: dict[str, int] = {}
         self._rows = _Rows()
-        self._lock = threading.RLock()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Adapters added so far."""
-        return tuple(self._index)
 
     def add(self, name: str, folder: str | Path) -> None:
         """Read a PEFT adapter folder and stack it under `name`.
@@ -66,8 +58,7 @@ class LoraBank:
         Raises:
             BadInput: If the name is taken, or a factor does not fit a layer of the base.
         """
-        if name in self._index:
-            raise BadInput(f"An adapter called {name!r} is already loaded.")
+        self._refuse_taken(name)
         modules = dict(self.base.named_modules())
         for path, (a_RI, b_OR) in adapter.factors.items():
             _check_fits(path, modules.get(path), a_RI, b_OR, adapter.source)
@@ -79,75 +70,16 @@ class LoraBank:
             for path, layer in self._layers.items():
                 layer.append(adapter.factors.get(path))
 
-    def model_for_rows(self, names: Sequence[str | None]) -> LoraView:
-        """The base with one adapter for each row of its batches (None: the bare base).
-
-        Batches may have a multiple of `len(names)` rows (beams, several returned sequences): each name then holds for
-        as many rows in succession. One name alone holds for all rows.
-
-        Raises:
-            BadInput: If a name is not loaded.
-        """
-        unknown = [name for name in names if name is not None and name not in self._index]
-        if unknown:
-            raise BadInput(f"No adapter is called {', '.join(map(str, unknown))}. Loaded: {', '.join(self._index)}.")
-        return LoraView(self, [-1 if name is None else self._index[name] for name in names])
-
     @contextmanager
-    def using(self, adapters: Sequence[int]) -> Iterator[None]:
+    def using(self, experts: Sequence[int]) -> Iterator[None]:
         """Run the base with these adapters, by index in `names`, one for each row; -1 for none."""
         with self._lock:
             before = self._rows.adapters
-            self._rows.use(tuple(adapters), len(self._index))
+            self._rows.use(tuple(experts), len(self._index))
             try:
                 yield
             finally:
                 self._rows.use(before, len(self._index))
-
-
-class LoraView(nn.Module):
-    """A base model seen through chosen adapters; behaves like the causal language model that it stands for."""
-
-    def __init__(self, bank: Bank, adapters: Sequence[int]):
-        super().__init__()
-        self.base = bank.base
-        self._bank = bank
-        self._adapters = tuple(adapters)
-
-    @property
-    def config(self) -> Any:
-        """The base's configuration."""
-        return self.base.config
-
-    @property
-    def device(self) -> torch.device:
-        """The base's device."""
-        device: torch.device = self.base.device
-        return device
-
-    @property
-    def generation_config(self) -> Any:
-        """The base's defaults for `generate`."""
-        return self.base.generation_config
-
-    def get_base_model(self) -> Any:
-        """The shared base."""
-        return self.base
-
-    def get_input_embeddings(self) -> nn.Module:
-        """The base's input embeddings."""
-        embeddings: nn.Module = self.base.get_input_embeddings()
-        return embeddings
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The base's forward with the adapters."""
-        with self._bank.using(self._adapters):
-            return self.base(*args, **kwargs)
-
-    def generate(self, *args: Any, **kwargs: Any) -> Any:
-        """The base's generate with the adapters."""
-        with self._bank.using(self._adapters):
-            return self.base.generate(*args, **kwargs)
 
 
 class _Rows:

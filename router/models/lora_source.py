@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clustering.errors import BadInput
-from router.models.bank import Bank
-from router.models.lora_bank import LoraView
+from router.models.bank import Bank, BankView
 
 
 class LoraSource:
@@ -27,15 +26,15 @@ class LoraSource:
         """All experts."""
         return tuple(self._folders)
 
-    def get(self, name: str) -> LoraView:
+    def get(self, name: str) -> BankView:
         """The base seen through one expert's adapter."""
         return self.for_rows([name])
 
-    def get_many(self, names: Sequence[str]) -> list[LoraView]:
+    def get_many(self, names: Sequence[str]) -> list[BankView]:
         """Several experts; they share the base, so there is no cap."""
         return [self.get(name) for name in names]
 
-    def for_rows(self, names: Sequence[str]) -> LoraView:
+    def for_rows(self, names: Sequence[str]) -> BankView:
         """One model whose batches have one row for each name.
 
         Raises:
@@ -47,7 +46,7 @@ class LoraSource:
             folder = self._folders[name]
             if folder is not None and name not in self._bank.names:
                 self._bank.add(name, folder)
-        view: LoraView = self._bank.model_for_rows(
+        view: BankView = self._bank.model_for_rows(
             [name if self._folders[name] is not None else None for name in names]
         )
         return view

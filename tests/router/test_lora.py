@@ -139,7 +139,7 @@ def _adapter(tmp_path, base=None, **settings):
         (lambda path: LoraBank(llama(0)).add("a", _adapter(path, use_dora=True)), "has DoRA"),
         (lambda path: LoraBank(llama(0)).add("a", _adapter(path, modules_to_save=["lm_head"])), "has whole modules"),
         (lambda path: LoraBank(gpt2(0)).add("a", _adapter(path)), "which the base model lacks"),
-        (lambda path: LoraBank(llama(0)).model_for_rows(["x"]), "No adapter is called x"),
+        (lambda path: LoraBank(llama(0)).model_for_rows(["x"]), "No expert is called x"),
         (lambda path: LoraSource(LoraBank(llama(0)), {}).get("x"), "No expert is called x"),
         (lambda path: _twice(path), "already loaded"),
         (lambda path: _cut(path), "cannot be read"),
