@@ -256,3 +256,14 @@ def test_it_works_without_hard_links(
     run = _make_run(tmp_path / "run")
     _change(run)
     assert _state(run) == states[1]
+
+
+def test_a_pipe_in_place_of_a_manifest_keeps_nobody_waiting(tmp_path: Path) -> None:
+    import os
+
+    from xelm.run.transaction import NEXT, is_decided
+
+    (tmp_path / NEXT).mkdir()
+    os.mkfifo(tmp_path / NEXT / FILE_NAME)
+    (tmp_path / FILE_NAME).write_bytes(b"{}")
+    assert not is_decided(tmp_path)

@@ -54,8 +54,10 @@ def current(run: Path, name: str) -> Path:
 
 def is_decided(run: Path) -> bool:
     """Whether a change is decided and not all of it is in its place yet."""
+    files = (run / NEXT / FILE_NAME, run / FILE_NAME)
     try:
-        return (run / NEXT / FILE_NAME).read_bytes() == (run / FILE_NAME).read_bytes()
+        # Opening a pipe that somebody put there would wait for ever.
+        return all(file.is_file() for file in files) and files[0].read_bytes() == files[1].read_bytes()
     except OSError:
         return False
 
