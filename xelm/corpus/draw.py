@@ -82,12 +82,7 @@ def draw_phases(
     """
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     languages = tuple(sorted(num_blocks))
-    pieces = []
-    for phase in counts:
-        piece = np.repeat(np.arange(len(languages)), [phase.get(code, 0) for code in languages])
-        rng.shuffle(piece)
-        pieces.append(piece)
-    language = np.concatenate(pieces)
+    language = shuffled_languages(rng, languages, counts)
     block = np.empty(len(language), dtype=np.int64)
     for index, code in enumerate(languages):
         drawn = int((language == index).sum())
@@ -95,3 +90,21 @@ def draw_phases(
         if order:
             block[language == index] = np.concatenate(order)[:drawn]
     return DrawOrder(languages, language, block)
+
+
+def shuffled_languages(
+    rng: np.random.Generator, languages: Sequence[str], phases: Sequence[Mapping[str, int]]
+) -> np.ndarray:
+    """The language of each block of a training, by its index in `languages`; shuffled within each phase.
+
+    Args:
+        rng: The generator of the order.
+        languages: Codes.
+        phases: For each phase, how many blocks of each language (left out: none).
+    """
+    pieces = []
+    for phase in phases:
+        piece = np.repeat(np.arange(len(languages)), [phase.get(code, 0) for code in languages])
+        rng.shuffle(piece)
+        pieces.append(piece)
+    return np.concatenate(pieces)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from clustering.errors import BadInput
-from xelm.corpus.draw import DrawOrder, apportion
+from xelm.corpus.draw import DrawOrder, apportion, shuffled_languages
 from xelm.corpus.mixture import mean_shares, mixture
 from xelm.recipe.recipe import Recipe
 
@@ -84,12 +84,7 @@ def draw_own_blocks(
     """
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     languages = tuple(sorted(num_blocks))
-    pieces = []
-    for phase in phases:
-        piece = np.repeat(np.arange(len(languages)), [phase.get(code, 0) for code in languages])
-        rng.shuffle(piece)
-        pieces.append(piece)
-    language = np.concatenate(pieces)
+    language = shuffled_languages(rng, languages, phases)
     block = np.empty(len(language), dtype=np.int64)
     for index, code in enumerate(languages):
         places = np.flatnonzero(language == index)
