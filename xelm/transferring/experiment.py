@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from clustering.files import read_json, write_json
 from xelm.transferring.answers import AnswerFiles, test_name
 from xelm.transferring.bases.base import CannotError, ModelBase, Pass, digest, open_base
 from xelm.transferring.cells import PLAIN, Cell
@@ -155,6 +156,13 @@ class Experiment:
             labels.append(tuple(lesson.labels[number] for number in own.argmax(axis=1)))
             shares.append(tuple(float(value) for value in own.max(axis=1)))
         return labels, shares
+
+    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """JSON values of this name: made once and kept."""
+        file = self.folder / "kept" / f"{name}.json"
+        if not file.is_file():
+            write_json(file, make())
+        return read_json(file)
 
     def note(self, text: str) -> None:
         """Say something in the report, once."""

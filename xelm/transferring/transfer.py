@@ -20,7 +20,7 @@ from xelm.transferring.work import teach_all
 
 REPORT = "transfer"
 """Name of the report's files, without ending."""
-_OURS = ("features", "answers", "translations", "work", "logs", ".lock", f"{REPORT}.", "recipe.toml")
+_OURS = ("features", "answers", "translations", "kept", "work", "logs", ".lock", f"{REPORT}.", "recipe.toml")
 logger = logging.getLogger(__name__)
 
 

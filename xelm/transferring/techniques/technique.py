@@ -36,6 +36,9 @@ class Lab(Protocol):
     def teach(self, cell: Cell, rows: Sequence[Example], asked: Sequence[Example]) -> Taught:
         """Learn from rows as the plain technique does, and answer unlabelled ones."""
 
+    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """JSON values of this name: made once and kept, for what takes long or is random without a seed."""
+
     def note(self, text: str) -> None:
         """Say something in the report, once."""
 
