@@ -131,6 +131,9 @@ def test_freedict_entries_give_translations_alone(tmp_path: Path) -> None:
     assert words.find("water") == ["Wasser"]
     assert words.find("long") == [] and words.find("00databaseshort") == ()
     assert len(words) == 3
+    assert find_dictionary(folder, "deu", "eng") is None
+    with pytest.raises(BadInput, match="translates from eng to deu"):
+        open_dictionary(file, "deu", "eng")
     turkish = "water /w/\n1. su\n2. kara suları. water ballet su balesi\n"
     assert translations(turkish) == ["su", "kara suları"]
 

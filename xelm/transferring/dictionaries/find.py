@@ -26,7 +26,8 @@ def find_dictionary(path: str | Path, source: str, target: str) -> Path | None:
         target: ISO 639-3.
 
     Returns:
-        The file; None if the folder has none for these languages.
+        The file; None if the folder has none for these languages. A table of the other direction serves too, a FreeDict
+        file does not: its entries are made for one direction.
 
     Raises:
         BadInput: If there is no such file or folder, or the folder holds no dictionary at all.
@@ -42,7 +43,8 @@ def find_dictionary(path: str | Path, source: str, target: str) -> Path | None:
             f"{path}: no dictionary in it. Files are called by both languages: eng-deu.csv, …-eng-deu.index."
         )
     wanted = (same_language_key(source), same_language_key(target))
-    return pairs.get(wanted) or pairs.get((wanted[1], wanted[0]))
+    turned = pairs.get((wanted[1], wanted[0]))
+    return pairs.get(wanted) or (turned if turned and turned.suffix != ".index" else None)
 
 
 def pair_of(file: Path) -> tuple[str, str] | None:
