@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clustering.errors import BadInput
-from clustering.files import atomic_write, sha256_of
+from clustering.files import atomic_write, expanded, sha256_of
 from xelm.launch.attempt import attempt
 from xelm.launch.local import num_workers, run_workers
 from xelm.launch.options import Launch
@@ -70,8 +70,8 @@ def train(
     """
     launch = launch or Launch()
     written = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe, overrides)
-    recipe = written if isinstance(recipe, Recipe) else written.anchored(Path(recipe).resolve().parent)
-    run, started_s = Path(out), time.monotonic()
+    recipe = written if isinstance(recipe, Recipe) else written.anchored(expanded(recipe).resolve().parent)
+    run, started_s = expanded(out), time.monotonic()
     _refuse_other_folder(run)
     with disk_failure_reported(run), locked(run):
         _refuse_grown_run(run)
@@ -105,10 +105,11 @@ def dry_run(
         BadInput: As `train` would.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
-    _refuse_other_folder(Path(out))
-    with disk_failure_reported(Path(out)), locked(Path(out)):
-        recipe, measuring = stand_in(recipe, Path(out))
-        workspace = Workspace.prepare(recipe, Path(out))
+    run = expanded(out)
+    _refuse_other_folder(run)
+    with disk_failure_reported(run), locked(run):
+        recipe, measuring = stand_in(recipe, run)
+        workspace = Workspace.prepare(recipe, run)
         found = [*_tokenizer_warnings(workspace), *workspace.duplicates().warnings()]
         budget = dataclasses.replace(workspace.budget, warnings=[*measuring, *workspace.budget.warnings, *found])
         if probe:
@@ -221,7 +222,7 @@ def rewrite_report(run: str | Path) -> Path:
     """
     from xelm.report import write_report
 
-    folder = Path(run)
+    folder = expanded(run)
     ExpertSet.load(folder)
     with locked(folder), edited(folder) as shadow:
         experts = ExpertSet.load(shadow)
