@@ -25,6 +25,7 @@ from tests.xelm.adding import new_text
 from tests.xelm.hostile import SHAPES, VALUES, Change
 from tests.xelm.stored_runs import unpack
 from xelm.inference.routed import RoutedLM
+from xelm.making.train import rewrite_report
 from xelm.run.experts import ExpertSet
 from xelm.run.failures import TrainingFailedError
 
@@ -196,7 +197,55 @@ def test_names_in_the_manifest_that_lead_out_are_refused_by_everybody(
     assert (tmp_path / "victim" / "dear.txt").read_text() == "dear"
 
 
-@pytest.mark.parametrize("planted", [{"replace": [], "remove": ["../victim/dear.txt"]}, {"replace": ["../planted"]}])
+def _redirected(run: Path, victim: Path, how: str) -> None:
+    """Lead the loading of the base out of the run; what stands there is a whole model."""
+    import json
+
+    base = run / "base"
+    shutil.copytree(base, victim)
+    if how == "index":
+        index = json.loads((base / "model.safetensors.index.json").read_text())
+        part = min(index["weight_map"].values())
+        (base / part).unlink()
+        index["weight_map"] = {k: f"../../victim/{v}" if v == part else v for k, v in index["weight_map"].items()}
+        (base / "model.safetensors.index.json").write_text(json.dumps(index))
+    elif how == "adapter":
+        adapter = {"base_model_name_or_path": str(victim), "peft_type": "LORA"}
+        (base / "adapter_config.json").write_text(json.dumps(adapter))
+    elif how == "link":
+        (base / "config.json").unlink()
+        (base / "config.json").symlink_to(victim / "config.json")
+    else:
+        table = json.loads((base / "tokenizer_config.json").read_text())
+        (base / "tokenizer_config.json").write_text(json.dumps(table | {how: str(victim / "tokenizer.json")}))
+
+
+@pytest.mark.parametrize("how", ["index", "adapter", "link", "tokenizer_file", "vocab_file"])
+def test_no_model_or_tokenizer_is_read_from_outside(scene: Scene, tmp_path: Path, how: str) -> None:
+    run, victim = Path(shutil.copytree(scene.folder / "today", tmp_path / "run")), tmp_path / "victim"
+    _redirected(run, victim, how)
+    with pytest.raises(BadInput, match="is no path inside|is no name for|names a base of its own|leads out of the run"):
+        ExpertSet.load(run).tokenizer()
+        ExpertSet.load(run).load_model("base")
+
+
+def test_a_message_names_the_run_s_own_file(scene: Scene, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(scene.run, tmp_path / "run"))
+    (run / "eval" / "valid.json").write_text("[" * 200_000)
+    with pytest.raises(BadInput, match=rf"^{run}/eval/valid\.json: not valid JSON \(nested too deeply\)"):
+        rewrite_report(run)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        {"replace": [], "remove": ["../victim/dear.txt"]},
+        {"replace": [], "remove": ["{victim}/dear.txt", "{victim}"]},
+        {"replace": ["../planted"]},
+        {"replace": ["{victim}/dear.txt", "../planted"], "remove": []},
+    ],
+    ids=str,
+)
 def test_a_journal_in_work_is_not_believed(scene: Scene, tmp_path: Path, planted: dict[str, Any]) -> None:
     import json
 
@@ -204,7 +253,8 @@ def test_a_journal_in_work_is_not_believed(scene: Scene, tmp_path: Path, planted
     (tmp_path / "victim").mkdir()
     (tmp_path / "victim" / "dear.txt").write_text("dear")
     (run / "work" / "shadow").mkdir(parents=True)
-    (run / "work" / "journal.json").write_text(json.dumps(planted))
+    (run / "work" / "shadow" / "planted").write_text("planted")
+    (run / "work" / "journal.json").write_text(json.dumps(planted).replace("{victim}", str(tmp_path / "victim")))
     before = hostile.hashes(tmp_path)
     assert RoutedLM.from_pretrained(run, device="cpu").route(["Guten Morgen"])[0].language
     scene.call(run, "info")

@@ -21,6 +21,7 @@ from xelm.making.finish import finish
 from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.portable import portable_recipe
 from xelm.making.redo import clear_other_inputs
+from xelm.making.unchanged import is_complete
 from xelm.making.workspace import Workspace
 from xelm.measuring.for_run import stand_in, with_effects
 from xelm.recipe.recipe import Recipe
@@ -81,7 +82,11 @@ def train(
         clear_other_inputs(workspace, redo=redo)
         for warning in workspace.duplicates().warnings():
             logger.warning("%s", warning)
-        manifest = _begin(workspace, written)
+        manifest = _manifest(workspace, written)
+        if is_complete(workspace, manifest, report=report):
+            logger.info("nothing to do: every model of %s is finished", run)
+            return ExpertSet.load(run)
+        _begin(workspace)
         work = Work(run, recipe, redo, report, launch.processes, launch.fsdp)
         _make_models(workspace, manifest, work, launch)
         _finish(workspace, work, launch)
@@ -148,7 +153,8 @@ def clusters_text(plan: ClusterPlan) -> str:
     return "\n".join(["clusters", *(f"  {line}" for line in lines)])
 
 
-def _begin(workspace: Workspace, written: Recipe) -> Manifest:
+def _manifest(workspace: Workspace, written: Recipe) -> Manifest:
+    """What the run's manifest says of its text and of its models, as far as they are finished."""
     data = {
         code: {
             **dataclasses.asdict(store.counts),
@@ -158,12 +164,16 @@ def _begin(workspace: Workspace, written: Recipe) -> Manifest:
         for code, store in sorted(workspace.inputs.stores.items())
     }
     manifest = Manifest(portable_recipe(written), data=data, packages=package_versions())
+    _enter(manifest, workspace.makings.all())
+    return manifest
+
+
+def _begin(workspace: Workspace) -> None:
     files = RunFolder(workspace.run)
     workspace.plan.save(files.plan)
     for code, store in workspace.inputs.stores.items():
         with atomic_write(files.heldout(code)) as partial:
             shutil.copyfile(store.heldout_file, partial)
-    return manifest
 
 
 def _make_models(workspace: Workspace, manifest: Manifest, work: Work, launch: Launch) -> None:
@@ -197,10 +207,14 @@ def _make(
 
 
 def _record(run: Path, manifest: Manifest, makings: dict[str, Making]) -> None:
+    _enter(manifest, makings)
+    manifest.write(run)
+
+
+def _enter(manifest: Manifest, makings: dict[str, Making]) -> None:
     for name, making in makings.items():
         entry = finished_entry(making.folder) if is_made(making) else None
         manifest.put(name, entry.recorded_as(making.planned) if entry else making.planned)
-    manifest.write(run)
 
 
 def _finish(workspace: Workspace, work: Work, launch: Launch) -> None:

@@ -142,7 +142,7 @@ class ExpertSet:
         def load(folder: Path) -> PreTrainedModel:
             refuse_names_that_leave(self.path, folder)
             refuse_adapter(folder)
-            return load_model(str(folder), self.objective, **options)
+            return load_model(str(folder), self.objective, whole=True, **options)
 
         def read() -> PreTrainedModel:
             folder = self.folder(name)
