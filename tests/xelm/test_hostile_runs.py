@@ -224,7 +224,9 @@ def _redirected(run: Path, victim: Path, how: str) -> None:
 def test_no_model_or_tokenizer_is_read_from_outside(scene: Scene, tmp_path: Path, how: str) -> None:
     run, victim = Path(shutil.copytree(scene.folder / "today", tmp_path / "run")), tmp_path / "victim"
     _redirected(run, victim, how)
-    with pytest.raises(BadInput, match="is no path inside|is no name for|names a base of its own|leads out of the run"):
+    with pytest.raises(
+        BadInput, match=r"is no path inside|is no name for|names a base of its own|leads out of the run"
+    ):
         ExpertSet.load(run).tokenizer()
         ExpertSet.load(run).load_model("base")
 
