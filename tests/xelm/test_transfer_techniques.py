@@ -129,7 +129,7 @@ def test_freedict_entries_give_translations_alone(tmp_path: Path) -> None:
     words = open_dictionary(file, "eng", "deu")
     assert words.find("run") == ["laufen", "rennen"]
     assert words.find("water") == ["Wasser"]
-    assert words.find("long") == [] and words.find("00databaseshort") == ()
+    assert not words.find("long") and not words.find("00databaseshort")
     assert len(words) == 3
     assert find_dictionary(folder, "deu", "eng") is None
     with pytest.raises(BadInput, match="translates from eng to deu"):

@@ -64,6 +64,13 @@ class Technique(ABC):
         """Its name in the table."""
         return self.name or self.kind
 
+    def check_keys(self) -> None:
+        """Refuse keys that do not go together, functions among them.
+
+        Raises:
+            BadInput: If some do not.
+        """
+
     @classmethod
     def kind_name(cls) -> str:
         """Its name in `[[augment]] kind`."""
@@ -162,7 +169,9 @@ def _one(table: Any, where: str) -> Technique:
             raise BadInput(f"unknown key '{key}' in [[{where}]] of kind {table['kind']}: {hint}")
     functions: dict[str, Callable[..., Any]] = {key: value for key, value in table.items() if callable(value)}
     built: Technique = build(kind, {key: value for key, value in table.items() if key not in functions}, where)
-    return dataclasses.replace(built, **functions) if functions else built  # type: ignore[arg-type]
+    whole = dataclasses.replace(built, **functions)  # type: ignore[arg-type]
+    whole.check_keys()
+    return whole
 
 
 def _named(value: Any) -> Any:

@@ -36,7 +36,7 @@ class Translated(Technique):
 
     paths = ("model",)
 
-    def __post_init__(self) -> None:
+    def check_keys(self) -> None:
         given = [name for name in ("command", "model", "translate") if getattr(self, name) is not None]
         check(len(given) == 1, f'[[augment]] kind = "{self.kind}" needs a command or a model: exactly one of them.')
         for name in ("source", "target"):
