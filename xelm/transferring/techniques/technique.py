@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +43,7 @@ class Lab(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Technique(ABC):
+class Technique:
     """A technique, measured beside the plain one on the same test rows. Fields are keys of its `[[augment]]`.
 
     A subclass is one file here: it changes the rows that teach, or those that are tested, or the vectors that a frozen
