@@ -174,6 +174,7 @@ def test_finished_work_is_not_done_again(task: Path, tmp_path: Path, monkeypatch
     assert damaged.stat().st_size > 20
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_report(task: Path, tmp_path: Path) -> None:
     recipe = recipe_of(task, sources={"languages": "each"})
     alone = xelm.transfer(recipe, tmp_path / "alone")

@@ -75,11 +75,11 @@ def translate_word_by_word(lines: list[str], source: str, target: str) -> list[s
     return [" ".join(word_in(known.get(word, word), target) for word in line.split()) for line in lines]
 
 
-def recipe_of(task: Path, **sections: Any) -> dict[str, Any]:
+def recipe_of(folder: Path, /, **sections: Any) -> dict[str, Any]:
     """A recipe with n-grams on that task, with sections replaced."""
     table: dict[str, Any] = {
         "base": {"features": "ngrams"},
-        "task": {"kind": "classification", "path": str(task)},
+        "task": {"kind": "classification", "path": str(folder)},
         "evaluate": {"replicates": 200},
     }
     for name, value in sections.items():

@@ -31,7 +31,7 @@ def do_task(file: Path, name: str) -> bool:
     if file.name == TRIALS_FILE:
         return work_on(file, name)
     if file.name == LESSONS_FILE:
-        from xelm.transferring.work import work_on as teach
+        from xelm.transferring.lessons import work_on as teach
 
         return teach(file, name)
     work = Work.read(file)

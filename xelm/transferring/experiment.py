@@ -13,7 +13,8 @@ import numpy as np
 
 from clustering.files import read_json, write_json
 from xelm.transferring.answers import AnswerFiles, test_name
-from xelm.transferring.bases.base import CannotError, ModelBase, Pass, digest, open_base
+from xelm.transferring.bases.base import ONLY, CannotError, ModelBase, Pass, digest
+from xelm.transferring.bases.open import open_base
 from xelm.transferring.cells import PLAIN, Cell
 from xelm.transferring.data.examples import Example
 from xelm.transferring.data.taskdata import Rowset
@@ -60,6 +61,7 @@ class Experiment:
         self.rowset = Rowset.read(recipe.task, kind(recipe.task.second))
         self.base: ModelBase = open_base(recipe.base, self.rowset)
         self.chooser = SourceChooser(recipe.sources, self.rowset, self.base.tokenizer_name)
+        self.has_sparse_vectors = bool(recipe.base.features != "hidden" and self.base.encoder(ONLY).is_sparse)
         self.planner = Planner(recipe, self.rowset, self.chooser, self.base.policies(), self)
         self.files = AnswerFiles(folder / "answers")
         self.notes: dict[str, None] = {}

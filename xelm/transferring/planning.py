@@ -121,6 +121,8 @@ class Planner:
         head = HEADS.find(cell.head)
         if item.steps() and not head.is_frozen:
             return f"changes frozen vectors, which adapter = '{cell.head}' has none of"
+        if item.steps() and self._lab.has_sparse_vectors:
+            return "changes dense vectors, and n-grams are sparse"
         if cell.shots and (reason := self._too_few(cell)):
             return reason
         if not cell.languages and cell.sources != NONE:

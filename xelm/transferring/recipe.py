@@ -57,6 +57,11 @@ class TaskBase:
         check(self.max_length >= 8, f"[base] max_length={self.max_length} must be at least 8.")
         check(self.batch_size >= 1, f"[base] batch_size={self.batch_size} must be at least 1.")
         check(bool(self.policies), "[base] policy is empty: name one, or leave the key out.")
+        is_default = self.policy == TaskBase.policy
+        check(
+            bool(self.run) or is_default,
+            f"[base] policy = {self.policy!r} chooses among the experts of a run: name one.",
+        )
 
     @property
     def policies(self) -> tuple[str, ...]:

@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
 
 from clustering.errors import BadInput
-from clustering.files import read_json, write_json
+from clustering.files import write_json
 from clustering.progress import show_progress
-from xelm.launch.attempt import note_failure
 from xelm.launch.local import num_workers, run_workers
 from xelm.launch.options import Launch
 from xelm.launch.slurm import run_jobs
 from xelm.launch.work import LESSONS_FILE
-from xelm.run.failures import Failure, disk_failure, in_a_sentence, raise_failures
-from xelm.transferring.experiment import Experiment, Part
-from xelm.transferring.heads.head import Lesson
-from xelm.transferring.recipe import TransferRecipe
-
-WORKER = "worker-"
-"""Names of workers that take whatever is free begin with it."""
-logger = logging.getLogger(__name__)
-
-
-def lessons_of(experiment: Experiment) -> dict[str, Part]:
-    """Every lesson once, with all tests that any cell asks after it; those whose answers are not all there."""
-    found: dict[str, Part] = {}
-    for cell in experiment.cells:
-        for part in experiment.parts(cell):
-            known = found.get(part.key)
-            found[part.key] = replace(part, lesson=_joined(known.lesson, part.lesson)) if known else part
-    return {key: part for key, part in found.items() if not _is_done(experiment, part)}
+from xelm.run.failures import Failure, raise_failures
+from xelm.transferring.experiment import Experiment
+from xelm.transferring.lessons import WORKER, attempt_lesson, lessons_of
 
 
 def teach_all(experiment: Experiment, launch: Launch) -> None:
@@ -52,34 +31,12 @@ def teach_all(experiment: Experiment, launch: Launch) -> None:
     if launch.launcher == "local" and num_workers(launch) == 1:
         failures: dict[str, Failure] = {}
         for part in show_progress(list(missing.values()), desc="teach", unit="lesson"):
-            failure = _attempt(experiment, part)
+            failure = attempt_lesson(experiment, part)
             failures |= {part.key: failure} if failure else {}
     else:
         failures = _apart(experiment, list(missing), launch)
     if failures:
         raise_failures(failures, len(missing))
-
-
-def work_on(file: Path, name: str) -> bool:
-    """Do the work of a worker or job: the lesson of that name, or, as `worker-N`, every free one.
-
-    Returns:
-        Whether all succeeded; if not, the reason is kept beside the work.
-    """
-    value, folder = read_json(file), file.resolve().parents[1]
-    experiment = Experiment(TransferRecipe.from_dict(value["recipe"]), folder)
-    lessons = lessons_of(experiment)
-    wanted = value["lessons"] if name.startswith(WORKER) else [name]
-    reasons = []
-    for key in wanted:
-        if key not in lessons:
-            continue
-        with _claimed(folder, key, always=not name.startswith(WORKER)) as is_mine:
-            failure = _attempt(experiment, lessons[key]) if is_mine else None
-        reasons += [failure] if failure else []
-    if reasons:
-        note_failure(folder, name, Failure(" ".join(f.reason for f in reasons), all(f.bad_input for f in reasons)))
-    return not reasons
 
 
 def _apart(experiment: Experiment, keys: Sequence[str], launch: Launch) -> dict[str, Failure]:
@@ -102,41 +59,3 @@ def _apart(experiment: Experiment, keys: Sequence[str], launch: Launch) -> dict[
     if left and not failures:
         return {"work": Failure("a worker ended before its lessons were taught.")}
     return dict(failures) if left else {}
-
-
-def _attempt(experiment: Experiment, part: Part) -> Failure | None:
-    try:
-        experiment.do(part.key, part.head, part.lesson)
-    except Exception as error:  # one failure must not stop the other lessons
-        if disk_failure(error):
-            raise
-        failure = Failure(in_a_sentence(error), isinstance(error, BadInput))
-        logger.error("%s", failure.reason)
-        if failure.bad_input:
-            raise
-        logger.debug("lesson %s", part.key, exc_info=True)
-        return failure
-    return None
-
-
-def _is_done(experiment: Experiment, part: Part) -> bool:
-    return all(experiment.files.has(part.key, test, rows) for test, rows in part.lesson.tests.items())
-
-
-def _joined(first: Lesson, second: Lesson) -> Lesson:
-    return replace(first, tests={**first.tests, **second.tests}, answerers={**first.answerers, **second.answerers})
-
-
-@contextmanager
-def _claimed(folder: Path, key: str, *, always: bool) -> Iterator[bool]:
-    """Hold a lesson, unless another worker holds it."""
-    if always:
-        yield True
-        return
-    with (folder / "work" / f"lesson-{key}.lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True

@@ -6,9 +6,11 @@ import hashlib
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +20,6 @@ from xelm.transferring.data.examples import Example
 from xelm.transferring.features.encoder import ENCODERS, Encoder
 
 if TYPE_CHECKING:
-    from xelm.transferring.data.taskdata import Rowset
     from xelm.transferring.recipe import TaskBase
 
 ONLY = "model"
@@ -147,9 +148,7 @@ class SingleModel(ModelBase):
         from xelm.models.foreign import unusable_reported
 
         options = load_options(Placement(device=self.settings.device, dtype="float32"))
-        with unusable_reported(f"[base] model = '{self._name}' cannot be loaded"), quiet_transformers():
-            from pathlib import Path
-
+        with unusable_reported(f"[base] model = '{self._name}' cannot be loaded"), quiet_transformers(), _no_reports():
             refuse_endless(Path(self._name))
             model = AutoModel.from_pretrained(self._name, use_safetensors=True, **options)
         return without_output(model), fast_only(load_tokenizer(self._name), self._name)
@@ -165,27 +164,28 @@ class SingleModel(ModelBase):
         return self._name
 
 
-def open_base(settings: TaskBase, rowset: Rowset) -> ModelBase:
-    """The base of a recipe.
-
-    Raises:
-        BadInput: If there is no such run or model.
-    """
-    from xelm.transferring.bases.run import RunBase
-
-    if settings.run:
-        return RunBase(settings, rowset)
-    return SingleModel(settings) if settings.model else Features(settings)
-
-
 def digest(value: Any) -> str:
     """A fingerprint of JSON values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:20]
 
 
+@contextmanager
+def _no_reports() -> Iterator[None]:
+    """Hide transformers' report of weights that lack or are too many: an output layer is never needed here."""
+    from transformers.utils import logging as reports
+
+    level = reports.get_verbosity()
+    reports.set_verbosity_error()
+    try:
+        yield
+    finally:
+        reports.set_verbosity(level)
+
+
 def without_output(model: Any) -> Any:
     """The part of a model that makes hidden states, in evaluation mode."""
-    return getattr(model, "base_model", model).eval()
+    inner = getattr(model, "base_model", model)
+    return (inner.get_encoder() if getattr(inner.config, "is_encoder_decoder", False) else inner).eval()
 
 
 def fast_only(tokenizer: Any, name: str) -> Any:

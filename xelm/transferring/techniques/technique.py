@@ -28,6 +28,8 @@ class Lab(Protocol):
     """What a technique finds in the experiment."""
 
     rowset: Rowset
+    has_sparse_vectors: bool
+    """Whether features are counts in many thousand dimensions, which cannot be changed one by one."""
 
     def translate(self, translator: Translator, texts: Sequence[str], source: str, target: str) -> list[str]:
         """Translate texts; what was translated is kept (see `xelm.transferring.translators`)."""
