@@ -43,6 +43,7 @@ def _values(report: TransferReport) -> dict[str, Any]:
         "report": report,
         "heading": text.heading(report),
         "first": first,
+        "source": f" from {name_of(first.sources)}" if first and first.sources in report.languages else "",
         "headers": [text.HEADERS[place] for place in kept],
         "techniques": [[text.values_of(row)[place] for place in kept] for row in rows],
         "row_names": [text.name_of_row(row, rows) for row in rows],
@@ -96,6 +97,7 @@ def _gaps(report: TransferReport, targets: list[str]) -> dict[str, Any] | None:
             ],
         }
         for code in targets
+        if any(code in report.gap[source] for source in sources)
     ]
     return {"sources": sources, "rows": rows}
 

@@ -11,8 +11,8 @@ from xelm.transferring.measures.bootstrap import Interval
 if TYPE_CHECKING:
     from xelm.transferring.report.report import RowResult, TransferReport
 
-HEADERS = ("technique", "model", "head", "sources", "accuracy", "95 %", "spread", "seeds", "targets", "rows",
-           "macro F1", "gap", "own gap", "variance", "worst", "against zero-shot")  # fmt: skip
+HEADERS = ("technique", "model", "head", "sources", "accuracy", "95 %", "against zero-shot", "spread", "seeds",
+           "targets", "rows", "macro F1", "gap", "own gap", "variance", "worst")  # fmt: skip
 
 
 def to_text(report: TransferReport) -> str:
@@ -78,6 +78,7 @@ def values_of(row: RowResult) -> list[str]:
         "each target's" if row.sources == OWN else row.sources,
         f"{row.mean.value:.3f}",
         interval_text(row.mean),
+        "-" if row.against is None else f"{row.against.value:+.3f} ({signed_interval(row.against)})",
         "-" if row.spread is None else f"{row.spread:.3f}",
         str(row.num_replicates),
         str(len(row.transfer)),
@@ -87,7 +88,6 @@ def values_of(row: RowResult) -> list[str]:
         _signed(row.mean_own_gap),
         "-" if row.variance is None else f"{row.variance:.4f}",
         "-" if row.worst is None else f"{row.worst} {min(cell.accuracy.value for cell in row.transfer):.2f}",
-        "-" if row.against is None else f"{row.against.value:+.3f} ({signed_interval(row.against)})",
     ]
 
 
