@@ -76,7 +76,7 @@ def read_text(file: Path, code: str, num_bytes: int | None, work: Path, experts:
 def _write_part(source: Source, num_bytes: int, part: Path) -> None:
     part.parent.mkdir(parents=True, exist_ok=True)
     with part.open("w", encoding="utf-8") as out:
-        for row in source.rows("text"):
+        for row in source.rows():
             text = row.text
             if row.split == "train":
                 if num_bytes <= 0:

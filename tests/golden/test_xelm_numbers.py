@@ -13,7 +13,7 @@ from tests.xelm.training_parts import stage_of, tiny_llama
 from xelm import Recipe
 from xelm.adding import branch, label, tokenizer_fit
 from xelm.adding.branch import _shares
-from xelm.adding.donor import DonorCandidate, _Signals
+from xelm.adding.donors.signals import Signals
 from xelm.adding.request import Addition
 from xelm.corpus.draw import apportion, sampling_shares
 from xelm.corpus.mixture import mean_shares, mixture, phase_counts, unimax_shares
@@ -21,6 +21,7 @@ from xelm.evaluation.evaluate import _summary
 from xelm.making.budgets import budget
 from xelm.making.budgets.budget import make_budget
 from xelm.recipe.recipe import Train
+from xelm.run.records.ledger import DonorCandidate
 from xelm.run.records.results import Cell, Evaluation, Forgetting
 from xelm.training.loop import _optimizer
 from xelm.training.schedule import Schedule
@@ -180,4 +181,4 @@ def test_loss_decides_the_donor_under_eight_bits(bits: float, donor: str) -> Non
         DonorCandidate(name="a", distance=0.5, nearest="deu", overlap=None, subword_overlap=None, bits_per_byte=bits),
         DonorCandidate(name="b", distance=0.1, nearest="nld", overlap=None, subword_overlap=None, bits_per_byte=9.0),
     ]
-    assert _Signals.of(own).decide()[0] == donor
+    assert Signals.of(own).decide()[0] == donor

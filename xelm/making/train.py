@@ -81,8 +81,8 @@ def train(
         clear_other_inputs(workspace, redo=redo)
         for warning in workspace.duplicates().warnings():
             logger.warning("%s", warning)
-        manifest = _begin(workspace, written)
-        work = Work(run, recipe, redo, report, launch.processes, launch.fsdp)
+        manifest = _begin(workspace, dataclasses.replace(written, expert=workspace.recipe.expert))
+        work = Work(run, workspace.recipe, redo, report, launch.processes, launch.fsdp)
         _make_models(workspace, manifest, work, launch)
         _finish(workspace, work, launch)
     logger.info("run complete in %.0f s: %s", time.monotonic() - started_s, run)
