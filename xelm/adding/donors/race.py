@@ -11,9 +11,8 @@ SHARE = 0.2
 """Default share of the budget that a trial of one start takes."""
 MOST_SHARE = 0.25
 """Largest such share: two losers that are raised, and the winner, must fit into the budget."""
-_LOOKS = 4
-"""Looks within the share; two more come if the two best cannot be told apart."""
-_MORE_LOOKS = 2
+_LOOKS = (1 / 8, 1 / 4, 1 / 2, 1.0, 5 / 4, 3 / 2)
+"""When starts are compared, as parts of the share; the last two are for ties."""
 _SURELY = 2.0
 """Standard errors of a difference from which on it counts as one."""
 
@@ -37,8 +36,7 @@ class Looks:
         if end < 1:
             return None
         most = (num_steps - end) // 2  # one loser at the end of its share, one tied to the last, and the winner
-        parts = range(1, _LOOKS + _MORE_LOOKS + 1)
-        steps = sorted({max(1, min(most, round(end * part / _LOOKS))) for part in parts} | {end})
+        steps = sorted({max(1, min(most, round(end * part))) for part in _LOOKS} | {end})
         return cls((0, *steps), 1 + steps.index(end))
 
     @property
@@ -50,9 +48,10 @@ class Looks:
 def staying(nats: Mapping[str, Sequence[np.ndarray]], look: int, looks: Looks) -> list[str]:
     """The starts that go on after a look, the best first; one alone is the winner.
 
-    Within its share, a start is given up early if it is surely behind and would surely be at the end of the share too,
-    were the distance to change as it did since the look before: what it would cost goes to the winner. At the end of
-    the share, all are given up but the best one, and the next if it lies within one standard error of it.
+    Within its share, a start is given up early if it is surely behind and is not catching up: if it would still be
+    behind at the next look, were the distance to change by as much as since the last one. What it would have cost goes
+    to the winner, whose training that is worth most. At the end of the share, all are given up but the best one, and the
+    next if it lies within one standard error of it.
 
     Args:
         nats: Start -> at each look so far, nats of each piece of text, shape (P,).
@@ -64,13 +63,11 @@ def staying(nats: Mapping[str, Sequence[np.ndarray]], look: int, looks: Looks) -
         return [best]
     if look >= looks.full:
         return [best, *(name for name in others[:1] if _is_tied(*behind(nats[best][look], nats[name][look])))]
-    left = looks.steps[looks.full] - looks.steps[look]
-    since = looks.steps[look] - looks.steps[look - 1]
     stay = [best]
     for name in others:
         gap, error = behind(nats[best][look], nats[name][look])
         before, _ = behind(nats[best][look - 1], nats[name][look - 1])
-        if not min(gap, gap + (gap - before) * left / since) > _SURELY * error:
+        if not (gap > _SURELY * error and gap + (gap - before) > 0):
             stay.append(name)
     return stay
 
