@@ -50,8 +50,8 @@ def staying(nats: Mapping[str, Sequence[np.ndarray]], look: int, looks: Looks) -
 
     Within its share, a start is given up early if it is surely behind and is not catching up: if it would still be
     behind at the next look, were the distance to change by as much as since the last one. What it would have cost goes
-    to the winner, whose training that is worth most. At the end of the share, all are given up but the best one, and the
-    next if it lies within one standard error of it.
+    to the winner. At the end of the share, all are given up but the best one, and the next if it lies within one
+    standard error of it.
 
     Args:
         nats: Start -> at each look so far, nats of each piece of text, shape (P,).
