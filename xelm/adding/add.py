@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clustering.errors import BadInput
+from clustering.files import expanded
 from clustering.languages.codes import match, resolve
 from xelm.adding.branch import announce, plan_branch
 from xelm.adding.donor import DonorChoice, sample_of
@@ -149,7 +150,7 @@ def local_folder(run: str | Path) -> Path:
     Raises:
         BadInput: If the run is not on this machine.
     """
-    folder = Path(run)
+    folder = expanded(run)
     if not folder.is_dir():
         raise BadInput(f"{run}: no such run directory. A run on the hub cannot be changed in place: download it first.")
     return ExpertSet.load(folder).path

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from clustering.corpora.find import Source, find_sources, source_of
 from clustering.errors import BadInput
+from clustering.files import expanded
 from clustering.languages.codes import match, name_of, resolve
 from router.identify.stored import load_identifier
 from xelm.adding.donors.race import MOST_SHARE, SHARE
@@ -107,7 +108,7 @@ def request_of(
         BadInput: If one of them does not fit.
     """
     code = new_code(experts, language)
-    source, donor = find_source(Path(data), code), named_donor(experts, donor, as_)
+    source, donor = find_source(expanded(data), code), named_donor(experts, donor, as_)
     if replay is None:
         replay = JOIN_REPLAY if as_ == "join" else 0.0
     return Addition(language=code, source=source, donor=donor, kind=as_, replay=replay, **settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 from clustering.corpora.rows import Reading
 from clustering.errors import BadInput
+from clustering.files import expanded
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.parsing import build, check, override
@@ -270,14 +272,24 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Router:
-    """How a run identifies the language of a text."""
+    """How a run finds the experts of a text."""
 
     identifier: str = "combined"
     """`combined` is trained on the run's own text. Ready-made ones, for languages that they all know: `langid`,
     `py3langid`, `lingua`, `fasttext:PATH` (a model file such as GlotLID's, of which the run keeps a copy)."""
+    weights: Literal["language", "centres"] = "language"
+    """`language`: experts are weighed by the language of the text; `centres`: by its distance to the centre of each
+    expert's text, as in c-BTM, for which `[clusters] method = "tfidf"` makes the clusters."""
+    centre_power: float = 2.0
+    """For `centres`: weights are proportional to exp(-d^power / temperature), d the squared distance to a centre."""
+    centre_temperature: float = 0.1
+    """For `centres`: the temperature. Small: the nearest expert only; large: all alike."""
 
     def __post_init__(self) -> None:
         check(bool(self.identifier), "[router] identifier is empty: name one, or leave the key out.")
+        for name in ("centre_power", "centre_temperature"):
+            value = getattr(self, name)
+            check(0 < value < math.inf, f"[router] {name}={value} must be a finite number greater than 0.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,7 +321,7 @@ class Recipe:
 
         See `read`.
         """
-        return cls.read(path, overrides).anchored(Path(path).resolve().parent)
+        return cls.read(path, overrides).anchored(expanded(path).resolve().parent)
 
     @classmethod
     def read(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -323,7 +335,7 @@ class Recipe:
             BadInput: If the file is missing or not TOML, a key is unknown (near keys are named), or a value
                 has the wrong type or range.
         """
-        file = Path(path)
+        file = expanded(path)
         try:
             table = tomllib.loads(file.read_text(encoding="utf-8"))
         except (FileNotFoundError, IsADirectoryError):
@@ -368,5 +380,5 @@ def _anchor(name: str, folder: Path) -> str:
     # A hub id looks like a relative path: it is a path where that exists or where it is spelt as one.
     candidate = (folder / name).resolve()
     if candidate.exists() or name.startswith((".", "/", "~")) or name.endswith("/"):
-        return str(candidate if not name.startswith("~") else Path(name).expanduser())
+        return str(candidate if not name.startswith("~") else expanded(name))
     return name
