@@ -14,7 +14,7 @@ from clustering.errors import BadInput
 from tests.xelm.adding import contents, copy_of, new_text, train_tiny
 from tests.xelm.training_parts import same_bits, stage_of, tiny_llama, weights_of
 from xelm.adding.add import add_language, addition_bill, remove_language
-from xelm.adding.donors.race import Looks, behind, staying
+from xelm.adding.donors.race import Looks, behind, judge
 from xelm.adding.donors.signals import Signals, likeliest
 from xelm.adding.text import addition_text
 from xelm.run.experts import ExpertSet
@@ -66,27 +66,38 @@ def _nats(*sums: float, noise: float = 0.0, pieces: int = 50, seed: int = 0) -> 
     return [np.full(pieces, total / pieces) + spread for total in sums]
 
 
-LOOKS = Looks((0, 1, 2, 4, 8, 10, 12), 4)
+LOOKS = Looks((0, 1, 2, 4, 8, 16, 20, 24), 5)
 
 
-def test_a_start_that_is_surely_behind_and_does_not_catch_up_stops_at_once() -> None:
+def test_a_start_that_is_surely_behind_stops_at_once() -> None:
     nats = {"a": _nats(200, 150), "b": _nats(205, 155), "c": _nats(200.5, 150.5, noise=1)}
-    assert staying(nats, 1, LOOKS) == ["a", "c"]
+    standing = judge(nats, 1, LOOKS)
+    assert standing.staying == ["a", "c"], "c is too noisy to tell"
+    assert standing.behind["b"] == pytest.approx(155 / 150 * ((155 / 205) / (150 / 200)) ** 0.5 - 1)
 
 
-def test_a_start_that_catches_up_goes_on() -> None:
-    assert staying({"a": _nats(200, 150), "b": _nats(240, 160)}, 1, LOOKS) == ["a", "b"], "from 20 to 7 to ahead"
-    assert staying({"a": _nats(200, 150), "b": _nats(240, 168)}, 1, LOOKS) == ["a"], "from 20 to 12 to 4 %"
+def test_a_start_that_catches_up_fast_enough_wins_though_it_is_still_behind() -> None:
+    standing = judge({"a": _nats(200, 150), "b": _nats(240, 151)}, 1, LOOKS)
+    assert standing.best == "b" and standing.staying == ["b"]
+    assert judge({"a": _nats(200, 150), "b": _nats(240, 170)}, 1, LOOKS).staying == ["a"]
+
+
+def test_nobody_is_judged_before_having_learned_more_than_the_difference_or_while_all_guess_blindly() -> None:
+    hardly = {"a": _nats(200, 199), "b": _nats(210, 208.9)}
+    assert judge(hardly, 1, LOOKS).staying == ["a", "b"]
+    nats = {"a": _nats(200, 150), "b": _nats(205, 155)}
+    assert judge(nats, 1, LOOKS, blind=149).staying == ["a", "b"]
+    assert judge(nats, 1, LOOKS, blind=151).staying == ["a"]
 
 
 def test_at_the_end_of_the_share_only_a_tie_goes_on_and_in_the_end_nobody_else() -> None:
-    close = {"a": _nats(*[150] * 7, noise=1), "b": _nats(*[150.3] * 7, noise=1, seed=1), "c": _nats(*[151] * 7)}
-    gap, error = behind(close["a"][4], close["b"][4])
+    close = {"a": _nats(*[150] * 8, noise=1), "b": _nats(*[150.3] * 8, noise=1, seed=1), "c": _nats(*[151] * 8)}
+    gap, error = behind(close["a"][5], close["b"][5])
     assert gap < error
-    assert staying(close, 4, LOOKS) == ["a", "b"]
-    assert staying({n: close[n] for n in "ab"}, 6, LOOKS) == ["a"]
-    apart = {"a": _nats(*[150] * 7), "b": _nats(*[151] * 7)}
-    assert staying(apart, 4, LOOKS) == ["a"]
+    assert judge(close, 5, LOOKS).staying == ["a", "b"]
+    assert judge({n: close[n] for n in "ab"}, 7, LOOKS).staying == ["a"]
+    apart = {"a": _nats(*[150] * 8), "b": _nats(*[151] * 8)}
+    assert judge(apart, 5, LOOKS).staying == ["a"]
 
 
 def test_the_error_of_a_difference_is_that_of_a_ratio_over_pieces() -> None:
@@ -100,7 +111,7 @@ def test_the_error_of_a_difference_is_that_of_a_ratio_over_pieces() -> None:
 
 
 def test_looks_double_within_the_share_and_two_more_are_for_ties() -> None:
-    assert Looks.of(200, 0.2) == Looks((0, 5, 10, 20, 40, 50, 60), 4)
+    assert Looks.of(200, 0.2) == Looks((0, 2, 5, 10, 20, 40, 50, 60), 5)
     assert Looks.of(5, 0.2) == Looks((0, 1, 2), 1)
     assert Looks.of(4, 0.2) is None, "a fifth of it is less than a step"
     assert Looks.of(4, 0.25) == Looks((0, 1), 1), "a second step would leave the winner none"
@@ -164,8 +175,8 @@ def test_three_starts_are_tried_and_the_best_goes_on_within_the_budget(run: Path
     for trial in line.trials:
         assert trial.tokens[0] == 0 and trial.tokens[-1] <= 0.3 * TOKENS
         assert trial.bits_per_byte[-1] < trial.bits_per_byte[0], "training helps"
-        shared = len(trial.tokens) - 1
-        assert winner.bits_per_byte[shared] <= trial.bits_per_byte[-1]
+    assert winner.behind_percent is None
+    assert all((trial.behind_percent or 0) > 0 for trial in line.trials[1:])
     entry = experts.manifest.experts[line.expert]
     assert entry.tokens == line.tokens
     assert (entry.blocks or {})["swe"] == line.tokens // 32

@@ -73,7 +73,7 @@ def _trials(line: LedgerEntry) -> str:
         error = "" if trial.error_percent is None else f"{trial.error_percent:.2f}"
         shown = [f"{bits[count]:.3f}" if count in bits else "" for count in tokens]
         rows.append([f"{trial.name}{'*' if trial.name == line.donor else ''}", *shown, difference, error])
-    headers = ["tried, tokens:", *(f"{count:,}" for count in tokens), "behind by %", "standard error"]
+    headers = ["tried, tokens:", *(f"{count:,}" for count in tokens), "behind by %", "standard error %"]
     others = ", ".join(f"{trial.name} {trial.tokens[-1]:,}" for trial in line.trials[1:])
     budget = line.tokens + line.trial_tokens
     cost = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from xelm.run.records.manifest import ModelEntry
 
@@ -28,7 +29,7 @@ class Moved:
         return self == Moved()
 
     @property
-    def fields(self) -> dict[str, object]:
+    def fields(self) -> dict[str, Any]:
         """The fields of an expert's entry."""
         return {"keep": None if self.keep == 1 else self.keep, "put_back": list(self.put_back)}
 

@@ -63,10 +63,10 @@ class Layers(ExpertKind):
 
     def stand_in(self) -> ExpertKind:
         """The first layers in place of those that are left to be measured."""
-        kind = super().stand_in()
         if not isinstance(self.layers, str):
-            return kind
-        return dataclasses.replace(kind, layers=tuple(range(auto_number(self.layers, "layers"))))
+            return super().stand_in()
+        first = tuple(range(auto_number(self.layers, "layers")))
+        return dataclasses.replace(self, layers=first).stand_in()
 
     def prepare(self, model: PreTrainedModel) -> Any:
         """Freeze everything but the chosen layers."""

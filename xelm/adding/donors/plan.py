@@ -61,8 +61,8 @@ def reason_of(tried: Sequence[DonorTrial], candidates: Sequence[DonorCandidate],
     unknown = "" if by["typology"] else f" URIEL does not know {name_of(language)}."
     none = "" if by["overlap"] else " It shares no words with any expert's languages."
     return (
-        f"{winner.name} did best when {len(tried)} starts were tried ({winner.bits_per_byte[-1]:.3f} bits per byte of "
-        f"held-out text after {winner.tokens[-1]:,} tokens; {beaten}). {alone}{unknown}{none}"
+        f"{winner.name} promised most when {len(tried)} starts were tried ({winner.bits_per_byte[-1]:.3f} bits per "
+        f"byte of held-out text after {winner.tokens[-1]:,} tokens; {beaten}). {alone}{unknown}{none}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,10 @@ SHARE = 0.2
 """Default share of the budget that a trial of one start takes."""
 MOST_SHARE = 0.25
 """Largest such share: two losers that are raised, and the winner, must fit into the budget."""
-_LOOKS = (1 / 8, 1 / 4, 1 / 2, 1.0, 5 / 4, 3 / 2)
+_LOOKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 5 / 4, 3 / 2)
 """When starts are compared, as parts of the share; the last two are for ties."""
+_AGAIN = 0.5
+"""Part of the fall of the log loss since the last look that is expected until the next."""
 _SURELY = 2.0
 """Standard errors of a difference from which on it counts as one."""
 
@@ -45,31 +48,54 @@ class Looks:
         return len(self.steps) - 1
 
 
-def staying(nats: Mapping[str, Sequence[np.ndarray]], look: int, looks: Looks) -> list[str]:
-    """The starts that go on after a look, the best first; one alone is the winner.
+@dataclass(frozen=True)
+class Standing:
+    """How the starts stand after a look."""
 
-    Within its share, a start is given up early if it is surely behind and is not catching up: if it would still be
-    behind at the next look, were the distance to change by as much as since the last one. What it would have cost goes
-    to the winner. At the end of the share, all are given up but the best one, and the next if it lies within one
-    standard error of it.
+    best: str
+    behind: dict[str, float]
+    """Start -> how much more bits than the best one, as a share: expected at the next look; at the end, measured."""
+    errors: dict[str, float]
+    """Start -> standard error of the difference to the best one."""
+    staying: list[str]
+    """The starts that go on, the best one first; one alone is the winner."""
+
+
+def judge(nats: Mapping[str, Sequence[np.ndarray]], look: int, looks: Looks, *, blind: float = math.inf) -> Standing:
+    """Which starts go on after a look.
+
+    What trials of losers cost is what the winner's training lacks, so a start is given up as soon as it is surely
+    behind. Starts that were further off catch up first, so it is not the losses of the moment that are compared but those that
+    are expected at the next look, which is twice as far: the logarithm of the loss falls by half as much again as since
+    the last look. A start is given up if it is then expected to be behind by more than two standard errors of the
+    difference, and has learned more by now than it is behind. While the best one is worse than blind guessing, none is.
+    At the end of its share, all are given up but the best one, and the next if it lies within one standard error of it.
 
     Args:
         nats: Start -> at each look so far, nats of each piece of text, shape (P,).
         look: The look, from 1.
         looks: The plan of looks.
+        blind: Nats of the whole text under blind guessing.
     """
-    best, *others = sorted(nats, key=lambda name: (float(nats[name][look].sum()), name))
-    if look == looks.last:
-        return [best]
-    if look >= looks.full:
-        return [best, *(name for name in others[:1] if _is_tied(*behind(nats[best][look], nats[name][look])))]
-    stay = [best]
-    for name in others:
-        gap, error = behind(nats[best][look], nats[name][look])
-        before, _ = behind(nats[best][look - 1], nats[name][look - 1])
-        if not (gap > _SURELY * error and gap + (gap - before) > 0):
-            stay.append(name)
-    return stay
+    is_early = look < looks.full
+    scores = {name: expected(of, look) if is_early else math.log(of[look].sum()) for name, of in nats.items()}
+    best, *others = sorted(nats, key=lambda name: (scores[name], name))
+    gaps = {name: math.expm1(scores[name] - scores[best]) for name in nats}
+    errors = {name: behind(nats[best][look], nats[name][look])[1] for name in nats}
+    if is_early:
+        sees = float(nats[best][look].sum()) < blind
+        learned = {name: 1 - float(of[look].sum() / of[0].sum()) for name, of in nats.items()}
+        beaten = [n for n in others if sees and gaps[n] > _SURELY * errors[n] and learned[n] > gaps[n]]
+        stay = [name for name in others if name not in beaten]
+    else:
+        stay = [name for name in others[:1] if look < looks.last and gaps[name] <= errors[name]]
+    return Standing(best, gaps, errors, [best, *stay])
+
+
+def expected(nats: Sequence[np.ndarray], look: int) -> float:
+    """Logarithm of the loss that is expected at the next look."""
+    now, before = (math.log(nats[at].sum()) for at in (look, look - 1))
+    return now + _AGAIN * (now - before)
 
 
 def behind(best_P: np.ndarray, other_P: np.ndarray) -> tuple[float, float]:
@@ -87,7 +113,3 @@ def behind(best_P: np.ndarray, other_P: np.ndarray) -> tuple[float, float]:
         return ratio - 1, float("inf")
     residuals_P = other_P - ratio * best_P
     return ratio - 1, float(np.sqrt(number / (number - 1) * (residuals_P**2).sum()) / best_P.sum())
-
-
-def _is_tied(gap: float, error: float) -> bool:
-    return gap <= error

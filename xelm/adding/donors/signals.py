@@ -11,7 +11,7 @@ from xelm.run.records.ledger import DonorCandidate
 
 NUM_STARTS = 3
 """Starts that are tried."""
-_BLIND_BITS = 8.0
+BLIND_BITS = 8.0
 """Bits per byte of a model that knows nothing: above it, a greater loss does not mean a greater distance."""
 
 
@@ -37,7 +37,7 @@ class Signals:
     @property
     def are_blind(self) -> bool:
         """Whether every expert reads the text worse than blind guessing: then loss carries no kinship."""
-        return self.by_loss.bits_per_byte >= _BLIND_BITS
+        return self.by_loss.bits_per_byte >= BLIND_BITS
 
     def decide(self) -> tuple[str, str]:
         """The donor, and why in a sentence."""

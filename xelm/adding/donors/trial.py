@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from clustering.files import read_json, write_json
-from xelm.adding.donors.race import Looks, behind, staying
+from xelm.adding.donors.race import Looks, Standing, judge
+from xelm.adding.donors.signals import BLIND_BITS
 from xelm.evaluation.log_probs import measure
 from xelm.making.make_model import Making, log_into
 from xelm.run.experts import Document, ExpertSet
@@ -51,22 +52,24 @@ def hold_trials(
         log_file: Where the training curves go.
     """
     starts = {name: _Start.of(name, making, looks, experts, documents, log_file) for name, making in makings.items()}
-    running = list(starts)
-    for look in range(len(looks.steps)):
+    num_bytes = sum(len(document.text.encode()) for document in documents)
+    running, look = list(starts), 0
+    for start in starts.values():
+        start.read_at(0)
+    while len(running) > 1:
+        look += 1
         for name in running:
             starts[name].read_at(looks.steps[look])
-        if look:
-            stay = staying({name: starts[name].nats for name in running}, look, looks)
-            for name in running:
-                if name not in stay:
-                    starts[name].give_up()
-            running = stay
-        if len(running) == 1:
-            break
+        nats = {name: starts[name].nats for name in running}
+        standing = judge(nats, look, looks, blind=BLIND_BITS * math.log(2) * num_bytes)
+        for name in running:
+            if name not in standing.staying:
+                starts[name].give_up(standing)
+        running = standing.staying
     winner = starts[running[0]]
-    spent = sum(start.steps for start in starts.values() if start is not winner)
-    order = [winner, *sorted((s for s in starts.values() if s is not winner), key=lambda s: -s.steps)]
-    return Trials(winner.continued(spent), [start.told(winner) for start in order])
+    losers = sorted((s for s in starts.values() if s is not winner), key=lambda s: -s.steps)
+    spent = sum(start.steps for start in losers)
+    return Trials(winner.continued(spent), [start.told(num_bytes) for start in (winner, *losers)])
 
 
 @dataclass
@@ -77,8 +80,6 @@ class _Start:
     making: Making
     read: Callable[[Any], np.ndarray]
     """Of a model: nats of each piece of text."""
-    num_bytes: int
-    """Of that text."""
     log_file: Path
     steps: int = 0
     """Optimizer steps taken."""
@@ -86,6 +87,9 @@ class _Start:
     """After each look, the first before any training: nats of each piece of text."""
     looked: list[int] = field(default_factory=list)
     """Steps at these looks."""
+    behind_percent: float | None = None
+    """How far it was behind when it was given up, and the standard error of that."""
+    error_percent: float | None = None
 
     @classmethod
     def of(
@@ -103,8 +107,7 @@ class _Start:
         stage = replace(making.stage, name=f"{making.stage.name} from {name}", checkpoints=work / "checkpoints")
         entry = replace(making.entry, fingerprint=key)
         making = replace(making, folder=work / "expert", entry=entry, stage=stage)
-        num_bytes = sum(len(document.text.encode()) for document in documents)
-        return cls(name, making, lambda model: _pieces(measure(experts, model, documents)), num_bytes, log_file)
+        return cls(name, making, lambda model: _pieces(measure(experts, model, documents)), log_file)
 
     def read_at(self, step: int) -> None:
         """Train up to a step, if that was not done before, and read the text."""
@@ -126,10 +129,13 @@ class _Start:
             train_stage(model, replace(stage, pause_at=step), log_into(self.log_file))
         return model.eval()
 
-    def give_up(self) -> None:
+    def give_up(self, standing: Standing) -> None:
         """Remove its checkpoint; its figures stay."""
         assert self.making.stage
         shutil.rmtree(self.making.stage.checkpoints, ignore_errors=True)
+        error = standing.errors[self.name]
+        self.behind_percent = 100 * standing.behind[self.name]
+        self.error_percent = 100 * error if math.isfinite(error) else None
 
     def continued(self, spent: int) -> Making:
         """Its training from here on, with the steps of the budget that the others have not taken."""
@@ -140,17 +146,15 @@ class _Start:
         entry = replace(self.making.entry, fingerprint=key)
         return replace(self.making, entry=entry, stage=stage.shortened(rest))
 
-    def told(self, winner: _Start) -> DonorTrial:
-        """What is recorded of it."""
+    def told(self, num_bytes: int) -> DonorTrial:
+        """What is recorded of it; `num_bytes`: of the text."""
         assert self.making.stage
-        gap, error = behind(winner.nats[len(self.nats) - 1], self.nats[-1])
-        lost = self is not winner
         return DonorTrial(
             name=self.name,
             tokens=[step * self.making.stage.tokens_per_step for step in self.looked],
-            bits_per_byte=[float(nats_P.sum()) / math.log(2) / max(1, self.num_bytes) for nats_P in self.nats],
-            behind_percent=100 * gap if lost else None,
-            error_percent=100 * error if lost and math.isfinite(error) else None,
+            bits_per_byte=[float(nats_P.sum()) / math.log(2) / max(1, num_bytes) for nats_P in self.nats],
+            behind_percent=self.behind_percent,
+            error_percent=self.error_percent,
         )
 
 

@@ -49,7 +49,8 @@ class DonorTrial:
     bits_per_byte: list[float]
     """On held-out text of the new language, at each look."""
     behind_percent: float | None = None
-    """How much more bits than the winner at its last look; None for the winner."""
+    """How much more bits than the best start it was expected to need at the look after the one at which it was given up
+    (at the end of its share: how much more it needed); None for the winner."""
     error_percent: float | None = None
     """Standard error of that difference over pieces of text."""
 
