@@ -65,11 +65,12 @@ def judge(nats: Mapping[str, Sequence[np.ndarray]], look: int, looks: Looks, *, 
     """Which starts go on after a look.
 
     What trials of losers cost is what the winner's training lacks, so a start is given up as soon as it is surely
-    behind. Starts that were further off catch up first, so it is not the losses of the moment that are compared but those that
-    are expected at the next look, which is twice as far: the logarithm of the loss falls by half as much again as since
-    the last look. A start is given up if it is then expected to be behind by more than two standard errors of the
-    difference, and has learned more by now than it is behind. While the best one is worse than blind guessing, none is.
-    At the end of its share, all are given up but the best one, and the next if it lies within one standard error of it.
+    behind. Starts that were further off catch up first, so it is not the losses of the moment that are compared but
+    those that are expected at the next look, which is twice as far: the logarithm of the loss falls by half as much
+    again as since the last look. A start is given up if it is then expected to be behind by more than two standard
+    errors of the difference, and has learned more by now than it is behind. While the best one is worse than blind
+    guessing, none is. At the end of its share, all are given up but the best one, and the next if it lies within one
+    standard error of it.
 
     Args:
         nats: Start -> at each look so far, nats of each piece of text, shape (P,).
