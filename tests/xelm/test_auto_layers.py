@@ -94,7 +94,7 @@ def test_what_moves_least_is_frozen(tmp_path: Path) -> None:
     assert set(frozen) == set(sorted(moves, key=lambda layer: moves[layer])[:2])
     import torch
 
-    base, expert = (experts.load_model(name).state_dict() for name in ("base", experts.names[0]))
+    base, expert = (dict(experts.load_model(name).named_parameters()) for name in ("base", experts.names[0]))
     from xelm.models.layer_groups import layer_of
 
     changed = {layer_of(name) for name in base if not torch.equal(base[name], expert[name])}

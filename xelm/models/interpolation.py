@@ -71,7 +71,7 @@ def _between(base_file: Any, expert: torch.Tensor, keep: float, where: str) -> t
             f"{where} has the shape {tuple(expert.shape)}, the base's {tuple(base.shape)}: an expert with a vocabulary "
             "of its own cannot be moved back to the base."
         )
-    if not expert.is_floating_point():
+    if keep == 1 or not expert.is_floating_point():
         return expert
     wide = expert.to(dtype=_wide(expert), copy=True)
     start = base.to(wide.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,13 +75,13 @@ class Place:
         from clustering import ClusterPlan
 
         codes = [source.code for source in find_sources(recipe.data.path, recipe.data.languages)]
-        plan = folder / "work" / _ONE_CLUSTER
-        plan.parent.mkdir(parents=True, exist_ok=True)
-        ClusterPlan({"all": sorted(codes)}, "one cluster").save(plan)
-        clusters = Clusters(plan=str(plan))
         # Trials read their own languages alone, and train all weights where they are to tell which layers matter.
         expert = recipe.expert.whole() if recipe.expert.is_auto else recipe.expert.without_replay()
-        return cls(Workspace.prepare(dataclasses.replace(recipe, clusters=clusters, expert=expert), folder))
+        with tempfile.TemporaryDirectory() as scratch:
+            plan = Path(scratch) / _ONE_CLUSTER
+            ClusterPlan({"all": sorted(codes)}, "one cluster").save(plan)
+            alone = dataclasses.replace(recipe, clusters=Clusters(plan=str(plan)), expert=expert)
+            return cls(Workspace.prepare(alone, folder))
 
     @property
     def folder(self) -> Path:
