@@ -136,6 +136,13 @@ class Effects:
             )
         return rows
 
+    def on(self, target: str, sources: Sequence[str]) -> np.ndarray:
+        """The effect of each source on a target, by any of their codes; shape (C,), NaN where it was not measured."""
+        place = {same_language_key(code): row for row, code in enumerate(self.languages)}
+        column = place.get(same_language_key(target))
+        rows = [place.get(same_language_key(code)) for code in sources]
+        return np.array([np.nan if None in (row, column) else self.matrix[row, column] for row in rows])
+
     def subset(self, languages: Sequence[str]) -> np.ndarray:
         """The matrix of some languages, in that order.
 

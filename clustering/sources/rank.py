@@ -15,6 +15,7 @@ from clustering.distances import uriel as typology
 from clustering.errors import BadInput, arg, refuse_text
 from clustering.languages.codes import name_of, same_language_key, to_code
 from clustering.languages.facts import is_signed
+from clustering.plans.effects import Effects, as_effects
 from clustering.rankers.ranker import Ranker
 from clustering.sources.candidates import CandidateRules, choose
 from clustering.sources.profile_cache import profile_source
@@ -42,6 +43,7 @@ def rank_sources(
     text_field: str = "text",
     rules: CandidateRules | None = None,
     quality: Mapping[str, float] | str | Path | None = None,
+    effects: Effects | str | Path | None = None,
 ) -> SourceReport:
     """Rank the languages to transfer from to a target, best first.
 
@@ -66,6 +68,8 @@ def rank_sources(
             modality of which there is text.
         quality: How good each source is by itself, {language: number, more is better} or a file of them
             (`read_quality`): results on other targets, sizes of labelled data. Unknown ones count as the mean.
+        effects: What a short training on each source does to a model's reading of the target, measured by
+            `xelm.measure_effects`, or its file. Sources that were not measured count as the mean.
 
     Returns:
         The report; equal scores keep the order of `candidates`.
@@ -99,6 +103,8 @@ def rank_sources(
     if quality is not None:
         given = read_quality(quality) if isinstance(quality, str | Path) else quality
         texts = {**texts, "quality": quality_of(query.candidates, given)}
+    if effects is not None:
+        texts = {**texts, "effect": as_effects(effects).on(code, query.candidates)}
     query = replace(query, raw={**query.raw, **texts})
     return replace(_report(query, profiles, model, top, bool(tokenizer)), left_out=left_out)
 
@@ -225,8 +231,12 @@ def _warnings(query: Query, profiles: Mapping[str, Profile], model: Ranker | Non
         found.append("no tokenizer: words are compared, which says little where scripts or word forms differ")
     if "quality" in query.raw and np.isnan(query.raw["quality"]).all():
         found.append("the quality given is of none of the candidates")
+    if "effect" in query.raw and np.isnan(query.raw["effect"]).all():
+        found.append("the effects given are of none of the candidates on this target")
     if model is not None:
         found += model.warnings(query)
+        if "effect" in query.raw:
+            found.append("the ranker does not use the effects given: it was not trained with them")
         if "quality" in query.raw:
             found.append("the ranker does not use the quality given: it has its own record of each source")
     return found

@@ -69,6 +69,11 @@ _FITTING = "After `fit TABLE` (the same as `xelm fit TABLE`)"
     type=click.Path(path_type=Path),
     help="Table of how good each source is by itself: language, number (results on other targets, size of data, …).",
 )
+@click.option(
+    "--effects",
+    type=click.Path(path_type=Path),
+    help="Effects made by `xelm measure`: what training on each source does to a model's reading of TARGET.",
+)
 @click.option("--ranker", type=click.Path(path_type=Path), help="Ranker made by `xelm fit`, to use for the ranking.")
 @option(
     "--top",
@@ -96,6 +101,7 @@ def command(
     tokenizer: str | None,
     cache: Path | None,
     quality: Path | None,
+    effects: Path | None,
     ranker: Path | None,
     top: int | None,
     out: Path | None,
@@ -116,7 +122,7 @@ def command(
     if top is None and candidates is None and corpus is None:
         top = _DEFAULT_TOP
     names = [name.strip() for name in candidates.split(",") if name.strip()] if candidates is not None else None
-    options: dict[str, Any] = {"cache": cache, "text_field": text_field, "quality": quality}
+    options: dict[str, Any] = {"cache": cache, "text_field": text_field, "quality": quality, "effects": effects}
     rules = CandidateRules(
         all_languages=all_languages, types=types, modality=modality, min_text=min_text, min_speakers=min_speakers
     )

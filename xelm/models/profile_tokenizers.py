@@ -19,6 +19,7 @@ from clustering.sources.rank import Corpora, Tokenize
 from clustering.sources.rank import rank_sources as _rank_sources
 
 if TYPE_CHECKING:
+    from clustering.plans.effects import Effects
     from clustering.rankers.ranker import Ranker
     from clustering.sources.report import SourceReport
 
@@ -36,6 +37,7 @@ def rank_sources(
     text_field: str = "text",
     rules: CandidateRules | None = None,
     quality: Mapping[str, float] | str | Path | None = None,
+    effects: Effects | str | Path | None = None,
 ) -> SourceReport:
     """Rank the languages a target may be taught from, best first.
 
@@ -58,6 +60,7 @@ def rank_sources(
         text_field=text_field,
         rules=rules,
         quality=quality,
+        effects=effects,
     )
 
 
