@@ -137,7 +137,7 @@ def test_training_again_has_nothing_to_do(run: Path, finished: Path) -> None:
     train(Recipe.from_dict(table), run)
     assert contents(run) == start
     changed = table | {"train": table["train"] | {"learning_rate": 1e-4}}
-    with pytest.raises(BadInput, match=r"Undo it first: xelm blend RUN --keep 1"):
+    with pytest.raises(BadInput, match=r"Undo it first: `xelm blend RUN --keep 1`"):
         train(Recipe.from_dict(changed), run, redo=True)
     assert contents(run) == start
 

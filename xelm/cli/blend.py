@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from xelm.cli._options import print_json
+from xelm.cli._options import Command, print_json
 
 
 @click.command(
     "blend",
+    cls=Command,
     epilog="\b\nExample:\n  xelm blend runs/a --auto\n  xelm blend runs/a --keep 0.75\n"
     "  xelm blend runs/a --keep 1    # undo, to the byte",
 )

@@ -125,7 +125,7 @@ def prepare_places(recipe: Recipe, seeds: int, folder: Path) -> dict[str, Place]
 
 def _refuse_other_folder(folder: Path) -> None:
     if folder.is_file():
-        raise BadInput(f"{folder}: is a file; --out names a directory.")
+        raise BadInput(f"{folder}: is a file; {arg('out')} names a directory.")
     if folder.is_dir() and (folder / FILE_NAME).is_file():
         raise BadInput(f"{folder}: is a run; a comparison needs a folder of its own.")
     if folder.is_dir() and any(not path.name.startswith(_OURS) for path in folder.iterdir()):

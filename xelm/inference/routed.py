@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from router.generation_options import check_options
 from router.identify.open import OpenIdentifier
 from router.identify.spans import Span, segment
@@ -83,7 +83,7 @@ class RoutedLM:
     ):
         """Answer from an open run, whose files are trusted unless `check_files=True` (fields of `Placement`)."""
         if languages not in LANGUAGES:
-            raise BadInput(f"languages={languages!r}: choose {' or '.join(LANGUAGES)}.")
+            raise BadInput(f"{arg('languages', languages)}: choose {' or '.join(LANGUAGES)}.")
         self._options: dict[str, Any] = {"rule": rule, "languages": languages, **placement}
         self.experts = experts
         self.names = [*experts.names, BASE]
@@ -267,10 +267,10 @@ class RoutedLM:
         """
         self.refresh()
         if not isinstance(policy, str):
-            raise BadInput(f"policy={policy!r}: a name is expected, such as top1.")
+            raise BadInput(f"{arg('policy', policy)}: a name is expected, such as top1.")
         parsed = parse_policy(policy, self.names, m=m)
         if m is not None and parsed.option != "m":
-            raise BadInput(f"m={m} is for the policy topm, not {policy}.")
+            raise BadInput(f"{arg('m', m)} is for the policy topm, not {policy}.")
         return parsed
 
     def score(

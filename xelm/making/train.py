@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.files import atomic_write, sha256_of
 from xelm.launch.attempt import attempt
 from xelm.launch.local import num_workers, run_workers
@@ -126,7 +126,7 @@ def _tokenizer_warnings(workspace: Workspace) -> list[str]:
 
 def _refuse_other_folder(run: Path) -> None:
     if run.is_file():
-        raise BadInput(f"{run}: is a file; --out names a directory.")
+        raise BadInput(f"{run}: is a file; {arg('out')} names a directory.")
     ours = ("cache", "work", ".lock", FILE_NAME)
     if run.is_dir() and any(run.iterdir()) and not any((run / name).exists() for name in ours):
         raise BadInput(f"{run}: holds files that are no xelm run. Choose an empty or new directory.")
@@ -135,7 +135,7 @@ def _refuse_other_folder(run: Path) -> None:
 def _refuse_grown_run(run: Path) -> None:
     if (run / FILE_NAME).is_file() and Manifest.read(run).ledger:
         raise BadInput(
-            f"{run}: languages were added to this run; training it again would lose them. Use another --out."
+            f"{run}: languages were added to this run; training it again would lose them. Use another {arg('out')}."
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.files import read_json
 from clustering.plans.effects import Effects, Probe
 from xelm.launch.options import Launch
@@ -67,7 +67,7 @@ def measure_effects(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     file = Path(out)
     if file.is_dir():
-        raise BadInput(f"{file}: is a directory; --out names the file of the effects, such as effects.json.")
+        raise BadInput(f"{file}: is a directory; {arg('out')} names the file of the effects, such as effects.json.")
     folder = file.with_name(f"{file.stem}.work")
     with disk_failure_reported(folder), locked(folder):
         place = Place.prepare(recipe, folder)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from xelm.serving.refused import Refused
 
 
@@ -25,7 +25,7 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("max_body_bytes", "max_tokens", "timeout_s"):
             if not getattr(self, name) > 0:
-                raise BadInput(f"{name}={getattr(self, name)} must be greater than 0.")
+                raise BadInput(f"{arg(name, getattr(self, name))} must be greater than 0.")
 
 
 @dataclass(frozen=True, kw_only=True)
