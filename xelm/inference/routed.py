@@ -286,8 +286,8 @@ class RoutedLM:
 
         Args:
             texts: Texts of any length; those longer than the context are scored in overlapping windows.
-            policy: `top1`, `topm`, `ensemble`, `bayes`, or an expert's name.
-            m: How many experts `topm` keeps.
+            policy: Which experts answer: `top1`, `topm`, `ensemble`, `bayes`, or the name of one.
+            m: For `topm`: how many experts are kept.
             spans: Cut each text where its language changes; each part is scored by its own experts, with all the
                 text before it as context.
             options: Context, stride and batch size.

@@ -55,7 +55,7 @@ def train(
     Args:
         recipe: A TOML file, or a `Recipe`.
         out: The run directory.
-        overrides: `section.key=value`, for a recipe file.
+        overrides: Keys of the recipe file to override, as `section.key=value`, such as `train.seed=1`.
         redo: Retrain models whose recipe, data or parent model changed, instead of refusing.
         report: Evaluate and write `report.html` at the end.
         launch: How and on which machines to train; None: on this one.

@@ -1,10 +1,17 @@
-"""The docstrings of a dataclass's fields, from which `--help` and the reference of the recipe are made."""
+"""The words that a dataclass has for its fields, and a function for its arguments: `--help` and the reference of the
+recipe are made from them."""
 
 from __future__ import annotations
 
 import ast
 import inspect
+import re
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
+
+_ARGS = re.compile(r"^Args:\n((?:(?:    .*)?\n)+)", re.MULTILINE)
+_ARGUMENT = re.compile(r"^    (\w+): ((?:.+\n(?:        .+\n)*))", re.MULTILINE)
 
 
 @lru_cache(maxsize=32)
@@ -19,3 +26,9 @@ def field_docs(cls: type) -> dict[str, str]:
                 case ast.Expr(value=ast.Constant(value=str() as text)):
                     found[statement.target.id] = " ".join(text.split())
     return found
+
+
+def argument_docs(function: Callable[..., Any]) -> dict[str, str]:
+    """{argument: its text under `Args:`, on one line} of a function."""
+    section = _ARGS.search(f"{inspect.getdoc(function) or ''}\n")
+    return {name: " ".join(text.split()) for name, text in _ARGUMENT.findall(section[1] if section else "")}
