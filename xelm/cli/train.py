@@ -10,8 +10,7 @@ import click
 
 from xelm.cli._options import Command, options_of, print_json
 from xelm.launch.options import Launch
-from xelm.making.train import clusters_text, train
-from xelm.making.train import dry_run as planned
+from xelm.making import train as making
 
 
 @click.command(
@@ -24,7 +23,7 @@ from xelm.making.train import dry_run as planned
 )
 @click.argument("recipe", type=click.Path(path_type=Path))
 @options_of(
-    train,
+    making.train,
     names=("out", "overrides", "redo"),
     flags={"overrides": "--set"},
     out={"required": False, "help": "The run directory.  [default: runs/<name of the recipe>]"},
@@ -51,14 +50,14 @@ def command(
     if dry_run:
         with tempfile.TemporaryDirectory() as scratch:
             place = out or Path(scratch) / "run"
-            plan, budget = planned(recipe, place, overrides=overrides, probe=probe)
+            plan, budget = making.dry_run(recipe, place, overrides=overrides, probe=probe)
         if as_json:
             print_json(budget.to_dict())
         else:
-            click.echo(f"{clusters_text(plan)}\n{budget.to_text()}")
+            click.echo(f"{making.clusters_text(plan)}\n{budget.to_text()}")
         return
     run = out or Path("runs") / recipe.stem
-    experts = train(recipe, run, overrides=overrides, redo=redo, launch=launch)
+    experts = making.train(recipe, run, overrides=overrides, redo=redo, launch=launch)
     if as_json:
         print_json(experts.manifest.metrics)
         return
