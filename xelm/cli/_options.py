@@ -134,7 +134,7 @@ def options_of(
 def _arguments(source: type | Callable[..., Any]) -> list[_Argument]:
     if isinstance(source, type):
         docs, hints = field_docs(source), get_type_hints(source)
-        fields = dataclasses.fields(source)  # type: ignore[arg-type]
+        fields = dataclasses.fields(source)
         return [_Argument(item.name, hints[item.name], _default(item), docs.get(item.name, "")) for item in fields]
     docs, parameters = argument_docs(source), inspect.signature(source).parameters
     # Not of the return value, whose type may be imported for the type checker only.
