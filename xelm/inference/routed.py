@@ -315,8 +315,8 @@ class RoutedLM:
 
         Args:
             prompts: Texts. An empty one starts from the tokenizer's start token.
-            policy: As for `score`.
-            m: As for `score`.
+            policy: Which experts answer: `top1`, `topm`, `ensemble`, `bayes`, or the name of one.
+            m: For `topm`: how many experts are kept.
             options: Any option of transformers' `generate` (`max_new_tokens`, `do_sample`, `num_beams`, …), and
                 `batch_size`: the most prompts in one pass.
 
@@ -337,11 +337,11 @@ class RoutedLM:
         """Do as `generate`, and also return the tokens, the route and the end of each answer.
 
         Args:
-            prompts: As for `generate`.
-            policy: As for `score`.
-            m: As for `score`.
+            prompts: Texts. An empty one starts from the tokenizer's start token.
+            policy: Which experts answer: `top1`, `topm`, `ensemble`, `bayes`, or the name of one.
+            m: For `topm`: how many experts are kept.
             stops: Texts at which an answer ends; they are not part of it.
-            options: As for `generate`.
+            options: Any option of transformers' `generate`, and `batch_size`: the most prompts in one pass.
         """
         prompts, stops, _ = as_texts(prompts), as_stops(stops), self.policy(policy, m)
         check_options(options)
@@ -381,10 +381,10 @@ class RoutedLM:
 
         Args:
             prompt: Text.
-            policy: As for `score`.
-            m: As for `score`.
-            stops: As for `complete`.
-            options: As for `generate`, but without beams, which have no text until they end.
+            policy: Which experts answer: `top1`, `topm`, `ensemble`, `bayes`, or the name of one.
+            m: For `topm`: how many experts are kept.
+            stops: Texts at which the answer ends; they are not part of it.
+            options: Any option of transformers' `generate` but beams, which have no text until they end.
 
         Yields:
             Pieces of text; joined, they are the answer that `complete` would give.

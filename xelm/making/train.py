@@ -96,10 +96,13 @@ def dry_run(
     each language, and whether any text is in two splits or languages.
 
     Args:
-        recipe: As for `train`.
-        out: As for `train`; the tokenised text stays there.
-        overrides: As for `train`.
+        recipe: A TOML file, or a `Recipe`.
+        out: The run directory, where the tokenised text stays.
+        overrides: Keys of the recipe file to override, as `section.key=value`, such as `train.seed=1`.
         probe: Also measure a few steps, to estimate how many hours the training takes on a device like this one.
+
+    Returns:
+        The plan; and the budget with its warnings: tokens, steps, epochs, memory and disk (`.to_text()`).
 
     Raises:
         BadInput: As `train` would.

@@ -8,8 +8,9 @@ import inspect
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
+Class = TypeVar("Class")
 _ARGS = re.compile(r"^Args:\n((?:(?:    .*)?\n)+)", re.MULTILINE)
 _ARGUMENT = re.compile(r"^    (\w+): ((?:.+\n(?:        .+\n)*))", re.MULTILINE)
 
@@ -26,6 +27,23 @@ def field_docs(cls: type) -> dict[str, str]:
                 case ast.Expr(value=ast.Constant(value=str() as text)):
                     found[statement.target.id] = " ".join(text.split())
     return found
+
+
+class _WithFields:
+    """The docstring of a dataclass with the words of its fields, put together when `help` asks for it."""
+
+    def __init__(self, summary: str, cls: type):
+        self._summary, self._cls = summary, cls
+
+    def __get__(self, instance: object, owner: type) -> str:
+        lines = [f"    {name}: {text}" for name, text in field_docs(self._cls).items()]
+        return "\n".join([inspect.cleandoc(self._summary), "", "Attributes:", *lines])
+
+
+def fields_in_help(cls: type[Class]) -> type[Class]:
+    """Let `help` show the strings under the fields of a dataclass, which Python itself does not keep."""
+    cls.__doc__ = _WithFields(cls.__doc__ or "", cls)  # type: ignore[assignment]
+    return cls
 
 
 def argument_docs(function: Callable[..., Any]) -> dict[str, str]:
