@@ -60,7 +60,7 @@ def rank_sources(
         top: Candidates to report; the scores are relative to all of them nevertheless. None reports all.
         ranker: A trained `Ranker` or its file, from `fit_ranker`.
         cache: Folder of kept profiles, see `profile_source`.
-        min_speakers: As in `rules`.
+        min_speakers: Compare only languages that at least so many people speak (a rule of `rules`).
         text_field: Key or column of the text in the corpora.
         rules: Which languages are compared without candidates and corpora. None: living languages of the target's
             modality of which there is text.
