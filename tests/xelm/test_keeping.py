@@ -168,5 +168,5 @@ def test_a_run_with_all_three_is_made_once_and_named_by_them(tmp_path: Path) -> 
 
 
 def test_plans_are_not_compared_with_replay(tiny_recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"\[expert\] replay = 0\.2 mixes .*expert\.replay=0"):
+    with pytest.raises(BadInput, match=r"\[expert\] replay = 0\.2 mixes .* with replay = 0"):
         compare_plans(tiny_recipe(expert={"replay": 0.2}), "typological,one", 1, tmp_path / "out")

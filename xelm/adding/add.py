@@ -59,20 +59,21 @@ def add_language(
     after an interruption the same command resumes from the last checkpoint.
 
     Args:
-        run: The run directory.
+        run: Finished run to add to.
         language: Any code or name.
-        data: A corpus file, or a folder that holds such a file or a folder of shards for the language.
-        donor: `auto`, a language of the run, or a model's name (an expert, `base`, `dense`). `auto` tries the three
-            likeliest starts and goes on with the best one.
-        replay: Share of the training blocks drawn from the donor's own languages, in [0, 1). None: 0.2 for `join`, so
-            that the expert keeps its languages, else 0.
+        data: Text of the language: a file, or a folder that holds such a file or a folder of shards for it.
+        donor: Model to start from: `auto` (the best one of three that are tried), a language of the run, or a model's
+            name (an expert, `base`, `dense`).
+        replay: Share of the training blocks drawn from the donor's own languages, from 0 up to, but not, 1. None: 0.2
+            for a language that joins an expert, so that it keeps its own, else 0.
         as_: `new`: the language gets an expert of its own; `join`: the donor's expert is trained further on it, and
             the expert's earlier version is kept under `previous/`.
-        tokens: Budget. None: the mean budget of the run's languages for their experts, at most 40 times the text.
-        believe_label: Continue even if the text looks like another language.
-        drop_other_languages: Skip the documents that look like other languages; those of related languages stay.
-        trial: Share of the budget for which `auto` tries each start, at most a quarter; their tokens come out of the
-            budget. 0: no trial, the donor is chosen by signals that need no training (`choose_donor`).
+        tokens: Training budget in tokens. None: the mean budget of the run's languages for their experts, at most 40
+            times the text.
+        believe_label: Add the text even if it looks like another language.
+        drop_other_languages: Leave out the documents that look like other languages; those of related languages stay.
+        trial: If the donor is `auto`: share of the budget for which each start is tried at most, up to 0.25. The tokens
+            of trials come out of the budget. 0: no trial; the donor is chosen by signals that need no training.
 
     Returns:
         The run with the language; the last line of its manifest's ledger says what was done.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from clustering.corpora.find import Source, find_sources, source_of
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.files import expanded
 from clustering.languages.codes import match, name_of, resolve
 from router.identify.stored import load_identifier
@@ -46,17 +46,19 @@ class Addition:
     def __post_init__(self) -> None:
         # `not 0 <= x < 1` also refuses NaN.
         if not 0 <= self.replay < 1:
-            raise BadInput(f"replay={self.replay} is a share of the training blocks: choose 0 up to, but not, 1.")
+            raise BadInput(
+                f"{arg('replay', self.replay)} is a share of the training blocks: choose 0 up to, but not, 1."
+            )
         if self.kind not in get_args(Kind):
             raise BadInput(
-                f"as={self.kind!r}: choose new (an expert of its own) or join (the donor's expert takes it in)."
+                f"{arg('as_', self.kind)}: choose new (an expert of its own) or join (the donor's expert takes it in)."
             )
         if self.tokens is not None and self.tokens < 1:
-            raise BadInput(f"tokens={self.tokens} must be at least 1.")
+            raise BadInput(f"{arg('tokens', self.tokens)} must be at least 1.")
         if not 0 <= self.trial <= MOST_SHARE:
             raise BadInput(
-                f"trial={self.trial} is the share of the budget that each of three starts is tried for: choose 0 (no "
-                f"trial) to {MOST_SHARE}."
+                f"{arg('trial', self.trial)} is the share of the budget that each of three starts is tried for: choose 0 "
+                f"(no trial) to {MOST_SHARE}."
             )
 
     @property
@@ -152,7 +154,9 @@ def named_donor(experts: ExpertSet, wanted: str, kind: Kind) -> str:
         return wanted
     name = wanted if wanted in experts.models else _expert_of(experts, wanted)
     if kind == "join" and not is_expert(name):
-        raise BadInput(f"--as join needs an expert to join; {name} is none. There are: {', '.join(experts.names)}.")
+        raise BadInput(
+            f"{arg('as_', 'join')} needs an expert to join; {name} is none. There are: {', '.join(experts.names)}."
+        )
     return name
 
 
@@ -163,7 +167,7 @@ def _expert_of(experts: ExpertSet, language: str) -> str:
         code = None
     if code is None:
         raise BadInput(
-            f"--donor {language}: neither a model ({', '.join(experts.models)}) nor a language of this run "
+            f"{arg('donor', language)}: neither a model ({', '.join(experts.models)}) nor a language of this run "
             f"({', '.join(experts.languages)}). Use auto to have one chosen."
         )
     return experts.plan.cluster_of(code)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from xelm.adding.add import local_folder, whole_run
 from xelm.blending.choose import LOSE, choose_keeps
 from xelm.blending.moved import Moved, moved_of
@@ -42,7 +42,7 @@ def blend(
         run: The run directory.
         keep: λ, above 0 and up to 1, for all experts or by name (others: 1); `auto` chooses it for each expert on
             valid text: least cost elsewhere within the loss of own gain that `lose` allows.
-        lose: For `auto`: share of an expert's own gain that may be lost, above 0 and below 1.
+        lose: Where λ or layers are chosen: share of an expert's own gain that may be lost, above 0 and below 1.
         put_back: Instead of a share of the whole way: layers by expert whose weights are the base's again
             (`xelm.models.layer_groups`); `auto` chooses them on valid text, the least missed first. None: no layer.
 
@@ -75,16 +75,16 @@ def blend(
 
 def _check(keep: float | Mapping[str, float] | str, lose: float) -> None:
     if isinstance(keep, str) and keep != "auto":
-        raise BadInput(f"keep={keep!r}: give a number above 0 and up to 1, or auto.")
+        raise BadInput(f"{arg('keep', keep)}: give a number above 0 and up to 1, or auto.")
     values = keep.values() if isinstance(keep, Mapping) else () if isinstance(keep, str) else (keep,)
     for value in values:
         if not 0 < value <= 1:  # also refuses NaN
             raise BadInput(
-                f"keep={value}: λ is how much of the way from the base to the expert is kept, above 0 and up to 1 "
-                "(1: the expert as it was trained)."
+                f"{arg('keep', value)}: λ is how much of the way from the base to the expert is kept, above 0 and up "
+                "to 1 (1: the expert as it was trained)."
             )
     if not 0 < lose < 1:
-        raise BadInput(f"lose={lose} is a share of an expert's own gain: choose above 0 and below 1.")
+        raise BadInput(f"{arg('lose', lose)} is a share of an expert's own gain: choose above 0 and below 1.")
 
 
 def _trained(experts: ExpertSet) -> ExpertSet:
@@ -114,7 +114,7 @@ def _layers(trained: ExpertSet, put_back: Mapping[str, Sequence[str]] | str, los
             check_selectors(layers, tensor_names(trained.folder(name)), f"put_back of {name}")
         return {name: tuple(put_back.get(name, ())) for name in trained.names}
     if put_back != "auto":
-        raise BadInput(f"put_back={put_back!r}: give layers by expert, or auto.")
+        raise BadInput(f"{arg('put_back', put_back)}: give layers by expert, or auto.")
     return choose_put_back(trained, lose=lose)
 
 

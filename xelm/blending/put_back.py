@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from xelm.blending.choose import Measured, Nats, measured
 from xelm.evaluation.log_probs import measure
 from xelm.models.layer_groups import layer_of, layer_order, selects
@@ -41,7 +41,7 @@ def choose_put_back(trained: ExpertSet, *, lose: float) -> dict[str, tuple[str, 
         BadInput: If the run has no valid text.
     """
     if not trained.heldout("valid"):
-        raise BadInput(f"{trained.path}: no valid text in this run to choose layers on. Use --keep 0.75.")
+        raise BadInput(f"{trained.path}: no valid text in this run to choose layers on. Use {arg('keep', 0.75)}.")
     found = {}
     for name, expert in measured(trained).items():
         if not expert.own or expert.gain(1.0) <= 0:
