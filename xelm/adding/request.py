@@ -57,8 +57,8 @@ class Addition:
             raise BadInput(f"{arg('tokens', self.tokens)} must be at least 1.")
         if not 0 <= self.trial <= MOST_SHARE:
             raise BadInput(
-                f"{arg('trial', self.trial)} is the share of the budget that each of three starts is tried for: choose 0 "
-                f"(no trial) to {MOST_SHARE}."
+                f"{arg('trial', self.trial)} is the share of the budget that each of three starts is tried for: choose "
+                f"0 (no trial) to {MOST_SHARE}."
             )
 
     @property
