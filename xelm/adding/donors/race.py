@@ -68,7 +68,7 @@ def judge(nats: Mapping[str, Sequence[np.ndarray]], look: int, looks: Looks, *, 
     behind. Starts that were further off catch up first, so it is not the losses of the moment that are compared but
     those that are expected at the next look, which is twice as far: the logarithm of the loss falls by half as much
     again as since the last look. A start is given up if it is then expected to be behind by more than two standard
-    errors of the difference, and has learned more by now than it is behind. While the best one is worse than blind
+    errors of the difference, and has learned more by now than half of that. While the best one is worse than blind
     guessing, none is. At the end of its share, all are given up but the best one, and the next if it lies within one
     standard error of it.
 
@@ -86,7 +86,7 @@ def judge(nats: Mapping[str, Sequence[np.ndarray]], look: int, looks: Looks, *, 
     if is_early:
         sees = float(nats[best][look].sum()) < blind
         learned = {name: 1 - float(of[look].sum() / of[0].sum()) for name, of in nats.items()}
-        beaten = [n for n in others if sees and gaps[n] > _SURELY * errors[n] and learned[n] > gaps[n]]
+        beaten = [n for n in others if sees and gaps[n] > _SURELY * errors[n] and learned[n] > gaps[n] / 2]
         stay = [name for name in others if name not in beaten]
     else:
         stay = [name for name in others[:1] if look < looks.last and gaps[name] <= errors[name]]
