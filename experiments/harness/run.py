@@ -22,8 +22,10 @@ from typing import Any
 import lm_eval
 import numpy as np
 import torch
+from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from prompted import PromptedHFLM
 
 from xelm import RoutedLM
 from xelm.parts import RoutedForCausalLM
@@ -105,6 +107,18 @@ def evaluate(model: HFLM, tasks: Path) -> dict[str, Any]:
     }
 
 
+def difference(harness: PromptedHFLM, lm: RoutedLM, policy: str, texts: dict[str, list[str]]) -> float:
+    """Largest difference, in nats an answer, between the harness and `score` with the question as prefix."""
+    rows = endings(texts)
+    pairs = [(row["beginning"], f" {choice}") for row in rows for choice in row["choices"]]
+    requests = [
+        Instance("loglikelihood", {}, pair, number, ("endings", number, 1)) for number, pair in enumerate(pairs)
+    ]
+    found = [nats for nats, _ in harness.loglikelihood(requests, disable_tqdm=True)]
+    scores = lm.score([answer for _, answer in pairs], policy, prefix=[question for question, _ in pairs])
+    return max(abs(nats + score.nats) for nats, score in zip(found, scores, strict=True))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -122,9 +136,13 @@ def main() -> None:
         for policy in ("base", "top1", "ensemble", "bayes"):
             model = lm.as_causal_lm(policy)
             results[policy] = evaluate(HFLM(pretrained=model, tokenizer=lm.tokenizer, batch_size=8), Path(scratch))
-            scores = lm.score(every, policy)
-            bits = sum(score.nats for score in scores) / np.log(2) / sum(score.bytes for score in scores)
-            results[policy]["bits_per_byte_of_RoutedLM.score"] = float(bits)
+            for routing in ("prefix", "text"):
+                scores = lm.score(every, policy, routing=routing)
+                bits = sum(score.nats for score in scores) / np.log(2) / sum(score.bytes for score in scores)
+                results[policy][f"bits_per_byte_of_RoutedLM.score, routing={routing}"] = float(bits)
+            told = PromptedHFLM(pretrained=model, tokenizer=lm.tokenizer, batch_size=8)
+            results[policy]["question_told"] = evaluate(told, Path(scratch))
+            results[policy]["largest_difference_to_score_with_prefix"] = difference(told, lm, policy, texts)
             print(policy, results[policy], flush=True)
         saved = Path(scratch) / "mixture"
         lm.as_causal_lm("top1").save_pretrained(saved)

@@ -17,7 +17,8 @@ _LONGEST_SHOWN = 60
     "score",
     cls=Command,
     epilog='\b\nExample:\n  xelm score runs/a "Guten Morgen" "Buenos días"\n'
-    "  xelm score runs/a --file texts.jsonl --policy bayes --json",
+    "  xelm score runs/a --file texts.jsonl --policy bayes --json\n"
+    '  xelm score runs/a --prefix "Guten Morgen," " wie geht es Ihnen?" " buenos días"',
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
@@ -31,6 +32,14 @@ _LONGEST_SHOWN = 60
     help="Which experts score: top1, topm, ensemble, bayes or the name of one.",
 )
 @click.option("--m", type=click.IntRange(min=1), help="With --policy topm: how many experts are kept.")
+@click.option("--prefix", help="Text before each TEXT: only TEXT is scored, as an answer of the prefix's experts.")
+@click.option(
+    "--routing",
+    type=click.Choice(["prefix", "text"]),
+    default="prefix",
+    show_default=True,
+    help="What chooses the experts of a token: the text before it, or the whole TEXT, as if its language were known.",
+)
 @click.option("--spans", is_flag=True, help="Score each part of a text with the experts of its own language.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print a JSON list of text, nats, tokens, bytes and bits_per_byte."
@@ -42,6 +51,8 @@ def command(
     file: Path | None,
     policy: str,
     m: int | None,
+    prefix: str | None,
+    routing: str,
     spans: bool,
     as_json: bool,
     **placement: Any,
@@ -53,7 +64,10 @@ def command(
     every = [*texts, *((row.text for row in read_file(file)) if file else ())]
     if not every:
         raise click.UsageError("no text: give one as an argument, or a file of them with --file.")
-    scores = RoutedLM.from_pretrained(run, **placement).score(every, policy, m=m, spans=spans)
+    if prefix is not None and (spans or routing == "text"):
+        raise click.UsageError("--prefix: not with --spans or --routing text, which read the text to be scored.")
+    asked: dict[str, Any] = {"prefix": prefix, "routing": routing, "spans": spans}
+    scores = RoutedLM.from_pretrained(run, **placement).score(every, policy, m=m, **asked)
     if as_json:
         rows = [
             {

@@ -19,14 +19,16 @@ from router.identify.open import OpenIdentifier
 from router.identify.spans import Span, segment
 from router.identify.stored import load_identifier
 from router.routes.affinity import typological_distances
-from router.routes.policy import Policy, apply_policy, parse_policy
+from router.routes.policy import NamedExpert, Policy, apply_policy, parse_policy
 from router.routes.route import route_openly, route_texts, weights_of
 from router.routes.weigh import ExpertWeigher, Route, RoutingRule
-from router.scoring.texts import Score, score_texts
+from router.scoring.growing import GrowingWeights, score_growing
+from router.scoring.texts import Score, score_of, score_texts
 from router.scoring.tokens import ScoringOptions, context_of
 from router.texts import as_texts
-from xelm.inference.completions import Completion, as_set, complete_ids, decoder, prompt_ids
+from xelm.inference.completions import Completion, answer_ids, as_set, complete_ids, decoder, prompt_ids
 from xelm.inference.files import check_opening
+from xelm.inference.growing import check_routing, growing_weights, prefixes_of
 from xelm.inference.models import Placement, open_models
 from xelm.inference.stops import as_stops
 from xelm.inference.stream import stream_text
@@ -276,30 +278,49 @@ class RoutedLM:
         texts: Iterable[str],
         policy: str = "ensemble",
         *,
+        prefix: str | Iterable[str] | None = None,
+        routing: str = "prefix",
         m: int | None = None,
         spans: bool = False,
         options: ScoringOptions | None = None,
     ) -> list[Score]:
         """Score how probable texts are: nats, tokens, bytes, bits per byte. An empty text has 0 nats.
 
+        By default these are causal probabilities: the experts that predict a token are chosen by the text before it,
+        so that the probabilities of all texts of one length sum to 1.
+
         Args:
             texts: Texts of any length; those longer than the context are scored in overlapping windows.
             policy: `top1`, `topm`, `ensemble`, `bayes`, or an expert's name.
+            prefix: A text that stands before each text, or one for each: a prompt, of which the texts are answers. Only
+                the texts are scored, given the prefix, by the weights of the whole prefix, as `generate` draws them.
+            routing: `prefix`: weights follow the text before each token (the prefix, if there is one); `text`: each
+                text is scored by the weights of the whole of it, for use when its language is known beforehand; the
+                result is then no probability of the text, since the text has chosen its experts.
             m: How many experts `topm` keeps.
             spans: Cut each text where its language changes; each part is scored by its own experts, with all the
-                text before it as context.
+                text before it as context. Cuts and experts come from the whole text, as with `routing="text"`.
             options: Context, stride and batch size.
 
         Raises:
-            BadInput: If the policy is unknown, or `texts` is no list of strings.
+            BadInput: If the policy or the routing is unknown, `texts` is no list of strings, or there is not one
+                prefix for each text.
         """
         texts, parsed = as_texts(texts), self.policy(policy, m)
+        check_routing(routing, prefix, spans)
         if not texts:
             return []
         common: dict[str, Any] = {"dynamic": parsed.dynamic, "options": options}
+        if prefix is not None:
+            return self._score_answers(texts, prefixes_of(prefix, len(texts)), parsed, **common)
         if not spans:
-            weights_BK = self._apply(self.route(texts), parsed)
-            return score_texts(texts, self.tokenizer, weights_BK, self.names, self._model, **common)
+            if routing == "text":
+                weights_BK = self._apply(self.route(texts), parsed)
+                return score_texts(texts, self.tokenizer, weights_BK, self.names, self._model, **common)
+            sequences = prompt_ids(texts, self.tokenizer, add_prefix=options.add_prefix if options else True)
+            growing = self.growing_weights(sequences, policy, m=m)
+            found = score_growing(sequences, growing, self.names, self._model, **common)
+            return [score_of(text, log_probs_T) for text, log_probs_T in zip(texts, found, strict=True)]
         from router.scoring.spans import score_spans
 
         cuts = [self._cut(text) for text in texts]
@@ -414,6 +435,48 @@ class RoutedLM:
         from xelm.inference.causal_lm import RoutedForCausalLM
 
         return RoutedForCausalLM.from_routed(self, policy, m=m)
+
+    def growing_weights(
+        self,
+        sequences: Sequence[Sequence[int]],
+        policy: str = "ensemble",
+        *,
+        m: int | None = None,
+        num_prompt: Sequence[int] | None = None,
+    ) -> list[GrowingWeights]:
+        """Weights for the token after each token, from the text up to there.
+
+        Args:
+            sequences: Token ids of texts, with the start token.
+            policy: As for `score`.
+            m: As for `score`.
+            num_prompt: For each text, how many of its tokens are a prompt, whose weights hold from its end on.
+
+        Raises:
+            BadInput: If the policy is unknown.
+        """
+        parsed = self.policy(policy, m)
+        if isinstance(parsed, NamedExpert):
+            chosen_K = np.array([name == parsed.expert for name in self.names], dtype=np.float64)
+            return [GrowingWeights.constant(chosen_K) for _ in sequences]
+        return growing_weights(
+            sequences, self.tokenizer, lambda texts: self._apply(self.route(texts), parsed), num_prompt=num_prompt
+        )
+
+    def _score_answers(
+        self, texts: Sequence[str], prefixes: Sequence[str], policy: Policy, **common: Any
+    ) -> list[Score]:
+        """Scores of texts after their prefixes, by the weights that `generate` would answer the prefixes with."""
+        distinct = list(dict.fromkeys(prefixes))
+        weights_DK = self._apply(self.route(distinct), policy)
+        row_of = {prefix: row for row, prefix in enumerate(distinct)}
+        growing = [GrowingWeights.constant(weights_DK[row_of[prefix]]) for prefix in prefixes]
+        sequences, num_prompt = answer_ids(prefixes, texts, self.tokenizer)
+        found = score_growing(sequences, growing, self.names, self._model, **common)
+        return [
+            score_of(text, log_probs_T[max(0, num - 1) :])
+            for text, log_probs_T, num in zip(texts, found, num_prompt, strict=True)
+        ]
 
     def _apply(self, routes: Sequence[Route], policy: Policy) -> np.ndarray:
         weights_BK, abstained_B = weights_of(routes, self.names)
