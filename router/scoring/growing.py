@@ -44,11 +44,11 @@ class GrowingWeights:
     Attributes:
         starts: Index of the first prediction of each of the S stretches, ascending, the first 0. Prediction i is of
             token i + 1, from the i + 1 tokens before it.
-        weights_SK: Weights of the experts in each stretch, shape (S, K), rows summing to 1.
+        weights: Weights of the experts in each stretch, shape (S, K), rows summing to 1.
     """
 
     starts: tuple[int, ...]
-    weights_SK: np.ndarray
+    weights: np.ndarray
 
     @classmethod
     def constant(cls, weights_K: np.ndarray) -> GrowingWeights:
@@ -60,18 +60,18 @@ class GrowingWeights:
         edges = [*(min(start, num_predictions) for start in self.starts), num_predictions]
         return [
             (first, stop, weights_K)
-            for (first, stop), weights_K in zip(pairwise(edges), self.weights_SK, strict=True)
+            for (first, stop), weights_K in zip(pairwise(edges), self.weights, strict=True)
             if stop > first
         ]
 
     def at_each(self, num_predictions: int) -> np.ndarray:
         """The weights of every prediction, shape (num_predictions, K)."""
         row_of = np.searchsorted(self.starts, np.arange(num_predictions), side="right") - 1
-        return np.asarray(self.weights_SK[row_of])
+        return np.asarray(self.weights[row_of])
 
     def needed(self, num_predictions: int) -> np.ndarray:
         """How many predictions of each expert count, from the beginning, shape (K,): up to its last weight."""
-        needed_K = np.zeros(self.weights_SK.shape[1], dtype=np.int64)
+        needed_K = np.zeros(self.weights.shape[1], dtype=np.int64)
         for _, stop, weights_K in self.stretches(num_predictions):
             needed_K[weights_K > 0] = stop
         return needed_K
@@ -106,7 +106,7 @@ def score_growing(
     Raises:
         BadInput: If the weights do not fit the sequences or the experts.
     """
-    if len(growing) != len(sequences) or any(g.weights_SK.shape[1] != len(experts) for g in growing):
+    if len(growing) != len(sequences) or any(g.weights.shape[1] != len(experts) for g in growing):
         raise BadInput(f"weights of {len(growing)} texts do not fit {len(sequences)} texts and {len(experts)} experts.")
     num_B = [max(0, len(sequence) - 1) for sequence in sequences]
     needed_BK = np.array([g.needed(num) for g, num in zip(growing, num_B, strict=True)]).reshape(-1, len(experts))

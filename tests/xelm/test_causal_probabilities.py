@@ -121,8 +121,8 @@ def test_a_forward_pass_costs_what_score_says_and_a_known_text_less(lm, policy):
 def test_a_text_without_letters_yet_has_the_weights_of_no_text(lm):
     [growing] = lm.growing_weights([ids_of(lm, "12. " + TEXTS["deu"][0])], "ensemble")
     assert growing.starts[:4] == (0, 1, 2, 3)
-    assert np.allclose(growing.weights_SK[:4], lm.weights([""], "ensemble"))
-    assert lm.names[growing.weights_SK[-1].argmax()] == "german"
+    assert np.allclose(growing.weights[:4], lm.weights([""], "ensemble"))
+    assert lm.names[growing.weights[-1].argmax()] == "german"
 
 
 def test_top1_along_long_texts_costs_little_more_than_one_expert(lm):

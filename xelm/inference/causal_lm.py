@@ -105,7 +105,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
         growing = lm.growing_weights(rows, self.config.policy, num_prompt=prompts)
         weights_BTM = torch.zeros((*input_ids.shape, len(self.experts)))
         for row, (tokens, its_weights) in enumerate(zip(rows, growing, strict=True)):
-            weights_BTM[row] = torch.from_numpy(its_weights.weights_SK[0])  # for padding, which is never read
+            weights_BTM[row] = torch.from_numpy(its_weights.weights[0])  # for padding, which is never read
             weights_BTM[row, mask_BS[row].bool().cpu()] = torch.from_numpy(its_weights.at_each(len(tokens))).float()
         return weights_BTM
 
