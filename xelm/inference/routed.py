@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 import numpy as np
 
 from clustering.errors import BadInput
+from clustering.languages.codes import match
 from router.generation_options import check_options
 from router.identify.open import OpenIdentifier
 from router.identify.spans import Span, segment
 from router.identify.stored import load_identifier
-from router.routes.affinity import typological_distances
 from router.routes.policy import NamedExpert, Policy, apply_policy, parse_policy
 from router.routes.route import route_openly, route_texts, weights_of
 from router.routes.weigh import ExpertWeigher, Route, RoutingRule
@@ -30,6 +30,7 @@ from xelm.inference.completions import Completion, answer_ids, as_set, complete_
 from xelm.inference.files import check_opening
 from xelm.inference.growing import check_routing, growing_weights, prefixes_of
 from xelm.inference.models import Placement, open_models
+from xelm.inference.probe import Probes
 from xelm.inference.stops import as_stops
 from xelm.inference.stream import stream_text
 from xelm.models.foreign import unusable_reported
@@ -90,9 +91,9 @@ class RoutedLM:
         self.names = [*experts.names, BASE]
         self.identifier = load_identifier(experts.files.router)
         self._weigher = _weigher(experts, self.names, self.identifier.languages, rule)
-        self._open_identifier = opened = OpenIdentifier(self.identifier) if languages == "open" else None
-        # Made only when a text first needs it: typology takes longer to read than a small expert.
-        self._open_weigher = cache(lambda: _weigher(experts, self.names, opened.languages if opened else (), rule))
+        self._open_identifier = OpenIdentifier(self.identifier) if languages == "open" else None
+        self._probes = Probes()
+        self._open_weigher = self._make_open_weigher()
         self._placement = Placement(**{"check_files": False, **placement})
         self._opening = threading.Lock()
         self._opened: Any = None
@@ -124,8 +125,8 @@ class RoutedLM:
             max_bytes: The same in bytes; one expert is always allowed.
             check_files: Compare files with their checksums before they are used.
             rule: Temperatures, threshold and fallback of the routing.
-            languages: `open`: a text may be in a language that no expert owns, and is then routed by typology; `run`:
-                every text counts as one of the run's languages.
+            languages: `open`: a text may be in a language that no expert owns; the base then answers, unless losses
+                say otherwise (`probe`); `run`: every text counts as one of the run's languages.
 
         Raises:
             BadInput: If it is no run, a file of it is missing or changed, or `languages` is neither.
@@ -250,6 +251,30 @@ class RoutedLM:
             [RoutedSpan(span.start, span.stop, route) for span, route in zip(its_cuts, its_routes, strict=True)]
             for its_cuts, its_routes in zip(cuts, self._span_routes(texts, cuts), strict=True)
         ]
+
+    def probe(self, texts: Iterable[str]) -> dict[str, dict[str, float]]:
+        """Ask the models which of them reads languages best that no expert was trained on.
+
+        The base answers in such languages until the models' own losses on the first tokens of texts in them say
+        otherwise. What was read is kept with this object, language by language, and decides its later routes.
+
+        Args:
+            texts: Texts; those in languages of the run, or without letters, are not read.
+
+        Returns:
+            Model -> language -> bits per byte of all that was probed so far.
+
+        Raises:
+            BadInput: If `texts` is no list of strings, or the models neither generate nor score.
+        """
+        texts = as_texts(texts)
+        found = [(route.language, text) for route, text in zip(self.route(texts), texts, strict=True)]
+        foreign = [(code, text) for code, text in found if code and match(code, self.experts.languages) is None]
+        if foreign:
+            codes, chosen = zip(*foreign, strict=True)
+            self._probes.add(codes, chosen, self.tokenizer, self.names, self._model)
+            self._open_weigher = self._make_open_weigher()
+        return self._probes.losses()
 
     def weights(self, texts: Iterable[str], policy: str = "top1", *, m: int | None = None) -> np.ndarray:
         """Weights of `names` that answer under a policy, shape (texts, names), rows summing to 1.
@@ -488,6 +513,12 @@ class RoutedLM:
             return route_texts(texts, self.identifier, self._weigher)
         return route_openly(texts, self._open_identifier, self._weigher, self._open_weigher)
 
+    def _make_open_weigher(self) -> Callable[[], ExpertWeigher]:
+        """A function that makes the weigher of all languages when a text first needs it."""
+        experts, names, opened = self.experts, self.names, self._open_identifier
+        rule, probed = self._options["rule"], self._probes.losses()
+        return cache(lambda: _weigher(experts, names, opened.languages if opened else (), rule, probed))
+
     def _cut(self, text: str) -> list[Span]:
         return segment(text, self._open_identifier or self.identifier)
 
@@ -506,7 +537,11 @@ def _open(path: str, settings: dict[str, Any]) -> RoutedLM:
 
 
 def _weigher(
-    experts: ExpertSet, names: Sequence[str], languages: Sequence[str], rule: RoutingRule | None
+    experts: ExpertSet,
+    names: Sequence[str],
+    languages: Sequence[str],
+    rule: RoutingRule | None,
+    probed: dict[str, dict[str, float]] | None = None,
 ) -> ExpertWeigher:
     measured = experts.result("valid")
     losses = None
@@ -516,7 +551,8 @@ def _weigher(
         experts.plan.clusters,
         languages,
         names,
-        distances=typological_distances,
         losses=losses,
         rule=rule,
+        base=BASE,
+        probed=probed,
     )
