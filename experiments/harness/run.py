@@ -53,7 +53,7 @@ metric_list: [{{metric: bits_per_byte}}]
 """
 
 
-def sentences(data: Path, languages: list[str], limit: int) -> dict[str, list[str]]:
+def sentences(data: Path, languages: list[str], limit: int, longest: int = 200) -> dict[str, list[str]]:
     from clustering import match
     from xelm.parts import read_file
 
@@ -62,7 +62,8 @@ def sentences(data: Path, languages: list[str], limit: int) -> dict[str, list[st
         code = match(file.name.split("_")[0], languages)
         if code is not None:
             rows = [row.text for row in read_file(file) if row.split == "test"]
-            found[code] = [text for text in rows if 60 <= len(text.encode()) <= 200][:limit]
+            # Longer texts than the context are cut by the harness into windows that do not overlap, unlike `score`.
+            found[code] = [text for text in rows if 60 <= len(text.encode()) <= longest][:limit]
     return found
 
 
@@ -128,7 +129,7 @@ def main() -> None:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     torch.manual_seed(0)
     lm = RoutedLM.from_pretrained(arguments.run, device="cpu")
-    texts = sentences(arguments.data, lm.experts.languages, arguments.limit)
+    texts = sentences(arguments.data, lm.experts.languages, arguments.limit, min(200, lm.context - 2))
     every = [text for rows in texts.values() for text in rows]
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
