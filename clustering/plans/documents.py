@@ -10,6 +10,7 @@ Shapes: B documents, D dimensions after the SVD, G hashed n-grams.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,47 @@ def text_distances(texts: Mapping[str, Sequence[str]], *, seed: int = 0) -> Dist
     return distances_from_vectors(means, centre=False, kind="tf-idf")
 
 
+@dataclass(frozen=True)
+class TextSpace:
+    """The space of documents: weights of the n-grams and the axes onto which they fall.
+
+    Attributes:
+        idf: Inverse document frequencies, shape (G,), float32.
+        axes: The first axes of the documents that it was made from, shape (D, G), float32.
+    """
+
+    idf: np.ndarray
+    axes: np.ndarray
+
+    @classmethod
+    def of(cls, texts: Sequence[str], *, seed: int = 0) -> TextSpace:
+        """The space of B documents.
+
+        Args:
+            texts: B documents.
+            seed: Of the SVD.
+
+        Raises:
+            BadInput: If there is no text in any.
+        """
+        return cls._made(_ngram_counts(texts), seed)
+
+    @classmethod
+    def _made(cls, counts: Any, seed: int) -> TextSpace:
+        num_texts = counts.shape[0]
+        idf = np.log((1 + num_texts) / (1 + np.bincount(counts.indices, minlength=_NUM_HASHES))) + 1
+        return cls(idf.astype(np.float32), _axes(counts.multiply(idf).tocsr(), seed))
+
+    def points(self, texts: Sequence[str]) -> np.ndarray:
+        """Documents as points of length 1, shape (B, D); 0 for one without text, or with none that the axes know."""
+        return self._points(_ngram_counts(texts))
+
+    def _points(self, counts: Any) -> np.ndarray:
+        points_BD = np.asarray(counts.multiply(self.idf).tocsr() @ self.axes.T, dtype=np.float64)
+        norms = np.linalg.norm(points_BD, axis=1, keepdims=True)
+        return np.asarray(np.divide(points_BD, norms, out=np.zeros_like(points_BD), where=norms > 0))
+
+
 def text_points(texts: Sequence[str], *, seed: int = 0) -> np.ndarray:
     """Documents as points: sublinear TF-IDF of character n-grams, its first axes, of length 1.
 
@@ -65,12 +107,7 @@ def text_points(texts: Sequence[str], *, seed: int = 0) -> np.ndarray:
         BadInput: If there is no text in any.
     """
     counts = _ngram_counts(texts)
-    idf = np.log((1 + len(texts)) / (1 + np.bincount(counts.indices, minlength=_NUM_HASHES))) + 1
-    components = _axes(counts.multiply(idf).tocsr(), seed)
-    weighted = counts.multiply(idf.astype(np.float32)).tocsr()
-    points_BD = np.asarray(weighted @ components.T, dtype=np.float64)
-    norms = np.linalg.norm(points_BD, axis=1, keepdims=True)
-    return np.asarray(np.divide(points_BD, norms, out=np.zeros_like(points_BD), where=norms > 0))
+    return TextSpace._made(counts, seed)._points(counts)
 
 
 @method("tfidf", about="even clusters by the languages' text", needs="texts")

@@ -15,6 +15,7 @@ from clustering import ClusterPlan
 from clustering.errors import BadInput
 from router.identify.stored import load_identifier
 from xelm.evaluation.evaluate import evaluate
+from xelm.making.centres import with_language_in_centres, without_language_in_centres
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder, is_derived
 from xelm.run.records.ledger import LedgerEntry
@@ -34,6 +35,7 @@ def put_language(shadow: Path, entry: LedgerEntry, texts: Iterable[str], seed: i
     manifest.ledger.append(entry)
     _write_plan(shadow, manifest.ledger)
     router = RunFolder(shadow).router
+    texts = with_language_in_centres(router, entry.language, texts)
     identifier = load_identifier(router)
     identifier.with_language(entry.language, texts, seed=seed).save(router)
     manifest.write(shadow)
@@ -51,6 +53,7 @@ def take_language(shadow: Path, language: str) -> None:
     _write_plan(shadow, manifest.ledger)
     router = RunFolder(shadow).router
     load_identifier(router).without_language(language).save(router)
+    without_language_in_centres(router, language)
     manifest.write(shadow)
     seal(shadow)
 

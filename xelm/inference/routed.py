@@ -19,6 +19,7 @@ from router.generation_options import check_options
 from router.identify.open import OpenIdentifier
 from router.identify.spans import Span, segment
 from router.identify.stored import load_identifier
+from router.routes.centres import load_centres, reweigh
 from router.routes.policy import NamedExpert, Policy, apply_policy, parse_policy
 from router.routes.route import route_openly, route_texts, weights_of
 from router.routes.weigh import ExpertWeigher, Route, RoutingRule
@@ -90,6 +91,7 @@ class RoutedLM:
         self.experts = experts
         self.names = [*experts.names, BASE]
         self.identifier = load_identifier(experts.files.router)
+        self._centres = load_centres(experts.files.router)
         self._weigher = _weigher(experts, self.names, self.identifier.languages, rule)
         self._open_identifier = OpenIdentifier(self.identifier) if languages == "open" else None
         self._probes = Probes()
@@ -510,8 +512,12 @@ class RoutedLM:
     def _routes(self, texts: Sequence[str]) -> list[Route]:
         self.refresh()
         if self._open_identifier is None:
-            return route_texts(texts, self.identifier, self._weigher)
-        return route_openly(texts, self._open_identifier, self._weigher, self._open_weigher)
+            routes = route_texts(texts, self.identifier, self._weigher)
+        else:
+            routes = route_openly(texts, self._open_identifier, self._weigher, self._open_weigher)
+        if self._centres is None:
+            return routes
+        return reweigh(routes, texts, self._centres, self.experts.plan.clusters, self._weigher.rule.fallback)
 
     def _make_open_weigher(self) -> Callable[[], ExpertWeigher]:
         """A function that makes the weigher of all languages when a text first needs it."""

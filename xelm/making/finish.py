@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xelm.corpus.store import training_texts
+from xelm.making.centres import save_centres
 from xelm.making.workspace import Workspace
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder
@@ -19,6 +20,7 @@ def finish(workspace: Workspace, *, report: bool) -> None:
     texts = {source.code: training_texts(source, workspace.recipe.data) for source in workspace.inputs.sources}
     identifier = train_identifier(workspace.recipe.router.identifier, texts, seed=workspace.recipe.train.seed)
     save_identifier(identifier, RunFolder(run).router)
+    save_centres(workspace)
     if report:
         result = evaluate(ExpertSet.load(run))
         manifest.metrics = result.headline() if result else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -270,14 +271,24 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Router:
-    """How a run identifies the language of a text."""
+    """How a run finds the experts of a text."""
 
     identifier: str = "combined"
     """`combined` is trained on the run's own text. Ready-made ones, for languages that they all know: `langid`,
     `py3langid`, `lingua`, `fasttext:PATH` (a model file such as GlotLID's, of which the run keeps a copy)."""
+    weights: Literal["language", "centres"] = "language"
+    """`language`: experts are weighed by the language of the text; `centres`: by its distance to the centre of each
+    expert's text, as in c-BTM, for which `[clusters] method = "tfidf"` makes the clusters."""
+    centre_power: float = 2.0
+    """For `centres`: weights are proportional to exp(-d^power / temperature), d the squared distance to a centre."""
+    centre_temperature: float = 0.1
+    """For `centres`: the temperature. Small: the nearest expert only; large: all alike."""
 
     def __post_init__(self) -> None:
         check(bool(self.identifier), "[router] identifier is empty: name one, or leave the key out.")
+        for name in ("centre_power", "centre_temperature"):
+            value = getattr(self, name)
+            check(0 < value < math.inf, f"[router] {name}={value} must be a finite number greater than 0.")
 
 
 @dataclass(frozen=True, kw_only=True)
