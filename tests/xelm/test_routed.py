@@ -55,13 +55,13 @@ def test_losses_on_the_first_tokens_of_a_language_decide_for_its_later_texts(ful
     assert lm.probe([TEXTS["deu"][0], "12"]) == {}
     losses = lm.probe([spanish])
     assert set(losses) == set(lm.names) and all(set(row) == {"spa"} for row in losses.values())
-    first = {name: lm.score([spanish[:64]], name)[0].bits_per_byte for name in lm.names}
-    assert {name: row["spa"] for name, row in losses.items()} == pytest.approx(first, rel=0.03)
+    first = {name: lm.score([spanish.encode()[:64].decode()], name)[0].bits_per_byte for name in lm.names}
+    assert {name: row["spa"] for name, row in losses.items()} == pytest.approx(first, rel=1e-4)
     probed = {name: row["spa"] * (1 if name == "base" else 1.02) for name, row in losses.items()}
     [route, other] = lm.route(["Los niños hablaban con sus madres en la plaza del pueblo.", french])
     assert max(route.weights, key=route.weights.get) == min(probed, key=probed.get)
     assert "by the models' loss on a few texts of it" in route.reason
-    assert other.language == "fra" and other.weights == {"base": 1.0}
+    assert other.language == "fra" and other.weights["base"] > 0.999
 
 
 def test_each_text_goes_to_its_own_expert(lm):
@@ -73,7 +73,7 @@ def test_each_text_goes_to_its_own_expert(lm):
 def test_the_base_answers_in_a_language_no_expert_owns_unless_told_otherwise(run, lm):
     spanish = "Ayer los niños jugaron en la plaza mientras llovía y sus madres hablaban con el panadero."
     [route] = lm.route([spanish])
-    assert route.language == "spa" and route.weights == {"base": 1.0}
+    assert route.language == "spa" and route.weights["base"] > 0.999
     assert route.reason.endswith("No expert was trained on it; base answers.")
     [closed] = RoutedLM.from_pretrained(run, device="cpu", languages="run").route([spanish])
     assert closed.language in OWNERS.values() and closed.confidence < 0.1
