@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from clustering.errors import BadInput
+from clustering.files import expanded
 from clustering.languages.codes import match, resolve
 from clustering.sources.profiles import Profile
 from xelm.adding.branch import plan_branch
@@ -97,7 +98,7 @@ def add_language(
         code = new_code(experts, language)
         addition = Addition(
             language=code,
-            source=find_source(Path(data), code),
+            source=find_source(expanded(data), code),
             donor=named_donor(experts, donor, as_),
             replay=replay,
             kind=as_,
@@ -143,7 +144,7 @@ def local_folder(run: str | Path) -> Path:
     Raises:
         BadInput: If the run is not on this machine.
     """
-    folder = Path(run)
+    folder = expanded(run)
     if not folder.is_dir():
         raise BadInput(f"{run}: no such run directory. A run on the hub cannot be changed in place: download it first.")
     return ExpertSet.load(folder).path

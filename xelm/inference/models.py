@@ -13,6 +13,7 @@ from clustering.errors import BadInput
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.inference.files import check_model
 from xelm.run.experts import ExpertSet
+from xelm.run.model_files import refuse_names_that_leave
 from xelm.run.names import BASE
 
 logger = logging.getLogger(__name__)
@@ -54,8 +55,9 @@ def open_models(experts: ExpertSet, names: Sequence[str], placement: Placement) 
     kind = _sharing_kind(experts, names)
     if kind is not None:
         others = [name for name in names if name != BASE]
-        if placement.check_files:
-            for name in others:
+        for name in others:
+            refuse_names_that_leave(experts.path, experts.folder(name))
+            if placement.check_files:
                 check_model(experts, name)
         apart = _apart(experts, others, kind)
         if not apart:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from clustering.corpora.rows import Reading
 from clustering.errors import BadInput
+from clustering.files import expanded
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.parsing import build, check, override
@@ -320,7 +321,7 @@ class Recipe:
 
         See `read`.
         """
-        return cls.read(path, overrides).anchored(Path(path).resolve().parent)
+        return cls.read(path, overrides).anchored(expanded(path).resolve().parent)
 
     @classmethod
     def read(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -334,7 +335,7 @@ class Recipe:
             BadInput: If the file is missing or not TOML, a key is unknown (near keys are named), or a value
                 has the wrong type or range.
         """
-        file = Path(path)
+        file = expanded(path)
         try:
             table = tomllib.loads(file.read_text(encoding="utf-8"))
         except (FileNotFoundError, IsADirectoryError):
@@ -379,5 +380,5 @@ def _anchor(name: str, folder: Path) -> str:
     # A hub id looks like a relative path: it is a path where that exists or where it is spelt as one.
     candidate = (folder / name).resolve()
     if candidate.exists() or name.startswith((".", "/", "~")) or name.endswith("/"):
-        return str(candidate if not name.startswith("~") else Path(name).expanduser())
+        return str(candidate if not name.startswith("~") else expanded(name))
     return name
