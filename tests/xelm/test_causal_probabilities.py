@@ -140,8 +140,8 @@ def test_top1_along_long_texts_costs_little_more_than_one_expert(lm):
     ("asked", "message"),
     [
         ({"routing": "whole"}, "routing='whole': choose prefix or text"),
-        ({"prefix": "a", "routing": "text"}, 'routing="text": not with a prefix'),
-        ({"prefix": "a", "spans": True}, "spans: not with a prefix"),
+        ({"prefix": "a", "routing": "text"}, "routing='text': not with a prefix"),
+        ({"prefix": "a", "spans": True}, "spans=True: not with a prefix"),
         ({"prefix": ["a", "b"]}, "2 prefixes for 1 texts"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from router.scoring.growing import GrowingWeights, reading_points
 from router.texts import as_texts
 
@@ -62,9 +62,9 @@ def check_routing(routing: str, prefix: object, spans: bool) -> None:
         BadInput: If the routing is unknown, or does not go with a prefix or spans.
     """
     if routing not in ROUTINGS:
-        raise BadInput(f"routing={routing!r}: choose {' or '.join(ROUTINGS)}.")
+        raise BadInput(f"{arg('routing', routing)}: choose {' or '.join(ROUTINGS)}.")
     if prefix is not None and (routing == "text" or spans):
-        given = "spans" if spans else 'routing="text"'
+        given = arg("spans", True) if spans else arg("routing", routing)
         raise BadInput(f"{given}: not with a prefix, whose weights hold for the text after it. Leave one of them out.")
 
 
