@@ -54,6 +54,18 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         raise
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with `~` and `~user` replaced by the home folder.
+
+    Raises:
+        BadInput: If there is no such user, or the user of this process has no home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise BadInput(f"{path}: no home folder is known for ~ here. Write the path without it.") from None
+
+
 def remove(path: Path) -> None:
     """Remove a file, a link (not its target) or a folder with its content; do nothing if there is nothing."""
     if path.is_dir() and not path.is_symlink():

@@ -13,7 +13,7 @@ from clustering.corpora.hub import config_names, dataset_rows, is_dataset_reposi
 from clustering.corpora.read import read_file
 from clustering.corpora.rows import Reading, Row
 from clustering.errors import BadInput
-from clustering.files import sha256_of
+from clustering.files import expanded, sha256_of
 from clustering.languages.codes import UnknownLanguageError, match, points_of, to_point
 from clustering.languages.points import code_of, in_script, script_of
 
@@ -90,11 +90,11 @@ def find_sources(path: str | Path, languages: Sequence[str] | None = None) -> li
     Raises:
         BadInput: If nothing is found, a name is no language, a language comes twice, or a wanted one is missing.
     """
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     if folder.is_dir() and not is_dataset_repository(folder):
         sources = _folder_sources(folder, strict=languages is None)
     elif folder.is_dir():
-        sources = _hub_sources(str(path), languages)
+        sources = _hub_sources(str(folder), languages)
     elif folder.exists():
         raise BadInput(f"{path}: is a file; a corpus names a folder of <code>.jsonl files or a hub dataset.")
     elif str(path).startswith(("/", ".", "~")):  # not how a dataset is called

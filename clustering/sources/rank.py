@@ -65,7 +65,7 @@ def rank_sources(
         top: Candidates to report; the scores are relative to all of them nevertheless. None reports all.
         ranker: A trained `Ranker` or its file, from `fit_ranker`.
         cache: Folder of kept profiles, see `profile_source`.
-        min_speakers: As in `rules`.
+        min_speakers: Compare only languages that at least so many people speak (a rule of `rules`).
         text_field: Key or column of the text in the corpora.
         rules: Which languages are compared without candidates and corpora. None: living languages of the target's
             modality of which there is text.
@@ -89,8 +89,10 @@ def rank_sources(
     """
     to_code(target)  # refuses what is no language before anything is read
     refuse_text("candidates", candidates)
-    if top is not None and top < 1:
-        raise BadInput(f"{arg('top', top)}: ask for at least 1 candidate.")
+    if top is not None and (not isinstance(top, int) or top < 1):
+        raise BadInput(f"{arg('top', top)}: ask for a whole number of candidates, at least 1.")
+    if not isinstance(min_speakers, int) or min_speakers < 0:
+        raise BadInput(f"{arg('min_speakers', min_speakers)}: give a whole number, at least 0.")
     model = Ranker.load(ranker) if isinstance(ranker, str | Path) else ranker
     paths = _corpora(corpora)
     if min_speakers:
@@ -109,8 +111,8 @@ def rank_sources(
         numbers = read_signals(signals) if isinstance(signals, str | Path) else signals
         texts = _with_numbers(texts, query, numbers, model)
     if quality is not None:
-        given = read_quality(quality) if isinstance(quality, str | Path) else quality
-        texts = {**texts, "quality": quality_of(query.candidates, given)}
+        known = read_quality(quality) if isinstance(quality, str | Path) else quality
+        texts = {**texts, "quality": quality_of(query.candidates, known)}
     query = replace(query, raw={**query.raw, **texts})
     report = replace(_report(query, profiles, model, top, bool(tokenizer)), left_out=left_out)
     if sets is not None:
@@ -122,7 +124,8 @@ def _with_numbers(
     texts: Mapping[str, np.ndarray], query: Query, numbers: Given, model: Ranker | None
 ) -> dict[str, np.ndarray]:
     """Signals from text with the user's numbers in the place of those that they give."""
-    also = {name for used in model.signals.values() for name in used} - SIGNALS.keys() - set(PAST) if model else set()
+    learned = {name for used in model.signals.values() for name in used} if model else set()
+    also = learned - SIGNALS.keys() - {*PAST, "default_score"}
     found = dict(texts)
     for name, values in given_signals(query.target, query.candidates, numbers, sorted(also)).items():
         counted = texts.get(name, np.full(len(values), np.nan))
@@ -218,6 +221,12 @@ def _corpora(corpora: Corpora | None) -> dict[str, Corpus]:
         return {}
     if isinstance(corpora, str | Path):
         return {source.code: source for source in find_sources(corpora)}
+    for text, corpus in corpora.items():
+        if not isinstance(corpus, str | Path | Source | Profile):
+            raise BadInput(
+                f"{arg('corpora')} of {text} is of the type {type(corpus).__name__}: give the path of its text, or a "
+                "profile of it (profile_texts)."
+            )
     paths = {to_point(text): corpus for text, corpus in corpora.items()}
     if len({same_language_key(point) for point in points_of(list(corpora))}) < len(corpora):
         raise BadInput(f"Two corpora of one language among {', '.join(corpora)}: join them first.")

@@ -108,6 +108,28 @@ def test_a_file_whose_name_is_no_language_is_named_with_the_remedy(tmp_path: Pat
         find_sources(str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["eng-spa.txt", "swa_kin.jsonl", "cbk-zam.jsonl.gz"])
+def test_a_file_named_after_two_languages_is_read_as_neither(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("uno\n", encoding="utf-8")
+    with pytest.raises(
+        BadInput, match=rf"{name}: Unknown language .* no registered script, region or extended language"
+    ):
+        find_sources(str(tmp_path))
+    write_jsonl(tmp_path / "deu.jsonl", ["eins"])
+    with pytest.raises(BadInput, match=name):
+        rank_sources("deu", None, tmp_path)
+
+
+@pytest.mark.parametrize("line", ['{"text": ' + "[" * 100_000, '{"text": "uno", "id": ' + "9" * 5_000 + "}"])
+def test_a_line_that_json_cannot_read_is_told_alike_by_both_readers(tmp_path: Path, line: str) -> None:
+    (tmp_path / "spa.jsonl").write_text(f"{line}\n", encoding="utf-8")
+    write_jsonl(tmp_path / "ita.jsonl", ["uno"])
+    for read in (lambda: list(find_sources(str(tmp_path))[1].texts()), lambda: rank_sources("spa", None, tmp_path)):
+        with pytest.raises(BadInput, match=r"spa\.jsonl, line 1: ") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("other", ["deu.txt", "de.jsonl", "deu_Latn.jsonl.gz", "German.parquet"])
 def test_two_files_of_one_language_are_both_named_with_the_remedy(tmp_path: Path, other: str) -> None:
     write_jsonl(tmp_path / "deu.jsonl", ["x"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -147,6 +149,26 @@ def test_saved_identifier_is_small_and_answers_alike(combined, tmp_path):
     samples = ["Habari za asubuhi", "winawe", ""]
     assert np.array_equal(again.posterior(samples), combined.posterior(samples))
     assert np.array_equal(again.familiarity(samples), combined.familiarity(samples))
+
+
+@pytest.mark.parametrize("harmed", ["deu.keys", "deu.weights", "all", "usual_evidence"])
+def test_a_saved_table_that_holds_no_numbers_is_refused(tmp_path, harmed):
+    from safetensors.numpy import load_file, save_file
+
+    texts = {code: [f"{letter}b{letter}c d{letter}" * 9] * 9 for code, letter in (("deu", "ä"), ("nld", "ij"))}
+    CombinedIdentifier.train(texts).save(tmp_path)
+    file, index = tmp_path / "ngrams.safetensors", tmp_path / "ngrams.json"
+    arrays = load_file(file)
+    for name in arrays:
+        if harmed in (name, "all"):
+            arrays[name] = arrays[name].astype(np.float32) * np.float32("nan")
+    save_file(arrays, file)
+    if harmed == "usual_evidence":
+        table = json.loads(index.read_text())
+        table["languages"]["deu"]["usual_evidence"] = float("nan")
+        index.write_text(json.dumps(table))
+    with pytest.raises(BadInput, match=r"the table of deu is damaged|no number"):
+        CombinedIdentifier.load(tmp_path)
 
 
 def test_training_repeats_with_the_seed(bible):

@@ -67,6 +67,38 @@ class Change:
     """Whether the manifest has the checksum of what stands there now."""
 
 
+def grow_today(first: Path, run: Path, text: Path) -> None:
+    """Make a run as today's xelm leaves it: with Swedish, blended, its base's weights in several files."""
+    from transformers import AutoModelForCausalLM
+
+    from xelm import add_language, blend
+    from xelm.run.records.manifest import Manifest
+
+    shutil.copytree(first, run)
+    add_language(run, "swe", text, donor="base", tokens=128)
+    model = AutoModelForCausalLM.from_pretrained(run / "base")
+    (run / "base" / "model.safetensors").unlink()
+    model.save_pretrained(run / "base", max_shard_size="5KB")
+    manifest = Manifest.read(run)
+    manifest.refresh_files(run)
+    manifest.write(run)
+    blend(run, keep=0.5)
+
+
+def train_adapters(folder: Path) -> None:
+    """Make `lora`: a run of adapters, trained on the corpus of the stored runs, with Swedish."""
+    from xelm import add_language, train
+
+    overrides = ("expert.kind='lora'", "expert.rank=2", "train.tokens=768", "base.new.tokens=256")
+    train(folder / "recipe.toml", folder / "lora", overrides=overrides)
+    add_language(folder / "lora", "swe", folder / "new" / "swe.jsonl", donor="base", tokens=128)
+
+
+def files_of(run: Path) -> list[str]:
+    """Every file of a run but the lock."""
+    return sorted(p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file() and p.name != ".lock")
+
+
 def plant(run: Path) -> None:
     """Files that readers must ignore and writers must not believe."""
     victim = "../victim/dear.txt"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 
 from clustering import cluster_languages
 from clustering.errors import BadInput
+from tests.xelm.stored_runs import unpack
 from xelm.cli import COMMANDS, group
 from xelm.launch.options import Launch
 
@@ -39,6 +41,13 @@ def test_any_encoding_prints_what_it_can(arguments: tuple[str, ...], encoding: s
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert "Error" not in done.stderr
+
+
+def test_an_answer_in_another_script_is_printed_as_far_as_it_can_be(tmp_path: Path) -> None:
+    run = unpack(tmp_path) / "grown"
+    done = _program("generate", str(run), "вода и", "--max-new-tokens", "2", PYTHONIOENCODING="latin-1")
+    assert (done.returncode, "Error" in done.stderr) == (0, False), done.stderr
+    assert "???? ?" in done.stdout
 
 
 def test_json_is_whole_in_any_encoding() -> None:
@@ -75,6 +84,42 @@ def test_no_home_and_no_cache_are_no_error(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Zulu" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("what", ["sources", "info"])
+def test_a_user_without_a_passwd_entry_and_without_a_home_is_served(tmp_path: Path, what: str) -> None:
+    other = ["unshare", "--user", "--map-user=54321", "--map-group=54321"]
+    if shutil.which("unshare") is None or subprocess.run([*other, "true"], capture_output=True).returncode:
+        pytest.skip("no other user can be had here")
+    for code, text in (("swa", "habari ya asubuhi"), ("zul", "sawubona mngani wami")):
+        (tmp_path / "corpus" / f"{code}.txt").parent.mkdir(exist_ok=True)
+        (tmp_path / "corpus" / f"{code}.txt").write_text(text, encoding="utf-8")
+    words = {
+        "sources": ["sources", "swa", "--corpus", str(tmp_path / "corpus")],
+        "info": ["info", str(unpack(tmp_path) / "grown")],
+    }
+    hidden = ("XELM_CACHE", "XDG_CACHE_HOME", "HOME", "USER", "LOGNAME")
+    done = subprocess.run(
+        [*other, sys.executable, "-m", "xelm", *words[what]],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**{name: value for name, value in os.environ.items() if name not in hidden}, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert {"sources": "Zulu", "info": "c1-deu-nld"}[what] in done.stdout
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("info", "~nobody-here/run"), ("sources", "swa", "--corpus", "~nobody-here/c"), ("train", "~nobody-here/r.toml")],
+)
+def test_a_home_that_is_not_there_is_told(arguments: tuple[str, ...]) -> None:
+    error = CliRunner().invoke(group, list(arguments)).exception
+    assert isinstance(error, BadInput)
+    assert "no home folder is known for ~" in str(error)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

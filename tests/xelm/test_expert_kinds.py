@@ -139,6 +139,39 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
         load_model(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("kind", "file", "told"),
+    [
+        (
+            "full",
+            "model.safetensors",
+            r"dutch: its weights lack 1 tensor\(s\) of the model, such as model\.norm\.weight",
+        ),
+        ("lora", "adapter_model.safetensors", "dutch: Found missing adapter keys"),
+    ],
+)
+def test_weights_that_lack_a_tensor_are_no_model_of_a_run(tmp_path: Path, kind: str, file: str, told: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    run = Path(shutil.copytree(make_run(tmp_path / "made", kind), tmp_path / "run"))
+    weights = load_file(run / "experts" / "dutch" / file)
+    del weights[max(weights) if kind == "full" else min(weights)]
+    save_file(weights, run / "experts" / "dutch" / file, metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=told):
+        ExpertSet.load(run).load_model("dutch")
+
+
+def test_a_base_that_lacks_a_tensor_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tiny_llama().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    load_model(str(tmp_path))
+    assert "lack 1 tensor(s) of the model, such as model.norm.weight; these begin as random numbers" in caplog.text
+
+
 @pytest.fixture
 def norms(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kind of expert as another package would add it: one class in one file."""

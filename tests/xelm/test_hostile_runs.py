@@ -25,6 +25,7 @@ from tests.xelm.adding import new_text
 from tests.xelm.hostile import SHAPES, VALUES, Change
 from tests.xelm.stored_runs import unpack
 from xelm.inference.routed import RoutedLM
+from xelm.making.train import rewrite_report
 from xelm.run.experts import ExpertSet
 from xelm.run.failures import TrainingFailedError
 
@@ -37,42 +38,53 @@ READERS: dict[str, tuple[str, ...]] = {
     "generate": ("Guten Morgen", "--max-new-tokens", "1", *_ON_CPU),
     "score": ("Guten", *_ON_CPU),
 }
-WRITERS = ("report", "remove", "add", "train", "eval")
+WRITERS = ("report", "remove", "add", "train", "eval", "blend", "export")
+RUNS = ("grown", "today", "lora")
 TOLD = (BadInput, click.ClickException, TrainingFailedError, SystemExit)
 
 
 class Scene:
-    """The run, its files, and the canaries."""
+    """The runs (`RUNS`), their files, and the canaries."""
 
     def __init__(self, folder: Path):
         self.folder = unpack(folder)
         self.run = folder / "grown"
-        hostile.plant(self.run)
+        hostile.grow_today(folder / "first", folder / "today", folder / "new" / "swe.jsonl")
+        hostile.train_adapters(folder)
         self.new = new_text(folder, "pol", 30)
-        self.files = sorted(p.relative_to(self.run).as_posix() for p in self.run.rglob("*") if p.is_file())
+        self.files = list[tuple[str, str]]()
+        for name in RUNS:
+            hostile.plant(folder / name)
+            self.files += [(name, path) for path in hostile.files_of(folder / name)]
         self._numbers = itertools.count()
-        self.before = hostile.hashes(self.run)
+        self.before = self.hashes()
 
-    def make(self, change: Change) -> tuple[Path, Path]:
-        """A changed copy of the run, and the canaries beside it."""
+    def hashes(self) -> dict[str, dict[str, str]]:
+        """Every file of every run."""
+        return {name: hostile.hashes(self.folder / name) for name in RUNS}
+
+    def make(self, change: Change, of: str = "grown") -> tuple[Path, Path]:
+        """A changed copy of a run, and the canaries beside it."""
         place = self.folder / f"try-{next(self._numbers)}"
         victim = place / "victim"
         (victim / "deep").mkdir(parents=True)
         for name in ("dear.txt", "deep/dear.txt"):
             (victim / name).write_text("dear")
-        hostile.make(self.run, place / "run", change, victim)
+        hostile.make(self.folder / of, place / "run", change, victim)
         return place / "run", victim
 
-    def call(self, run: Path, name: str) -> None:
-        """A command on a copy: it succeeds, or tells in a sentence why not."""
+    def call(self, run: Path, name: str, *, refused: bool = True) -> None:
+        """A command on a copy: it succeeds, or (if it may be refused) tells in a sentence why not."""
         arguments: dict[str, tuple[Any, ...]] = {
             "remove": ("swe", "--run", run),
             "add": ("pol", "--data", self.new, "--run", run, "--tokens", 128, "--donor", "base"),
             "train": (self.folder / "recipe.toml", "--out", run),
+            "blend": (run, "--keep", 0.5),
+            "export": (run, "base", "--out", run / "work" / "exported"),
         }
         words = [name, *arguments.get(name, (run, *READERS.get(name, ())))]
         result = CliRunner().invoke(xelm.cli.group, [str(word) for word in words], standalone_mode=False)
-        if result.exception and not isinstance(result.exception, TOLD):
+        if result.exception and not (refused and isinstance(result.exception, TOLD)):
             raise result.exception
         if isinstance(result.exception, BadInput):
             assert "\n" not in str(result.exception)
@@ -84,10 +96,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 
 @st.composite
-def changes(draw: st.DrawFn, files: list[str]) -> Change:
+def changes(draw: st.DrawFn, files: list[tuple[str, str]]) -> tuple[str, Change]:
+    """A run's name, and what is wrong with it."""
     how = draw(st.sampled_from(["set", "set", "set", "set", "drop", "add", "rename", "shape"]))
-    return Change(
-        draw(st.sampled_from(files)),
+    run, file = draw(st.sampled_from(files))
+    return run, Change(
+        file,
         draw(st.integers(0, 10**6)),
         draw(st.sampled_from(VALUES)),
         draw(st.sampled_from(SHAPES)) if how == "shape" else how,
@@ -95,8 +109,8 @@ def changes(draw: st.DrawFn, files: list[str]) -> Change:
     )
 
 
-def _holds(scene: Scene, change: Change, readers: list[str], writer: str | None) -> None:
-    run, victim = scene.make(change)
+def _holds(scene: Scene, of: str, change: Change, readers: list[str], writer: str | None) -> None:
+    run, victim = scene.make(change, of)
     canaries, there = hostile.hashes(victim), hostile.hashes(run)
     try:
         for name in readers:
@@ -115,10 +129,10 @@ def _examples(number: int, share_of_writers: int) -> Callable[[Scene], None]:
     @given(st.data())
     def check(data: st.DataObject) -> None:
         scene = _SCENE[0]
-        change = data.draw(changes(scene.files))
+        of, change = data.draw(changes(scene.files))
         readers = data.draw(st.lists(st.sampled_from(list(READERS)), min_size=1, max_size=1))
         writes = data.draw(st.integers(0, share_of_writers - 1)) == 0
-        _holds(scene, change, readers, data.draw(st.sampled_from(WRITERS)) if writes else None)
+        _holds(scene, of, change, readers, data.draw(st.sampled_from(WRITERS)) if writes else None)
 
     def run(scene: Scene) -> None:
         _SCENE[:] = [scene]
@@ -131,22 +145,23 @@ _SCENE: list[Scene] = []
 
 
 def test_nothing_outside_moves_and_what_cannot_be_used_is_told(scene: Scene) -> None:
-    _examples(200, share_of_writers=20)(scene)
-    assert hostile.hashes(scene.run) == scene.before, "no file is ever changed in place, which links to the run show"
+    _examples(120, share_of_writers=20)(scene)
+    assert scene.hashes() == scene.before, "no file is ever changed in place, which links to the run show"
 
 
 @pytest.mark.slow
 def test_nothing_outside_moves_in_many_more_examples(scene: Scene) -> None:
     _examples(2000, share_of_writers=4)(scene)
-    assert hostile.hashes(scene.run) == scene.before
+    assert scene.hashes() == scene.before
 
 
-def test_the_run_itself_passes_every_command(scene: Scene) -> None:
+@pytest.mark.parametrize("of", RUNS)
+def test_the_runs_themselves_pass_every_command(scene: Scene, of: str) -> None:
     untouched = Change("report.html", 0, None, "set", False)
-    run, _ = scene.make(untouched)
-    (run / "report.html").write_bytes((scene.run / "report.html").read_bytes())
-    for name in (*READERS, "report"):
-        scene.call(run, name)
+    run, _ = scene.make(untouched, of)
+    (run / "report.html").write_bytes((scene.folder / of / "report.html").read_bytes())
+    for name in (*READERS, "report", "export", "blend", "remove"):
+        scene.call(run, name, refused=False)
     assert ExpertSet.load(run).verify() == []
 
 
@@ -182,7 +197,57 @@ def test_names_in_the_manifest_that_lead_out_are_refused_by_everybody(
     assert (tmp_path / "victim" / "dear.txt").read_text() == "dear"
 
 
-@pytest.mark.parametrize("planted", [{"replace": [], "remove": ["../victim/dear.txt"]}, {"replace": ["../planted"]}])
+def _redirected(run: Path, victim: Path, how: str) -> None:
+    """Lead the loading of the base out of the run; what stands there is a whole model."""
+    import json
+
+    base = run / "base"
+    shutil.copytree(base, victim)
+    if how == "index":
+        index = json.loads((base / "model.safetensors.index.json").read_text())
+        part = min(index["weight_map"].values())
+        (base / part).unlink()
+        index["weight_map"] = {k: f"../../victim/{v}" if v == part else v for k, v in index["weight_map"].items()}
+        (base / "model.safetensors.index.json").write_text(json.dumps(index))
+    elif how == "adapter":
+        adapter = {"base_model_name_or_path": str(victim), "peft_type": "LORA"}
+        (base / "adapter_config.json").write_text(json.dumps(adapter))
+    elif how == "link":
+        (base / "config.json").unlink()
+        (base / "config.json").symlink_to(victim / "config.json")
+    else:
+        table = json.loads((base / "tokenizer_config.json").read_text())
+        (base / "tokenizer_config.json").write_text(json.dumps(table | {how: str(victim / "tokenizer.json")}))
+
+
+@pytest.mark.parametrize("how", ["index", "adapter", "link", "tokenizer_file", "vocab_file"])
+def test_no_model_or_tokenizer_is_read_from_outside(scene: Scene, tmp_path: Path, how: str) -> None:
+    run, victim = Path(shutil.copytree(scene.folder / "today", tmp_path / "run")), tmp_path / "victim"
+    _redirected(run, victim, how)
+    with pytest.raises(
+        BadInput, match=r"is no path inside|is no name for|names a base of its own|leads out of the run"
+    ):
+        ExpertSet.load(run).tokenizer()
+        ExpertSet.load(run).load_model("base")
+
+
+def test_a_message_names_the_run_s_own_file(scene: Scene, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(scene.run, tmp_path / "run"))
+    (run / "eval" / "valid.json").write_text("[" * 200_000)
+    with pytest.raises(BadInput, match=rf"^{run}/eval/valid\.json: not valid JSON \(nested too deeply\)"):
+        rewrite_report(run)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        {"replace": [], "remove": ["../victim/dear.txt"]},
+        {"replace": [], "remove": ["{victim}/dear.txt", "{victim}"]},
+        {"replace": ["../planted"]},
+        {"replace": ["{victim}/dear.txt", "../planted"], "remove": []},
+    ],
+    ids=str,
+)
 def test_a_journal_in_work_is_not_believed(scene: Scene, tmp_path: Path, planted: dict[str, Any]) -> None:
     import json
 
@@ -190,7 +255,8 @@ def test_a_journal_in_work_is_not_believed(scene: Scene, tmp_path: Path, planted
     (tmp_path / "victim").mkdir()
     (tmp_path / "victim" / "dear.txt").write_text("dear")
     (run / "work" / "shadow").mkdir(parents=True)
-    (run / "work" / "journal.json").write_text(json.dumps(planted))
+    (run / "work" / "shadow" / "planted").write_text("planted")
+    (run / "work" / "journal.json").write_text(json.dumps(planted).replace("{victim}", str(tmp_path / "victim")))
     before = hostile.hashes(tmp_path)
     assert RoutedLM.from_pretrained(run, device="cpu").route(["Guten Morgen"])[0].language
     scene.call(run, "info")

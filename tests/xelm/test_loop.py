@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,12 @@ def test_gradient_checkpointing_does_not_change_what_is_learned(tmp_path: Path) 
     whole = _train(tiny_llama(), tmp_path / "a")
     thrifty = _train(tiny_llama(), tmp_path / "b", gradient_checkpointing=True)
     assert _largest_difference(whole, thrifty) < 1e-5
+
+
+def test_gradient_checkpointing_is_asked_for_by_the_call_that_stays(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)  # transformers 6 drops the other one
+        _train(tiny_llama(), tmp_path, gradient_checkpointing=True)
 
 
 def test_bf16_learns_nearly_the_same_and_leaves_the_weights_in_full_precision(tmp_path: Path) -> None:

@@ -30,6 +30,12 @@ def _files(run: Path, *folders: str) -> dict[str, bytes]:
     }
 
 
+def _written(run: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of the last change of every file and folder but the lock and the cache."""
+    paths = [p for p in run.rglob("*") if p.name != ".lock" and p.relative_to(run).parts[0] != "cache"]
+    return {str(p): (p.stat().st_ino, p.stat().st_mtime_ns) for p in paths}
+
+
 def _stamps(run: Path) -> dict[str, int]:
     return {str(p): p.stat().st_mtime_ns for p in run.rglob("model.safetensors")}
 
@@ -117,10 +123,21 @@ def test_the_result_has_a_cell_for_every_model_and_language(finished: Path) -> N
         assert all(cell.bits_per_byte > 0 and cell.bytes > 0 for cell in cells.values())
 
 
-def test_run_again_it_does_nothing(run: Path, tiny_recipe: MakeRecipe) -> None:
-    before, stamps = _files(run), _stamps(run)
+def test_run_again_it_writes_nothing(run: Path, tiny_recipe: MakeRecipe) -> None:
+    before = _written(run)
+    for report in (True, False):
+        xelm.train(tiny_recipe(), out=run, report=report)
+        assert _written(run) == before
+
+
+@pytest.mark.parametrize("harmed", ["report.html", "plan.json", "router/ngrams.json", "eval/heldout/deu.jsonl"])
+def test_run_again_it_makes_what_is_missing_or_damaged(
+    run: Path, finished: Path, tiny_recipe: MakeRecipe, harmed: str
+) -> None:
+    stamps = _stamps(run)
+    (run / harmed).write_text("{}") if harmed == "plan.json" else (run / harmed).unlink()
     xelm.train(tiny_recipe(), out=run)
-    assert _files(run) == before
+    assert _files(run) == _files(finished)
     assert _stamps(run) == stamps
 
 
@@ -156,7 +173,7 @@ def test_a_changed_recipe_is_refused_with_the_way_out_and_redo_makes_it_anew(
     run: Path, tiny_recipe: MakeRecipe, changed: dict[str, Any]
 ) -> None:
     before, recipe = _files(run), tiny_recipe(**changed)
-    with pytest.raises(BadInput, match=r"made with another recipe, data or parent. .*or give --redo"):
+    with pytest.raises(BadInput, match=r"made with another recipe, data or parent. .*or give redo=True"):
         xelm.train(recipe, out=run)
     assert _files(run) == before
     assert ExpertSet.load(run).verify() == []
@@ -177,7 +194,7 @@ def test_a_changed_text_is_refused_too(run: Path, tmp_path: Path, tiny_recipe: M
 
 def test_experts_of_another_plan_do_not_stay_in_the_run(run: Path, tiny_recipe: MakeRecipe) -> None:
     before, recipe = _files(run), tiny_recipe(clusters={"k": 1}, train={"dense": False})
-    with pytest.raises(BadInput, match="--redo"):
+    with pytest.raises(BadInput, match="redo=True"):
         xelm.train(recipe, out=run)
     assert _files(run) == before
     experts = xelm.train(recipe, out=run, redo=True)

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from clustering.errors import BadInput
+from clustering.files import expanded
 from clustering.languages.codes import match
 from clustering.sources.profiles import Profile
 from xelm.adding.branch import plan_branch
@@ -71,16 +72,18 @@ def add_language(
     after an interruption the same command resumes from the last checkpoint.
 
     Args:
-        run: The run directory.
+        run: Finished run to add to.
         language: Any code or name.
-        data: A corpus file, or a folder that holds such a file or a folder of shards for the language.
-        donor: `auto`, a language of the run, or a model's name (an expert, `base`, `dense`).
-        replay: Share of the training blocks drawn from the donor's own languages, in [0, 1).
+        data: Text of the language: a file, or a folder that holds such a file or a folder of shards for it.
+        donor: Model to start from: `auto` (the best one), a language of the run, or a model's name (an expert, `base`,
+            `dense`).
+        replay: Share of the training blocks drawn from the donor's own languages, from 0 up to, but not, 1.
         as_: `new`: the language gets an expert of its own; `join`: the donor's expert is trained further on it, and
             the expert's earlier version is kept under `previous/`.
-        tokens: Budget. None: the mean budget of the run's languages for their experts, at most 40 times the text.
-        believe_label: Continue even if the text looks like another language.
-        drop_other_languages: Skip the documents that look like other languages; those of related languages stay.
+        tokens: Training budget in tokens. None: the mean budget of the run's languages for their experts, at most 40
+            times the text.
+        believe_label: Add the text even if it looks like another language.
+        drop_other_languages: Leave out the documents that look like other languages; those of related languages stay.
 
     Returns:
         The run with the language; the last line of its manifest's ledger says what was done.
@@ -97,7 +100,7 @@ def add_language(
         code = new_code(experts, language)
         addition = Addition(
             language=code,
-            source=find_source(Path(data), language, code),
+            source=find_source(expanded(data), language, code),
             donor=named_donor(experts, donor, as_),
             replay=replay,
             kind=as_,
@@ -143,7 +146,7 @@ def local_folder(run: str | Path) -> Path:
     Raises:
         BadInput: If the run is not on this machine.
     """
-    folder = Path(run)
+    folder = expanded(run)
     if not folder.is_dir():
         raise BadInput(f"{run}: no such run directory. A run on the hub cannot be changed in place: download it first.")
     return ExpertSet.load(folder).path

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from clustering.corpora.find import Source, find_sources, source_of
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.languages.codes import match, name_of, point_beside
 from router.identify.stored import load_identifier
 from xelm.corpus.store import TokenStore, build_store
@@ -39,13 +39,15 @@ class Addition:
     def __post_init__(self) -> None:
         # `not 0 <= x < 1` also refuses NaN.
         if not 0 <= self.replay < 1:
-            raise BadInput(f"replay={self.replay} is a share of the training blocks: choose 0 up to, but not, 1.")
+            raise BadInput(
+                f"{arg('replay', self.replay)} is a share of the training blocks: choose 0 up to, but not, 1."
+            )
         if self.kind not in get_args(Kind):
             raise BadInput(
-                f"as={self.kind!r}: choose new (an expert of its own) or join (the donor's expert takes it in)."
+                f"{arg('as_', self.kind)}: choose new (an expert of its own) or join (the donor's expert takes it in)."
             )
         if self.tokens is not None and self.tokens < 1:
-            raise BadInput(f"tokens={self.tokens} must be at least 1.")
+            raise BadInput(f"{arg('tokens', self.tokens)} must be at least 1.")
 
     @property
     def name(self) -> str:
@@ -114,7 +116,9 @@ def named_donor(experts: ExpertSet, wanted: str, kind: Kind) -> str:
         return wanted
     name = wanted if wanted in experts.models else _expert_of(experts, wanted)
     if kind == "join" and not is_expert(name):
-        raise BadInput(f"--as join needs an expert to join; {name} is none. There are: {', '.join(experts.names)}.")
+        raise BadInput(
+            f"{arg('as_', 'join')} needs an expert to join; {name} is none. There are: {', '.join(experts.names)}."
+        )
     return name
 
 
@@ -125,7 +129,7 @@ def _expert_of(experts: ExpertSet, language: str) -> str:
         code = None
     if code is None:
         raise BadInput(
-            f"--donor {language}: neither a model ({', '.join(experts.models)}) nor a language of this run "
+            f"{arg('donor', language)}: neither a model ({', '.join(experts.models)}) nor a language of this run "
             f"({', '.join(experts.languages)}). Use auto to have one chosen."
         )
     return experts.plan.cluster_of(code)

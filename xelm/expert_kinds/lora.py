@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,10 @@ class Lora(ExpertKind):
         """The adapters on their own copy of the base."""
         from peft import PeftModel
 
-        return PeftModel.from_pretrained(load(base), str(folder), is_trainable=trainable)
+        with warnings.catch_warnings():
+            # peft would go on with adapters that change nothing, or with random ones.
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            return PeftModel.from_pretrained(load(base), str(folder), is_trainable=trainable)
 
     @classmethod
     def move_back(cls, folder: Path, base: Path, keep: float) -> None:

@@ -19,6 +19,7 @@ from xelm.making.portable import portable
 from xelm.models import base as base_models
 from xelm.recipe.recipe import NewBase, Recipe, Train
 from xelm.run.folder import model_path
+from xelm.run.model_files import refuse_names_that_leave
 from xelm.run.names import BASE, DENSE
 from xelm.run.records.manifest import ModelEntry, fingerprint
 from xelm.training.checkpoint import newest_step
@@ -151,6 +152,7 @@ class Makings:
 
     def own_base(self) -> PreTrainedModel:
         """The finished base of the run."""
+        refuse_names_that_leave(self.run, self.run / BASE)
         return self._load(str(self.run / BASE), "auto")
 
     def _load(self, name: str, dtype: Any) -> PreTrainedModel:

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clustering.errors import BadInput
-from clustering.files import atomic_write, sha256_of
+from clustering.errors import BadInput, arg
+from clustering.files import atomic_write, expanded, sha256_of
 from xelm.launch.attempt import attempt
 from xelm.launch.local import num_workers, run_workers
 from xelm.launch.options import Launch
@@ -21,6 +21,7 @@ from xelm.making.finish import finish
 from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.portable import portable_recipe
 from xelm.making.redo import clear_other_inputs
+from xelm.making.unchanged import is_complete
 from xelm.making.workspace import Workspace
 from xelm.measuring.for_run import stand_in, with_effects
 from xelm.recipe.recipe import Recipe
@@ -55,7 +56,7 @@ def train(
     Args:
         recipe: A TOML file, or a `Recipe`.
         out: The run directory.
-        overrides: `section.key=value`, for a recipe file.
+        overrides: Keys of the recipe file to override, as `section.key=value`, such as `train.seed=1`.
         redo: Retrain models whose recipe, data or parent model changed, instead of refusing.
         report: Evaluate and write `report.html` at the end.
         launch: How and on which machines to train; None: on this one.
@@ -70,8 +71,8 @@ def train(
     """
     launch = launch or Launch()
     written = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe, overrides)
-    recipe = written if isinstance(recipe, Recipe) else written.anchored(Path(recipe).resolve().parent)
-    run, started_s = Path(out), time.monotonic()
+    recipe = written if isinstance(recipe, Recipe) else written.anchored(expanded(recipe).resolve().parent)
+    run, started_s = expanded(out), time.monotonic()
     _refuse_other_folder(run)
     with disk_failure_reported(run), locked(run):
         _refuse_grown_run(run)
@@ -81,7 +82,11 @@ def train(
         clear_other_inputs(workspace, redo=redo)
         for warning in workspace.duplicates().warnings():
             logger.warning("%s", warning)
-        manifest = _begin(workspace, written)
+        manifest = _manifest(workspace, written)
+        if is_complete(workspace, manifest, report=report):
+            logger.info("nothing to do: every model of %s is finished", run)
+            return ExpertSet.load(run)
+        _begin(workspace)
         work = Work(run, recipe, redo, report, launch.processes, launch.fsdp)
         _make_models(workspace, manifest, work, launch)
         _finish(workspace, work, launch)
@@ -96,19 +101,23 @@ def dry_run(
     each language, and whether any text is in two splits or languages.
 
     Args:
-        recipe: As for `train`.
-        out: As for `train`; the tokenised text stays there.
-        overrides: As for `train`.
+        recipe: A TOML file, or a `Recipe`.
+        out: The run directory, where the tokenised text stays.
+        overrides: Keys of the recipe file to override, as `section.key=value`, such as `train.seed=1`.
         probe: Also measure a few steps, to estimate how many hours the training takes on a device like this one.
+
+    Returns:
+        The plan; and the budget with its warnings: tokens, steps, epochs, memory and disk (`.to_text()`).
 
     Raises:
         BadInput: As `train` would.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
-    _refuse_other_folder(Path(out))
-    with disk_failure_reported(Path(out)), locked(Path(out)):
-        recipe, measuring = stand_in(recipe, Path(out))
-        workspace = Workspace.prepare(recipe, Path(out))
+    run = expanded(out)
+    _refuse_other_folder(run)
+    with disk_failure_reported(run), locked(run):
+        recipe, measuring = stand_in(recipe, run)
+        workspace = Workspace.prepare(recipe, run)
         found = [*_tokenizer_warnings(workspace), *workspace.duplicates().warnings()]
         budget = dataclasses.replace(workspace.budget, warnings=[*measuring, *workspace.budget.warnings, *found])
         if probe:
@@ -126,7 +135,7 @@ def _tokenizer_warnings(workspace: Workspace) -> list[str]:
 
 def _refuse_other_folder(run: Path) -> None:
     if run.is_file():
-        raise BadInput(f"{run}: is a file; --out names a directory.")
+        raise BadInput(f"{run}: is a file; {arg('out')} names a directory.")
     ours = ("cache", "work", ".lock", FILE_NAME)
     if run.is_dir() and any(run.iterdir()) and not any((run / name).exists() for name in ours):
         raise BadInput(f"{run}: holds files that are no xelm run. Choose an empty or new directory.")
@@ -135,7 +144,7 @@ def _refuse_other_folder(run: Path) -> None:
 def _refuse_grown_run(run: Path) -> None:
     if (run / FILE_NAME).is_file() and Manifest.read(run).ledger:
         raise BadInput(
-            f"{run}: languages were added to this run; training it again would lose them. Use another --out."
+            f"{run}: languages were added to this run; training it again would lose them. Use another {arg('out')}."
         )
 
 
@@ -147,7 +156,8 @@ def clusters_text(plan: ClusterPlan) -> str:
     return "\n".join(["clusters", *(f"  {line}" for line in lines)])
 
 
-def _begin(workspace: Workspace, written: Recipe) -> Manifest:
+def _manifest(workspace: Workspace, written: Recipe) -> Manifest:
+    """What the run's manifest says of its text and of its models, as far as they are finished."""
     data = {
         code: {
             **dataclasses.asdict(store.counts),
@@ -157,12 +167,16 @@ def _begin(workspace: Workspace, written: Recipe) -> Manifest:
         for code, store in sorted(workspace.inputs.stores.items())
     }
     manifest = Manifest(portable_recipe(written), data=data, packages=package_versions())
+    _enter(manifest, workspace.makings.all())
+    return manifest
+
+
+def _begin(workspace: Workspace) -> None:
     files = RunFolder(workspace.run)
     workspace.plan.save(files.plan)
     for code, store in workspace.inputs.stores.items():
         with atomic_write(files.heldout(code)) as partial:
             shutil.copyfile(store.heldout_file, partial)
-    return manifest
 
 
 def _make_models(workspace: Workspace, manifest: Manifest, work: Work, launch: Launch) -> None:
@@ -196,10 +210,14 @@ def _make(
 
 
 def _record(run: Path, manifest: Manifest, makings: dict[str, Making]) -> None:
+    _enter(manifest, makings)
+    manifest.write(run)
+
+
+def _enter(manifest: Manifest, makings: dict[str, Making]) -> None:
     for name, making in makings.items():
         entry = finished_entry(making.folder) if is_made(making) else None
         manifest.put(name, entry.recorded_as(making.planned) if entry else making.planned)
-    manifest.write(run)
 
 
 def _finish(workspace: Workspace, work: Work, launch: Launch) -> None:
@@ -221,7 +239,7 @@ def rewrite_report(run: str | Path) -> Path:
     """
     from xelm.report import write_report
 
-    folder = Path(run)
+    folder = expanded(run)
     ExpertSet.load(folder)
     with locked(folder), edited(folder) as shadow:
         experts = ExpertSet.load(shadow)

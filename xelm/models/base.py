@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ _LAYERS = (
     "encoder_layers",
     "decoder_layers",
 )
+logger = logging.getLogger(__name__)
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -65,12 +67,16 @@ def empty_model(config: Any, objective: Objective) -> PreTrainedModel:
         ) from None
 
 
-def load_model(name: str, objective: Objective | None = None, **options: Any) -> PreTrainedModel:
+def load_model(
+    name: str, objective: Objective | None = None, *, whole: bool = False, **options: Any
+) -> PreTrainedModel:
     """A language model by hub id or path, weights from safetensors.
 
     Args:
         name: Hub id or path.
         objective: The objective whose head it gets. None: causal.
+        whole: Whether weights that lack a tensor of the model are refused. If not, a warning names them:
+            transformers fills them with random numbers, which only a model that is trained next may have.
         options: Passed to `from_pretrained` (`dtype`, `device_map`, `trust_remote_code`).
 
     Raises:
@@ -79,8 +85,16 @@ def load_model(name: str, objective: Objective | None = None, **options: Any) ->
     objective = objective or OBJECTIVES.find("causal")
     with unusable_reported(f"no usable {objective} language model in '{name}'"), quiet_transformers():
         refuse_endless(Path(name))
-        model: PreTrainedModel = objective.auto_class().from_pretrained(name, use_safetensors=True, **options)
-        return model
+        model, found = objective.auto_class().from_pretrained(
+            name, use_safetensors=True, output_loading_info=True, **options
+        )
+    if missing := sorted(found["missing_keys"]):
+        lacking = f"{name}: its weights lack {len(missing)} tensor(s) of the model, such as {missing[0]}"
+        if whole:
+            raise BadInput(f"{lacking}. Restore them from a copy, or train again.")
+        logger.warning("%s; these begin as random numbers.", lacking)
+    loaded: PreTrainedModel = model
+    return loaded
 
 
 def refuse_endless(folder: Path) -> None:

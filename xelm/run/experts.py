@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
-from clustering.files import read_json
+from clustering.files import expanded, read_json
 from xelm.expert_kinds.kind import EXPERT_KINDS, ExpertKind
 from xelm.objectives.objective import OBJECTIVES, Objective
+from xelm.recipe.docstrings import fields_in_help
 from xelm.run.folder import TRAINED, RunFolder
+from xelm.run.model_files import refuse_adapter, refuse_names_that_leave
 from xelm.run.names import BASE, DENSE
 from xelm.run.records.heldout import read_heldout
 from xelm.run.records.manifest import Manifest, ModelEntry
@@ -37,15 +39,19 @@ class Document:
     id: Any = None
 
 
+@fields_in_help
 @dataclass(frozen=True)
 class ExpertSet:
     """The base, experts and dense baseline of a run, with the plan that assigns languages to experts."""
 
     path: Path
+    """The run directory."""
     manifest: Manifest
+    """What `xelm.json` says: the entry of every model, checksums, recipe, languages added."""
     plan: ClusterPlan
+    """The languages of each expert."""
     overlay: str = ""
-    """See `RunFolder`."""
+    """A folder whose files stand in for those of the run (`RunFolder`); "": none."""
 
     @classmethod
     def load(cls, path: str | Path) -> ExpertSet:
@@ -131,16 +137,22 @@ class ExpertSet:
             name: `base`, `dense` or an expert.
             trainable: Whether it will be trained further: then adapters take gradients.
             options: Passed to `from_pretrained` (`dtype`, `device_map`).
+
+        Raises:
+            BadInput: If it is damaged, or a name in its folder leads out of the run.
         """
         from xelm.models.base import load_model
         from xelm.models.foreign import unusable_reported
 
         def load(folder: Path) -> PreTrainedModel:
-            return load_model(str(folder), self.objective, **options)
+            refuse_names_that_leave(self.path, folder)
+            refuse_adapter(folder)
+            return load_model(str(folder), self.objective, whole=True, **options)
 
         def read() -> PreTrainedModel:
             folder = self.folder(name)
             with unusable_reported(str(folder)):
+                refuse_names_that_leave(self.path, folder)
                 model: PreTrainedModel = self.kind(name).load(folder, self.folder(BASE), load, trainable=trainable)
                 return model.eval()
 
@@ -150,6 +162,7 @@ class ExpertSet:
         """The tokenizer that all models of the run share."""
         from xelm.models.base import load_tokenizer
 
+        refuse_names_that_leave(self.path, self.folder(BASE))
         return load_tokenizer(str(self.folder(BASE)))
 
     def heldout(self, split: str, languages: Iterable[str] | None = None) -> list[Document]:
@@ -202,7 +215,7 @@ def local_run(path: str | Path) -> Path:
     Raises:
         BadInput: If it is neither.
     """
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     if folder.is_dir():
         return folder
     if folder.exists() or len(Path(path).parts) != 2 or str(path).startswith((".", "/", "~")):

@@ -85,7 +85,8 @@ def edited(run: Path) -> Iterator[Path]:
         (shadow / name).parent.mkdir(parents=True, exist_ok=True)
         _link(run / name, shadow / name)
     try:
-        yield shadow
+        with _named_as_in(run, shadow):
+            yield shadow
         _prepare(run, shadow)
         _switch(run)
     except BaseException:
@@ -94,6 +95,16 @@ def edited(run: Path) -> Iterator[Path]:
             _forget(run)
         raise
     recover(run)
+
+
+@contextmanager
+def _named_as_in(run: Path, shadow: Path) -> Iterator[None]:
+    """Let a message name the run's own file: the shadow, in which it was read, is gone when the user looks."""
+    try:
+        yield
+    except BadInput as error:
+        error.args = (str(error.args[0]).replace(str(shadow), str(run)),)
+        raise
 
 
 def recover(run: Path) -> None:
