@@ -78,7 +78,7 @@ def evaluate_on(experts: ExpertSet, data: str | None, *, policies: Sequence[str]
 def _documents(experts: ExpertSet, data: str) -> Iterable[Document]:
     reading = Recipe.from_dict(experts.manifest.recipe).data.reading
     for source in find_sources(data):
-        code = match(source.code, experts.languages) or source.code
+        code = match(source.tag, experts.languages) or source.code
         rows = list(source.rows(reading))
         held = [row for row in rows if row.split == "test"] if any(row.split for row in rows) else rows
         yield from (Document(code, row.text, row.id) for row in held)
