@@ -12,7 +12,7 @@ from typing import Any
 
 from clustering.errors import BadInput
 from clustering.files import expanded
-from clustering.languages.codes import match, resolve
+from clustering.languages.codes import match
 from xelm.adding.branch import announce, plan_branch
 from xelm.adding.donor import DonorChoice, sample_of
 from xelm.adding.donors.plan import AdditionBill, TrialPlan, plan_trials, reason_of, why_untried
@@ -128,7 +128,7 @@ def remove_language(run: str | Path, language: str) -> ExpertSet:
     with disk_failure_reported(folder), locked(folder):
         experts = whole_run(folder)
         ledger = experts.manifest.ledger
-        code = match(resolve(language).code, [entry.language for entry in ledger])
+        code = match(language, [entry.language for entry in ledger])
         if code is None:
             added = ", ".join(entry.language for entry in ledger) or "none"
             raise BadInput(f"{language}: was not added to this run (added: {added}); only additions can be undone.")
