@@ -135,10 +135,10 @@ class Effects:
 
     def on(self, target: str, sources: Sequence[str]) -> np.ndarray:
         """The effect of each source on a target, by any of their codes; shape (C,), NaN where it was not measured."""
-        place = {same_language_key(code): row for row, code in enumerate(self.languages)}
-        column = place.get(same_language_key(target))
-        rows = [place.get(same_language_key(code)) for code in sources]
-        return np.array([np.nan if None in (row, column) else self.matrix[row, column] for row in rows])
+        _, (column, *rows) = rows_among([target, *sources], self.languages)
+        if column < 0:
+            return np.full(len(sources), np.nan)
+        return np.array([np.nan if row < 0 else self.matrix[row, column] for row in rows])
 
     def subset(self, languages: Sequence[str]) -> np.ndarray:
         """The matrix of some languages, in that order.
