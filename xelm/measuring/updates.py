@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from clustering.files import read_json
 from xelm.models.layer_groups import layer_of, layer_order
 
 _CHUNK = 2**20
@@ -92,6 +93,8 @@ def _products(updates: list[np.ndarray]) -> np.ndarray:
 
 
 def _adapter_products(branches: Sequence[Path]) -> Iterator[tuple[str, np.ndarray, float]]:
+    config = read_json(branches[0] / "adapter_config.json")
+    scale = config["lora_alpha"] / config["r"]
     with ExitStack() as stack:
         readers = [_reader(branch, stack, flat=False) for branch in branches]
         for name in sorted(key for key in readers[0] if "lora_A" in key):
@@ -104,7 +107,7 @@ def _adapter_products(branches: Sequence[Path]) -> Iterator[tuple[str, np.ndarra
                 ]
                 for up, down in zip(ups, downs, strict=True)
             ]
-            yield name, np.array(product), 0.0
+            yield name, scale**2 * np.array(product), 0.0
 
 
 def _reader(folder: Path, stack: ExitStack, *, flat: bool = True) -> dict[str, Callable[[], np.ndarray]]:
