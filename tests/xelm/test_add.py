@@ -132,6 +132,13 @@ def test_languages_added_and_removed_in_random_order_leave_no_trace(run: Path, n
     assert contents(run) == start
 
 
+def test_a_run_verifies_after_the_earlier_of_two_languages_has_left(run: Path) -> None:
+    _add(run, "ckm", tokens=128)
+    _add(run, "ell", tokens=128)
+    # Texts that went to its expert go elsewhere, so the figures of the later addition are no longer today's.
+    assert remove_language(run, "ckm").verify() == []
+
+
 def test_a_language_joins_the_donor_s_expert_and_the_version_before_is_kept(run: Path) -> None:
     start = contents(run)
     before = ExpertSet.load(run)
