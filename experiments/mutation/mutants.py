@@ -78,8 +78,8 @@ MUTANTS: list[tuple[str, str, str]] = [
     (SIGNALS, "np.log(len(counts) / node_sizes[mine])", "np.log2(len(counts) / node_sizes[mine])"),
     (
         SIGNALS,
-        'shared = "subword_overlap" if is_known(raw, "subword_overlap") else "word_overlap"',
-        'shared = "word_overlap"',
+        'return "subword_overlap" if is_known(raw, "subword_overlap") else "word_overlap"',
+        'return "word_overlap"',
     ),
     (PROFILES, "return len(a & t) / total if total", "return 2 * len(a & t) / total if total"),
     # Routing.

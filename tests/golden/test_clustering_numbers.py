@@ -168,6 +168,8 @@ def test_signals_from_text() -> None:
     assert found == {
         "subword_overlap": NEAR(1 / 3),
         "word_overlap": NEAR(1 / 5),
+        "shared_script": 1.0,
+        "latin_overlap": NEAR(1 / 5),
         "size_ratio": NEAR(8 / 4),
         "source_size": 8.0,
         "target_size": 4.0,

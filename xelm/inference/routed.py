@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,21 +14,24 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 import numpy as np
 
 from clustering.errors import BadInput, arg
+from clustering.languages.codes import match
 from router.generation_options import check_options
 from router.identify.open import OpenIdentifier
 from router.identify.spans import Span, segment
 from router.identify.stored import load_identifier
-from router.routes.affinity import typological_distances
 from router.routes.centres import load_centres, reweigh
-from router.routes.policy import Policy, apply_policy, parse_policy
+from router.routes.policy import NamedExpert, Policy, apply_policy, parse_policy
 from router.routes.route import route_openly, route_texts, weights_of
 from router.routes.weigh import ExpertWeigher, Route, RoutingRule
-from router.scoring.texts import Score, score_texts
+from router.scoring.growing import GrowingWeights, score_growing
+from router.scoring.texts import Score, score_of, score_texts
 from router.scoring.tokens import ScoringOptions, context_of
 from router.texts import as_texts
-from xelm.inference.completions import Completion, as_set, complete_ids, decoder, prompt_ids
+from xelm.inference.completions import Completion, answer_ids, as_set, complete_ids, decoder, prompt_ids
 from xelm.inference.files import check_opening
+from xelm.inference.growing import check_routing, growing_weights, prefixes_of
 from xelm.inference.models import Placement, open_models
+from xelm.inference.probe import Probes
 from xelm.inference.stops import as_stops
 from xelm.inference.stream import stream_text
 from xelm.models.foreign import unusable_reported
@@ -90,9 +93,9 @@ class RoutedLM:
         self.identifier = load_identifier(experts.files.router)
         self._centres = load_centres(experts.files.router)
         self._weigher = _weigher(experts, self.names, self.identifier.languages, rule)
-        self._open_identifier = opened = OpenIdentifier(self.identifier) if languages == "open" else None
-        # Made only when a text first needs it: typology takes longer to read than a small expert.
-        self._open_weigher = cache(lambda: _weigher(experts, self.names, opened.languages if opened else (), rule))
+        self._open_identifier = OpenIdentifier(self.identifier) if languages == "open" else None
+        self._probes = Probes()
+        self._open_weigher = self._make_open_weigher()
         self._placement = Placement(**{"check_files": False, **placement})
         self._opening = threading.Lock()
         self._opened: Any = None
@@ -124,8 +127,8 @@ class RoutedLM:
             max_bytes: The same in bytes; one expert is always allowed.
             check_files: Compare files with their checksums before they are used.
             rule: Temperatures, threshold and fallback of the routing.
-            languages: `open`: a text may be in a language that no expert owns, and is then routed by typology; `run`:
-                every text counts as one of the run's languages.
+            languages: `open`: a text may be in a language that no expert owns; the base then answers, unless losses
+                say otherwise (`probe`); `run`: every text counts as one of the run's languages.
 
         Raises:
             BadInput: If it is no run, a file of it is missing or changed, or `languages` is neither.
@@ -251,6 +254,30 @@ class RoutedLM:
             for its_cuts, its_routes in zip(cuts, self._span_routes(texts, cuts), strict=True)
         ]
 
+    def probe(self, texts: Iterable[str]) -> dict[str, dict[str, float]]:
+        """Ask the models which of them reads languages best that no expert was trained on.
+
+        The base answers in such languages until the models' own losses on the first tokens of texts in them say
+        otherwise. What was read is kept with this object, language by language, and decides its later routes.
+
+        Args:
+            texts: Texts; those in languages of the run, or without letters, are not read.
+
+        Returns:
+            Model -> language -> bits per byte of all that was probed so far.
+
+        Raises:
+            BadInput: If `texts` is no list of strings, or the models neither generate nor score.
+        """
+        texts = as_texts(texts)
+        found = [(route.language, text) for route, text in zip(self.route(texts), texts, strict=True)]
+        foreign = [(code, text) for code, text in found if code and match(code, self.experts.languages) is None]
+        if foreign:
+            codes, chosen = zip(*foreign, strict=True)
+            self._probes.add(codes, chosen, self.tokenizer, self.names, self._model)
+            self._open_weigher = self._make_open_weigher()
+        return self._probes.losses()
+
     def weights(self, texts: Iterable[str], policy: str = "top1", *, m: int | None = None) -> np.ndarray:
         """Weights of `names` that answer under a policy, shape (texts, names), rows summing to 1.
 
@@ -278,30 +305,49 @@ class RoutedLM:
         texts: Iterable[str],
         policy: str = "ensemble",
         *,
+        prefix: str | Iterable[str] | None = None,
+        routing: str = "prefix",
         m: int | None = None,
         spans: bool = False,
         options: ScoringOptions | None = None,
     ) -> list[Score]:
         """Score how probable texts are: nats, tokens, bytes, bits per byte. An empty text has 0 nats.
 
+        By default these are causal probabilities: the experts that predict a token are chosen by the text before it,
+        so that the probabilities of all texts of one length sum to 1.
+
         Args:
             texts: Texts of any length; those longer than the context are scored in overlapping windows.
             policy: Which experts answer: `top1`, `topm`, `ensemble`, `bayes`, or the name of one.
+            prefix: A text that stands before each text, or one for each: a prompt, of which the texts are answers. Only
+                the texts are scored, given the prefix, by the weights of the whole prefix, as `generate` draws them.
+            routing: `prefix`: weights follow the text before each token (the prefix, if there is one); `text`: each
+                text is scored by the weights of the whole of it, for use when its language is known beforehand; the
+                result is then no probability of the text, since the text has chosen its experts.
             m: For `topm`: how many experts are kept.
             spans: Cut each text where its language changes; each part is scored by its own experts, with all the
-                text before it as context.
+                text before it as context. Cuts and experts come from the whole text, as with `routing="text"`.
             options: Context, stride and batch size.
 
         Raises:
-            BadInput: If the policy is unknown, or `texts` is no list of strings.
+            BadInput: If the policy or the routing is unknown, `texts` is no list of strings, or there is not one
+                prefix for each text.
         """
         texts, parsed = as_texts(texts), self.policy(policy, m)
+        check_routing(routing, prefix, spans)
         if not texts:
             return []
         common: dict[str, Any] = {"dynamic": parsed.dynamic, "options": options}
+        if prefix is not None:
+            return self._score_answers(texts, prefixes_of(prefix, len(texts)), parsed, **common)
         if not spans:
-            weights_BK = self._apply(self.route(texts), parsed)
-            return score_texts(texts, self.tokenizer, weights_BK, self.names, self._model, **common)
+            if routing == "text":
+                weights_BK = self._apply(self.route(texts), parsed)
+                return score_texts(texts, self.tokenizer, weights_BK, self.names, self._model, **common)
+            sequences = prompt_ids(texts, self.tokenizer, add_prefix=options.add_prefix if options else True)
+            growing = self.growing_weights(sequences, policy, m=m)
+            found = score_growing(sequences, growing, self.names, self._model, **common)
+            return [score_of(text, log_probs_T) for text, log_probs_T in zip(texts, found, strict=True)]
         from router.scoring.spans import score_spans
 
         cuts = [self._cut(text) for text in texts]
@@ -417,6 +463,48 @@ class RoutedLM:
 
         return RoutedForCausalLM.from_routed(self, policy, m=m)
 
+    def growing_weights(
+        self,
+        sequences: Sequence[Sequence[int]],
+        policy: str = "ensemble",
+        *,
+        m: int | None = None,
+        num_prompt: Sequence[int] | None = None,
+    ) -> list[GrowingWeights]:
+        """Weights for the token after each token, from the text up to there.
+
+        Args:
+            sequences: Token ids of texts, with the start token.
+            policy: As for `score`.
+            m: As for `score`.
+            num_prompt: For each text, how many of its tokens are a prompt, whose weights hold from its end on.
+
+        Raises:
+            BadInput: If the policy is unknown.
+        """
+        parsed = self.policy(policy, m)
+        if isinstance(parsed, NamedExpert):
+            chosen_K = np.array([name == parsed.expert for name in self.names], dtype=np.float64)
+            return [GrowingWeights.constant(chosen_K) for _ in sequences]
+        return growing_weights(
+            sequences, self.tokenizer, lambda texts: self._apply(self.route(texts), parsed), num_prompt=num_prompt
+        )
+
+    def _score_answers(
+        self, texts: Sequence[str], prefixes: Sequence[str], policy: Policy, **common: Any
+    ) -> list[Score]:
+        """Scores of texts after their prefixes, by the weights that `generate` would answer the prefixes with."""
+        distinct = list(dict.fromkeys(prefixes))
+        weights_DK = self._apply(self.route(distinct), policy)
+        row_of = {prefix: row for row, prefix in enumerate(distinct)}
+        growing = [GrowingWeights.constant(weights_DK[row_of[prefix]]) for prefix in prefixes]
+        sequences, num_prompt = answer_ids(prefixes, texts, self.tokenizer)
+        found = score_growing(sequences, growing, self.names, self._model, **common)
+        return [
+            score_of(text, log_probs_T[max(0, num - 1) :])
+            for text, log_probs_T, num in zip(texts, found, num_prompt, strict=True)
+        ]
+
     def _apply(self, routes: Sequence[Route], policy: Policy) -> np.ndarray:
         weights_BK, abstained_B = weights_of(routes, self.names)
         return apply_policy(weights_BK, policy, self.names, abstained_B=abstained_B)
@@ -430,6 +518,12 @@ class RoutedLM:
         if self._centres is None:
             return routes
         return reweigh(routes, texts, self._centres, self.experts.plan.clusters, self._weigher.rule.fallback)
+
+    def _make_open_weigher(self) -> Callable[[], ExpertWeigher]:
+        """A function that makes the weigher of all languages when a text first needs it."""
+        experts, names, opened = self.experts, self.names, self._open_identifier
+        rule, probed = self._options["rule"], self._probes.losses()
+        return cache(lambda: _weigher(experts, names, opened.languages if opened else (), rule, probed))
 
     def _cut(self, text: str) -> list[Span]:
         return segment(text, self._open_identifier or self.identifier)
@@ -449,7 +543,11 @@ def _open(path: str, settings: dict[str, Any]) -> RoutedLM:
 
 
 def _weigher(
-    experts: ExpertSet, names: Sequence[str], languages: Sequence[str], rule: RoutingRule | None
+    experts: ExpertSet,
+    names: Sequence[str],
+    languages: Sequence[str],
+    rule: RoutingRule | None,
+    probed: dict[str, dict[str, float]] | None = None,
 ) -> ExpertWeigher:
     measured = experts.result("valid")
     losses = None
@@ -459,7 +557,8 @@ def _weigher(
         experts.plan.clusters,
         languages,
         names,
-        distances=typological_distances,
         losses=losses,
         rule=rule,
+        base=BASE,
+        probed=probed,
     )
