@@ -249,7 +249,7 @@ def test_a_mixture_in_torch_adds_probabilities_too() -> None:
     assert mix(experts, weights).exp().flatten().tolist() == NEAR([0.4, 0.6])
     # Weights after tokens to which the experts give 0.5 and 0.1, then 0.5 and 0.9: 0.375 : 0.025, 0.1875 : 0.0225.
     likelihood = torch.tensor([[[0.5, 0.5], [0.1, 0.9]]]).log()
-    after = log_posterior(torch.tensor([[0.75, 0.25]]).log(), likelihood).exp()[0, 0]
+    after = log_posterior(torch.tensor([[[0.75], [0.25]]]).log(), likelihood).exp()[0, 0]
     assert after.tolist() == NEAR([0.375 / 0.4, 0.1875 / 0.21])
     assert token_log_probs(torch.tensor([[[0.0, -torch.inf]]]), torch.tensor([[1]])).item() == LEAST_LOG_PROB == -1e4
 
