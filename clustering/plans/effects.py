@@ -90,6 +90,12 @@ class Effects:
             if table.shape != (size, size):
                 raise BadInput(f"effects of {size} languages, but the {name} has shape {table.shape}.")
 
+    def __repr__(self) -> str:
+        others = off_diagonal(self.matrix)
+        known = others[np.isfinite(others)]
+        mean = f", mean {100 * known.mean():+.2f} %" if len(known) else ""
+        return f"Effects({len(self.languages)} languages: {' '.join(self.languages)}{mean})"
+
     @classmethod
     def of(cls, languages: Sequence[str], matrix: Any, **more: Any) -> Effects:
         """Effects from a bare matrix, such as one measured elsewhere.
