@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from clustering.corpora.find import Source, find_sources, source_of
-from clustering.errors import BadInput
-from clustering.languages.codes import match, name_of, resolve
+from clustering.errors import BadInput, arg
+from clustering.files import expanded
+from clustering.languages.codes import match, name_of, point_beside
 from router.identify.stored import load_identifier
+from xelm.adding.donors.race import MOST_SHARE, SHARE
 from xelm.corpus.store import TokenStore, build_store
 from xelm.recipe.recipe import Data
 from xelm.run.experts import ExpertSet
@@ -18,6 +20,9 @@ from xelm.run.names import is_expert
 from xelm.run.records.heldout import SPLITS, read_heldout, texts_of
 from xelm.run.records.ledger import Kind
 from xelm.run.records.manifest import fingerprint
+
+JOIN_REPLAY = 0.2
+"""Replay of a language that joins an expert: without any, the expert loses a quarter on its own languages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +40,26 @@ class Addition:
     tokens: int | None = None
     believe_label: bool = False
     drop_other_languages: bool = False
+    trial: float = SHARE
+    """Share of the budget for which each of the likeliest starts is tried if the donor is `auto`; 0: no trial."""
 
     def __post_init__(self) -> None:
         # `not 0 <= x < 1` also refuses NaN.
         if not 0 <= self.replay < 1:
-            raise BadInput(f"replay={self.replay} is a share of the training blocks: choose 0 up to, but not, 1.")
+            raise BadInput(
+                f"{arg('replay', self.replay)} is a share of the training blocks: choose 0 up to, but not, 1."
+            )
         if self.kind not in get_args(Kind):
             raise BadInput(
-                f"as={self.kind!r}: choose new (an expert of its own) or join (the donor's expert takes it in)."
+                f"{arg('as_', self.kind)}: choose new (an expert of its own) or join (the donor's expert takes it in)."
             )
         if self.tokens is not None and self.tokens < 1:
-            raise BadInput(f"tokens={self.tokens} must be at least 1.")
+            raise BadInput(f"{arg('tokens', self.tokens)} must be at least 1.")
+        if not 0 <= self.trial <= MOST_SHARE:
+            raise BadInput(
+                f"{arg('trial', self.trial)} is the share of the budget that each of three starts is tried for: choose "
+                f"0 (no trial) to {MOST_SHARE}."
+            )
 
     @property
     def name(self) -> str:
@@ -71,14 +85,45 @@ class NewText:
         return self.store.heldout_file.parent
 
 
+def request_of(
+    experts: ExpertSet,
+    language: str,
+    data: str | Path,
+    *,
+    donor: str = "auto",
+    as_: Kind = "new",
+    replay: float | None = None,
+    **settings: Any,
+) -> Addition:
+    """The request of a user, with language, text and donor found.
+
+    Args:
+        experts: The run.
+        language: Any code or name.
+        data: A file, or a folder that holds the language's.
+        donor: `auto`, a language of the run, or a model's name.
+        as_: Whether it gets an expert of its own.
+        replay: Share of the blocks from the donor's languages; None: `JOIN_REPLAY` for a language that joins, else 0.
+        settings: Other fields of `Addition`.
+
+    Raises:
+        BadInput: If one of them does not fit.
+    """
+    code = new_code(experts, language)
+    source, donor = find_source(expanded(data), language, code), named_donor(experts, donor, as_)
+    if replay is None:
+        replay = JOIN_REPLAY if as_ == "join" else 0.0
+    return Addition(language=code, source=source, donor=donor, kind=as_, replay=replay, **settings)
+
+
 def new_code(experts: ExpertSet, language: str) -> str:
     """The code of a language that the run does not have yet.
 
     Raises:
         BadInput: If there is no such language, the run has it, or the run's identifier cannot learn it.
     """
-    code = resolve(language).code
-    there = match(code, experts.languages)
+    code = point_beside(language, experts.languages)
+    there = match(language, experts.languages)
     if there:
         raise BadInput(
             f"{name_of(code)} is in this run already, as {there} in {experts.plan.cluster_of(there)}. "
@@ -88,14 +133,19 @@ def new_code(experts: ExpertSet, language: str) -> str:
     return code
 
 
-def find_source(data: Path, code: str) -> Source:
+def find_source(data: Path, language: str, code: str) -> Source:
     """The new language's text: a file of any name, or its file in a folder.
+
+    Args:
+        data: The file or folder.
+        language: The language as the user gave it, perhaps with a script.
+        code: Its code in the run.
 
     Raises:
         BadInput: If there is none, or its kind is unknown.
     """
     if data.is_dir():
-        return dataclasses.replace(find_sources(str(data), [code])[0], code=code)
+        return dataclasses.replace(find_sources(str(data), [language])[0], code=code)
     return source_of(data, code)
 
 
@@ -109,18 +159,20 @@ def named_donor(experts: ExpertSet, wanted: str, kind: Kind) -> str:
         return wanted
     name = wanted if wanted in experts.models else _expert_of(experts, wanted)
     if kind == "join" and not is_expert(name):
-        raise BadInput(f"--as join needs an expert to join; {name} is none. There are: {', '.join(experts.names)}.")
+        raise BadInput(
+            f"{arg('as_', 'join')} needs an expert to join; {name} is none. There are: {', '.join(experts.names)}."
+        )
     return name
 
 
 def _expert_of(experts: ExpertSet, language: str) -> str:
     try:
-        code = match(resolve(language).code, experts.languages)
+        code = match(language, experts.languages)
     except BadInput:
         code = None
     if code is None:
         raise BadInput(
-            f"--donor {language}: neither a model ({', '.join(experts.models)}) nor a language of this run "
+            f"{arg('donor', language)}: neither a model ({', '.join(experts.models)}) nor a language of this run "
             f"({', '.join(experts.languages)}). Use auto to have one chosen."
         )
     return experts.plan.cluster_of(code)

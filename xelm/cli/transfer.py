@@ -9,6 +9,7 @@ import click
 
 from xelm.cli._options import Command, options_of, print_json
 from xelm.launch.options import Launch
+from xelm.transferring.transfer import transfer
 
 
 @click.command(
@@ -18,8 +19,13 @@ from xelm.launch.options import Launch
     "  xelm transfer topics.toml --out topics --set train.shots=[0,10,50] --set train.seeds=5",
 )
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for features, answers and report.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, such as train.seeds=3.")
+@options_of(
+    transfer,
+    without=("recipe", "launch"),
+    flags={"overrides": "--set"},
+    out={"required": True, "default": None},
+    overrides={"metavar": "KEY=VALUE"},
+)
 @click.option("--dry-run", is_flag=True, help="Read everything and print what would be measured; teach nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options_of(Launch, group="Machines", flags={"time_min": "--time", "mem_gib": "--mem"})
@@ -38,8 +44,6 @@ def command(recipe: Path, out: Path, overrides: tuple[str, ...], dry_run: bool, 
         else:
             click.echo(found.to_text())
         return
-    from xelm.transferring.transfer import transfer
-
     report = transfer(recipe, out, overrides=overrides, launch=launch)
     if as_json:
         print_json(report.to_dict(), indent=1)

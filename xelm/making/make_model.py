@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.files import atomic_write, read_json, write_json
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.models.base import quiet_transformers
@@ -73,8 +73,8 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
         return there
     if there and not redo:
         raise BadInput(
-            f"{making.folder}: made with another recipe, data or parent. Train into another --out, "
-            "or give --redo to retrain it."
+            f"{making.folder}: made with another recipe, data or parent. Train into another "
+            f"{arg('out')}, or give {arg('redo', True)} to retrain it."
         )
     import torch
 
@@ -84,7 +84,7 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
     model = making.parent()
     entry, curve = making.planned, dict[str, Any]()
     if making.stage:
-        trained = train_stage(model, making.stage, _logger_to(log_file))
+        trained = train_stage(model, making.stage, log_into(log_file))
         entry.tokens, entry.isolation, curve = trained.tokens, trained.isolation, {"history": trained.history}
         if trained.evaluations:
             curve["evaluations"] = trained.evaluations
@@ -139,7 +139,8 @@ def _make_portable(folder: Path) -> None:
         (folder / "README.md").unlink(missing_ok=True)  # a template that names the folder of the base
 
 
-def _logger_to(file: Path) -> Callable[[dict[str, Any]], None]:
+def log_into(file: Path) -> Callable[[dict[str, Any]], None]:
+    """What appends each point of a training curve to a file, one JSON object a line."""
     file.parent.mkdir(parents=True, exist_ok=True)
 
     def log(point: dict[str, Any]) -> None:

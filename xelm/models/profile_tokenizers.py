@@ -14,11 +14,13 @@ import numpy as np
 
 from clustering.errors import BadInput
 from clustering.sources.candidates import CandidateRules
+from clustering.sources.given import Given
 from clustering.sources.profiles import Tokenizer
 from clustering.sources.rank import Corpora, Tokenize
 from clustering.sources.rank import rank_sources as _rank_sources
 
 if TYPE_CHECKING:
+    from clustering.plans.effects import Effects
     from clustering.rankers.ranker import Ranker
     from clustering.sources.report import SourceReport
 
@@ -36,15 +38,10 @@ def rank_sources(
     text_field: str = "text",
     rules: CandidateRules | None = None,
     quality: Mapping[str, float] | str | Path | None = None,
+    signals: Given | str | Path | None = None,
+    sets: int | None = None,
+    effects: Effects | str | Path | None = None,
 ) -> SourceReport:
-    """Rank the languages a target may be taught from, best first.
-
-    As `clustering.sources.rank.rank_sources`, and `tokenizer` may also be the name of a tokenizer on the hub or a
-    folder that holds one.
-
-    Raises:
-        BadInput: As there, and if the tokenizer cannot be loaded.
-    """
     loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
     return _rank_sources(
         target,
@@ -58,7 +55,19 @@ def rank_sources(
         text_field=text_field,
         rules=rules,
         quality=quality,
+        signals=signals,
+        sets=sets,
+        effects=effects,
     )
+
+
+# Only what is said of the tokenizer differs.
+rank_sources.__doc__ = (_rank_sources.__doc__ or "").replace(
+    """For names of hub tokenizers use
+            `xelm.rank_sources`.""",
+    """Or the name of a
+            tokenizer on the hub, or of a folder that holds one.""",
+)
 
 
 def load_tokenizer(name: str) -> Tokenizer:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from xelm.launch.options import Launch
 from xelm.run.failures import disk_failure_reported
 from xelm.run.lock import locked
@@ -86,7 +86,7 @@ def refuse_nothing(experiment: Experiment) -> None:
 
 def _refuse_other_folder(folder: Path) -> None:
     if folder.is_file():
-        raise BadInput(f"{folder}: is a file; --out names a directory.")
+        raise BadInput(f"{folder}: is a file; {arg('out')} names a directory.")
     if folder.is_dir() and (folder / FILE_NAME).is_file():
         raise BadInput(f"{folder}: is a run; a transfer needs a folder of its own.")
     if folder.is_dir() and any(not path.name.startswith(_OURS) for path in folder.iterdir()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.files import write_json
 from clustering.progress import show_progress
 from xelm.launch.local import num_workers, run_workers
@@ -27,7 +27,7 @@ def teach_all(experiment: Experiment, launch: Launch) -> None:
     if not missing:
         return
     if launch.processes > 1:
-        raise BadInput("a task is taught by one process at a time: leave processes out, and use workers.")
+        raise BadInput(f"a task is taught by one process: leave {arg('processes')} out; {arg('workers')} may be many.")
     if launch.launcher == "local" and num_workers(launch) == 1:
         failures: dict[str, Failure] = {}
         for part in show_progress(list(missing.values()), desc="teach", unit="lesson"):

@@ -15,7 +15,7 @@ from xelm.transferring.heads.head import Desk, Head, Lesson, head
 if TYPE_CHECKING:
     import torch
 
-    from xelm.transferring.heads.network import TaskNetwork
+    from xelm.transferring.bases.network import TaskNetwork
 
 _WARMUP = 0.1
 _CLIP_NORM = 1.0
@@ -66,7 +66,7 @@ class Tuned(Head):
         raise BadInput(f'adapter = "{self.name}" changes the model itself, so another expert cannot answer with it.')
 
     def _network(self, model: Any, tokenizer: Any, lesson: Lesson, desk: Desk) -> tuple[TaskNetwork, Any]:
-        from xelm.transferring.heads.network import Batches, TaskNetwork
+        from xelm.transferring.bases.network import Batches, TaskNetwork
 
         settings, device = desk.settings, model.device
         prepared = self.prepare(model)
@@ -76,7 +76,7 @@ class Tuned(Head):
     def _train(self, network: TaskNetwork, batches: Any, lesson: Lesson) -> None:
         import torch
 
-        from xelm.transferring.heads.network import NOT_JUDGED
+        from xelm.transferring.bases.network import NOT_JUDGED
 
         s, classes, sizes = self.settings, lesson.classes(), [row.num_units for row in lesson.rows]
         ends = np.cumsum(sizes)
