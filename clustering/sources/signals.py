@@ -68,6 +68,12 @@ SIGNALS: dict[str, Signal] = {
     "phonological": Signal("phonology", "1 - cosine of URIEL phonology, gaps filled", False, False),
     "inventory": Signal("sounds", "1 - cosine of URIEL sound inventories, gaps filled", False, False),
     "geographic": Signal("place", "great circle distance in km", False, False),
+    "effect": Signal(
+        "effect on the target",
+        "the target's bits after a short training on the source / before, - 1: the model's own view (`xelm measure`)",
+        False,
+        False,
+    ),
     "quality": Signal("source quality", "how good a source is by itself, as you gave it", False, True),
 }
 
@@ -250,6 +256,7 @@ def default_contributions(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     | syntax | -(1 - cosine of kNN-filled syntax) / 0.1 |
     | place | -log(1 + km / 1500) |
     | data size | log(1 + source / target); log(source) where the target has no text |
+    | effect on the target | -(change of the target's bits) / its standard deviation over the candidates, if measured |
     | source quality | the user's figure / its standard deviation over the candidates, where there is one |
 
     Why this form. Weights are all 1 and the units are round numbers near the spread that each signal has among
@@ -288,6 +295,9 @@ def default_contributions(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
         added = ADDED.find(name)
         if added.utility is not None and is_known(raw, name):
             utilities[name] = added.utility(raw[name])
+    if is_known(raw, "effect"):
+        spread = np.nanstd(raw["effect"])
+        utilities["effect"] = -raw["effect"] / spread if spread > 0 else raw["effect"] * 0
     if is_known(raw, "quality"):
         spread = np.nanstd(raw["quality"])
         utilities["quality"] = raw["quality"] / spread if spread > 0 else raw["quality"] * 0

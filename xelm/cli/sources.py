@@ -69,6 +69,11 @@ _FITTING = "After `fit TABLE` (the same as `xelm fit TABLE`)"
     type=click.Path(path_type=Path),
     help="Table of how good each source is by itself: language, number (results on other targets, size of data, …).",
 )
+@click.option(
+    "--effects",
+    type=click.Path(path_type=Path),
+    help="Effects made by `xelm measure`: what training on each source does to a model's reading of TARGET.",
+)
 @option(
     "--signals",
     type=click.Path(path_type=Path),
@@ -111,6 +116,7 @@ def command(
     quality: Path | None,
     signals: Path | None,
     sets: int | None,
+    effects: Path | None,
     ranker: Path | None,
     top: int | None,
     out: Path | None,
@@ -132,7 +138,7 @@ def command(
         top = _DEFAULT_TOP
     names = [name.strip() for name in candidates.split(",") if name.strip()] if candidates is not None else None
     options: dict[str, Any] = {"cache": cache, "text_field": text_field, "quality": quality, "signals": signals}
-    options["sets"] = sets
+    options |= {"sets": sets, "effects": effects}
     rules = CandidateRules(
         all_languages=all_languages, types=types, modality=modality, min_text=min_text, min_speakers=min_speakers
     )

@@ -15,7 +15,7 @@ from clustering.errors import BadInput
 from clustering.files import write_json
 from clustering.languages.codes import match
 from clustering.progress import show_progress
-from xelm.evaluation.log_probs import SPLITS, heldout_log_probs, measure
+from xelm.evaluation.log_probs import SPLITS, heldout_log_probs, keep_log_probs, measure
 from xelm.evaluation.tables import order_models
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import Document, ExpertSet
@@ -38,20 +38,28 @@ def evaluate(experts: ExpertSet) -> Evaluation | None:
     Raises:
         BadInput: If a model's loss on some text is no number.
     """
-    follows = experts.objective.follows_text
-    for split in ("valid", "test"):
-        key = _fingerprint(experts, split)
-        kept = experts.result(split)
-        if kept and kept.fingerprint == key and not (kept.routed and kept.routing == "text" and follows):
-            continue
+    prints = {split: _fingerprint(experts, split) for split in SPLITS}
+    missing = [split for split in SPLITS if not _is_current(experts, split, prints[split])]
+    if missing:
+        for name in show_progress(order_models(experts.models), desc="evaluate", unit="model"):
+            keep_log_probs(experts, name, missing)
+    for split in missing:
         documents = experts.heldout(split)
         if not documents:
             logger.warning("no %s text in this run: not evaluated on it", split)
             continue
         table = _table(experts, documents, split, POLICIES if split == "test" else (), keep=True)
-        table = dataclasses.replace(table, fingerprint=key)
+        table = dataclasses.replace(table, fingerprint=prints[split])
         write_json(experts.files.evaluation(split), table.to_dict())
     return experts.result("test")
+
+
+def _is_current(experts: ExpertSet, split: str, key: str) -> bool:
+    kept = experts.result(split)
+    if kept is None or kept.fingerprint != key:
+        return False
+    # Earlier versions routed a text by the whole of it.
+    return not (kept.routed and kept.routing == "text" and experts.objective.follows_text)
 
 
 def evaluate_on(experts: ExpertSet, data: str | None, *, policies: Sequence[str] = POLICIES) -> Evaluation:

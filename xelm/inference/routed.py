@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
@@ -14,24 +14,20 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 import numpy as np
 
 from clustering.errors import BadInput, arg
-from clustering.languages.codes import match
 from router.generation_options import check_options
-from router.identify.open import OpenIdentifier
-from router.identify.spans import Span, segment
-from router.identify.stored import load_identifier
-from router.routes.centres import load_centres, reweigh
-from router.routes.policy import NamedExpert, Policy, apply_policy, parse_policy
-from router.routes.route import route_openly, route_texts, weights_of
-from router.routes.weigh import ExpertWeigher, Route, RoutingRule
-from router.scoring.growing import GrowingWeights, score_growing
-from router.scoring.texts import Score, score_of, score_texts
+from router.routes.policy import Policy, parse_policy
+from router.routes.weigh import Route, RoutingRule
+from router.scoring.growing import GrowingWeights
+from router.scoring.texts import Score
 from router.scoring.tokens import ScoringOptions, context_of
 from router.texts import as_texts
-from xelm.inference.completions import Completion, answer_ids, as_set, complete_ids, decoder, prompt_ids
+from xelm.inference.completions import Completion, as_set, complete_ids, decoder, prompt_ids
 from xelm.inference.files import check_opening
-from xelm.inference.growing import check_routing, growing_weights, prefixes_of
+from xelm.inference.growing import check_routing, prefixes_of
 from xelm.inference.models import Placement, open_models
 from xelm.inference.probe import Probes
+from xelm.inference.run_router import RunRouter
+from xelm.inference.scoring import Scorer
 from xelm.inference.stops import as_stops
 from xelm.inference.stream import stream_text
 from xelm.models.foreign import unusable_reported
@@ -45,8 +41,6 @@ if TYPE_CHECKING:
     from xelm.inference.causal_lm import RoutedForCausalLM
 
 logger = logging.getLogger(__name__)
-LANGUAGES = ("open", "run")
-"""The languages that may be identified: any language known to the identifier, or only those of the run."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +79,12 @@ class RoutedLM:
         self, experts: ExpertSet, *, rule: RoutingRule | None = None, languages: str = "open", **placement: Any
     ):
         """Answer from an open run, whose files are trusted unless `check_files=True` (fields of `Placement`)."""
-        if languages not in LANGUAGES:
-            raise BadInput(f"{arg('languages', languages)}: choose {' or '.join(LANGUAGES)}.")
         self._options: dict[str, Any] = {"rule": rule, "languages": languages, **placement}
         self.experts = experts
-        self.names = [*experts.names, BASE]
-        self.identifier = load_identifier(experts.files.router)
-        self._centres = load_centres(experts.files.router)
-        self._weigher = _weigher(experts, self.names, self.identifier.languages, rule)
-        self._open_identifier = OpenIdentifier(self.identifier) if languages == "open" else None
+        self._router = RunRouter(experts, rule=rule, languages=languages)
+        self.names = self._router.names
+        self.identifier = self._router.identifier
         self._probes = Probes()
-        self._open_weigher = self._make_open_weigher()
         self._placement = Placement(**{"check_files": False, **placement})
         self._opening = threading.Lock()
         self._opened: Any = None
@@ -246,12 +235,13 @@ class RoutedLM:
             BadInput: If `texts` is no list of strings.
         """
         texts = as_texts(texts)
+        self.refresh()
         if not spans:
-            return self._routes(texts)
-        cuts = [self._cut(text) for text in texts]
+            return self._router.routes(texts)
+        cuts = [self._router.cut(text) for text in texts]
         return [
             [RoutedSpan(span.start, span.stop, route) for span, route in zip(its_cuts, its_routes, strict=True)]
-            for its_cuts, its_routes in zip(cuts, self._span_routes(texts, cuts), strict=True)
+            for its_cuts, its_routes in zip(cuts, self._router.span_routes(texts, cuts), strict=True)
         ]
 
     def probe(self, texts: Iterable[str]) -> dict[str, dict[str, float]]:
@@ -270,12 +260,11 @@ class RoutedLM:
             BadInput: If `texts` is no list of strings, or the models neither generate nor score.
         """
         texts = as_texts(texts)
-        found = [(route.language, text) for route, text in zip(self.route(texts), texts, strict=True)]
-        foreign = [(code, text) for code, text in found if code and match(code, self.experts.languages) is None]
-        if foreign:
+        self.refresh()
+        if foreign := list(self._router.foreign(texts)):
             codes, chosen = zip(*foreign, strict=True)
             self._probes.add(codes, chosen, self.tokenizer, self.names, self._model)
-            self._open_weigher = self._make_open_weigher()
+            self._router.learn(self._probes.losses())
         return self._probes.losses()
 
     def weights(self, texts: Iterable[str], policy: str = "top1", *, m: int | None = None) -> np.ndarray:
@@ -284,7 +273,7 @@ class RoutedLM:
         Raises:
             BadInput: If the policy is unknown.
         """
-        return self._apply(self.route(texts), self.policy(policy, m))
+        return self._router.weights(self.route(texts), self.policy(policy, m))
 
     def policy(self, policy: str, m: int | None = None) -> Policy:
         """The policy of a name, which may also be an expert's.
@@ -337,22 +326,12 @@ class RoutedLM:
         check_routing(routing, prefix, spans)
         if not texts:
             return []
-        common: dict[str, Any] = {"dynamic": parsed.dynamic, "options": options}
+        scorer = Scorer(self._router, self.tokenizer, self._model, parsed, options)
         if prefix is not None:
-            return self._score_answers(texts, prefixes_of(prefix, len(texts)), parsed, **common)
-        if not spans:
-            if routing == "text":
-                weights_BK = self._apply(self.route(texts), parsed)
-                return score_texts(texts, self.tokenizer, weights_BK, self.names, self._model, **common)
-            sequences = prompt_ids(texts, self.tokenizer, add_prefix=options.add_prefix if options else True)
-            growing = self.growing_weights(sequences, policy, m=m)
-            found = score_growing(sequences, growing, self.names, self._model, **common)
-            return [score_of(text, log_probs_T) for text, log_probs_T in zip(texts, found, strict=True)]
-        from router.scoring.spans import score_spans
-
-        cuts = [self._cut(text) for text in texts]
-        weights = [self._apply(routes, parsed) for routes in self._span_routes(texts, cuts)]
-        return score_spans(texts, cuts, weights, self.tokenizer, self.names, self._model, **common)
+            return scorer.answers(texts, prefixes_of(prefix, len(texts)))
+        if spans:
+            return scorer.parts(texts)
+        return scorer.wholes(texts) if routing == "text" else scorer.causal(texts)
 
     def generate(
         self, prompts: Iterable[str], policy: str = "top1", *, m: int | None = None, **options: Any
@@ -409,7 +388,7 @@ class RoutedLM:
         """Do as `complete` for prompts that are tokens already and have their routes."""
         parsed = self.policy(policy, m)
         answer: dict[str, Any] = {"stops": stops, "end_tokens": self.end_tokens, **options}
-        weights_BK = self._apply(routes, parsed)
+        weights_BK = self._router.weights(routes, parsed)
         return complete_ids(
             ids, routes, weights_BK, self.names, self.models, self.tokenizer, dynamic=parsed.dynamic, **answer
         )
@@ -475,64 +454,15 @@ class RoutedLM:
 
         Args:
             sequences: Token ids of texts, with the start token.
-            policy: As for `score`.
-            m: As for `score`.
+            policy: Which experts answer: `top1`, `topm`, `ensemble`, `bayes`, or the name of one.
+            m: For `topm`: how many experts are kept.
             num_prompt: For each text, how many of its tokens are a prompt, whose weights hold from its end on.
 
         Raises:
             BadInput: If the policy is unknown.
         """
         parsed = self.policy(policy, m)
-        if isinstance(parsed, NamedExpert):
-            chosen_K = np.array([name == parsed.expert for name in self.names], dtype=np.float64)
-            return [GrowingWeights.constant(chosen_K) for _ in sequences]
-        return growing_weights(
-            sequences, self.tokenizer, lambda texts: self._apply(self.route(texts), parsed), num_prompt=num_prompt
-        )
-
-    def _score_answers(
-        self, texts: Sequence[str], prefixes: Sequence[str], policy: Policy, **common: Any
-    ) -> list[Score]:
-        """Scores of texts after their prefixes, by the weights that `generate` would answer the prefixes with."""
-        distinct = list(dict.fromkeys(prefixes))
-        weights_DK = self._apply(self.route(distinct), policy)
-        row_of = {prefix: row for row, prefix in enumerate(distinct)}
-        growing = [GrowingWeights.constant(weights_DK[row_of[prefix]]) for prefix in prefixes]
-        sequences, num_prompt = answer_ids(prefixes, texts, self.tokenizer)
-        found = score_growing(sequences, growing, self.names, self._model, **common)
-        return [
-            score_of(text, log_probs_T[max(0, num - 1) :])
-            for text, log_probs_T, num in zip(texts, found, num_prompt, strict=True)
-        ]
-
-    def _apply(self, routes: Sequence[Route], policy: Policy) -> np.ndarray:
-        weights_BK, abstained_B = weights_of(routes, self.names)
-        return apply_policy(weights_BK, policy, self.names, abstained_B=abstained_B)
-
-    def _routes(self, texts: Sequence[str]) -> list[Route]:
-        self.refresh()
-        if self._open_identifier is None:
-            routes = route_texts(texts, self.identifier, self._weigher)
-        else:
-            routes = route_openly(texts, self._open_identifier, self._weigher, self._open_weigher)
-        if self._centres is None:
-            return routes
-        return reweigh(routes, texts, self._centres, self.experts.plan.clusters, self._weigher.rule.fallback)
-
-    def _make_open_weigher(self) -> Callable[[], ExpertWeigher]:
-        """A function that makes the weigher of all languages when a text first needs it."""
-        experts, names, opened = self.experts, self.names, self._open_identifier
-        rule, probed = self._options["rule"], self._probes.losses()
-        return cache(lambda: _weigher(experts, names, opened.languages if opened else (), rule, probed))
-
-    def _cut(self, text: str) -> list[Span]:
-        return segment(text, self._open_identifier or self.identifier)
-
-    def _span_routes(self, texts: Sequence[str], cuts: Sequence[Sequence[Span]]) -> list[list[Route]]:
-        """Routes of all parts of all texts, identified in one pass."""
-        parts = [text[span.start : span.stop] for text, spans in zip(texts, cuts, strict=True) for span in spans]
-        routes = iter(self._routes(parts))
-        return [[next(routes) for _ in spans] for spans in cuts]
+        return Scorer(self._router, self.tokenizer, self._model, parsed).weights_along(sequences, num_prompt)
 
     def _model(self, name: str) -> Any:
         return self.models.get(name)
@@ -540,25 +470,3 @@ class RoutedLM:
 
 def _open(path: str, settings: dict[str, Any]) -> RoutedLM:
     return RoutedLM.from_pretrained(path, **settings)
-
-
-def _weigher(
-    experts: ExpertSet,
-    names: Sequence[str],
-    languages: Sequence[str],
-    rule: RoutingRule | None,
-    probed: dict[str, dict[str, float]] | None = None,
-) -> ExpertWeigher:
-    measured = experts.result("valid")
-    losses = None
-    if measured and set(names) <= set(measured.models):
-        losses = {name: measured.bits(name) for name in names}
-    return ExpertWeigher(
-        experts.plan.clusters,
-        languages,
-        names,
-        losses=losses,
-        rule=rule,
-        base=BASE,
-        probed=probed,
-    )

@@ -20,6 +20,7 @@ from clustering.sources.rank import Corpora, Tokenize
 from clustering.sources.rank import rank_sources as _rank_sources
 
 if TYPE_CHECKING:
+    from clustering.plans.effects import Effects
     from clustering.rankers.ranker import Ranker
     from clustering.sources.report import SourceReport
 
@@ -39,6 +40,7 @@ def rank_sources(
     quality: Mapping[str, float] | str | Path | None = None,
     signals: Given | str | Path | None = None,
     sets: int | None = None,
+    effects: Effects | str | Path | None = None,
 ) -> SourceReport:
     loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
     return _rank_sources(
@@ -55,6 +57,7 @@ def rank_sources(
         quality=quality,
         signals=signals,
         sets=sets,
+        effects=effects,
     )
 
 
