@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from clustering.errors import BadInput
 from tests.xelm.conftest import tiny_table
+from tests.xelm.training_parts import budget_of
 from xelm.making.budgets.budget import Budget, count_parameters
 from xelm.objectives.objective import OBJECTIVES
 from xelm.recipe.recipe import Recipe

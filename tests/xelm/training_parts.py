@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from clustering import ClusterPlan
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_order
 from xelm.corpus.store import LanguageCounts, TokenStore
 from xelm.expert_kinds.kind import ExpertKind
-from xelm.recipe.recipe import Train
+from xelm.making.budgets.budget import Budget, ModelSize, make_budget
+from xelm.recipe.recipe import Recipe, Train
 from xelm.training.loop import Stage
 
 VOCAB_SIZE = 48

@@ -19,9 +19,7 @@ MOST_DOCUMENTS = 1000
 """Number of documents of each language that a plan by text reads."""
 
 
-def plan_for(
-    clusters: Clusters, reading: Data, sources: Sequence[Source], tokens: Mapping[str, int]
-) -> ClusterPlan:
+def plan_for(clusters: Clusters, reading: Data, sources: Sequence[Source], tokens: Mapping[str, int]) -> ClusterPlan:
     """The plan of `[clusters]`: clusters of the languages by its method, or those of its file.
 
     Args:
