@@ -16,7 +16,15 @@ from clustering.sources.signals import SIGNALS
 Given = Mapping[str, Mapping[str, float] | float]
 """Signal -> language -> number; of the target's own (`target_size`, `target_ttr`) the number alone."""
 _OF_TARGET = {"source_size": "target_size", "source_ttr": "target_ttr"}
-_SHARES = {"word_overlap", "subword_overlap", "latin_overlap", "shared_script", "source_ttr", "target_ttr"}
+_SHARES = {
+    "model_distance",
+    "word_overlap",
+    "subword_overlap",
+    "latin_overlap",
+    "shared_script",
+    "source_ttr",
+    "target_ttr",
+}
 
 
 def names_given(also: Collection[str] = ()) -> list[str]:
@@ -114,7 +122,7 @@ def _checked(name: str, language: str, value: float) -> float:
         raise BadInput(f"{where} is {value!r}: a number is needed.")
     if np.isnan(value):
         return float("nan")
-    if (value < 0 and name in SIGNALS) or np.isinf(value):
+    if (value < 0 and name in SIGNALS and name != "effect") or np.isinf(value):
         raise BadInput(f"{where} is {value}: a finite number of at least 0 is needed.")
     if name in _SHARES and value > 1:
         raise BadInput(f"{where} is {value}: it is a share, from 0 to 1.")

@@ -26,7 +26,7 @@ _OPEN_FAMILIES = 3
 _BAR_WIDTH = 560.0
 _SHOWN_SIGNALS = (
     *("subword_overlap", "word_overlap", "latin_overlap", "shared_script", "size_ratio", "ttr_distance"),
-    *("shared_family", "genetic", "syntactic", "phonological", "geographic"),
+    *("model_distance", "effect", "shared_family", "genetic", "syntactic", "phonological", "geographic"),
 )
 _LEARNED = {
     OTHERS: Signal("the others", "all signals that matter less, added up", False, None),

@@ -76,6 +76,12 @@ _FITTING = "After `fit TABLE` (the same as `xelm fit TABLE`)"
     help="Table of numbers in place of text: a language in each row; columns word_overlap, subword_overlap, size, TTR.",
 )
 @option(
+    "--model",
+    metavar="NAME|RUN",
+    group="Text",
+    help="Also how a model sees the languages: distances of hidden states, effects measured in a run, its tokenizer.",
+)
+@option(
     "--sets",
     type=click.IntRange(min=1),
     metavar="K",
@@ -111,6 +117,7 @@ def command(
     quality: Path | None,
     signals: Path | None,
     sets: int | None,
+    model: str | None,
     ranker: Path | None,
     top: int | None,
     out: Path | None,
@@ -132,7 +139,7 @@ def command(
         top = _DEFAULT_TOP
     names = [name.strip() for name in candidates.split(",") if name.strip()] if candidates is not None else None
     options: dict[str, Any] = {"cache": cache, "text_field": text_field, "quality": quality, "signals": signals}
-    options["sets"] = sets
+    options |= {"sets": sets, "model": model}
     rules = CandidateRules(
         all_languages=all_languages, types=types, modality=modality, min_text=min_text, min_speakers=min_speakers
     )
