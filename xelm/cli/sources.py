@@ -131,11 +131,11 @@ def command(
     from clustering.sources.pages import command_line
     from xelm.models.profile_tokenizers import rank_sources
 
-    if tokenizer and not corpus:
+    if tokenizer and not corpus and not model:
         raise BadInput("--tokenizer cuts the text of --corpus: give a corpus too, or leave it out.")
     if out is not None and out.suffix.lower() not in (".html", ".md", ".json"):
         raise BadInput(f"{out}: a report is written as .html, .md or .json; name the file so.")
-    if top is None and candidates is None and corpus is None:
+    if top is None and candidates is None and corpus is None and model is None:
         top = _DEFAULT_TOP
     names = [name.strip() for name in candidates.split(",") if name.strip()] if candidates is not None else None
     options: dict[str, Any] = {"cache": cache, "text_field": text_field, "quality": quality, "signals": signals}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def load_reader(name: str) -> tuple[Any, Any]:
 
     from xelm.models.base import load_tokenizer, quiet_transformers, refuse_endless
 
-    with unusable_reported(f"no usable model in '{name}'"), quiet_transformers():
+    with unusable_reported(f"no usable model in '{name}'"), quiet_transformers(), _no_load_report():
         refuse_endless(Path(name))
         model, found = AutoModel.from_pretrained(name, use_safetensors=True, output_loading_info=True, dtype="auto")
     # A pooler sits on top of the hidden states; masked models come without one.
@@ -81,6 +82,19 @@ def load_reader(name: str) -> tuple[Any, Any]:
         raise BadInput(f"{name}: its weights lack {len(missing)} tensor(s) of the model, such as {missing[0]}.")
     reader = model.get_encoder() if model.config.is_encoder_decoder else model
     return reader.eval(), load_tokenizer(name)
+
+
+@contextmanager
+def _no_load_report() -> Iterator[None]:
+    """Leave out transformers' table of weights that are not used: a head that hidden states do not need."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _context(model: Any, tokenizer: Any) -> int:

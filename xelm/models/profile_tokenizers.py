@@ -68,7 +68,7 @@ def rank_sources(
     )
 
 
-# Only what is said of the tokenizer differs.
+# Only what is said of the tokenizer and of the model differs.
 rank_sources.__doc__ = (
     (_rank_sources.__doc__ or "")
     .replace(
@@ -78,10 +78,10 @@ rank_sources.__doc__ = (
             tokenizer on the hub, or of a folder that holds one.""",
     )
     .replace(
-        "    Returns:",
-        """    model: A causal, masked or encoder model (hub id or path) or a run, whose view is added: distances of hidden
-            states, effects measured in the run, and overlap by its tokenizer unless another is given. It reads the
-            corpora; of a run without corpora, its held-out text.
+        "\n    Returns:",
+        """        model: A causal, masked or encoder model (hub id or path) or a run, whose view is added: distances of
+            hidden states, effects measured in the run, and overlap by its tokenizer unless another is given. It reads
+            the corpora; of a run without corpora, its held-out text.
 
     Returns:""",
         1,
