@@ -44,6 +44,9 @@ class Distances:
     coverage: np.ndarray
     kind: str
 
+    def __repr__(self) -> str:
+        return f"Distances({self.kind}, {len(self.languages)} languages: {' '.join(self.languages)})"
+
     def subset(self, languages: Sequence[str]) -> Distances:
         """The rows and columns of `languages`, in that order, found under any code of the same language.
 

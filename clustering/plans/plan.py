@@ -65,6 +65,10 @@ class ClusterPlan:
         if self.distances is not None and list(self.distances.languages) != self.languages:
             raise BadInput("A plan's distances must be in the order of its languages.")
 
+    def __repr__(self) -> str:
+        clusters = ", ".join(f"{name}: {' '.join(codes)}" for name, codes in self.clusters.items())
+        return f"ClusterPlan({self.method}, {{{clusters}}})"
+
     @property
     def languages(self) -> list[str]:
         """All codes, cluster after cluster."""

@@ -122,7 +122,7 @@ def _checked(name: str, language: str, value: float) -> float:
         raise BadInput(f"{where} is {value!r}: a number is needed.")
     if np.isnan(value):
         return float("nan")
-    if (value < 0 and name in SIGNALS and name != "effect") or np.isinf(value):
+    if (value < 0 and name in SIGNALS) or np.isinf(value):
         raise BadInput(f"{where} is {value}: a finite number of at least 0 is needed.")
     if name in _SHARES and value > 1:
         raise BadInput(f"{where} is {value}: it is a share, from 0 to 1.")

@@ -178,6 +178,9 @@ class SourceReport:
     left_out: str = ""
     best_set: SourceSet | None = None
 
+    def __repr__(self) -> str:
+        return f"SourceReport({self.target_name} ({self.target}), of {self.num_candidates}: {self.ranking!r})"
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values; the content of `to_json`."""
         return {

@@ -71,7 +71,12 @@ SIGNALS: dict[str, Signal] = {
     "model_distance": Signal(
         "model's view", "distance of the model's mean hidden states over both texts, 0 to 1", True, False
     ),
-    "effect": Signal("measured effect", "change of the target's bits after training on the source", True, False),
+    "effect": Signal(
+        "effect on the target",
+        "the target's bits after a short training on the source / before, - 1: the model's own view (`xelm measure`)",
+        False,
+        False,
+    ),
     "quality": Signal("source quality", "how good a source is by itself, as you gave it", False, True),
 }
 
@@ -196,8 +201,7 @@ def text_signals(target: Profile | None, sources: Sequence[Profile | None]) -> d
     """Signals from corpora; NaN for candidates without one, and all NaN but `source_size` without the target's."""
     nan = float("nan")
     columns: dict[str, list[float]] = {name: [] for name, signal in SIGNALS.items() if signal.needs_text}
-    for name in ("model_distance", "effect"):
-        del columns[name]  # not counted in text
+    del columns["model_distance"]  # not counted in text
     target_ttr = target.type_token_ratio if target else nan
     target_size = float(target.word_tokens) if target else nan
     for source in sources:
@@ -258,7 +262,8 @@ def default_contributions(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     | syntax | -(1 - cosine of kNN-filled syntax) / 0.1 |
     | place | -log(1 + km / 1500) |
     | data size | log(1 + source / target); log(source) where the target has no text |
-    | model's view, measured effect | -value / its standard deviation over the candidates, where a model was given |
+    | model's view | -distance of hidden states / its standard deviation over the candidates, where a model was given |
+    | effect on the target | -(change of the target's bits) / its standard deviation over the candidates, if measured |
     | source quality | the user's figure / its standard deviation over the candidates, where there is one |
 
     Why this form. Weights are all 1 and the units are round numbers near the spread that each signal has among

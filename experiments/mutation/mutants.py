@@ -115,7 +115,7 @@ MUTANTS: list[tuple[str, str, str]] = [
     (TEXTS, "np.cumsum(log_probs_MT, axis=1) - log_probs_MT", "np.cumsum(log_probs_MT, axis=1)"),
     (COMBINED, "softmax(logits_BL * np.exp(-softening))", "softmax(logits_BL * np.exp(softening))"),
     (SAMPLES, "PIECE_LENGTH = 500", "PIECE_LENGTH = 250"),
-    (NGRAM, "_STEPS_PER_NAT = 16", "_STEPS_PER_NAT = 8"),
+    (NGRAM, "STEPS_PER_NAT = 16", "STEPS_PER_NAT = 8"),
     (COMBINED, "np.exp(langid_BC[:, ours]).sum(axis=1)", "np.exp(langid_BC[:, ours]).max(axis=1)"),
     # Training.
     (LOOP, '"weight_decay": 0.0}', '"weight_decay": stage.settings.weight_decay}'),

@@ -16,9 +16,9 @@ from tests.xelm.training_parts import stage_of, tiny_llama
 from xelm import Recipe
 from xelm.adding import branch, label, tokenizer_fit
 from xelm.adding.branch import _shares
-from xelm.adding.donor import DonorCandidate, _Signals
+from xelm.adding.donors.signals import Signals
 from xelm.adding.request import Addition
-from xelm.blending.choose import _Expert, _lower
+from xelm.blending.choose import Measured, _lower
 from xelm.comparing.statistics import Gains, rank_correlation, spearman
 from xelm.corpus.draw import apportion, sampling_shares
 from xelm.corpus.mixture import mean_shares, mixture, phase_counts, unimax_shares
@@ -26,9 +26,11 @@ from xelm.corpus.splits import _by_share, _hash_share
 from xelm.evaluation.evaluate import _summary
 from xelm.making.budgets import budget
 from xelm.making.budgets.budget import make_budget
-from xelm.measuring.updates import _cosines, layer_of
+from xelm.measuring.updates import _cosines
 from xelm.models.interpolation import _wide
+from xelm.models.layer_groups import layer_of
 from xelm.recipe.recipe import Train
+from xelm.run.records.ledger import DonorCandidate
 from xelm.run.records.results import Cell, Evaluation, Forgetting
 from xelm.training.loop import _optimizer
 from xelm.training.schedule import Schedule
@@ -188,7 +190,7 @@ def test_loss_decides_the_donor_under_eight_bits(bits: float, donor: str) -> Non
         DonorCandidate(name="a", distance=0.5, nearest="deu", overlap=None, subword_overlap=None, bits_per_byte=bits),
         DonorCandidate(name="b", distance=0.1, nearest="nld", overlap=None, subword_overlap=None, bits_per_byte=9.0),
     ]
-    assert _Signals.of(own).decide()[0] == donor
+    assert Signals.of(own).decide()[0] == donor
 
 
 def test_gains_against_dense_and_their_interval() -> None:
@@ -217,7 +219,7 @@ def test_spearman_shares_the_ranks_of_ties() -> None:
 def test_an_expert_moved_back_keeps_gain_and_costs_elsewhere() -> None:
     base = {"deu": np.array([4.0, 6.0]), "nld": np.array([5.0]), "rus": np.array([10.0])}
     moved = {"deu": np.array([4.0, 4.0]), "nld": np.array([4.0]), "rus": np.array([11.0])}
-    expert = _Expert(["deu", "nld"], base, {1.0: moved})
+    expert = Measured(["deu", "nld"], base, {1.0: moved})
     assert expert.gain(1.0) == NEAR(0.2)  # 8 of 10 and 4 of 5
     assert expert.cost(1.0) == NEAR(0.1)
     # Margins are √2 times the errors. c differs from the median 0.9 by more than 3 of its margins: it keeps its own

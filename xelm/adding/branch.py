@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clustering.errors import BadInput, arg
 from clustering.languages.codes import name_of
@@ -20,9 +20,6 @@ from xelm.recipe.recipe import Base, Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE
 from xelm.run.records.manifest import ModelEntry, fingerprint
-
-if TYPE_CHECKING:
-    pass
 
 _MOST_EPOCHS = 40
 """How often a text is read at most if no budget is given: with more, the expert learns it by heart."""
@@ -47,7 +44,7 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
     stores = {addition.language: text.store} | _replayed(experts, addition, donor)
     shares = _shares(addition, [code for code in stores if code != addition.language])
     length = base_models.sequence_length(Base(model=str(experts.folder(BASE))), settings.sequence_length)
-    tokens = addition.tokens or _own_budget(experts, text.store.counts.tokens)
+    tokens = addition.tokens or own_budget(experts, text.store.counts.tokens)
     size = {"batch_size": settings.batch_size, "sequence_length": length}
     steps = steps_of(tokens, **size)
     parent = experts.entry_or_none(donor)
@@ -66,19 +63,25 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
     phases = [Phase(1.0, {code: shares[code] for code in sorted(shares)})]
     budget = StageBudget.of(addition.name, steps, phases, {code: len(b) for code, b in blocks.items()}, **size)
     batches = experts.objective.batches(experts.tokenizer(), settings, addition.name)
-    stage = budget.stage(blocks, settings, work / "checkpoints", batches=batches)
-    epochs = budget.epochs[addition.language]
+    stage = budget.stage(blocks, settings, work / "checkpoints", batches=batches, anchor=kind.anchors)
+    return Making(work / "expert", entry, lambda: _start(experts, donor, kind), kind, stage, experts.tokenizer())
+
+
+def announce(making: Making, addition: Addition, name: str) -> None:
+    """Say what is trained from where, and warn of a text that is read too often."""
+    planned = making.planned
+    epochs = (planned.epochs or {})[addition.language]
     if epochs > _MOST_EPOCHS:
         logger.warning("%s: its text is read %.0f times; expect overfitting.", addition.language, epochs)
+    tokens = making.stage.num_steps * making.stage.tokens_per_step if making.stage else 0
     logger.info(
         "%s: %s from %s, %s tokens (its text %.1f times)",
         name,
         name_of(addition.language),
-        donor,
-        f"{budget.tokens:,}",
+        making.entry.parent,
+        f"{tokens:,}",
         epochs,
     )
-    return Making(work / "expert", entry, lambda: _start(experts, donor, kind), kind, stage, experts.tokenizer())
 
 
 def _kind_of(experts: ExpertSet, donor: str) -> ExpertKind:
@@ -93,10 +96,10 @@ def _kind_of(experts: ExpertSet, donor: str) -> ExpertKind:
 
 
 def _start(experts: ExpertSet, donor: str, kind: ExpertKind) -> Any:
-    return kind.prepare(experts.load_model(donor, trainable=True))
+    return kind.make_trainable(experts.load_model(donor, trainable=True))
 
 
-def _own_budget(experts: ExpertSet, text_tokens: int) -> int:
+def own_budget(experts: ExpertSet, text_tokens: int) -> int:
     """The mean budget of the run's languages for their experts, but at most `_MOST_EPOCHS` times the new text."""
     first = len(experts.languages) - len(experts.manifest.ledger)
     usual = Recipe.from_dict(experts.manifest.recipe).train.tokens // max(1, first)

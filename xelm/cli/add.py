@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from xelm.adding.add import add_language
+from xelm.adding.add import add_language, addition_bill
 from xelm.cli._options import Command, options_of, print_json
 
 
@@ -17,11 +17,16 @@ from xelm.cli._options import Command, options_of, print_json
 )
 @click.argument("language")
 @options_of(add_language, without=("language",), flags={"as_": "--as"})
-@click.option("--json", "as_json", is_flag=True, help="Print what was added as JSON.")
-def command(as_json: bool, **options: Any) -> None:
+@click.option("--dry-run", is_flag=True, help="Read the text and weigh the donors, print the bill, and train nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was added, or would be, as JSON.")
+def command(dry_run: bool, as_json: bool, **options: Any) -> None:
     """Add LANGUAGE to a finished run: train a new expert from the best donor. No other expert changes."""
     from xelm.adding.text import addition_text
 
+    if dry_run:
+        bill = addition_bill(**options)
+        print_json(bill.to_dict()) if as_json else click.echo(bill.to_text())
+        return
     experts = add_language(**options)
     entry = experts.manifest.ledger[-1]
     if as_json:

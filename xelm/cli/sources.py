@@ -69,6 +69,11 @@ _FITTING = "After `fit TABLE` (the same as `xelm fit TABLE`)"
     type=click.Path(path_type=Path),
     help="Table of how good each source is by itself: language, number (results on other targets, size of data, …).",
 )
+@click.option(
+    "--effects",
+    type=click.Path(path_type=Path),
+    help="Effects made by `xelm measure`: what training on each source does to a model's reading of TARGET.",
+)
 @option(
     "--signals",
     type=click.Path(path_type=Path),
@@ -118,6 +123,7 @@ def command(
     signals: Path | None,
     sets: int | None,
     model: str | None,
+    effects: Path | None,
     ranker: Path | None,
     top: int | None,
     out: Path | None,
@@ -139,7 +145,7 @@ def command(
         top = _DEFAULT_TOP
     names = [name.strip() for name in candidates.split(",") if name.strip()] if candidates is not None else None
     options: dict[str, Any] = {"cache": cache, "text_field": text_field, "quality": quality, "signals": signals}
-    options |= {"sets": sets, "model": model}
+    options |= {"sets": sets, "model": model, "effects": effects}
     rules = CandidateRules(
         all_languages=all_languages, types=types, modality=modality, min_text=min_text, min_speakers=min_speakers
     )

@@ -135,6 +135,15 @@ def _refuse_other_folder(folder: Path) -> None:
 
 def _refuse_unfit(arms: Sequence[Arm], place: Place, recipe: Recipe, share: float) -> None:
     """Check first everything that would otherwise fail only after hours."""
+    if recipe.expert.is_auto:
+        raise BadInput(
+            '[expert] leaves layers to be measured ("auto:N"), and they depend on the plan. Name them to compare plans.'
+        )
+    if recipe.expert.replay:
+        raise BadInput(
+            f"[expert] replay = {recipe.expert.replay} mixes other languages into every expert, so an expert is no "
+            "longer its cluster's. Compare plans without it, with replay = 0."
+        )
     blocks_of_budget(place.recipe, place.num_blocks, place.sequence_length)
     if any(arm.needs_effects for arm in arms):
         plan_branches(place, share)

@@ -44,7 +44,7 @@ def check_early(recipe: Recipe, found: Found) -> ClusterPlan:
             f"tokens for some of {len(plan.clusters)} experts. Raise tokens, or lower batch_size or sequence_length."
         )
     if found.config is not None:
-        recipe.expert.trained_parameters(empty_model(found.config, recipe.objective))
+        recipe.expert.stand_in().trained_parameters(empty_model(found.config, recipe.objective))
     check_log(recipe.train.log)
     return plan
 

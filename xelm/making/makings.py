@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,27 +76,27 @@ class Makings:
             return self._trained(name, self.budget.experts[name], self.recipe.expert)
         if self.budget.dense is None:
             raise BadInput(f"no {name} in this recipe.")
-        whole = self._trained(name, self.budget.dense, self.recipe.expert.as_kind(_FULL))
+        whole = self._trained(name, self.budget.dense, self.recipe.expert.whole())
         # Earlier versions always trained dense in full, whatever the experts were; one that they began is kept.
         begun = is_made(whole) or (whole.stage is not None and newest_step(whole.stage.checkpoints) is not None)
         if begun or self.recipe.train.dense == _FULL:
             return whole
-        return self._trained(name, self.budget.dense, self.recipe.expert)
+        return self._trained(name, self.budget.dense, self.recipe.expert.without_replay())
 
     def _trained(self, name: str, budget: StageBudget, kind: ExpertKind) -> Making:
         prints = [self._trained_print(name, budget, kind, settings) for settings in self._settings]
         entry = ModelEntry(
-            list(budget.epochs),
+            budget.own,
             BASE,
             kind=kind.kind,
             fingerprint=prints[0],
             parent_fingerprint=self._base_entry.fingerprint,
             tokens_before=self.budget.base.tokens if self.budget.base else 0,
         )
-        stage = self._stage(name, budget, self.recipe.train, prints)
+        stage = self._stage(name, budget, self.recipe.train, prints, kind.anchors)
         folder = self.run / model_path(name)
         tokenizer = self.inputs.tokenizer
-        return Making(folder, entry, lambda: kind.prepare(self.own_base()), kind, stage, tokenizer, prints[1:])
+        return Making(folder, entry, lambda: kind.make_trainable(self.own_base()), kind, stage, tokenizer, prints[1:])
 
     @cached_property
     def _settings(self) -> list[dict[str, Any]]:
@@ -124,7 +125,14 @@ class Makings:
         there = finished_entry(self.base.folder)
         return there if there and is_made(self.base) else self.base.entry
 
-    def _stage(self, name: str, budget: StageBudget, settings: Train, prints: list[str]) -> Stage:
+    def _stage(
+        self,
+        name: str,
+        budget: StageBudget,
+        settings: Train,
+        prints: list[str],
+        anchor: Mapping[str, float] | None = None,
+    ) -> Stage:
         return budget.stage(
             self.inputs.blocks,
             settings,
@@ -132,6 +140,7 @@ class Makings:
             batches=self.recipe.objective.batches(self.inputs.tokenizer, settings, name),
             valid=self.inputs.valid_blocks(list(budget.shares)) if settings.evaluate_every_steps else {},
             log_folder=self.run / "logs",
+            anchor=anchor or {},
         )
 
     def _checkpoints(self, name: str, prints: list[str]) -> Path:

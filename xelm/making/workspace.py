@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clustering.plans.effects import Effects
 from xelm.corpus.duplicates import Duplicates, find_duplicates, kept_duplicates
 from xelm.corpus.store import heldout_texts, training_texts
 from xelm.making.budgets.budget import Budget, make_budget
@@ -14,7 +16,9 @@ from xelm.making.early import check_early
 from xelm.making.inputs import Found, Inputs
 from xelm.making.makings import Makings
 from xelm.making.plan import plan_for
+from xelm.measuring.layers import settle
 from xelm.recipe.recipe import Recipe
+from xelm.run.folder import RunFolder
 from xelm.run.records.manifest import fingerprint
 
 if TYPE_CHECKING:
@@ -44,6 +48,9 @@ class Workspace:
         inputs = Inputs.resolve(recipe, found, run)
         if recipe.clusters.balance == "tokens":
             plan = plan_for(recipe, inputs.sources, inputs.num_tokens)
+        if recipe.expert.is_auto:
+            expert = settle(recipe.expert, Effects.load(RunFolder(run).effects), plan.clusters)
+            recipe = dataclasses.replace(recipe, expert=expert)
         budget = make_budget(recipe, plan, inputs.num_blocks, inputs.sequence_length, inputs.config)
         return cls(run, recipe, inputs, plan, budget)
 

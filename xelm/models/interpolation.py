@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write
+from xelm.models.layer_groups import selects
 
 if TYPE_CHECKING:
     import torch
 
 
-def move_back(folder: Path, base: Path, keep: float) -> None:
+def move_back(folder: Path, base: Path, keep: float, put_back: Sequence[str] = ()) -> None:
     """Replace a checkpoint's weights by base + keep × (expert - base), tensor by tensor, computed in at least float32.
 
     Args:
         folder: The expert's checkpoint, changed in place; every file is replaced whole.
         base: The base's checkpoint.
         keep: Share of the way from the base to the expert that is kept, 0 to 1.
+        put_back: Selectors of weights of which nothing is kept (`xelm.models.layer_groups`).
 
     Raises:
         BadInput: If the expert has weights that the base has not, or of another shape.
@@ -28,16 +30,25 @@ def move_back(folder: Path, base: Path, keep: float) -> None:
     from safetensors import safe_open
     from safetensors.torch import save_file
 
+    def share_of(name: str) -> float:
+        return 0.0 if any(selects(selector, name) for selector in put_back) else keep
+
     with _tensors_of(base) as of_base:
         for file in sorted(folder.glob("*.safetensors")):
             with safe_open(file, "pt") as expert:
                 moved = {
-                    name: _between(of_base.get(name), expert.get_tensor(name), keep, f"{folder}: {name}")
+                    name: _between(of_base.get(name), expert.get_tensor(name), share_of(name), f"{folder}: {name}")
                     for name in expert.keys()  # noqa: SIM118 (a safetensors file is no dictionary)
                 }
                 metadata = expert.metadata()
             with atomic_write(file) as partial:
                 save_file(moved, partial, metadata=metadata)
+
+
+def tensor_names(folder: Path) -> list[str]:
+    """Names of all tensors of a checkpoint or adapter."""
+    with _tensors_of(folder) as found:
+        return list(found)
 
 
 @contextmanager
@@ -60,7 +71,7 @@ def _between(base_file: Any, expert: torch.Tensor, keep: float, where: str) -> t
             f"{where} has the shape {tuple(expert.shape)}, the base's {tuple(base.shape)}: an expert with a vocabulary "
             "of its own cannot be moved back to the base."
         )
-    if not expert.is_floating_point():
+    if keep == 1 or not expert.is_floating_point():
         return expert
     wide = expert.to(dtype=_wide(expert), copy=True)
     start = base.to(wide.dtype)

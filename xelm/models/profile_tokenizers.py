@@ -20,6 +20,7 @@ from clustering.sources.rank import Corpora, Tokenize
 from clustering.sources.rank import rank_sources as _rank_sources
 
 if TYPE_CHECKING:
+    from clustering.plans.effects import Effects
     from clustering.rankers.ranker import Ranker
     from clustering.sources.report import SourceReport
 
@@ -40,6 +41,7 @@ def rank_sources(
     signals: Given | str | Path | None = None,
     sets: int | None = None,
     model: str | Path | None = None,
+    effects: Effects | str | Path | None = None,
 ) -> SourceReport:
     if model is not None:
         from xelm.models.source_view import ModelView
@@ -48,6 +50,7 @@ def rank_sources(
         tokenizer = view.model if tokenizer is None else tokenizer
         candidates = None if candidates is None else list(candidates)
         signals = with_view(view.signals(target, view.texts if candidates is None else candidates), signals)
+        effects = view.effects if effects is None else effects
     loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
     if model is not None and corpora is None:
         corpora = {code: profile_texts(texts, _named(loaded)) for code, texts in view.texts.items()}
@@ -65,6 +68,7 @@ def rank_sources(
         quality=quality,
         signals=signals,
         sets=sets,
+        effects=effects,
     )
 
 
@@ -91,8 +95,11 @@ rank_sources.__doc__ = (
 
 def with_view(view: Mapping[str, Mapping[str, float]], signals: Given | str | Path | None) -> Given:
     """The model's numbers with the user's, which count before them."""
-    given = read_signals(signals) if isinstance(signals, str | Path) else signals or {}
-    return {**view, **given}
+    given = dict(read_signals(signals) if isinstance(signals, str | Path) else signals or {})
+    for name, values in view.items():
+        own = given.get(name, {})
+        given[name] = {**values, **own} if isinstance(own, Mapping) else own
+    return given
 
 
 def _named(tokenizer: Tokenize | None) -> Tokenizer | None:

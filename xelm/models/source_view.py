@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from clustering.corpora.find import Source, find_sources, source_of
 from clustering.corpora.rows import Reading
 from clustering.distances.own import distances_from_vectors
@@ -66,46 +64,33 @@ class ModelView:
         return cls(str(experts.folder(BASE)), texts, effects)
 
     def signals(self, target: str, candidates: Iterable[str]) -> dict[str, dict[str, float]]:
-        """Distances of hidden states and measured effects as numbers on the sources of a target, for `rank_sources`.
+        """Distances of hidden states as numbers on the sources of a target, for `rank_sources(signals=…)`.
 
         Args:
             target: A code, tag or name.
             candidates: Candidates, which may be without text.
 
         Returns:
-            `model_distance` and, where they were measured, `effect`, by language.
+            `model_distance` by language; empty without text of the target or of any source.
 
         Raises:
             BadInput: If the model cannot be loaded.
         """
-        found: dict[str, dict[str, float]] = {}
         own, others = self._mine(target, candidates)
         if own is None or not others:
-            log.warning("the model has no text of %s to read: its view is left out", name_of(points_of([target])[0]))
-        else:
-            model, tokenizer = load_reader(self.model)
-            texts = {point: self.texts[point] for point in (own, *others)}
-            vectors = language_vectors(model, tokenizer, texts, max_tokens=TOKENS)
-            row = distances_from_vectors(vectors, kind="model").values[0]
-            found["model_distance"] = dict(zip(others, map(float, row[1:]), strict=True))
-        if self.effects is not None:
-            found["effect"] = _effects_on(target, candidates, self.effects)
-        return {name: values for name, values in found.items() if values}
+            name = name_of(points_of([target])[0])
+            log.warning("the model has no text of %s or of no source to read: its view is left out", name)
+            return {}
+        model, tokenizer = load_reader(self.model)
+        texts = {point: self.texts[point] for point in (own, *others)}
+        vectors = language_vectors(model, tokenizer, texts, max_tokens=TOKENS)
+        row = distances_from_vectors(vectors, kind="model").values[0]
+        return {"model_distance": dict(zip(others, map(float, row[1:]), strict=True))}
 
     def _mine(self, target: str, candidates: Iterable[str]) -> tuple[str | None, list[str]]:
         own = match(target, self.texts)
         others = [point for candidate in candidates if (point := match(candidate, self.texts)) not in (None, own)]
         return own, [point for point in dict.fromkeys(others) if point is not None]
-
-
-def _effects_on(target: str, candidates: Iterable[str], effects: Effects) -> dict[str, float]:
-    column = match(target, effects.languages)
-    if column is None:
-        return {}
-    known = list(effects.languages)
-    rows = {source: known.index(source) for one in candidates if (source := match(one, known)) not in (None, column)}
-    values = {str(source): float(effects.matrix[row, known.index(column)]) for source, row in rows.items()}
-    return {source: value for source, value in values.items() if np.isfinite(value)}
 
 
 def _heldout(experts: ExpertSet) -> dict[str, list[str]]:

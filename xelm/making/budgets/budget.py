@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from xelm.corpus.draw import apportion
-from xelm.corpus.mixture import Phase, mean_shares, mixture
+from xelm.corpus.mixture import Phase, mean_shares, mixture, with_replay
 from xelm.making.budgets.steps import StageBudget, steps_of
 from xelm.models.base import empty_model
 from xelm.objectives.objective import Objective
@@ -51,9 +51,11 @@ class Budget:
 
         rows = []
         for stage in self.stages():
-            low, high = min(stage.epochs.values()), max(stage.epochs.values())
+            of_own = [stage.epochs[code] for code in stage.own]
+            low, high = min(of_own), max(of_own)
             epochs = f"{low:.1f}" if high - low < 0.05 else f"{low:.1f}-{high:.1f}"
-            rows.append([stage.name, " ".join(stage.epochs), stage.steps, f"{stage.tokens:,}", epochs])
+            codes = " ".join(stage.own) + (f" + {len(stage.replayed)} replayed" if stage.replayed else "")
+            rows.append([stage.name, codes, stage.steps, f"{stage.tokens:,}", epochs])
         table = tabulate(rows, headers=["stage", "languages", "steps", "tokens", "epochs"], colalign=("left", "left"))
         total = sum(stage.tokens for stage in self.experts.values())
         lines = [
@@ -108,10 +110,16 @@ def make_budget(
     if recipe.base.new:
         base_steps = steps_of(recipe.base.new.tokens, **size)
         base = stage("base", base_steps, mixture(everyone, recipe.train, base_steps * recipe.train.batch_size))
-    experts = {
-        name: stage(name, steps[name], mixture(num_blocks, recipe.train, total_draws, codes=codes))
-        for name, codes in plan.clusters.items()
-    }
+
+    def expert(name: str, codes: list[str]) -> StageBudget:
+        own = mixture(num_blocks, recipe.train, total_draws, codes=codes)
+        others = {code: share for code, share in shares.items() if code not in codes}
+        if not recipe.expert.replay or not others:
+            return stage(name, steps[name], own)
+        phases = with_replay(own, others, recipe.expert.replay)
+        return replace(stage(name, steps[name], phases), replayed=tuple(others))
+
+    experts = {name: expert(name, codes) for name, codes in plan.clusters.items()}
     dense = stage("dense", total_steps, whole) if recipe.train.dense else None
     model = ModelSize.of(recipe, config)
     return Budget(
