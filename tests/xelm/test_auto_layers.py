@@ -101,6 +101,13 @@ def test_what_moves_least_is_frozen(tmp_path: Path) -> None:
     assert changed == set(moves) - set(frozen)
 
 
+def test_auto_without_a_number_freezes_half_of_the_parts_and_never_all() -> None:
+    moves = {"embedding": 0.5, "0": 0.1, "1": 0.3, "2": 0.2, "other": 0.4}
+    assert ExpertKind.of(freeze="auto").settled(moves, moves) == {"freeze": ("0", "2")}
+    with pytest.raises(BadInput, match="but there are 5 parts: name fewer"):
+        ExpertKind.of(freeze="auto:5").settled(moves, moves)
+
+
 def test_a_dry_run_tells_what_measuring_costs_and_trains_nothing(tmp_path: Path) -> None:
     budget = dry_run(_recipe(tmp_path, kind="layers", layers="auto:2"), tmp_path / "run")[1]
     text = budget.to_text()

@@ -76,6 +76,7 @@ def test_adapters_that_are_pulled_all_the_way_leave_the_base_as_it_is(tmp_path: 
     ("freeze", "frozen"),
     [
         (["embedding"], {"model.embed_tokens.weight"}),
+        ("embedding", {"model.embed_tokens.weight"}),
         (["other"], {"model.norm.weight", "lm_head.weight"}),
         (["layers"], "layers."),
         (["1-2"], ("layers.1.", "layers.2.")),
@@ -83,7 +84,7 @@ def test_adapters_that_are_pulled_all_the_way_leave_the_base_as_it_is(tmp_path: 
         (["*.mlp.*"], ".mlp."),
     ],
 )
-def test_what_is_named_does_not_train(freeze: list[str], frozen: set[str] | str | tuple[str, ...]) -> None:
+def test_what_is_named_does_not_train(freeze: list[str] | str, frozen: set[str] | str | tuple[str, ...]) -> None:
     model = ExpertKind.of(freeze=freeze).make_trainable(tiny_llama(num_layers=3))
     still = {name for name, p in model.named_parameters() if not p.requires_grad}
     parts = (frozen,) if isinstance(frozen, str) else frozen

@@ -25,6 +25,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "lora": {"rank": 2},
     "layers": {"layers": [0, 2]},
 }
+full_only = pytest.mark.parametrize("finished", ["full"], indirect=True)
 NEW_BASE = {"tokenizer": "byte", "hidden_size": 16, "num_layers": 3, "num_heads": 2, "context_length": 160}
 
 
@@ -94,6 +95,7 @@ def test_a_router_answers_with_the_layers_put_back(run: Path) -> None:
         torch.testing.assert_close(plain[key], value, rtol=0, atol=1e-6)
 
 
+@full_only
 def test_layers_are_put_back_to_the_budget_the_least_missed_first(run: Path) -> None:
     experts = xelm.blend(run, put_back="auto", lose=0.4)
     table = blend_table(experts)["valid"]
@@ -127,6 +129,7 @@ def _xelm(*words: str) -> int:
     return 0
 
 
+@full_only
 def test_what_does_not_fit_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BadInput, match="no expert 'c9'"):
         xelm.blend(run, put_back={"c9": ["0"]})
@@ -138,6 +141,7 @@ def test_what_does_not_fit_is_refused(run: Path, capsys: pytest.CaptureFixture[s
     assert "give one of the two" in capsys.readouterr().err
 
 
+@full_only
 def test_the_command_and_info_name_the_layers(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _xelm("blend", str(run), "--put-back", "--lose", "0.5") == 0
     out = capsys.readouterr().out

@@ -217,8 +217,15 @@ def _stop_at(number: int, real: Callable[..., object]) -> Callable[..., object]:
     return call
 
 
-@pytest.mark.parametrize("place", ["xelm.training.loop.save_checkpoint", "xelm.adding.donors.trial.write_json"])
-@pytest.mark.parametrize("number", [1, 3, 5])
+@pytest.mark.parametrize(
+    ("place", "number"),
+    [
+        ("xelm.training.loop.save_checkpoint", 2),
+        ("xelm.adding.donors.trial.write_json", 5),
+        *(pytest.param("xelm.training.loop.save_checkpoint", n, marks=pytest.mark.slow) for n in (1, 3, 4)),
+        *(pytest.param("xelm.adding.donors.trial.write_json", n, marks=pytest.mark.slow) for n in (1, 3, 6)),
+    ],
+)
 def test_an_interrupted_trial_goes_on_and_ends_in_the_same_bytes(
     run: Path, monkeypatch: pytest.MonkeyPatch, place: str, number: int
 ) -> None:

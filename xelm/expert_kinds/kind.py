@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 KEY = "[expert] kind"
+_AUTO = "auto"
 _KEEPING: dict[str, Any] = {"anchor": 0.0, "freeze": (), "replay": 0.0}
 """Keys of every kind that say how an expert keeps what the base knew, with their defaults."""
 _FIRST_KEYS = {"rank": 16, "alpha": 32, "targets": None, "num_last_layers": 2}
@@ -43,7 +44,8 @@ class ExpertKind(ABC):
     number, or a table of numbers by group of layers, such as `{ embedding = 2.0, layers = 0.5 }`."""
     freeze: tuple[str, ...] | str = ()
     """Weights that stay the base's: `embedding`, `other` (final norm, head), `layers`, `"3"`, `"0-2"`, or patterns of
-    parameter names such as `"*.mlp.*"`; or `"auto:N"`, the N layers that move least in short trainings before."""
+    parameter names such as `"*.mlp.*"`; or `"auto:N"`, the N parts that move least in short trainings before (`"auto"`:
+    half of them)."""
     replay: float = 0.0
     """Share of an expert's blocks that is drawn from the languages of the other experts."""
     unused: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -70,6 +72,8 @@ class ExpertKind(ABC):
         chosen = EXPERT_KINDS.find(name, f"{where}.kind")
         kinds = [EXPERT_KINDS.find(other) for other in EXPERT_KINDS.names()]
         _refuse_unknown(table, sorted({key for kind in kinds for key in kind.options()}), where)
+        if isinstance(alone := table.get("freeze"), str) and not alone.startswith(_AUTO):
+            table = {**table, "freeze": [alone]}
         own = {key: value for key, value in table.items() if key in chosen.options()}
         unused = {key: value for key, value in table.items() if key not in own}
         for other in kinds:  # unused keys must be right too
@@ -135,7 +139,7 @@ class ExpertKind(ABC):
         """
         strengths = self.anchors
         wrong = {key: value for key, value in strengths.items() if not 0 <= value < float("inf")}
-        if isinstance(self.freeze, str):
+        if isinstance(self.freeze, str) and self.freeze != _AUTO:
             auto_number(self.freeze, "freeze")
         check(not wrong, f"[expert] anchor = {self.anchor}: a strength is a number of at least 0.")
         check(
@@ -157,7 +161,7 @@ class ExpertKind(ABC):
         """
         if not isinstance(self.freeze, str):
             return {}
-        number = auto_number(self.freeze, "freeze")
+        number = len(moves) // 2 if self.freeze == _AUTO else auto_number(self.freeze, "freeze")
         check(number < len(moves), f"[expert] freeze = {self.freeze!r}, but there are {len(moves)} parts: name fewer.")
         least = sorted(moves, key=lambda layer: (moves[layer], layer))[:number]
         return {"freeze": tuple(sorted(least, key=layer_order))}
