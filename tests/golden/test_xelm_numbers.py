@@ -12,7 +12,7 @@ import torch
 
 from clustering import ClusterPlan
 from clustering.corpora.find import Source
-from tests.xelm.training_parts import stage_of, tiny_llama
+from tests.xelm.training_parts import budget_of, stage_of, tiny_llama
 from xelm import Recipe
 from xelm.adding import branch, label, tokenizer_fit
 from xelm.adding.branch import _shares
@@ -25,7 +25,6 @@ from xelm.corpus.mixture import mean_shares, mixture, phase_counts, unimax_share
 from xelm.corpus.splits import _by_share, _hash_share
 from xelm.evaluation.evaluate import _summary
 from xelm.making.budgets import budget
-from xelm.making.budgets.budget import make_budget
 from xelm.measuring.updates import _cosines
 from xelm.models.interpolation import _wide
 from xelm.models.layer_groups import layer_of
@@ -148,21 +147,21 @@ def test_a_budget() -> None:
     config = tiny_llama(num_layers=2).config
     plan = ClusterPlan({"a": ["deu", "nld"], "b": ["rus"]}, "test")
     blocks = {"deu": 10, "nld": 10, "rus": 20}
-    found = make_budget(_recipe(), plan, blocks, 32, config)
+    found = budget_of(_recipe(), plan, blocks, 32, config)
     # A step is 4 · 32 = 128 tokens: 10 steps, halved (20 blocks each); 20 draws an expert, so each text is read once.
     assert {name: stage.steps for name, stage in found.experts.items()} == {"a": 5, "b": 5}
     assert found.experts["a"].epochs == NEAR({"deu": 1.0, "nld": 1.0}) and found.experts["b"].tokens == 640
     assert found.base is not None and found.dense is not None
     assert (found.base.steps, found.dense.steps) == (4, 10)  # 512 and 1,280 tokens
-    uneven = make_budget(_recipe(share="equal"), plan, {**blocks, "rus": 180}, 32, config)
+    uneven = budget_of(_recipe(share="equal"), plan, {**blocks, "rus": 180}, 32, config)
     assert {name: stage.steps for name, stage in uneven.experts.items()} == {"a": 5, "b": 5}
-    by_text = make_budget(_recipe(), plan, {**blocks, "rus": 180}, 32, config)
+    by_text = budget_of(_recipe(), plan, {**blocks, "rus": 180}, 32, config)
     assert {name: stage.steps for name, stage in by_text.experts.items()} == {"a": 1, "b": 9}
 
 
 def test_memory_and_disk() -> None:
     config = tiny_llama(num_layers=2).config  # 64 tokens of vocabulary or so, width 16
-    found = make_budget(_recipe(), ClusterPlan({"a": ["deu"]}, "test"), {"deu": 10}, 32, config)
+    found = budget_of(_recipe(), ClusterPlan({"a": ["deu"]}, "test"), {"deu": 10}, 32, config)
     parameters = sum(p.numel() for p in tiny_llama(num_layers=2).parameters())
     assert found.num_parameters == parameters
     # Weights 4 bytes each; gradient 4, two moments 8; activations of 4 · 32 tokens in fp32: 2 layers · 17 · 16 values
@@ -172,7 +171,7 @@ def test_memory_and_disk() -> None:
     # One expert, base and dense, and a checkpoint of three: 6 times the weights.
     assert found.disk_gib * 2**30 == NEAR(6 * parameters * 4)
     thrifty = _recipe(gradient_checkpointing=True, micro_batch_size=2)
-    saved = make_budget(thrifty, ClusterPlan({"a": ["deu"]}, "test"), {"deu": 10}, 32, config)
+    saved = budget_of(thrifty, ClusterPlan({"a": ["deu"]}, "test"), {"deu": 10}, 32, config)
     assert saved.memory_gib * 2**30 == NEAR(parameters * 16 + 2 * 32 * (17 * 16 + 3 * config.vocab_size) * 4)
 
 
