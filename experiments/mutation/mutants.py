@@ -19,8 +19,9 @@ EFFECTS, MEASURED, ADVICE = "clustering/plans/effects.py", "clustering/plans/mea
 METRICS, POLICY, CENTRES = "clustering/rankers/metrics.py", "router/routes/policy.py", "router/routes/centres.py"
 LOGSPACE, WINDOWS = "router/mixture/logspace.py", "router/scoring/windows.py"
 STATISTICS, CHOOSE = "xelm/comparing/statistics.py", "xelm/blending/choose.py"
+RACE, ANCHOR = "xelm/adding/donors/race.py", "xelm/training/anchor.py"
 UPDATES, SPLITS = "xelm/measuring/updates.py", "xelm/corpus/splits.py"
-EVALUATE, RESULTS, DONOR = "xelm/evaluation/evaluate.py", "xelm/run/records/results.py", "xelm/adding/donor.py"
+EVALUATE, RESULTS, DONOR = "xelm/evaluation/evaluate.py", "xelm/run/records/results.py", "xelm/adding/donors/signals.py"
 
 MUTANTS: list[tuple[str, str, str]] = [
     # Clusters.
@@ -147,8 +148,8 @@ MUTANTS: list[tuple[str, str, str]] = [
     (RESULTS, "nats / math.log(2) / max(num_bytes, 1)", "nats / max(num_bytes, 1)"),
     (RESULTS, "math.exp(min(nats / max(tokens, 1), 700))", "math.exp(min(nats / max(num_bytes, 1), 700))"),
     (RESULTS, "None if at_home is None else -at_home", "at_home"),
-    (DONOR, "_BLIND_BITS = 8.0", "_BLIND_BITS = 6.0"),
-    (DONOR, "if loss < _BLIND_BITS:", "if loss <= _BLIND_BITS:"),
+    (DONOR, "BLIND_BITS = 8.0", "BLIND_BITS = 6.0"),
+    (DONOR, "bits_per_byte >= BLIND_BITS", "bits_per_byte > BLIND_BITS"),
     # Effects, plans from them, and advice.
     (EFFECTS, "both = (self.matrix + self.matrix.T) / 2", "both = self.matrix"),
     (EFFECTS, "(both - low) / (high - low)", "both / high"),
@@ -203,4 +204,12 @@ MUTANTS: list[tuple[str, str, str]] = [
     (SPLITS, "share < valid + test", "share < test"),
     (SPLITS, "/ 2**32", "/ 2**31"),
     ("xelm/models/interpolation.py", "torch.promote_types(tensor.dtype, torch.float32)", "tensor.dtype"),
+    (RACE, "_AGAIN = 0.5", "_AGAIN = 1.0"),
+    (RACE, "most = (num_steps - end) // 2", "most = num_steps - end"),
+    (RACE, "int(share * num_steps + 1e-9)", "round(share * num_steps)"),
+    (RACE, "1 + steps.index(end)", "steps.index(end)"),
+    (RACE, "np.sqrt(number / (number - 1) *", "np.sqrt("),
+    (ANCHOR, "min(1.0, rate * strength)", "rate * strength"),
+    (ANCHOR, "add_(start - parameter,", "add_(parameter - start,"),
+    (MIXTURE, "(1 - share) * value for code, value", "value for code, value"),
 ]

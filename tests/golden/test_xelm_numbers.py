@@ -16,12 +16,13 @@ from tests.xelm.training_parts import budget_of, stage_of, tiny_llama
 from xelm import Recipe
 from xelm.adding import branch, label, tokenizer_fit
 from xelm.adding.branch import _shares
+from xelm.adding.donors.race import Looks, behind, expected
 from xelm.adding.donors.signals import Signals
 from xelm.adding.request import Addition
 from xelm.blending.choose import Measured, _lower
 from xelm.comparing.statistics import Gains, rank_correlation, spearman
 from xelm.corpus.draw import apportion, sampling_shares
-from xelm.corpus.mixture import mean_shares, mixture, phase_counts, unimax_shares
+from xelm.corpus.mixture import Phase, mean_shares, mixture, phase_counts, unimax_shares, with_replay
 from xelm.corpus.splits import _by_share, _hash_share
 from xelm.evaluation.evaluate import _summary
 from xelm.making.budgets import budget
@@ -31,6 +32,7 @@ from xelm.models.layer_groups import layer_of
 from xelm.recipe.recipe import Train
 from xelm.run.records.ledger import DonorCandidate
 from xelm.run.records.results import Cell, Evaluation, Forgetting
+from xelm.training.anchor import Anchor
 from xelm.training.loop import _optimizer
 from xelm.training.schedule import Schedule
 
@@ -256,3 +258,29 @@ def test_weights_are_moved_in_float32_at_least() -> None:
     kinds = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
     wide = [_wide(torch.zeros(1, dtype=kind)) for kind in kinds]
     assert wide == [torch.float32, torch.float32, torch.float32, torch.float64]
+
+
+def test_trials_are_looked_at_ever_later_and_leave_room_for_the_winner() -> None:
+    # A fifth of 100 steps is 20; looks at 1/16 to 3/2 of it: 1.25, 2.5, 5, 10, 20, 25, 30.
+    assert Looks.of(100, 0.2) == Looks((0, 1, 2, 5, 10, 20, 25, 30), 5)
+    # A quarter of 8 steps is 2; no look is later than (8 - 2) / 2 = 3.
+    assert Looks.of(8, 0.25) == Looks((0, 1, 2, 3), 2)
+    assert Looks.of(4, 0.2) is None
+    # From 100 to 80 nats the logarithm fell by log 0.8; by the next look, by half of that.
+    assert expected([np.array([60.0, 40.0]), np.array([50.0, 30.0])], 1) == NEAR(math.log(80 * math.sqrt(0.8)))
+    # 12 of 10 nats: 0.2 more. Left over from 1.2 times the best: 1.2 and -1.2; √(2/1 · 2.88) / 10.
+    assert behind(np.array([4.0, 6.0]), np.array([6.0, 6.0])) == NEAR((0.2, 0.24))
+
+
+def test_replay_takes_its_share_of_every_phase() -> None:
+    phases = with_replay([Phase(1.0, {"deu": 0.75, "nld": 0.25})], {"rus": 3.0, "ukr": 1.0}, 0.2)
+    assert phases[0].shares == NEAR({"deu": 0.6, "nld": 0.2, "rus": 0.15, "ukr": 0.05})
+
+
+def test_an_anchor_pulls_by_rate_times_strength() -> None:
+    weight = torch.nn.Parameter(torch.tensor([1.0]))
+    anchor = Anchor([(weight, torch.tensor([3.0]), 0.5)])
+    anchor.pull(0.2)  # a tenth of the way from 1 to 3
+    assert weight.item() == NEAR(1.2)
+    anchor.pull(100.0)  # never beyond
+    assert weight.item() == NEAR(3.0)
