@@ -112,9 +112,9 @@ def test_the_error_of_a_difference_is_that_of_a_ratio_over_pieces() -> None:
 
 def test_looks_double_within_the_share_and_two_more_are_for_ties() -> None:
     assert Looks.of(200, 0.2) == Looks((0, 2, 5, 10, 20, 40, 50, 60), 5)
-    assert Looks.of(5, 0.2) == Looks((0, 1, 2), 1)
-    assert Looks.of(4, 0.2) is None, "a fifth of it is less than a step"
-    assert Looks.of(4, 0.25) == Looks((0, 1), 1), "a second step would leave the winner none"
+    assert Looks.of(20, 0.2) == Looks((0, 1, 2, 4, 5, 6), 3)
+    assert Looks.of(19, 0.2) is None, "a fifth of it is less than four steps"
+    assert Looks.of(16, 0.25) == Looks((0, 1, 2, 4, 5, 6), 3)
     for steps in range(1, 300):
         for share in (0.01, 0.1, 0.2, 0.25):
             if looks := Looks.of(steps, share):

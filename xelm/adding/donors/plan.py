@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clustering.languages.codes import name_of
-from xelm.adding.donors.race import Looks
+from xelm.adding.donors.race import FEWEST_STEPS, Looks
 from xelm.adding.donors.signals import Signals, likeliest
 from xelm.adding.request import Addition
 from xelm.run.names import is_expert
@@ -43,7 +43,7 @@ def why_untried(addition: Addition, num_steps: int) -> str:
         return ""
     if Looks.of(num_steps, addition.trial) is None:
         steps = f"{num_steps} optimizer step{'s' if num_steps > 1 else ''}"
-        return f" No start was tried: {addition.trial:g} of a budget of {steps} is less than one."
+        return f" No start was tried: {addition.trial:g} of a budget of {steps} is less than {FEWEST_STEPS}."
     return " There is no other start to try."
 
 
