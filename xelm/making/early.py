@@ -33,9 +33,9 @@ def check_early(recipe: Recipe, found: Found) -> ClusterPlan:
             each expert, a log that is not installed.
     """
     codes = [source.code for source in found.sources]
-    check_clusters(recipe, len(codes))
+    check_clusters(recipe.clusters, len(codes))
     check_identifier(recipe.router.identifier, codes)
-    plan = plan_for(recipe, found.sources, dict.fromkeys(codes, 1))
+    plan = plan_for(recipe.clusters, recipe.data, found.sources, dict.fromkeys(codes, 1))
     entries(codes, recipe.train)
     steps = round(recipe.train.tokens / (recipe.train.batch_size * found.sequence_length))
     if max(1, steps) < len(plan.clusters):

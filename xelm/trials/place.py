@@ -122,11 +122,11 @@ class Place:
         """How a trial's model is made; its folder is named by everything that decides its weights."""
         inputs = self.workspace.inputs
         expert, settings = self.recipe.expert, dataclasses.replace(self.recipe.train, batch_size=trial.batch_size)
-        phases = phases_of(self.recipe, self.num_blocks, dict(zip(trial.codes, trial.blocks, strict=True)))
+        phases = phases_of(self.recipe.train, self.num_blocks, dict(zip(trial.codes, trial.blocks, strict=True)))
         key = fingerprint(
             self.base.entry.fingerprint,
             expert.identity(),
-            weights_settings(self.recipe),
+            weights_settings(self.recipe.train, self.recipe.data),
             trial.batch_size,
             {code: inputs.fingerprints[code] for code in trial.codes},
             phases,
