@@ -187,7 +187,7 @@ class ExpertWeigher:
         return Route(
             language=language,
             confidence=confidence,
-            weights={name: float(w) for name, w in zip(self.experts, weights_K, strict=True) if w > 0},
+            weights={name: w for name, w in zip(self.experts, weights_K.tolist(), strict=True) if w > 0},
             reason=self._reason(posterior_L, weights_K, confidence, silent, abstained),
             abstained=abstained,
         )
