@@ -157,7 +157,7 @@ class ExpertWeigher:
         """Weights and reasons.
 
         Args:
-            posterior_BL: As for `weights`.
+            posterior_BL: Probabilities of the languages, shape (B, L), rows summing to 1.
             familiarity_B: Probability that each text is in one of the languages at all, shape (B,); 1 if not given.
             silent_B: Texts without letters, shape (B,), bool. Their language counts as undecided: confidence 0.
             certainty_B: How far the form of each text allows to be sure of a language, shape (B,); 1 if not given. It
