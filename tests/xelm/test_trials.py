@@ -185,6 +185,26 @@ def test_three_starts_are_tried_and_the_best_goes_on_within_the_budget(run: Path
     assert json.loads(json.dumps(line.to_dict()))["trials"][0]["name"] == winner.name
 
 
+def test_a_start_whose_numbers_overflow_loses_and_stops_nobody(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import xelm.adding.donors.trial as trial
+
+    real = trial.train_stage
+
+    def overflows(model: object, stage: object, on_log: object) -> object:
+        if "from dense" in stage.name:  # type: ignore[attr-defined]
+            raise FloatingPointError("the loss is nan at step 1.")
+        return real(model, stage, on_log)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trial, "train_stage", overflows)
+    experts = _add(run)
+    line = experts.manifest.ledger[-1]
+    assert line.donor != "dense" and experts.verify() == []
+    dense = next(one for one in line.trials if one.name == "dense")
+    assert dense.tokens == [0]
+    assert line.tokens + line.trial_tokens <= TOKENS - STEP_TOKENS, "its one step is counted as spent"
+    assert addition_text(line)
+
+
 def test_without_trials_the_signals_choose_and_a_named_donor_is_trained_on_all_tokens(run: Path) -> None:
     line = _add(run, trial=0.0).manifest.ledger[-1]
     assert line.trials == [] and line.tokens == TOKENS and "least loss of all experts" in line.reason

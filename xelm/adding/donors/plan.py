@@ -50,7 +50,10 @@ def why_untried(addition: Addition, num_steps: int) -> str:
 def reason_of(tried: Sequence[DonorTrial], candidates: Sequence[DonorCandidate], language: str) -> str:
     """Why the winner of the trials is the donor, and what each signal alone would have chosen."""
     winner, *others = tried
-    beaten = ", ".join(f"{one.name} {one.behind_percent or 0.0:+.1f} %" for one in others)
+    beaten = ", ".join(
+        f"{one.name} overflowed" if one.behind_percent is None else f"{one.name} {one.behind_percent:+.1f} %"
+        for one in others
+    )
     signals = Signals.of([c for c in candidates if is_expert(c.name)])
     by = signals.alone()
     alone = f"Alone, loss would have chosen {by['loss']}"
