@@ -33,6 +33,7 @@ from xelm.adding.request import (
     read_text,
 )
 from xelm.adding.tokenizer_fit import check_tokenizer
+from xelm.adding.vocabulary import tokenizer_for
 from xelm.blending.overlay import lay_on, take_off
 from xelm.corpus.store import training_texts
 from xelm.evaluation.log_probs import forget_stale
@@ -48,6 +49,7 @@ from xelm.run.records.ledger import Kind, LedgerEntry, TokenizerCheck
 from xelm.run.records.manifest import Manifest, ModelEntry
 from xelm.run.transaction import edited
 from xelm.run.verify import verify
+from xelm.vocabulary.own import Size
 
 _PROFILED_BYTES = 200_000
 logger = logging.getLogger(__name__)
@@ -64,6 +66,7 @@ def add_language(
     tokens: int | None = None,
     believe_label: bool = False,
     drop_other_languages: bool = False,
+    vocabulary: Size | None = None,
 ) -> ExpertSet:
     """Add a language to a finished run (hierarchical multi-round training, HMR: Blevins et al. 2024, section 5).
 
@@ -82,6 +85,9 @@ def add_language(
         tokens: Budget. None: the mean budget of the run's languages for their experts, at most 40 times the text.
         believe_label: Continue even if the text looks like another language.
         drop_other_languages: Skip the documents that look like other languages; those of related languages stay.
+        vocabulary: Pieces of its own for the new expert, learned from the text by the tokenizer's own algorithm: their
+            number, or `auto` for as many as make the text as cheap in tokens a word as the run's languages. None: the
+            expert reads the donor's pieces.
 
     Returns:
         The run with the language; the last line of its manifest's ledger says what was done.
@@ -105,6 +111,7 @@ def add_language(
             tokens=tokens,
             believe_label=believe_label,
             drop_other_languages=drop_other_languages,
+            vocabulary=vocabulary,
         )
         with _traceless(folder, code):
             _add(experts, addition)
@@ -212,7 +219,9 @@ def _add(experts: ExpertSet, addition: Addition) -> None:
     choice = choose_donor(experts, addition.language, text.valid, profiles, wanted=addition.donor)
     logger.info("donor: %s", choice.reason)
     name = choice.donor if addition.kind == "join" else _free_name(experts, addition.language)
-    making = plan_branch(experts, addition, choice.donor, name, text)
+    own = tokenizer_for(experts, addition, choice.donor, text, check)
+    read = read_text(experts, addition.source, recipe.data, own) if own else text
+    making = plan_branch(experts, addition, choice.donor, name, read, own)
     entry = make_model(making, _log_file(experts.path, addition.language), redo=True)
     line = _ledger_line(addition, choice, check, name, entry, text)
     line = replace(line, languages_read=found.table, documents_dropped=dropped)

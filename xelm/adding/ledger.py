@@ -112,7 +112,7 @@ def _routed_bits(experts: ExpertSet, lm: RoutedLM, code: str, texts: Sequence[st
     nats = 0.0
     for column in sorted(set(best_B.tolist())):
         documents = [Document(code, text) for text, best in zip(texts, best_B, strict=True) if best == column]
-        log_probs = measure(experts, experts.load_model(lm.names[column]), documents)
+        log_probs = measure(experts, experts.load_model(lm.names[column]), documents, lm.names[column])
         nats -= sum(float(log_probs_T.sum(dtype=np.float64)) for log_probs_T in log_probs)
     return nats / math.log(2) / max(1, sum(len(text.encode()) for text in texts))
 

@@ -46,15 +46,20 @@ from xelm.cli._options import Command, print_json
     type=click.IntRange(min=1),
     help="Training budget in tokens.  [default: the mean of the run's languages, at most 40 times the text]",
 )
+@click.option(
+    "--vocabulary",
+    help="Pieces of its own that the expert reads with: their number, or auto.  [default: the donor's pieces]",
+)
 @click.option("--believe-label", is_flag=True, help="Add the text even if it looks like another language.")
 @click.option("--drop-other-languages", is_flag=True, help="Leave out documents that look like other languages.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was added as JSON.")
-def command(run: Path, language: str, data: Path, as_json: bool, **options: Any) -> None:
+def command(run: Path, language: str, data: Path, as_json: bool, vocabulary: str | None, **options: Any) -> None:
     """Add LANGUAGE to a finished run: train a new expert from the best donor. No other expert changes."""
     from xelm.adding.add import add_language
     from xelm.adding.text import addition_text
 
-    experts = add_language(run, language, data, **options)
+    size: Any = int(vocabulary) if vocabulary and vocabulary.isdecimal() else vocabulary
+    experts = add_language(run, language, data, vocabulary=size, **options)
     entry = experts.manifest.ledger[-1]
     if as_json:
         print_json(entry.to_dict())

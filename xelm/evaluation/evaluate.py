@@ -93,7 +93,7 @@ def _table(
         log_probs[name] = (
             heldout_log_probs(experts, name, split, keep=keep)
             if split in SPLITS
-            else measure(experts, experts.load_model(name), documents)
+            else measure(experts, experts.load_model(name), documents, name)
         )
     result = Evaluation(
         split,
@@ -122,6 +122,14 @@ def _with_routed(
     routed = {}
     for policy in policies:
         weights_BK, dynamic = lm.weights(texts, policy), parse_policy(policy, lm.names).dynamic
+        if mixed := lm.vocabularies.mixed_rows(weights_BK):
+            logger.warning(
+                "%s: not evaluated, as %d of %d documents would be answered by experts that read different pieces.",
+                policy,
+                len(mixed),
+                len(documents),
+            )
+            continue
         # Every model has read every text above, so mixing needs no second pass.
         mixed = [
             mix_token_log_probs(

@@ -73,6 +73,8 @@ class RoutedForCausalLM(MixtureForCausalLM):
     """The `RoutedLM` that it came from; transformers resolves annotations here, so no name that is not loaded."""
     made_from: Any
     """The `ExpertSet` whose experts it holds."""
+    member_names: Any
+    """Their names: experts that read the same pieces."""
 
     @classmethod
     def from_routed(cls, lm: RoutedLM, policy: str = "ensemble", *, m: int | None = None) -> RoutedForCausalLM:
@@ -83,7 +85,8 @@ class RoutedForCausalLM(MixtureForCausalLM):
         """
         parsed = lm.policy(policy, m)
         chosen = str(parsed)
-        members = lm.models.get_many(lm.names)
+        names = lm.vocabularies.sharing(chosen if chosen in lm.names else BASE)
+        members = lm.models.get_many(names)
         config = RoutedConfig(
             [member.config for member in members],
             dynamic=parsed.dynamic,
@@ -92,7 +95,8 @@ class RoutedForCausalLM(MixtureForCausalLM):
         )
         model = cls(config, members)
         model.routed, model.made_from = lm, lm.experts
-        model.weigher = partial(_weights_while_unchanged, lm, lm.experts, chosen)
+        model.member_names = names
+        model.weigher = partial(_weights_while_unchanged, lm, lm.experts, chosen, names)
         model.generation_config = GenerationConfig.from_dict(members[0].generation_config.to_dict())
         return model.eval()  # type: ignore[no-untyped-call]
 
@@ -144,9 +148,14 @@ class RoutedForCausalLM(MixtureForCausalLM):
             raise BadInput(f"{', '.join(unknown) or 'positional arguments'}: only max_shard_size is accepted here.")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise BadInput(f"{folder}: not empty. Give a new folder.")
+        if left_out := [name for name in self.routed.names if name not in self.member_names]:
+            raise BadInput(
+                f"{', '.join(left_out)} read other pieces than the rest, so they are not in this model and it is not "
+                "the whole run. Copy the run's folder instead."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         experts = _unchanged(self.routed, self.made_from).experts
-        for name, member in zip(self.routed.names, self.experts, strict=True):
+        for name, member in zip(self.member_names, self.experts, strict=True):
             _save_member(experts, name, member, folder, shards)
         here, there = experts.files, RunFolder(folder)
         for source, target in (
@@ -174,16 +183,32 @@ def _unchanged(lm: RoutedLM, experts: ExpertSet) -> RoutedLM:
 
 
 def _weights_while_unchanged(
-    lm: RoutedLM, experts: ExpertSet, policy: str, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    lm: RoutedLM,
+    experts: ExpertSet,
+    policy: str,
+    names: Sequence[str],
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
 ) -> torch.Tensor:
-    return _row_weights(_unchanged(lm, experts), policy, input_ids, attention_mask)
+    return _row_weights(_unchanged(lm, experts), policy, names, input_ids, attention_mask)
 
 
-def _row_weights(lm: RoutedLM, policy: str, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+def _row_weights(
+    lm: RoutedLM, policy: str, names: Sequence[str], input_ids: torch.Tensor, attention_mask: torch.Tensor
+) -> torch.Tensor:
     """Weights of the experts for each row, shape (B, M), from the text of its tokens without padding."""
     rows = [ids[mask.bool()] for ids, mask in zip(input_ids, attention_mask, strict=True)]
-    texts = lm.tokenizer.batch_decode(rows, skip_special_tokens=True)
-    return torch.tensor(lm.weights(texts, policy), dtype=torch.float32, device=input_ids.device)
+    texts = lm.vocabularies.tokenizer(names[0]).batch_decode(rows, skip_special_tokens=True)
+    weights_BK = lm.weights(texts, policy)
+    columns = [lm.names.index(name) for name in names]
+    outside = [name for name in lm.names if name not in names and weights_BK[:, lm.names.index(name)].any()]
+    if outside:
+        raise BadInput(
+            f"policy={policy}: a text of this batch goes to {', '.join(outside)}, which read pieces of their own; one "
+            "transformers model has one vocabulary. Use RoutedLM.generate or score, or as_causal_lm with the "
+            "expert's name and its own tokenizer, vocabularies.tokenizer(name)."
+        )
+    return torch.tensor(weights_BK[:, columns], dtype=torch.float32, device=input_ids.device)
 
 
 def _saved_policy(name: Any) -> str:

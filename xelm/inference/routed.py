@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -26,11 +26,13 @@ from router.routes.weigh import ExpertWeigher, Route, RoutingRule
 from router.scoring.texts import Score, score_texts
 from router.scoring.tokens import ScoringOptions, context_of
 from router.texts import as_texts
+from xelm.inference.byte_mixture import ByteMixture
 from xelm.inference.completions import Completion, as_set, complete_ids, decoder, prompt_ids
 from xelm.inference.files import check_opening
 from xelm.inference.models import Placement, open_models
 from xelm.inference.stops import as_stops
 from xelm.inference.stream import stream_text
+from xelm.inference.vocabularies import Vocabularies
 from xelm.models.foreign import unusable_reported
 from xelm.run.experts import ExpertSet, local_run
 from xelm.run.names import BASE
@@ -87,6 +89,7 @@ class RoutedLM:
         self._options: dict[str, Any] = {"rule": rule, "languages": languages, **placement}
         self.experts = experts
         self.names = [*experts.names, BASE]
+        self.vocabularies = Vocabularies(experts, self.names)
         self.identifier = load_identifier(experts.files.router)
         self._centres = load_centres(experts.files.router)
         self._weigher = _weigher(experts, self.names, self.identifier.languages, rule)
@@ -182,10 +185,11 @@ class RoutedLM:
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer that all experts share; it puts the start token first, as `generate` and `score` do."""
-        from xelm.models.tokenizers import with_start_token
+        """The run's tokenizer; it puts the start token first, as `generate` and `score` do.
 
-        return cast("PreTrainedTokenizerBase", with_start_token(self.experts.tokenizer()))
+        An expert with a vocabulary of its own reads with another one: `vocabularies.tokenizer(name)`.
+        """
+        return self.vocabularies.tokenizer()
 
     @cached_property
     def end_tokens(self) -> frozenset[int]:
@@ -301,12 +305,54 @@ class RoutedLM:
         common: dict[str, Any] = {"dynamic": parsed.dynamic, "options": options}
         if not spans:
             weights_BK = self._apply(self.route(texts), parsed)
-            return score_texts(texts, self.tokenizer, weights_BK, self.names, self._model, **common)
+
+            def score(rows: list[int], tokenizer: Any) -> list[Score]:
+                chosen = [texts[row] for row in rows]
+                return score_texts(chosen, tokenizer, weights_BK[rows], self.names, self._model, **common)
+
+            mixed = self.vocabularies.mixed_rows(weights_BK)
+            if not mixed:
+                return self.vocabularies.by_tokenizer(weights_BK, score, parsed)
+            return self._score_with_bytes(texts, weights_BK, mixed, score, parsed)
         from router.scoring.spans import score_spans
 
         cuts = [self._cut(text) for text in texts]
         weights = [self._apply(routes, parsed) for routes in self._span_routes(texts, cuts)]
+        self.vocabularies.refuse_spans(weights)
         return score_spans(texts, cuts, weights, self.tokenizer, self.names, self._model, **common)
+
+    def next_bytes(self, texts: Iterable[str], policy: str = "ensemble", *, m: int | None = None) -> np.ndarray:
+        """Probabilities of the byte after each text: 256 bytes, then the text's end, shape (texts, 257), rows summing
+        to 1. Experts that read different pieces are mixed exactly, since all of them read bytes.
+
+        Args:
+            texts: Texts, each within one context of the experts.
+            policy: As for `score`.
+            m: As for `score`.
+
+        Raises:
+            BadInput: If the policy is unknown, an expert's tokenizer has no bytes, or a text is too long.
+        """
+        texts, parsed = as_texts(texts), self.policy(policy, m)
+        weights_BK = self._apply(self.route(texts), parsed)
+        mixture = ByteMixture(self.vocabularies, self._model, self.context)
+        rows = [mixture.next_bytes(t, w, dynamic=parsed.dynamic) for t, w in zip(texts, weights_BK, strict=True)]
+        return np.array(rows).reshape(len(texts), -1)
+
+    def _score_with_bytes(
+        self, texts: Sequence[str], weights_BK: np.ndarray, mixed: Sequence[int], score: Any, policy: Policy
+    ) -> list[Score]:
+        """Scores of texts, of which some are answered by experts that read different pieces."""
+        mixture = ByteMixture(self.vocabularies, self._model, self.context)
+        chosen = [texts[row] for row in mixed]
+        found = dict(zip(mixed, mixture.score(chosen, weights_BK[mixed], dynamic=policy.dynamic), strict=True))
+        rest = [row for row in range(len(texts)) if row not in found]
+        if rest:
+            together = self.vocabularies.by_tokenizer(
+                weights_BK[rest], lambda rows, tokenizer: score([rest[row] for row in rows], tokenizer), policy
+            )
+            found |= dict(zip(rest, together, strict=True))
+        return [found[row] for row in range(len(texts))]
 
     def generate(
         self, prompts: Iterable[str], policy: str = "top1", *, m: int | None = None, **options: Any
@@ -347,8 +393,13 @@ class RoutedLM:
         check_options(options)
         if not prompts:
             return []
-        ids = prompt_ids(prompts, self.tokenizer)
-        return self.complete_ids(ids, self.route(prompts), policy, m=m, stops=stops, **options)
+        routes, parsed = self.route(prompts), self.policy(policy, m)
+
+        def encode(rows: list[int], tokenizer: Any) -> list[list[int]]:
+            return prompt_ids([prompts[row] for row in rows], tokenizer)
+
+        ids = self.vocabularies.by_tokenizer(self._apply(routes, parsed), encode, parsed)
+        return self.complete_ids(ids, routes, policy, m=m, stops=stops, **options)
 
     def complete_ids(
         self,
@@ -360,12 +411,20 @@ class RoutedLM:
         stops: Iterable[str] = (),
         **options: Any,
     ) -> list[Completion]:
-        """Do as `complete` for prompts that are tokens already and have their routes."""
+        """Do as `complete` for prompts that have their routes and are tokens already, of their experts' tokenizers."""
         parsed = self.policy(policy, m)
         answer: dict[str, Any] = {"stops": stops, "end_tokens": self.end_tokens, **options}
         weights_BK = self._apply(routes, parsed)
-        return complete_ids(
-            ids, routes, weights_BK, self.names, self.models, self.tokenizer, dynamic=parsed.dynamic, **answer
+
+        def complete(rows: list[int], tokenizer: Any) -> list[Completion]:
+            own = {**answer, "for_batch": _for_rows(answer["for_batch"], rows)} if "for_batch" in answer else answer
+            chosen, ways = [ids[row] for row in rows], [routes[row] for row in rows]
+            return complete_ids(
+                chosen, ways, weights_BK[rows], self.names, self.models, tokenizer, dynamic=parsed.dynamic, **own
+            )
+
+        return self.vocabularies.by_tokenizer(
+            weights_BK, complete, parsed, each=options.get("num_return_sequences") or 1
         )
 
     def stream(
@@ -399,12 +458,16 @@ class RoutedLM:
             raise BadInput(f"the prompt is a {type(prompt).__name__}; stream takes one string.")
         stops, _ = as_stops(stops), self.policy(policy, m)
         check_options(options)
-        routes, ids = self.route([prompt]), prompt_ids([prompt], self.tokenizer)
+        routes = self.route([prompt])
+        [tokenizer] = self.vocabularies.by_tokenizer(
+            self._apply(routes, self.policy(policy, m)), lambda rows, found: [found] * len(rows), policy
+        )
+        ids = prompt_ids([prompt], tokenizer)
 
         def run(**hooks: Any) -> None:
             self.complete_ids(ids, routes, policy, m=m, **options, **hooks)
 
-        return stream_text(run, decoder(self.tokenizer), stops=stops)
+        return stream_text(run, decoder(tokenizer), stops=stops)
 
     def as_causal_lm(self, policy: str = "ensemble", *, m: int | None = None) -> RoutedForCausalLM:
         """A transformers model whose logits are the routed mixture's log-probabilities, for `generate`, pipelines and
@@ -419,7 +482,8 @@ class RoutedLM:
 
     def _apply(self, routes: Sequence[Route], policy: Policy) -> np.ndarray:
         weights_BK, abstained_B = weights_of(routes, self.names)
-        return apply_policy(weights_BK, policy, self.names, abstained_B=abstained_B)
+        kept_BK = apply_policy(weights_BK, policy, self.names, abstained_B=abstained_B)
+        return self.vocabularies.settle(kept_BK, policy)
 
     def _routes(self, texts: Sequence[str]) -> list[Route]:
         self.refresh()
@@ -442,6 +506,11 @@ class RoutedLM:
 
     def _model(self, name: str) -> Any:
         return self.models.get(name)
+
+
+def _for_rows(for_batch: Any, rows: Sequence[int]) -> Any:
+    """The hooks of a batch, asked for by places among the given rows."""
+    return lambda chosen: for_batch([rows[place] for place in chosen])
 
 
 def _open(path: str, settings: dict[str, Any]) -> RoutedLM:
