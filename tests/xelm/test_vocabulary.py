@@ -12,7 +12,7 @@ import pytest
 import xelm
 from tests.xelm.adding import NEW_WORDS, OLD, contents, copy_of, models_of, new_text, train_tiny
 from tests.xelm.conftest import sentences
-from tests.xelm.test_prune import make_model, make_tokenizer
+from tests.xelm.test_prune import SPECIALS, make_model, make_tokenizer
 from xelm.models.rows import put_rows
 from xelm.run.experts import ExpertSet
 from xelm.vocabulary.learn import extended, learn_pieces
@@ -21,7 +21,7 @@ from xelm.vocabulary.own import read_vocabulary
 from xelm.vocabulary.tokenizer_table import fresh_backend, pieces_of, table_of
 
 GREEK = [f"{' '.join(NEW_WORDS['ell'].split()[i % 9 : i % 9 + 6])}, {i} ναι." for i in range(80)]
-OLD_TEXT = [text for code in OLD for text in sentences(code, 20, seed=3)]
+OLD_TEXT = [text.rsplit(" ", 1)[0] for code in OLD for text in sentences(code, 20, seed=3)]
 TOKENS = 512
 
 
@@ -55,7 +55,8 @@ def test_fewer_pieces_are_the_first_of_more(kind: str) -> None:
         grown = extended(table, learned, number)
         assert len(pieces_of(grown)) == len(pieces_of(table)) + number
         lengths.append(sum(len(fresh_backend(grown).encode(text).ids) for text in GREEK))
-    assert lengths[2] <= lengths[0]
+    if kind != "wordpiece":  # which reads a whole word as unknown until it has all its letters
+        assert lengths[2] < lengths[1] < lengths[0]
 
 
 def test_first_embeddings_are_means_of_known_ones() -> None:
@@ -107,8 +108,8 @@ def test_an_expert_has_its_tokenizer_with_it_and_no_other_file_of_a_model_change
 
 def test_a_run_with_three_vocabularies_answers(grown: Path) -> None:
     lm = xelm.RoutedLM.from_pretrained(grown, device="cpu", languages="run")
-    texts = ["και το σπίτι δεν παιδί νύχτα", "der Morgen und das Haus ist groß", "och det är inte hus på kväll"]
-    names = [lm.experts.plan.cluster_of(code) for code in ("ell", "deu", "swe")]
+    texts = ["και το σπίτι δεν", "и не это дом", "och det är inte hus på kväll"]
+    names = [lm.experts.plan.cluster_of(code) for code in ("ell", "rus", "swe")]
     assert [max(route.weights, key=lambda n: route.weights[n]) for route in lm.route(texts)] == names
     together = lm.score(texts, "top1")
     assert [score.bytes for score in together] == [len(text.encode()) for text in texts]
@@ -133,10 +134,9 @@ def test_the_expert_as_a_model_of_transformers_answers_alike(grown: Path) -> Non
     answer = model.generate(**ids, max_new_tokens=6, do_sample=False)[0, ids["input_ids"].shape[1] :]
     assert tokenizer.decode(answer, skip_special_tokens=True) == lm.generate([text], name, max_new_tokens=6)[0]
     rest = lm.as_causal_lm("top1")
-    german = lm.tokenizer("der Morgen und das Haus", return_tensors="pt")
-    rest(**german)
+    rest(**lm.tokenizer("и не это", return_tensors="pt"))
     with pytest.raises(xelm.BadInput, match="pieces of their own"):
-        rest(**lm.tokenizer(text, return_tensors="pt"))
+        rest(**lm.tokenizer("και το", return_tensors="pt"))
 
 
 def test_experts_that_read_different_pieces_are_not_mixed_in_silence(grown: Path) -> None:
@@ -194,6 +194,25 @@ def test_blending_keeps_the_new_rows(grown: Path, tmp_path: Path) -> None:
     assert torch.equal(after[old:], before[old:])
     assert torch.allclose(after[:old], (base + before[:old]) / 2, atol=1e-6)
     assert xelm.RoutedLM(blended, device="cpu").generate(["και το"], name, max_new_tokens=2)
+
+
+def test_the_server_answers_with_every_vocabulary(grown: Path) -> None:
+    from fastapi.testclient import TestClient
+
+    from xelm.serving.app import make_app
+    from xelm.serving.engine.engine import Engine
+
+    lm = xelm.RoutedLM.from_pretrained(grown, device="cpu", languages="run")
+    texts = ["και το σπίτι δεν", "и не это", "och det är inte hus på"]
+    with TestClient(make_app(Engine(lm))) as client:
+        asked = {"model": "top1", "prompt": texts, "max_tokens": 5, "temperature": 0}
+        answer = client.post("/v1/completions", json=asked)
+        assert answer.status_code == 200, answer.text
+        found = [choice["text"] for choice in sorted(answer.json()["choices"], key=lambda one: one["index"])]
+        assert found == lm.generate(texts, "top1", max_new_tokens=5)
+        mixed = client.post("/v1/completions", json=asked | {"model": "ensemble", "prompt": "12345 67"})
+        assert mixed.status_code == 400
+        assert "Use top1" in mixed.text
 
 
 def test_adapters_train_the_new_rows_whole(tmp_path: Path) -> None:
@@ -294,7 +313,7 @@ def test_a_byte_model_over_pieces_agrees_with_all_its_covers() -> None:
     pieces = {
         index: bytes(letters[letter] for letter in piece)
         for piece, index in table_of(tokenizer)["model"]["vocab"].items()
-        if not piece.startswith("<")
+        if piece not in SPECIALS
     }
     end = "und we"
     masses = np.zeros(257)

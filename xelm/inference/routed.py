@@ -339,6 +339,17 @@ class RoutedLM:
         rows = [mixture.next_bytes(t, w, dynamic=parsed.dynamic) for t, w in zip(texts, weights_BK, strict=True)]
         return np.array(rows).reshape(len(texts), -1)
 
+    def tokenizer_for(self, route: Route, policy: str = "top1", *, m: int | None = None) -> PreTrainedTokenizerBase:
+        """The tokenizer with which a routed text is read under a policy.
+
+        Raises:
+            BadInput: If the policy is unknown, or mixes experts that read different pieces.
+        """
+        parsed = self.policy(policy, m)
+        weights_BK = self._apply([route], parsed)
+        [tokenizer] = self.vocabularies.by_tokenizer(weights_BK, lambda rows, found: [found] * len(rows), parsed)
+        return tokenizer
+
     def _score_with_bytes(
         self, texts: Sequence[str], weights_BK: np.ndarray, mixed: Sequence[int], score: Any, policy: Policy
     ) -> list[Score]:
@@ -459,9 +470,7 @@ class RoutedLM:
         stops, _ = as_stops(stops), self.policy(policy, m)
         check_options(options)
         routes = self.route([prompt])
-        [tokenizer] = self.vocabularies.by_tokenizer(
-            self._apply(routes, self.policy(policy, m)), lambda rows, found: [found] * len(rows), policy
-        )
+        tokenizer = self.tokenizer_for(routes[0], policy, m=m)
         ids = prompt_ids([prompt], tokenizer)
 
         def run(**hooks: Any) -> None:

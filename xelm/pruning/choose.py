@@ -49,9 +49,11 @@ def chosen_pieces(
     if unchanged <= 0:
         return kept
     first = {code: [row for number, row in enumerate(rows) if number % _EVERY] for code, rows in ids.items()}
+    shown = {code: [text for number, text in enumerate(rows) if number % _EVERY] for code, rows in sentences.items()}
     last = [row for rows in ids.values() for row in rows[::_EVERY]]
-    order = _further(backend, table, sentences, embeddings_VH, first)
-    read = always_kept(table) | {index for rows in first.values() for row in rows for index in row}
+    order = _further(backend, table, shown, embeddings_VH, first)
+    shown_counts = Counter(index for rows in first.values() for row in rows for index in row)
+    read = always_kept(table) | {index for index, count in shown_counts.items() if count >= min_count}
     return with_parts(table, kept | set(order[: _num_needed(order, read, last, unchanged)]))
 
 

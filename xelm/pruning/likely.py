@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 _LONGEST_GRAM = 4
-_STRENGTH = 0.01
+_STRENGTH = 0.002
 _ITERATIONS = 60
 _FEWEST_USED = 20
 """Used pieces that a classifier needs in each half."""

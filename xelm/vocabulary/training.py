@@ -46,7 +46,7 @@ def _with_trained_rows(model: Any, kind: ExpertKind, folder: Path) -> Any:
             "the donor's adapters have a vocabulary of their own, which cannot be extended: choose another donor, or "
             "leave vocabulary out to keep the donor's."
         )
-    state = get_peft_model_state_dict(model) if adapted else {}
+    state = get_peft_model_state_dict(model, save_embedding_layers=False) if adapted else {}
     outer = model if adapted else kind.prepare(model)
     config = copy.deepcopy(outer.peft_config["default"])
     base = with_rows(outer.unload(), folder)
@@ -55,7 +55,7 @@ def _with_trained_rows(model: Any, kind: ExpertKind, folder: Path) -> Any:
     config.inference_mode = False
     wrapped = get_peft_model(base, config)
     if state:
-        set_peft_model_state_dict(wrapped, state)
+        set_peft_model_state_dict(wrapped, get_peft_model_state_dict(wrapped, save_embedding_layers=False) | state)
     return wrapped
 
 
