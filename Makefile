@@ -19,13 +19,13 @@ demo: $(READY)
 	$(BIN)/xelm demo --out demo-run
 
 test: $(READY) lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --cov --cov-report=term --cov-fail-under=85
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=85
 
 # Beside the usual environment: the lowest direct and the newest versions of everything in pyproject.toml.
 test-versions: .versions/lowest/.ready .versions/newest/.ready
 	for which in lowest newest; do \
 	    echo "== $$which"; .versions/$$which/bin/python -c "from router.mixture.releases import versions; print(versions())" || exit 1; \
-	    OMP_NUM_THREADS=1 .versions/$$which/bin/python -m pytest -n 2 $(VERSION_TESTS) || exit 1; \
+	    OMP_NUM_THREADS=1 .versions/$$which/bin/python -m pytest -n 2 --dist worksteal $(VERSION_TESTS) || exit 1; \
 	done
 
 .versions/%/.ready: pyproject.toml constraints.txt $(READY)

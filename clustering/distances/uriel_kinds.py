@@ -39,9 +39,11 @@ class FeatureDistance(_OnRows):
     about = "1 - cosine of URIEL's features"
 
     def between(self, rows_A: Rows, rows_B: Rows, missing: Missing, generator: np.random.Generator | None) -> Measured:
+        """1 - cosine of the features; `missing` says how unknown ones count, and a generator resamples them."""
         return by_features(self.name, rows_A, rows_B, missing, generator=generator)
 
     def coverage(self, languages: tuple[str, ...]) -> dict[str, CoveredCode]:
+        """For each language, the row of URIEL that is read and how many of its features are known."""
         return {code: typology.typology_code(code, self.name) for code in languages}
 
 
@@ -52,6 +54,7 @@ class FamilyDistance(_OnRows):
     about = "place in the family tree"
 
     def between(self, rows_A: Rows, rows_B: Rows, missing: Missing, generator: np.random.Generator | None) -> Measured:
+        """From shared family nodes; nothing in it is resampled."""
         return by_family(rows_A, rows_B)
 
 
@@ -62,4 +65,5 @@ class PlaceDistance(_OnRows):
     about = "place on the globe"
 
     def between(self, rows_A: Rows, rows_B: Rows, missing: Missing, generator: np.random.Generator | None) -> Measured:
+        """From places on the globe; nothing in it is resampled."""
         return by_place(rows_A, rows_B)

@@ -32,6 +32,7 @@ class XelmDistance(Distance):
     def measure(
         self, languages: tuple[str, ...], *, missing: Missing = "knn", generator: np.random.Generator | None = None
     ) -> Measured:
+        """Distances and coverage, shape (L, L). `missing` does not matter: unknown features are left out."""
         table, row_of = typology.features(), typology.row_of()
         rows = np.array([row_of[typology.typology_code(code, "syntactic").uriel_code] for code in languages])
         columns = table.columns("syntactic")
@@ -48,6 +49,7 @@ class XelmDistance(Distance):
         return values, known_LF @ known_LF.T
 
     def coverage(self, languages: tuple[str, ...]) -> dict[str, CoveredCode]:
+        """For each language, the row of URIEL that is read and how many of its features are known."""
         return {code: typology.typology_code(code, "syntactic") for code in languages}
 
 

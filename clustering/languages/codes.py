@@ -362,6 +362,12 @@ def _unknown_message(text: str) -> str:
             f"Unknown language {text!r}: it is a collection ({registry().collections[group]}). Name a language of it, "
             f"such as {examples}."
         )
+    known = iso.languages().get(cleaned.lower())
+    if known is not None and known.scope == "special":
+        return (
+            f"Unknown language {text!r}: the code is for text of no one language ({known.name}). Name the language of "
+            "the text."
+        )
     if rest and len(head) <= 3 and (code := _to_alpha3(head)) is not None:
         return (
             f"Unknown language {text!r}: {'-'.join(rest)} is no registered script, region or extended language after "

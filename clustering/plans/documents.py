@@ -17,7 +17,7 @@ import numpy as np
 
 from clustering.distances.matrix import Distances
 from clustering.distances.own import distances_from_vectors
-from clustering.errors import BadInput
+from clustering.errors import BadInput, refuse_text
 from clustering.languages.codes import to_code
 from clustering.plans.hierarchy import balance_by_languages, cut, linkage_of
 from clustering.plans.methods import Evidence, Grouping, method
@@ -39,6 +39,8 @@ def text_distances(texts: Mapping[str, Sequence[str]], *, seed: int = 0) -> Dist
     Raises:
         BadInput: If a language has no text.
     """
+    for pages in texts.values():
+        refuse_text("texts", pages)
     documents = {to_code(language): list(pages) for language, pages in texts.items()}
     if empty := [code for code, pages in documents.items() if not any(page.strip() for page in pages)]:
         raise BadInput(f"No text for: {', '.join(empty)}. Give each language at least one document.")

@@ -182,13 +182,13 @@ def suggest_k(
     """Quality for each number of clusters, so that a person can choose.
 
     Args:
-        languages: As in `cluster_languages`.
-        method: As in `cluster_languages`.
+        languages: L codes, tags or names of different languages.
+        method: A method of `cluster_languages`, such as `ward`.
         max_k: Largest K; None: L.
-        options: Passed on to `cluster_languages`.
+        options: Other arguments of `cluster_languages`.
 
     Returns:
-        One row per K = 1..max_k.
+        For each K = 1..max_k its plan's `quality`, the size of the largest cluster and the clusters.
     """
     num_languages = len(languages)
     rows = []

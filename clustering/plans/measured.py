@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from clustering.distances.kinds import distance_matrix
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.plans.assess import assess
 from clustering.plans.effects import Effects, as_effects
 from clustering.plans.methods import Evidence, Grouping, method
@@ -27,11 +27,11 @@ _TIE = 1e-9
 """Weight of typology beside effects: decides between equal costs, and nothing else."""
 
 
-@method(METHOD, about="least measured interference, even groups; needs --effects", needs="effects")
+@method(METHOD, about="least measured interference, even groups; needs effects", needs="effects")
 def group_by_effects(evidence: Evidence, k: int) -> Grouping:
     """Even groups whose languages harm each other least; distances decide between equal costs."""
     if evidence.effects is None:
-        raise BadInput(f"method='{METHOD}' needs measured effects.")
+        raise BadInput(f"{arg('method', METHOD)} needs measured effects: give {arg('effects')}.")
     sizes = even_sizes(len(evidence.effects), k)
     return Grouping(least_cost_groups(evidence.effects, sizes, evidence.distances), None)
 

@@ -150,7 +150,7 @@ class Ranker:
         """
         stored = read_json(path)
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-            raise BadInput(f"{path}: not a ranker of this version. Make one: xelm fit TABLE.csv --out {path}")
+            raise BadInput(f"{path}: not a ranker of this version. Make one: `xelm fit TABLE.csv --out {path}`.")
         try:
             usefulness = np.array(stored["usefulness"], dtype=float)
             history = History(tuple(stored["targets"]), tuple(stored["sources"]), usefulness)

@@ -116,23 +116,50 @@ def read_transfer_table(
     if wide is not None:
         header, rows = wide
     words = {name: _words(name) for name in header}
+    taken, is_error = _columns(file, header, rows, words, score_column)
+    target, source, score = (header.index(taken[what]) for what in ("target", "source", "score"))
+    rows = _with_all_three(file, rows, [target, source, score])
+    values = _numbers(file, header, rows, taken["score"])
+    if is_error if lower_is_better is None else lower_is_better:
+        values = -values
+    targets, sources = _codes(file, rows, target), _codes(file, rows, source)
+    others = {name: words[name] for name in header if name not in taken.values()}
+    features = _features(header, rows, others, values, targets, keep_distances)
+    table = TransferTable(targets, sources, values, features, str(file))
+    table = _one_row_a_pair(table, [(row[target], row[source]) for row in rows])
+    table = replace(table, taken=dict.fromkeys(taken, "(wide)") if wide is not None else taken)
+    _check(table)
+    return table
+
+
+def _columns(
+    file: Path, header: list[str], rows: list[list[str]], words: dict[str, tuple[str, ...]], score_column: str | None
+) -> tuple[dict[str, str], bool]:
+    """Headings of target, source and score, and whether a low score is a good one."""
     source = _pick(header, rows, words, _SOURCE_WORDS, ())
     target = _pick(header, rows, words, _TARGET_WORDS, (source,))
     score, is_error = _score(file, header, words, (source, target), score_column)
-    if source is None or target is None or score is None:
-        missing = [n for n, v in (("target", target), ("source", source), ("score", score)) if v is None]
+    found = {"target": target, "source": source, "score": score}
+    if missing := [what for what, heading in found.items() if heading is None]:
         raise BadInput(
             f"{file}: no column for {', '.join(missing)} (found: {', '.join(header)}). "
             "Name the columns target, source, score."
         )
-    rows = _with_all_three(file, rows, [header.index(name) for name in (target, source, score)])
-    values = _numbers(file, header, rows, score)
-    if is_error if lower_is_better is None else lower_is_better:
-        values = -values
-    targets, sources = (_codes(file, rows, header.index(name)) for name in (target, source))
-    features = {}
-    for name in header:
-        canonical = None if name in (target, source, score) else _feature_name(name, words[name], keep_distances)
+    return {what: heading for what, heading in found.items() if heading is not None}, is_error
+
+
+def _features(
+    header: list[str],
+    rows: list[list[str]],
+    words: dict[str, tuple[str, ...]],
+    values: np.ndarray,
+    targets: tuple[str, ...],
+    keep_distances: bool,
+) -> dict[str, np.ndarray]:
+    """The other numeric columns under our own names; those that say nothing or repeat the score are left out."""
+    features: dict[str, np.ndarray] = {}
+    for name in words:
+        canonical = _feature_name(name, words[name], keep_distances)
         column = None if canonical is None else _numbers_or_none(rows, header.index(name))
         if canonical is None or column is None or canonical in features:
             continue
@@ -140,12 +167,7 @@ def read_transfer_table(
             log.info("column %r left out: it orders the sources just as the score does", name)
         elif _differs_within(column, targets) or canonical in SIGNALS:
             features[canonical] = column
-    labels = [(row[header.index(target)], row[header.index(source)]) for row in rows]
-    table = _one_row_a_pair(TransferTable(targets, sources, values, features, str(file)), labels)
-    taken = {"target": target, "source": source, "score": score}
-    table = replace(table, taken=dict.fromkeys(taken, "(wide)") if wide is not None else taken)
-    _check(table)
-    return table
+    return features
 
 
 def _one_row_a_pair(table: TransferTable, labels: Sequence[tuple[str, str]]) -> TransferTable:

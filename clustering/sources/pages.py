@@ -49,7 +49,7 @@ _BY_DEFAULT = (
     "Differences of less than about half a unit mean little: try both languages. On measured "
     "transfer the best of the top three is usually close to the best there is, the order within them is not sure.",
     "On some tasks (inference, topics) pairs matter less than the source: a language with much, good data helps all. "
-    "If you know how good sources are, give it with --quality.",
+    "If you know how good sources are, give it as `quality`.",
 )
 _BY_RANKER = (
     "The score was learned from a table of measured transfer: how useful a source is expected to be, of which a bar "

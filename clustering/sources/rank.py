@@ -60,7 +60,7 @@ def rank_sources(
         top: Candidates to report; the scores are relative to all of them nevertheless. None reports all.
         ranker: A trained `Ranker` or its file, from `fit_ranker`.
         cache: Folder of kept profiles, see `profile_source`.
-        min_speakers: As in `rules`.
+        min_speakers: Compare only languages that at least so many people speak (a rule of `rules`).
         text_field: Key or column of the text in the corpora.
         rules: Which languages are compared without candidates and corpora. None: living languages of the target's
             modality of which there is text.
@@ -81,8 +81,10 @@ def rank_sources(
     """
     code = to_code(target)
     refuse_text("candidates", candidates)
-    if top is not None and top < 1:
-        raise BadInput(f"{arg('top', top)}: ask for at least 1 candidate.")
+    if top is not None and (not isinstance(top, int) or top < 1):
+        raise BadInput(f"{arg('top', top)}: ask for a whole number of candidates, at least 1.")
+    if not isinstance(min_speakers, int) or min_speakers < 0:
+        raise BadInput(f"{arg('min_speakers', min_speakers)}: give a whole number, at least 0.")
     model = Ranker.load(ranker) if isinstance(ranker, str | Path) else ranker
     paths = _corpora(corpora)
     if min_speakers:
@@ -167,6 +169,11 @@ def _corpora(corpora: Corpora | None) -> dict[str, Corpus]:
         return {source.code: source for source in find_sources(corpora)}
     paths: dict[str, Corpus] = {}
     for text, corpus in corpora.items():
+        if not isinstance(corpus, str | Path | Source | Profile):
+            raise BadInput(
+                f"{arg('corpora')} of {text} is of the type {type(corpus).__name__}: give the path of its text, or a "
+                "profile of it (profile_texts)."
+            )
         paths[to_code(text)] = corpus
     if len(paths) < len(corpora):
         raise BadInput(f"Two corpora of one language among {', '.join(corpora)}: join them first.")

@@ -11,6 +11,7 @@ from router.identify.labelled import LabelledIdentifier, codes_of, encodable
 
 @identifier("fasttext", about="a fastText model file, such as GlotLID's; pip install 'xelm[fasttext]'", takes_file=True)
 def fasttext(languages: Sequence[str] | None, file: Path | None) -> LabelledIdentifier:
+    """Open a fastText model file, such as that of GlotLID or lid.176."""
     try:
         from fasttext import load_model
     except ImportError:

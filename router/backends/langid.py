@@ -11,4 +11,5 @@ from router.identify.langid import LangidIdentifier
 
 @identifier("langid", about="97 languages")
 def langid(languages: Sequence[str] | None, file: Path | None) -> LangidIdentifier:
+    """Open langid, whose model comes with its package."""
     return LangidIdentifier(languages)

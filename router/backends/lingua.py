@@ -12,6 +12,7 @@ from router.identify.labelled import LabelledIdentifier, encodable
 
 @identifier("lingua", about="75 languages, made for short text; pip install 'xelm[lingua]'")
 def lingua(languages: Sequence[str] | None, file: Path | None) -> LabelledIdentifier:
+    """Open lingua with the languages asked for."""
     try:
         from lingua import Language, LanguageDetectorBuilder
     except ImportError:

@@ -12,6 +12,7 @@ from router.identify.labelled import LabelledIdentifier, codes_of, encodable
 
 @identifier("py3langid", about="97 languages; pip install 'xelm[py3langid]'")
 def py3langid(languages: Sequence[str] | None, file: Path | None) -> LabelledIdentifier:
+    """Open py3langid, whose model comes with its package."""
     try:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
     except ImportError:

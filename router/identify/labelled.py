@@ -77,4 +77,5 @@ def codes_of(labels: Iterable[str], strip: str = "") -> dict[str, str]:
 
 
 def encodable(text: str) -> str:
+    """The text with lone surrogates, which no encoding has, as U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +89,8 @@ class ExpertPool:
         needed = list(dict.fromkeys(names))
         if self._max_loaded is not None and len(needed) > self._max_loaded:
             raise TooManyExperts(
-                f"{len(needed)} experts ({', '.join(needed)}) must answer together, but max_loaded={self._max_loaded}. "
-                "Raise max_loaded, or use the policy top1."
+                f"{len(needed)} experts ({', '.join(needed)}) must answer together, but "
+                f"{arg('max_loaded', self._max_loaded)}. Raise {arg('max_loaded')}, or use {arg('policy', 'top1')}."
             )
         with self._lock:
             # Use the loaded ones first, so that making room for the others cannot drop them.

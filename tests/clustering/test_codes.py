@@ -191,6 +191,15 @@ def test_a_collection_is_told_with_languages_of_it(text: str) -> None:
         language(text)
 
 
+@pytest.mark.parametrize("code", ["mul", "mis", "und", "ZXX"])
+def test_a_code_of_no_one_language_is_told_as_such(code: str) -> None:
+    with pytest.raises(
+        UnknownLanguageError, match=r"for text of no one language \(\w.*\)\. Name the language"
+    ) as caught:
+        language(code)
+    assert "Did you mean" not in str(caught.value)
+
+
 def test_every_collection_has_examples_that_are_languages() -> None:
     assert set(members_of_collections()) == set(registry().collections)
     assert all(to_code(code) == code for members in members_of_collections().values() for code in members)

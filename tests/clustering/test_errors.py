@@ -35,6 +35,7 @@ def test_any_value_comes_back_whole(value: object) -> None:
         (lambda: rank_sources("swa", candidates="eng"), 'write ["eng"]'),
         (lambda: cluster_languages("deu", 1), 'write ["deu"]'),
         (lambda: to_codes("sw"), 'write ["sw"]'),
+        (lambda: cluster_languages(["deu"], 1, "tfidf", texts={"deu": "Haus"}), 'write ["Haus"]'),
         (lambda: refuse_text("texts", b"ab"), "give a list"),
     ],
 )

@@ -37,7 +37,7 @@ def test_a_folder_that_is_written_again_is_seen_old_or_new_and_never_in_part(tmp
 
     reader = threading.Thread(target=look)
     reader.start()
-    for round_ in range(20):
+    for round_ in range(8):
         _write_folder(target, str(round_))
     ended.set()
     reader.join()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -175,3 +176,18 @@ def test_a_warning_is_written_once_for_all_languages_it_holds_for() -> None:
     for text in (report.to_markdown(), re.sub(r"<title>.*?</title>", "", report.to_html())):
         assert text.count(shared) == 1
         assert "left out of 7," in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"corpora": {"swa": ["habari"], "zul": ["sawubona"]}}, "corpora= of swa is of the type list: give the path"),
+        ({"corpora": {"swa": (text for text in ["habari"])}}, "corpora= of swa is of the type generator"),
+        ({"candidates": ["zul"], "top": 1.5}, "top=1.5: ask for a whole number"),
+        ({"min_speakers": float("nan")}, "min_speakers=nan: give a whole number"),
+    ],
+    ids=str,
+)
+def test_what_is_no_corpus_and_no_number_is_told(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        rank_sources("swa", **options)

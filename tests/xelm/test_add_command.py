@@ -89,7 +89,7 @@ def test_json_is_the_ledger_s_line_and_nothing_else(finished: Path, tmp_path: Pa
         (["add", "deu", "--data", "TEXT"], "error: German is in this run already"),
         (["add", "swe", "--data", "nowhere.jsonl"], r"error: nowhere\.jsonl: no such file or folder"),
         (["add", "swe", "--data", "TEXT", "--donor", "zul"], "error: --donor zul: neither a model"),
-        (["add", "swe", "--data", "TEXT", "--replay", "2"], r"error: replay=2\.0"),
+        (["add", "swe", "--data", "TEXT", "--replay", "2"], r"error: --replay 2\.0"),
         (["add", "swe", "--data", "TEXT", "--as", "guest"], "Invalid value for '--as'"),
         (["add", "swe"], "Missing option '--data'"),
         (["remove", "swe"], r"error: swe: was not added to this run \(added: none\)"),

@@ -178,7 +178,7 @@ def test_five_kilobytes_of_text_are_added_with_a_smaller_budget_and_a_word_about
         experts = add_language(run, "spa", text)
     assert "only" in caplog.text
     assert "tokens of text: trained for" in caplog.text
-    assert "--tokens sets another budget" in caplog.text
+    assert "the option tokens sets another budget" in caplog.text
     entry = experts.manifest.experts[experts.plan.cluster_of("spa")]
     assert entry.tokens < 768
     assert experts.verify() == []

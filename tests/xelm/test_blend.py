@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,20 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
     return copy_of(finished, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def grown_unblended(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The run with Swedish added to it as it was trained, `new` or `join`; no test changes it."""
+
+    @cache
+    def grown(kind: Any) -> Path:
+        folder = tmp_path_factory.mktemp(f"unblended-{kind}")
+        run = copy_of(finished, folder)
+        add_language(run, "swe", new_text(folder, "swe"), donor="rus", tokens=128, as_=kind)
+        return run
+
+    return grown
 
 
 def _logits(experts: ExpertSet, name: str) -> torch.Tensor:
@@ -137,19 +153,18 @@ def test_training_again_has_nothing_to_do(run: Path, finished: Path) -> None:
     train(Recipe.from_dict(table), run)
     assert contents(run) == start
     changed = table | {"train": table["train"] | {"learning_rate": 1e-4}}
-    with pytest.raises(BadInput, match=r"Undo it first: xelm blend RUN --keep 1"):
+    with pytest.raises(BadInput, match=r"Undo it first: `xelm blend RUN --keep 1`"):
         train(Recipe.from_dict(changed), run, redo=True)
     assert contents(run) == start
 
 
 @pytest.mark.parametrize("kind", ["new", "join"])
 def test_an_addition_starts_from_the_trained_donor_and_comes_and_goes_without_trace(
-    run: Path, finished: Path, tmp_path: Path, kind: Any
+    run: Path, finished: Path, grown_unblended: Callable[[str], Path], tmp_path: Path, kind: Any
 ) -> None:
     file = new_text(tmp_path, "swe")
-    plain = copy_of(finished, tmp_path / "plain")
     options: dict[str, Any] = {"donor": "rus", "tokens": 128, "as_": kind}
-    unblended = add_language(plain, "swe", file, **options)
+    unblended = ExpertSet.load(grown_unblended(kind))
     xelm.blend(run, keep=0.7)
     start = contents(run)
     grown = add_language(run, "swe", file, **options)
@@ -178,10 +193,10 @@ def models_of_view(experts: ExpertSet) -> dict[str, bytes]:
 
 
 @full_only
-def test_an_addition_stays_when_the_blend_is_undone(run: Path, finished: Path, tmp_path: Path) -> None:
-    file = new_text(tmp_path, "swe")
-    plain = copy_of(finished, tmp_path / "plain")
-    add_language(plain, "swe", file, donor="rus", tokens=128)
+def test_an_addition_stays_when_the_blend_is_undone(
+    run: Path, grown_unblended: Callable[[str], Path], tmp_path: Path
+) -> None:
+    file, plain = new_text(tmp_path, "swe"), grown_unblended("new")
     xelm.blend(run, keep=0.7)
     add_language(run, "swe", file, donor="rus", tokens=128)
     xelm.blend(run, keep=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -232,6 +233,16 @@ def test_a_dry_run_prints_the_budget_and_leaves_nothing(
     assert sorted(recipe.parent.iterdir()) == before
     budget = json.loads(xelm("train", recipe, "--dry-run", "--json").out)
     assert sum(stage["tokens"] for stage in budget["experts"].values()) == budget["dense"]["tokens"] == 512
+
+
+def test_progress_that_nobody_watches_draws_no_bars_and_quiet_shows_none(xelm: Xelm, recipe: Path) -> None:
+    loud = xelm("train", recipe, "--out", recipe.parent / "loud")
+    quiet = xelm("-q", "train", recipe, "--out", recipe.parent / "quiet")
+    assert (loud.code, quiet.code) == (0, 0)
+    assert "run complete" in loud.err
+    for outcome in (loud, quiet):
+        assert re.search(r"\r|\d%\|", outcome.err) is None, outcome.err
+    assert not any(word in quiet.err for word in ("run complete", "clusters", " tok"))
 
 
 def test_a_run_goes_through_all_commands(xelm: Xelm, recipe: Path) -> None:

@@ -43,6 +43,13 @@ def test_any_encoding_prints_what_it_can(arguments: tuple[str, ...], encoding: s
     assert "Error" not in done.stderr
 
 
+def test_an_answer_in_another_script_is_printed_as_far_as_it_can_be(tmp_path: Path) -> None:
+    run = unpack(tmp_path) / "grown"
+    done = _program("generate", str(run), "вода и", "--max-new-tokens", "2", PYTHONIOENCODING="latin-1")
+    assert (done.returncode, "Error" in done.stderr) == (0, False), done.stderr
+    assert "???? ?" in done.stdout
+
+
 def test_json_is_whole_in_any_encoding() -> None:
     done = _program("sources", "nob", "--candidates", "fin,fas", "--json", PYTHONIOENCODING="ascii")
     assert "Norwegian Bokm\\u00e5l" in done.stdout

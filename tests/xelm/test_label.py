@@ -135,7 +135,7 @@ def test_half_english_is_told_and_can_be_left_out(
     with caplog.at_level(logging.INFO, "xelm"):
         told = add_language(copy_of(finished, tmp_path / "a"), "swe", text, tokens=128)
     assert "30 of 60 documents look like other languages than Swedish (swe): English (eng) 30." in caplog.text
-    assert "add --drop-other-languages (in Python" in caplog.text
+    assert "The option that leaves them out is called drop_other_languages" in caplog.text
     line = told.manifest.ledger[-1]
     assert {(one.language, one.documents) for one in line.languages_read} == {("eng", 30), ("swe", 30)}
     assert line.documents_dropped == 0

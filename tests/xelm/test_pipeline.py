@@ -173,7 +173,7 @@ def test_a_changed_recipe_is_refused_with_the_way_out_and_redo_makes_it_anew(
     run: Path, tiny_recipe: MakeRecipe, changed: dict[str, Any]
 ) -> None:
     before, recipe = _files(run), tiny_recipe(**changed)
-    with pytest.raises(BadInput, match=r"made with another recipe, data or parent. .*or give --redo"):
+    with pytest.raises(BadInput, match=r"made with another recipe, data or parent. .*or give redo=True"):
         xelm.train(recipe, out=run)
     assert _files(run) == before
     assert ExpertSet.load(run).verify() == []
@@ -194,7 +194,7 @@ def test_a_changed_text_is_refused_too(run: Path, tmp_path: Path, tiny_recipe: M
 
 def test_experts_of_another_plan_do_not_stay_in_the_run(run: Path, tiny_recipe: MakeRecipe) -> None:
     before, recipe = _files(run), tiny_recipe(clusters={"k": 1}, train={"dense": False})
-    with pytest.raises(BadInput, match="--redo"):
+    with pytest.raises(BadInput, match="redo=True"):
         xelm.train(recipe, out=run)
     assert _files(run) == before
     experts = xelm.train(recipe, out=run, redo=True)

@@ -105,11 +105,16 @@ def test_the_handed_out_tokenizer_starts_a_text_and_stays_so_when_saved(full, tm
     assert again(["ab", "ü"], padding=True)["input_ids"] == full.tokenizer(["ab", "ü"], padding=True)["input_ids"]
 
 
-def test_a_run_goes_through_pickle_to_another_process(lm):
+@pytest.fixture(scope="module")
+def other_process():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        yield pool
+
+
+def test_a_run_goes_through_pickle_to_another_process(lm, other_process):
     wanted = lm.generate(PROMPTS[:1], max_new_tokens=4)
     assert pickle.loads(pickle.dumps(lm)).generate(PROMPTS[:1], max_new_tokens=4) == wanted
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.apply(RoutedLM.generate, (lm, PROMPTS[:1]), {"max_new_tokens": 4}) == wanted
+    assert other_process.apply(RoutedLM.generate, (lm, PROMPTS[:1]), {"max_new_tokens": 4}) == wanted
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_half_trained_model_is_not_thrown_away_without_a_word(
 ) -> None:
     work = {path.name for path in (half / "work").iterdir()}
     manifest = (half / "xelm.json").read_bytes()
-    with pytest.raises(BadInput, match=rf"half trained with another .*: base \(up to step 4\)\. .*{told}.*--redo"):
+    with pytest.raises(BadInput, match=rf"half trained with another .*: base \(up to step 4\)\. .*{told}.*redo=True"):
         xelm.train(tiny_recipe(**changed), out=half, report=False)
     assert {path.name for path in (half / "work").iterdir()} == work
     assert (half / "xelm.json").read_bytes() == manifest

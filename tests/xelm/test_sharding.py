@@ -75,5 +75,5 @@ def test_shards_without_gpus_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("FSDP_VERSION", "2")
     if torch.cuda.device_count() > 1:
         pytest.skip("there are GPUs")
-    with pytest.raises(BadInput, match="--fsdp needs several processes and a GPU for each"):
+    with pytest.raises(BadInput, match="fsdp=True needs several processes and a GPU for each"):
         train_stage(tiny_llama(), stage_of(tmp_path), lambda _: None)

@@ -75,16 +75,18 @@ def add_language(
     after an interruption the same command resumes from the last checkpoint.
 
     Args:
-        run: The run directory.
+        run: Finished run to add to.
         language: Any code or name.
-        data: A corpus file, or a folder that holds such a file or a folder of shards for the language.
-        donor: `auto`, a language of the run, or a model's name (an expert, `base`, `dense`).
-        replay: Share of the training blocks drawn from the donor's own languages, in [0, 1).
+        data: Text of the language: a file, or a folder that holds such a file or a folder of shards for it.
+        donor: Model to start from: `auto` (the best one), a language of the run, or a model's name (an expert, `base`,
+            `dense`).
+        replay: Share of the training blocks drawn from the donor's own languages, from 0 up to, but not, 1.
         as_: `new`: the language gets an expert of its own; `join`: the donor's expert is trained further on it, and
             the expert's earlier version is kept under `previous/`.
-        tokens: Budget. None: the mean budget of the run's languages for their experts, at most 40 times the text.
-        believe_label: Continue even if the text looks like another language.
-        drop_other_languages: Skip the documents that look like other languages; those of related languages stay.
+        tokens: Training budget in tokens. None: the mean budget of the run's languages for their experts, at most 40
+            times the text.
+        believe_label: Add the text even if it looks like another language.
+        drop_other_languages: Leave out the documents that look like other languages; those of related languages stay.
         vocabulary: Pieces of its own for the new expert, learned from the text by the tokenizer's own algorithm: their
             number, or `auto` for as many as make the text as cheap in tokens a word as the run's languages. None: the
             expert reads the donor's pieces.

@@ -6,7 +6,7 @@ import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.languages.codes import name_of
 from xelm.adding.request import Addition, NewText, Own
 from xelm.corpus.blocks import Blocks
@@ -124,7 +124,7 @@ def _own_budget(experts: ExpertSet, text_tokens: int) -> int:
     if usual > most:
         logger.warning(
             "only %s tokens of text: trained for %s tokens (%d times the text) instead of the %s that a language of "
-            "this run got. More text helps most; --tokens sets another budget.",
+            "this run got. More text helps most; the option tokens sets another budget.",
             f"{text_tokens:,}",
             f"{most:,}",
             _MOST_EPOCHS,
@@ -144,7 +144,7 @@ def _replayed(experts: ExpertSet, addition: Addition, donor: str) -> dict[str, T
 def _old_store(experts: ExpertSet, code: str) -> TokenStore:
     folder = experts.files.cached(experts.manifest.data[code].get("cache"))
     if not (folder / "counts.json").is_file():
-        raise BadInput(f"replay needs the tokenised text of {code}, and {folder} is missing. Use --replay 0.")
+        raise BadInput(f"replay needs the tokenised text of {code}, and {folder} is missing. Use {arg('replay', 0)}.")
     return open_store(folder, code)
 
 

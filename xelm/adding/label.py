@@ -145,8 +145,8 @@ def report_languages(found: TextLanguages, dropped: int) -> None:
         others = [line for line in found.table if line.verdict == "foreign"]
         found_languages = ", ".join(f"{name_of(line.language)} ({line.language}) {line.documents}" for line in others)
         logger.warning(
-            "%d of %d documents look like other languages than %s: %s. To leave them out, add --drop-other-languages "
-            "(in Python: drop_other_languages=True).",
+            "%d of %d documents look like other languages than %s: %s. The option that leaves "
+            "them out is called drop_other_languages.",
             foreign,
             total,
             name,

@@ -42,15 +42,17 @@ class Addition:
     def __post_init__(self) -> None:
         # `not 0 <= x < 1` also refuses NaN.
         if not 0 <= self.replay < 1:
-            raise BadInput(f"replay={self.replay} is a share of the training blocks: choose 0 up to, but not, 1.")
+            raise BadInput(
+                f"{arg('replay', self.replay)} is a share of the training blocks: choose 0 up to, but not, 1."
+            )
         if self.kind not in get_args(Kind):
             raise BadInput(
-                f"as={self.kind!r}: choose new (an expert of its own) or join (the donor's expert takes it in)."
+                f"{arg('as_', self.kind)}: choose new (an expert of its own) or join (the donor's expert takes it in)."
             )
         if self.vocabulary is not None:
             self._check_vocabulary()
         if self.tokens is not None and self.tokens < 1:
-            raise BadInput(f"tokens={self.tokens} must be at least 1.")
+            raise BadInput(f"{arg('tokens', self.tokens)} must be at least 1.")
 
     def _check_vocabulary(self) -> None:
         if self.vocabulary != "auto" and (isinstance(self.vocabulary, str) or int(self.vocabulary or 0) < 1):
@@ -137,7 +139,9 @@ def named_donor(experts: ExpertSet, wanted: str, kind: Kind) -> str:
         return wanted
     name = wanted if wanted in experts.models else _expert_of(experts, wanted)
     if kind == "join" and not is_expert(name):
-        raise BadInput(f"--as join needs an expert to join; {name} is none. There are: {', '.join(experts.names)}.")
+        raise BadInput(
+            f"{arg('as_', 'join')} needs an expert to join; {name} is none. There are: {', '.join(experts.names)}."
+        )
     return name
 
 
@@ -148,7 +152,7 @@ def _expert_of(experts: ExpertSet, language: str) -> str:
         code = None
     if code is None:
         raise BadInput(
-            f"--donor {language}: neither a model ({', '.join(experts.models)}) nor a language of this run "
+            f"{arg('donor', language)}: neither a model ({', '.join(experts.models)}) nor a language of this run "
             f"({', '.join(experts.languages)}). Use auto to have one chosen."
         )
     return experts.plan.cluster_of(code)

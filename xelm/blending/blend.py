@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from xelm.adding.add import local_folder, whole_run
 from xelm.blending.choose import LOSE, choose_keeps
 from xelm.blending.overlay import lay_on, take_off
@@ -59,16 +59,16 @@ def blend(
 
 def _check(keep: float | Mapping[str, float] | str, lose: float) -> None:
     if isinstance(keep, str) and keep != "auto":
-        raise BadInput(f"keep={keep!r}: give a number above 0 and up to 1, or auto.")
+        raise BadInput(f"{arg('keep', keep)}: give a number above 0 and up to 1, or auto.")
     values = keep.values() if isinstance(keep, Mapping) else () if isinstance(keep, str) else (keep,)
     for value in values:
         if not 0 < value <= 1:  # also refuses NaN
             raise BadInput(
-                f"keep={value}: λ is how much of the way from the base to the expert is kept, above 0 and up to 1 "
-                "(1: the expert as it was trained)."
+                f"{arg('keep', value)}: λ is how much of the way from the base to the expert is kept, above 0 and up "
+                "to 1 (1: the expert as it was trained)."
             )
     if not 0 < lose < 1:
-        raise BadInput(f"lose={lose} is a share of an expert's own gain: choose above 0 and below 1.")
+        raise BadInput(f"{arg('lose', lose)} is a share of an expert's own gain: choose above 0 and below 1.")
 
 
 def _keeps(experts: ExpertSet, keep: float | Mapping[str, float] | str, lose: float) -> dict[str, float]:

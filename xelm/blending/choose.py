@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from xelm.blending.overlay import make_moved
 from xelm.evaluation.log_probs import heldout_log_probs
 from xelm.run.experts import ExpertSet
@@ -82,7 +82,7 @@ def choose_keeps(trained: ExpertSet, *, lose: float = LOSE) -> dict[str, float]:
         BadInput: If the run has no valid text.
     """
     if not trained.heldout("valid"):
-        raise BadInput(f"{trained.path}: no valid text in this run to choose λ on. Name it: --keep 0.75.")
+        raise BadInput(f"{trained.path}: no valid text in this run to choose λ on. Name it: {arg('keep', 0.75)}.")
     experts, keeps = _measured(trained), dict.fromkeys(trained.names, 1.0)
     for name in [name for name, expert in experts.items() if not expert.own or expert.gain(1.0) <= 0]:
         why = "gains nothing on them" if experts[name].own else "there is none"

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import NoneType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import click
+from click.core import ParameterSource
 
 from clustering.errors import NO_VALUE, BadInput, in_python
-from xelm.recipe.docstrings import field_docs
+from xelm.recipe.docstrings import argument_docs, field_docs
 
+_REQUIRED = inspect.Parameter.empty
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -83,45 +87,92 @@ option = partial(click.option, cls=Option)
 """`click.option` with a `group`."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Argument:
+    """What an option is made from: a field of a dataclass, or an argument of a function."""
+
+    name: str
+    hint: Any
+    default: Any
+    text: str
+
+
 def options_of(
-    cls: type, *, group: str, flags: Mapping[str, str] | None = None, names: tuple[str, ...] | None = None
+    source: type | Callable[..., Any],
+    *,
+    group: str | None = None,
+    flags: Mapping[str, str] | None = None,
+    names: tuple[str, ...] | None = None,
+    without: tuple[str, ...] = (),
+    **changes: Mapping[str, Any],
 ) -> Callable[[Function], Function]:
-    """Add an option for each field of a dataclass: its name, type, default and the text under it.
+    """Add an option for each field of a dataclass, or argument of a function: its name, type, default and text.
 
     Args:
-        cls: The dataclass. Fields are of type bool, int, float, str or a `Literal`, or one of these or None.
+        source: The dataclass, with a text under each field; or the function, with an `Args:` section in its docstring.
+            Types are bool, int, float, str, a path, a `Literal`, a sequence of one of these, or one of these or None.
         group: Heading in `--help`.
-        flags: Flags of fields whose flag differs from their name (`time_min` -> `--time`).
-        names: Fields to take; None takes all.
+        flags: Flags that differ from the name (`time_min` -> `--time`).
+        names: Fields or arguments to take; None takes all.
+        without: Fields or arguments to leave out.
+        changes: By name, settings of `click.option` that replace those found.
     """
-    docs, hints = field_docs(cls), get_type_hints(cls)
-    fields = [field for field in dataclasses.fields(cls) if names is None or field.name in names]
+    found = [it for it in _arguments(source) if (names is None or it.name in names) and it.name not in without]
 
     def decorate(function: Function) -> Function:
-        for field in reversed(fields):
-            flag = (flags or {}).get(field.name, "--" + field.name.replace("_", "-"))
-            text = docs.get(field.name, "").replace("`", "").replace("None: ", "Default: ")
-            function = option(flag, field.name, group=group, help=text, **_kind(hints[field.name], field.default))(
-                function
-            )
+        for argument in reversed(found):
+            flag = (flags or {}).get(argument.name, "--" + argument.name.replace("_", "-"))
+            text = argument.text.replace("`", "").replace("None: ", "Default: ")
+            settings = {**_kind(argument.hint, argument.default), **changes.get(argument.name, {})}
+            settings.setdefault("help", f"{text} May be repeated." if settings.get("multiple") else text)
+            function = option(flag, argument.name, group=group, **settings)(function)
         return function
 
     return decorate
 
 
+def _arguments(source: type | Callable[..., Any]) -> list[_Argument]:
+    if isinstance(source, type):
+        docs, hints = field_docs(source), get_type_hints(source)
+        fields = dataclasses.fields(source)
+        return [_Argument(item.name, hints[item.name], _default(item), docs.get(item.name, "")) for item in fields]
+    docs, parameters = argument_docs(source), inspect.signature(source).parameters
+    # Not of the return value, whose type may be imported for the type checker only.
+    annotations = {name: parameters[name].annotation for name in docs}
+    stand_in = type("_Arguments", (), {"__annotations__": annotations})
+    hints = get_type_hints(stand_in, globalns=getattr(source, "__globals__", None))
+    return [_Argument(name, hints[name], parameters[name].default, text) for name, text in docs.items()]
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return _REQUIRED if field.default is dataclasses.MISSING else field.default
+
+
 def _kind(hint: Any, default: Any) -> dict[str, Any]:
-    """Type and default of an option, from those of a field."""
+    """Type and default of an option, from those of a field or an argument."""
     if hint is bool:
         return {"is_flag": True, "default": default}
-    [kind] = (
-        [part for part in (get_args(hint) or (hint,)) if part is not NoneType]
-        if get_origin(hint) is not Literal
-        else [hint]
+    options = [hint] if get_origin(hint) is Literal else [*(get_args(hint) if _is_union(hint) else (hint,))]
+    [*others, kind] = [part for part in options if part is not NoneType]
+    shown = (
+        {"default": default, "show_default": default is not None} if default is not _REQUIRED else {"required": True}
     )
-    shown = {"default": default, "show_default": default is not None}
+    if get_origin(kind) in (tuple, Sequence):
+        return {"type": _kind(get_args(kind)[0], _REQUIRED)["type"], "multiple": True}
+    if Path in (kind, *others):
+        return {"type": click.Path(path_type=Path), **shown}
     if get_origin(kind) is Literal:
         return {"type": click.Choice(get_args(kind)), **shown}
     return {"type": str if kind is Any else kind, **shown}
+
+
+def _is_union(hint: Any) -> bool:
+    return get_origin(hint) in (Union, UnionType)
+
+
+def is_typed(name: str) -> bool:
+    """Whether the user gave an option of the running command, in place of its default."""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:

@@ -6,28 +6,28 @@ from pathlib import Path
 
 import click
 
-from xelm.cli._options import print_json
+from xelm.blending.blend import blend
+from xelm.cli._options import Command, is_typed, options_of, print_json
 
 
 @click.command(
     "blend",
+    cls=Command,
     epilog="\b\nExample:\n  xelm blend runs/a --auto\n  xelm blend runs/a --keep 0.75\n"
     "  xelm blend runs/a --keep 1    # undo, to the byte",
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--keep", type=float, help="λ: how much of the way from the base to each expert is kept; 1 undoes.")
 @click.option("--auto", is_flag=True, help="Choose λ for each expert on valid text (the default).")
-@click.option("--lose", type=float, help="auto: share of own gain that may be lost; default 0.1.")
+@options_of(blend, names=("lose",))
 @click.option("--json", "as_json", is_flag=True, help="Print λ, own gain and cost elsewhere as JSON.")
-def command(run: Path, keep: float | None, auto: bool, lose: float | None, as_json: bool) -> None:
+def command(run: Path, keep: float | None, auto: bool, lose: float, as_json: bool) -> None:
     """Move the experts of RUN part of the way back to the base: base + λ (expert - base). Nothing is trained."""
-    from xelm.blending.blend import blend
-    from xelm.blending.choose import LOSE
     from xelm.blending.text import blend_table, blend_text
 
-    if keep is not None and (auto or lose is not None):
+    if keep is not None and (auto or is_typed("lose")):
         raise click.UsageError("--keep names λ, --auto and --lose have it chosen: give one of the two.")
-    experts = blend(run, keep="auto" if keep is None else keep, lose=LOSE if lose is None else lose)
+    experts = blend(run, keep="auto" if keep is None else keep, lose=lose)
     if as_json:
         print_json(blend_table(experts))
     else:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clustering.errors import BadInput
 from xelm.cli._listed import Listed
 from xelm.cli._options import Command, option, print_json
+
+if TYPE_CHECKING:
+    from clustering import ClusterPlan
 
 _MOST_DOCUMENTS = 1000
 """Documents read of each language for clusters by text."""
@@ -81,42 +84,25 @@ def command(
     method: str | None,
     balance: str | None,
     tokens: tuple[str, ...],
-    distance: str | None,
-    distances_file: Path | None,
-    corpus: str | None,
-    model: str | None,
     effects: Path | None,
     stability: bool,
     suggest_k: bool,
     out: Path | None,
     plot: Path | None,
     as_json: bool,
+    **measured: Any,
 ) -> None:
     """Group languages (any codes or English names) into K clusters: the plan for K experts."""
     from clustering.plans.make import DEFAULT_METHOD, cluster_languages
 
-    if sum(map(bool, (distance, distances_file, corpus, effects))) > 1:
+    if sum(map(bool, (measured["distance"], measured["distances_file"], measured["corpus"], effects))) > 1:
         raise BadInput(
             "--distance measures typology, --distances and --effects read files, --corpus reads text: give one of them."
         )
     if effects and stability:
         raise BadInput("--stability resamples typological features, of which --effects has none: leave it out.")
+    options = {"balance": balance, "tokens": _tokens(tokens), **_evidence(languages, **measured)}
     method = method or DEFAULT_METHOD
-    if model and not corpus:
-        raise BadInput("--model reads text of each language: add --corpus FOLDER.")
-    options: dict[str, Any] = {"balance": balance, "tokens": _tokens(tokens), "distances": distance}
-    if effects:
-        options["effects"] = effects
-    if distances_file:
-        from clustering.distances.own import load_distances
-
-        options["distances"] = load_distances(distances_file)
-    if model and corpus:
-        from xelm.models.language_vectors import model_distances
-
-        options["distances"] = model_distances(model, corpus, languages)
-    elif corpus:
-        options["texts"] = _texts(corpus, languages)
     if suggest_k:
         if k is not None or out or plot:
             raise BadInput("--suggest-k makes no plan: run it without -k, --out and --plot.")
@@ -127,7 +113,29 @@ def command(
         return
     if k is None:
         raise BadInput("How many clusters? Give -k N, or --suggest-k to see the quality of every number.")
-    plan = cluster_languages(languages, k, method, stability=stability, **options)
+    plan = cluster_languages(languages, k, method, stability=stability, effects=effects, **options)
+    _show(plan, out, plot, as_json)
+
+
+def _evidence(
+    languages: tuple[str, ...], distance: str | None, distances_file: Path | None, corpus: str | None, model: str | None
+) -> dict[str, Any]:
+    """What a plan rests on, as arguments of `cluster_languages`: a kind of distance, distances, or texts."""
+    if model and not corpus:
+        raise BadInput("--model reads text of each language: add --corpus FOLDER.")
+    if distances_file:
+        from clustering.distances.own import load_distances
+
+        return {"distances": load_distances(distances_file)}
+    if model and corpus:
+        from xelm.models.language_vectors import model_distances
+
+        return {"distances": model_distances(model, corpus, languages)}
+    return {"distances": distance, "texts": _texts(corpus, languages) if corpus else None}
+
+
+def _show(plan: ClusterPlan, out: Path | None, plot: Path | None, as_json: bool) -> None:
+    """Save the plan and its tree where they are wanted, and print it."""
     if out:
         plan.save(out)
     if plot:
@@ -220,7 +228,7 @@ def _advise(languages: tuple[str, ...], file: Path, as_json: bool) -> None:
     click.echo("\n".join(advice.sentences()))
 
 
-def _plan_text(plan: Any) -> str:
+def _plan_text(plan: ClusterPlan) -> str:
     from clustering.languages.codes import name_of
 
     lines = []
@@ -237,7 +245,7 @@ def _plan_text(plan: Any) -> str:
     return "\n".join([*lines, "", f"{plan.method} on {plan.distances.kind} distances: {', '.join(figures)}"])
 
 
-def _coverage_lines(plan: Any) -> list[str]:
+def _coverage_lines(plan: ClusterPlan) -> list[str]:
     from tabulate import tabulate
 
     from clustering.languages.codes import name_of

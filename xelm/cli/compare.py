@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from xelm.cli._options import Command, options_of, print_json
+from xelm.comparing.compare import compare_plans
 from xelm.launch.options import Launch
 
 
@@ -18,17 +19,13 @@ from xelm.launch.options import Launch
     "  xelm compare recipe.toml --plans typological,mine.json,random:3 --out compared --workers 2",
 )
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option(
-    "--plans",
-    required=True,
-    help="With commas: typological, tfidf, random:N, measured, worst, one (an expert a language), plan files (.json).",
-)
-@click.option("--seeds", type=int, default=1, help="Seeds, each with a base and a dense baseline of its own.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for models, table and page.")
-@click.option("--share", type=float, default=0.05, help="measured: part of the budget that measuring takes.")
-@click.option("--run", type=click.Path(path_type=Path), help="Take the base of this run, if made from the same recipe.")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, such as train.tokens=1e6."
+@options_of(
+    compare_plans,
+    without=("recipe", "launch"),
+    flags={"overrides": "--set"},
+    plans={"type": str, "multiple": False, "required": True},
+    out={"required": True, "default": None},
+    overrides={"metavar": "KEY=VALUE"},
 )
 @click.option("--dry-run", is_flag=True, help="Read everything and print what would be trained; train nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -49,8 +46,6 @@ def command(
 
     Run the same command again to resume.
     """
-    from xelm.comparing.compare import compare_plans
-
     launch = Launch(**machines)
     if dry_run:
         from xelm.comparing.bill import bill

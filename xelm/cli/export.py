@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from xelm.cli._options import Command
 
-@click.command("export", epilog="\b\nExample:\n  xelm export runs/a c1-deu-nld --out german-dutch")
+
+@click.command("export", cls=Command, epilog="\b\nExample:\n  xelm export runs/a c1-deu-nld --out german-dutch")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("model")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder.")

@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
+from router.generation import DEFAULT_NEW_TOKENS
 from router.generation_options import LEAST_TEMPERATURE
-from xelm.cli._options import Command, option, print_json
+from xelm.cli._options import Command, option, options_of, print_json
 from xelm.cli._placement import placement_options
+from xelm.inference.routed import RoutedLM
 
 
 @click.command(
@@ -24,18 +26,12 @@ from xelm.cli._placement import placement_options
 @click.option(
     "--file", type=click.Path(path_type=Path), help="File of further prompts, one on each line (.txt, .jsonl, …)."
 )
-@click.option(
-    "--policy",
-    default="top1",
-    show_default=True,
-    help="Which experts answer: top1, topm, ensemble, bayes or the name of one.",
-)
-@click.option("--m", type=click.IntRange(min=1), help="With --policy topm: how many experts are kept.")
+@options_of(RoutedLM.score, names=("policy", "m"), policy={"default": "top1"})
 @click.option("--stream", is_flag=True, help="Print the answers as they are made, one prompt after the other.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of prompt, text and route.")
 @option(
     "--max-new-tokens",
-    default=64,
+    default=DEFAULT_NEW_TOKENS,
     show_default=True,
     type=click.IntRange(min=1),
     group="Sampling",
@@ -75,7 +71,6 @@ def command(
     from transformers import set_seed
 
     from clustering.corpora.read import read_file
-    from xelm.inference.routed import RoutedLM
 
     texts = [*prompts, *((row.text for row in read_file(file)) if file else ())]
     if not texts:

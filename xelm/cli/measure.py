@@ -10,6 +10,7 @@ import click
 from clustering.errors import BadInput
 from xelm.cli._options import Command, options_of, print_json
 from xelm.launch.options import Launch
+from xelm.measuring.measure import measure_effects, measuring_bill
 
 if TYPE_CHECKING:
     from clustering import Effects
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
     "  xelm cluster deu nld rus bul -k 2 --effects effects.json --out plan.json",
 )
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="File of the effects (JSON).")
-@click.option("--share", type=float, default=0.05, help="Part of [train] tokens for all branches together.")
-@click.option("--only", multiple=True, metavar="LANG", help="Train a branch of this language alone. May be repeated.")
-@click.option("--plan", type=click.Path(path_type=Path), help="With --only: say where in this plan it fits.")
-@click.option("--run", type=click.Path(path_type=Path), help="Take the base of this run, if made from the same recipe.")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, such as train.tokens=1e6."
+@options_of(
+    measure_effects,
+    without=("recipe", "launch"),
+    flags={"overrides": "--set"},
+    overrides={"metavar": "KEY=VALUE"},
+    only={"metavar": "LANG"},
 )
+@click.option("--plan", type=click.Path(path_type=Path), help="With --only: say where in this plan it fits.")
 @click.option("--dry-run", is_flag=True, help="Read everything and print what measuring would cost; train nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the effects and the advice.")
 @options_of(Launch, group="Machines", flags={"time_min": "--time", "mem_gib": "--mem"})
@@ -50,7 +51,6 @@ def command(
     Run the same command again to resume.
     """
     from clustering.plans.advice import advise
-    from xelm.measuring.measure import measure_effects, measuring_bill
 
     launch = Launch(**machines)
     if plan and not only:

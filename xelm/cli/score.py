@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from xelm.cli._options import Command, print_json
+from xelm.cli._options import Command, options_of, print_json
 from xelm.cli._placement import placement_options
+from xelm.inference.routed import RoutedLM
 
 _LONGEST_SHOWN = 60
 
@@ -24,14 +25,7 @@ _LONGEST_SHOWN = 60
 @click.option(
     "--file", type=click.Path(path_type=Path), help="File of further texts, one on each line (.txt, .jsonl, …)."
 )
-@click.option(
-    "--policy",
-    default="ensemble",
-    show_default=True,
-    help="Which experts score: top1, topm, ensemble, bayes or the name of one.",
-)
-@click.option("--m", type=click.IntRange(min=1), help="With --policy topm: how many experts are kept.")
-@click.option("--spans", is_flag=True, help="Score each part of a text with the experts of its own language.")
+@options_of(RoutedLM.score, names=("policy", "m", "spans"))
 @click.option(
     "--json", "as_json", is_flag=True, help="Print a JSON list of text, nats, tokens, bytes and bits_per_byte."
 )
@@ -48,7 +42,6 @@ def command(
 ) -> None:
     """Measure how probable each TEXT is to the experts of RUN: the fewer bits per byte, the more probable."""
     from clustering.corpora.read import read_file
-    from xelm.inference.routed import RoutedLM
 
     every = [*texts, *((row.text for row in read_file(file)) if file else ())]
     if not every:

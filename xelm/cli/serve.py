@@ -6,14 +6,16 @@ import logging
 import signal
 import socket
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from clustering.errors import BadInput
-from xelm.cli._options import Command, option
+from xelm.cli._options import Command, option, options_of
 from xelm.cli._placement import placement_options
+from xelm.serving.limits import Access, Limits
 
 logger = logging.getLogger(__name__)
 _HEADERS_S = 10.0
@@ -48,85 +50,31 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
     group="Access",
     help="Another name by which clients reach the server, such as that of a proxy. May be repeated.",
 )
-@option(
-    "--max-batch",
-    default=32,
-    show_default=True,
-    type=click.IntRange(min=1),
-    group="Limits",
-    help="Most answers computed in one pass.",
-)
-@option(
-    "--max-queued",
-    default=1024,
-    show_default=True,
-    type=click.IntRange(min=1),
-    group="Limits",
-    help="Most answers that wait; further requests get 503.",
-)
-@option(
-    "--max-body-bytes",
-    default=1 << 20,
-    show_default=True,
-    type=click.IntRange(min=1),
-    group="Limits",
-    help="Largest request, in bytes.",
-)
-@option(
-    "--max-tokens",
-    default=1024,
-    show_default=True,
-    type=click.IntRange(min=1),
-    group="Limits",
-    help="Most tokens of an answer.",
-)
-@option(
-    "--timeout-s",
-    default=120.0,
-    show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
-    group="Limits",
-    help="Seconds after which a request that is not answered gets 503.",
-)
-@option(
-    "--max-connections",
-    default=512,
-    show_default=True,
-    type=click.IntRange(min=1),
-    group="Limits",
-    help="Most connections at the same time.",
-)
+@options_of(Limits, group="Limits")
 @placement_options
 def command(
     run: Path,
     host: str,
     port: int,
-    max_batch: int,
-    max_queued: int,
-    max_body_bytes: int,
-    max_tokens: int,
-    timeout_s: float,
-    max_connections: int,
     api_key: str | None,
     allowed_hosts: tuple[str, ...],
-    **placement: Any,
+    **options: Any,
 ) -> None:
     """Serve RUN over HTTP in the form of OpenAI's API, until SIGTERM or Ctrl-C.
 
     `model` is a policy (top1, topm, ensemble, bayes) or an expert's name. POST /v1/completions, /v1/chat/completions
     (where the base has a chat template) and /v1/route; GET /v1/models, /health and /metrics.
     """
+    limits = Limits(**{field.name: options.pop(field.name) for field in fields(Limits)})
     try:
         from xelm.serving.app import make_app
-        from xelm.serving.limits import Access, Limits
         from xelm.serving.server import make_server
     except ModuleNotFoundError as error:
         raise BadInput(f"serving needs {error.name}: pip install 'xelm[serve]'.") from None
     from xelm.inference.routed import RoutedLM
     from xelm.serving.engine.engine import Engine
 
-    limits = Limits(max_body_bytes=max_body_bytes, max_tokens=max_tokens, timeout_s=timeout_s)
-    lm = RoutedLM.from_pretrained(run, **placement)
+    lm = RoutedLM.from_pretrained(run, **options)
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     if host not in _LOOPBACK and api_key is None:
         logger.warning("%s can be reached from other machines, and asks for no key: see --api-key", host)
@@ -134,13 +82,13 @@ def command(
     own = {*_LOOPBACK, host.lower()} if host in _LOOPBACK or allowed_hosts else set()
     hosts = frozenset({*own, *(name.lower() for name in allowed_hosts)}) or None
     access = Access(api_key=api_key, hosts=hosts)
-    engine = Engine(lm, max_batch=max_batch, max_queued=max_queued)
+    engine = Engine(lm, max_batch=limits.max_batch, max_queued=limits.max_queued)
     # The server raises the signal that ended it once more when all is closed; this end is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"serving {run} on http://{shown}:{listening.getsockname()[1]}")
     sys.stdout.flush()
-    headers_s = min(_HEADERS_S, timeout_s)
-    server = make_server(make_app(engine, limits, access), engine, max_connections=max_connections, headers_s=headers_s)
+    app, headers_s = make_app(engine, limits, access), min(_HEADERS_S, limits.timeout_s)
+    server = make_server(app, engine, max_connections=limits.max_connections, headers_s=headers_s)
     server.run(sockets=[listening])

@@ -10,6 +10,7 @@ import click
 
 from xelm.cli._options import Command, options_of, print_json
 from xelm.launch.options import Launch
+from xelm.making import train as making
 
 
 @click.command(
@@ -21,19 +22,17 @@ from xelm.launch.options import Launch
     "Every key of the recipe is explained in docs/recipe.md.",
 )
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/<name of the recipe>]")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a key of the recipe, such as train.seed=1. May be repeated.",
+@options_of(
+    making.train,
+    names=("out", "overrides", "redo"),
+    flags={"overrides": "--set"},
+    out={"required": False, "help": "The run directory.  [default: runs/<name of the recipe>]"},
+    overrides={"metavar": "KEY=VALUE"},
 )
 @click.option("--dry-run", is_flag=True, help="Read everything and print the budget, but train nothing.")
 @click.option(
     "--probe/--no-probe", default=True, help="With --dry-run: run a few steps to estimate how many hours it takes."
 )
-@click.option("--redo", is_flag=True, help="Retrain models whose recipe, data or parent model changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the budget (with --dry-run) or the results as JSON.")
 @options_of(Launch, group="Machines", flags={"time_min": "--time", "mem_gib": "--mem"})
 def command(
@@ -47,20 +46,18 @@ def command(
     **machines: Any,
 ) -> None:
     """Train base, experts and the dense baseline from RECIPE; run the same command again to resume."""
-    from xelm.making import train as pipeline
-
     launch = Launch(**machines)
     if dry_run:
         with tempfile.TemporaryDirectory() as scratch:
             place = out or Path(scratch) / "run"
-            plan, budget = pipeline.dry_run(recipe, place, overrides=overrides, probe=probe)
+            plan, budget = making.dry_run(recipe, place, overrides=overrides, probe=probe)
         if as_json:
             print_json(budget.to_dict())
         else:
-            click.echo(f"{pipeline.clusters_text(plan)}\n{budget.to_text()}")
+            click.echo(f"{making.clusters_text(plan)}\n{budget.to_text()}")
         return
     run = out or Path("runs") / recipe.stem
-    experts = pipeline.train(recipe, run, overrides=overrides, redo=redo, launch=launch)
+    experts = making.train(recipe, run, overrides=overrides, redo=redo, launch=launch)
     if as_json:
         print_json(experts.manifest.metrics)
         return

@@ -72,12 +72,13 @@ def compare_plans(
 
     Args:
         recipe: A TOML file, or a `Recipe`.
-        plans: Names (`typological`, `tfidf`, `random:N`, `measured`, `worst`, `one`) and plan files.
-        seeds: Number of seeds; the first is the recipe's own.
+        plans: Names (`typological`, `tfidf`, `random:N`, `measured`, `worst`, `one`: an expert a language) and plan
+            files (.json), separated by commas; in Python a list of them too.
+        seeds: Number of seeds, each with a base and a dense baseline of its own; the first is the recipe's own.
         out: Folder for the models, `comparison.json` and `comparison.html`.
-        overrides: `section.key=value`, for a recipe file.
-        share: Part of the budget for measuring; it is taken from the measured plan's experts.
-        run: A run whose base is used if it was made from the same inputs.
+        overrides: Keys of the recipe file to override, as `section.key=value`, such as `train.tokens=1e6`.
+        share: Part of the budget for measuring, if a plan is `measured`; it is taken from that plan's experts.
+        run: A run whose base is used, instead of training one, if it was made from the same recipe and text.
         launch: How and on which machines to train; None: on this one.
 
     Returns:
@@ -125,7 +126,7 @@ def prepare_places(recipe: Recipe, seeds: int, folder: Path) -> dict[str, Place]
 
 def _refuse_other_folder(folder: Path) -> None:
     if folder.is_file():
-        raise BadInput(f"{folder}: is a file; --out names a directory.")
+        raise BadInput(f"{folder}: is a file; {arg('out')} names a directory.")
     if folder.is_dir() and (folder / FILE_NAME).is_file():
         raise BadInput(f"{folder}: is a run; a comparison needs a folder of its own.")
     if folder.is_dir() and any(not path.name.startswith(_OURS) for path in folder.iterdir()):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.inference.files import check_model
 from xelm.run.experts import ExpertSet
@@ -86,7 +86,7 @@ def load_options(placement: Placement) -> dict[str, Any]:
     if isinstance(dtype, str) and dtype != "auto":
         dtype = getattr(torch, dtype, None)
     if dtype != "auto" and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise BadInput(f"dtype={placement.dtype!r} is unknown: choose auto, float32, bfloat16 or float16.")
+        raise BadInput(f"{arg('dtype', placement.dtype)} is unknown: choose auto, float32, bfloat16 or float16.")
     return {"device_map": device_map, "dtype": dtype}
 
 
@@ -134,5 +134,5 @@ def _device(device: str) -> str:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise BadInput(f"device={device!r} cannot be used here: {reason} Choose cpu, or auto.") from None
+        raise BadInput(f"{arg('device', device)} cannot be used here: {reason} Choose cpu, or auto.") from None
     return device

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from router.generation_options import check_options
 from router.identify.open import OpenIdentifier
 from router.identify.spans import Span, segment
@@ -85,7 +85,7 @@ class RoutedLM:
     ):
         """Answer from an open run, whose files are trusted unless `check_files=True` (fields of `Placement`)."""
         if languages not in LANGUAGES:
-            raise BadInput(f"languages={languages!r}: choose {' or '.join(LANGUAGES)}.")
+            raise BadInput(f"{arg('languages', languages)}: choose {' or '.join(LANGUAGES)}.")
         self._options: dict[str, Any] = {"rule": rule, "languages": languages, **placement}
         self.experts = experts
         self.names = [*experts.names, BASE]
@@ -271,10 +271,10 @@ class RoutedLM:
         """
         self.refresh()
         if not isinstance(policy, str):
-            raise BadInput(f"policy={policy!r}: a name is expected, such as top1.")
+            raise BadInput(f"{arg('policy', policy)}: a name is expected, such as top1.")
         parsed = parse_policy(policy, self.names, m=m)
         if m is not None and parsed.option != "m":
-            raise BadInput(f"m={m} is for the policy topm, not {policy}.")
+            raise BadInput(f"{arg('m', m)} is for the policy topm, not {policy}.")
         return parsed
 
     def score(
@@ -290,8 +290,8 @@ class RoutedLM:
 
         Args:
             texts: Texts of any length; those longer than the context are scored in overlapping windows.
-            policy: `top1`, `topm`, `ensemble`, `bayes`, or an expert's name.
-            m: How many experts `topm` keeps.
+            policy: Which experts answer: `top1`, `topm`, `ensemble`, `bayes`, or the name of one.
+            m: For `topm`: how many experts are kept.
             spans: Cut each text where its language changes; each part is scored by its own experts, with all the
                 text before it as context.
             options: Context, stride and batch size.
@@ -372,8 +372,8 @@ class RoutedLM:
 
         Args:
             prompts: Texts. An empty one starts from the tokenizer's start token.
-            policy: As for `score`.
-            m: As for `score`.
+            policy: Which experts answer: `top1`, `topm`, `ensemble`, `bayes`, or the name of one.
+            m: For `topm`: how many experts are kept.
             options: Any option of transformers' `generate` (`max_new_tokens`, `do_sample`, `num_beams`, …), and
                 `batch_size`: the most prompts in one pass.
 
@@ -394,11 +394,11 @@ class RoutedLM:
         """Do as `generate`, and also return the tokens, the route and the end of each answer.
 
         Args:
-            prompts: As for `generate`.
-            policy: As for `score`.
-            m: As for `score`.
+            prompts: Texts. An empty one starts from the tokenizer's start token.
+            policy: Which experts answer: `top1`, `topm`, `ensemble`, `bayes`, or the name of one.
+            m: For `topm`: how many experts are kept.
             stops: Texts at which an answer ends; they are not part of it.
-            options: As for `generate`.
+            options: Any option of transformers' `generate`, and `batch_size`: the most prompts in one pass.
         """
         prompts, stops, _ = as_texts(prompts), as_stops(stops), self.policy(policy, m)
         check_options(options)
@@ -451,10 +451,10 @@ class RoutedLM:
 
         Args:
             prompt: Text.
-            policy: As for `score`.
-            m: As for `score`.
-            stops: As for `complete`.
-            options: As for `generate`, but without beams, which have no text until they end.
+            policy: Which experts answer: `top1`, `topm`, `ensemble`, `bayes`, or the name of one.
+            m: For `topm`: how many experts are kept.
+            stops: Texts at which the answer ends; they are not part of it.
+            options: Any option of transformers' `generate` but beams, which have no text until they end.
 
         Yields:
             Pieces of text; joined, they are the answer that `complete` would give.

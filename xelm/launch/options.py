@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clustering.errors import BadInput, arg
+from xelm.recipe.docstrings import fields_in_help
 
 
+@fields_in_help
 @dataclass(frozen=True, kw_only=True)
 class Launch:
     """Machines for a run."""

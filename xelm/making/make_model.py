@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.files import atomic_write, read_json, write_json
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.models.base import quiet_transformers
@@ -75,8 +75,8 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
         return there
     if there and not redo:
         raise BadInput(
-            f"{making.folder}: made with another recipe, data or parent. Train into another --out, "
-            "or give --redo to retrain it."
+            f"{making.folder}: made with another recipe, data or parent. Train into another "
+            f"{arg('out')}, or give {arg('redo', True)} to retrain it."
         )
     import torch
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from xelm.making.identity import changes, recorded_manifest
 from xelm.making.make_model import finished_entry, is_made
 from xelm.making.portable import portable_recipe
@@ -39,8 +39,8 @@ def clear_other_inputs(workspace: Workspace, *, redo: bool) -> None:
         raise BadInput(_refusal(workspace, [*changed, *left_over], begun))
     if (changed or left_over) and ExpertSet.load(workspace.run).is_blended:
         raise BadInput(
-            f"{workspace.run}: its experts were moved back to the base (xelm blend), and --redo would lose them and "
-            "what they were. Undo it first: xelm blend RUN --keep 1."
+            f"{workspace.run}: its experts were moved back to the base (xelm blend), and {arg('redo', True)} would "
+            "lose them and what they were. Undo it first: `xelm blend RUN --keep 1`."
         )
     for folder in (*left_over, *begun):
         shutil.rmtree(folder)
@@ -62,7 +62,7 @@ def _refusal(workspace: Workspace, models: list[Path], begun: list[Path]) -> str
     else:
         halves = ", ".join(f"{_name_of(path)} (up to step {newest_step(path)})" for path in begun)
         what = f"{workspace.run}: half trained with another recipe, data or parent: {halves}."
-    return f"{what}{why} Train into another --out, or give --redo to retrain it."
+    return f"{what}{why} Train into another {arg('out')}, or give {arg('redo', True)} to retrain it."
 
 
 def _as_recorded(workspace: Workspace, recorded: Manifest) -> dict[str, Any]:

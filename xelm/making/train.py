@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.files import atomic_write, expanded, sha256_of
 from xelm.launch.attempt import attempt
 from xelm.launch.local import num_workers, run_workers
@@ -56,7 +56,7 @@ def train(
     Args:
         recipe: A TOML file, or a `Recipe`.
         out: The run directory.
-        overrides: `section.key=value`, for a recipe file.
+        overrides: Keys of the recipe file to override, as `section.key=value`, such as `train.seed=1`.
         redo: Retrain models whose recipe, data or parent model changed, instead of refusing.
         report: Evaluate and write `report.html` at the end.
         launch: How and on which machines to train; None: on this one.
@@ -101,10 +101,13 @@ def dry_run(
     each language, and whether any text is in two splits or languages.
 
     Args:
-        recipe: As for `train`.
-        out: As for `train`; the tokenised text stays there.
-        overrides: As for `train`.
+        recipe: A TOML file, or a `Recipe`.
+        out: The run directory, where the tokenised text stays.
+        overrides: Keys of the recipe file to override, as `section.key=value`, such as `train.seed=1`.
         probe: Also measure a few steps, to estimate how many hours the training takes on a device like this one.
+
+    Returns:
+        The plan; and the budget with its warnings: tokens, steps, epochs, memory and disk (`.to_text()`).
 
     Raises:
         BadInput: As `train` would.
@@ -132,7 +135,7 @@ def _tokenizer_warnings(workspace: Workspace) -> list[str]:
 
 def _refuse_other_folder(run: Path) -> None:
     if run.is_file():
-        raise BadInput(f"{run}: is a file; --out names a directory.")
+        raise BadInput(f"{run}: is a file; {arg('out')} names a directory.")
     ours = ("cache", "work", ".lock", FILE_NAME)
     if run.is_dir() and any(run.iterdir()) and not any((run / name).exists() for name in ours):
         raise BadInput(f"{run}: holds files that are no xelm run. Choose an empty or new directory.")
@@ -141,7 +144,7 @@ def _refuse_other_folder(run: Path) -> None:
 def _refuse_grown_run(run: Path) -> None:
     if (run / FILE_NAME).is_file() and Manifest.read(run).ledger:
         raise BadInput(
-            f"{run}: languages were added to this run; training it again would lose them. Use another --out."
+            f"{run}: languages were added to this run; training it again would lose them. Use another {arg('out')}."
         )
 
 

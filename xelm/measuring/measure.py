@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.files import read_json
 from clustering.plans.effects import Effects, Probe
 from xelm.launch.options import Launch
@@ -50,10 +50,11 @@ def measure_effects(
     Args:
         recipe: A TOML file, or a `Recipe`; its clusters do not matter.
         out: JSON file for the effects. The work is kept beside it, in `<name>.work/`.
-        overrides: `section.key=value`, for a recipe file.
+        overrides: Keys of the recipe file to override, as `section.key=value`, such as `train.tokens=1e6`.
         share: Part of `[train] tokens` that the branches of single languages get together; trainings on all languages
             at once, which tell whether to split at all, take the same again.
-        only: Languages to train branches of, such as a new one to be placed in a plan; None: all. All are read.
+        only: Languages to train branches of, such as a new one to be placed in a plan. None: all. The
+            text of all languages is read.
         run: A run whose base is used, instead of training one, if it was made from the same recipe and text.
         launch: How and on which machines to train; None: on this one.
 
@@ -67,7 +68,7 @@ def measure_effects(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe, overrides)
     file = Path(out)
     if file.is_dir():
-        raise BadInput(f"{file}: is a directory; --out names the file of the effects, such as effects.json.")
+        raise BadInput(f"{file}: is a directory; {arg('out')} names the file of the effects, such as effects.json.")
     folder = file.with_name(f"{file.stem}.work")
     with disk_failure_reported(folder), locked(folder):
         place = Place.prepare(recipe, folder)

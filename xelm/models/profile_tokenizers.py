@@ -37,14 +37,6 @@ def rank_sources(
     rules: CandidateRules | None = None,
     quality: Mapping[str, float] | str | Path | None = None,
 ) -> SourceReport:
-    """Rank the languages a target may be taught from, best first.
-
-    As `clustering.sources.rank.rank_sources`, and `tokenizer` may also be the name of a tokenizer on the hub or a
-    folder that holds one.
-
-    Raises:
-        BadInput: As there, and if the tokenizer cannot be loaded.
-    """
     loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
     return _rank_sources(
         target,
@@ -59,6 +51,15 @@ def rank_sources(
         rules=rules,
         quality=quality,
     )
+
+
+# Only what is said of the tokenizer differs.
+rank_sources.__doc__ = (_rank_sources.__doc__ or "").replace(
+    """For names of hub tokenizers use
+            `xelm.rank_sources`.""",
+    """Or the name of a
+            tokenizer on the hub, or of a folder that holds one.""",
+)
 
 
 def load_tokenizer(name: str) -> Tokenizer:

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from clustering.errors import NO_VALUE, BadInput, Spell
+from clustering.errors import NO_VALUE, BadInput, Spell, arg
 
 
 def check(condition: bool, message: str) -> None:
@@ -40,11 +40,14 @@ def in_recipe(section: str, keys: Mapping[str, str] | None = None) -> Spell:
 def override(table: dict[str, Any], text: str) -> None:
     """Put `section.key=value` into a nested table, in place; the value is TOML, or else a bare string."""
     key, sign, value = text.partition("=")
-    check(bool(sign and key.strip()), f"--set {text}: write section.key=value, for example --set train.seed=1.")
+    check(
+        bool(sign and key.strip()),
+        f"{arg('overrides', text)}: write section.key=value, for example {arg('overrides', 'train.seed=1')}.",
+    )
     *sections, last = key.strip().split(".")
     for section in sections:
         table = table.setdefault(section, {})
-        check(isinstance(table, dict), f"--set {text}: '{section}' is a value, not a section.")
+        check(isinstance(table, dict), f"{arg('overrides', text)}: '{section}' is a value, not a section.")
     try:
         table[last] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -15,6 +15,7 @@ from clustering.errors import BadInput
 from clustering.files import expanded
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.objectives.objective import OBJECTIVES, Objective
+from xelm.recipe.docstrings import fields_in_help
 from xelm.recipe.parsing import build, check, override
 
 _SHORTEST_BLOCK = 8
@@ -22,6 +23,7 @@ _MEASURED = "measured"
 logger = logging.getLogger(__name__)
 
 
+@fields_in_help
 @dataclass(frozen=True, kw_only=True)
 class NewBase:
     """A small Llama-type base model made here and trained first on all languages."""
@@ -68,6 +70,7 @@ class NewBase:
         )
 
 
+@fields_in_help
 @dataclass(frozen=True, kw_only=True)
 class Base:
     """The base model: a hub id or path, or `[base.new]`."""
@@ -88,6 +91,7 @@ class Base:
         )
 
 
+@fields_in_help
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """Where the text is and how it is read."""
@@ -134,6 +138,7 @@ class Data:
         return settings
 
 
+@fields_in_help
 @dataclass(frozen=True, kw_only=True)
 class Clusters:
     """How the languages are grouped: one expert each group."""
@@ -172,6 +177,7 @@ class Clusters:
         return self.plan is None and (self.method == _MEASURED or self.effects is not None)
 
 
+@fields_in_help
 @dataclass(frozen=True, kw_only=True)
 class Train:
     """The budget of the experts, which is the dense baseline's too, and how it is spent."""
@@ -270,6 +276,7 @@ class Train:
         )
 
 
+@fields_in_help
 @dataclass(frozen=True, kw_only=True)
 class Router:
     """How a run finds the experts of a text."""
@@ -292,16 +299,23 @@ class Router:
             check(0 < value < math.inf, f"[router] {name}={value} must be a finite number greater than 0.")
 
 
+@fields_in_help
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A complete run: base, data, clusters, budget, kind of expert, router."""
 
     base: Base
+    """The table `[base]`: the model that experts branch from."""
     data: Data
+    """`[data]`: where the text is."""
     clusters: Clusters
+    """`[clusters]`: which languages share an expert."""
     train: Train
+    """`[train]`: the budget, and how it is spent."""
     expert: ExpertKind = field(default_factory=ExpertKind.of)
+    """`[expert]`: what of an expert is trained and stored."""
     router: Router = field(default_factory=Router)
+    """`[router]`: how the language of a text is identified, and experts are weighed."""
 
     def __post_init__(self) -> None:
         name = self.objective.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from xelm.report import text
@@ -56,6 +57,7 @@ def _values(experts: ExpertSet) -> dict[str, Any]:
     }
 
 
+@cache
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

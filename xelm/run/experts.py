@@ -11,6 +11,7 @@ from clustering.errors import BadInput
 from clustering.files import expanded, read_json
 from xelm.expert_kinds.kind import EXPERT_KINDS, ExpertKind
 from xelm.objectives.objective import OBJECTIVES, Objective
+from xelm.recipe.docstrings import fields_in_help
 from xelm.run.folder import TRAINED, RunFolder
 from xelm.run.model_files import refuse_adapter, refuse_names_that_leave
 from xelm.run.names import BASE, DENSE
@@ -38,15 +39,19 @@ class Document:
     id: Any = None
 
 
+@fields_in_help
 @dataclass(frozen=True)
 class ExpertSet:
     """The base, experts and dense baseline of a run, with the plan that assigns languages to experts."""
 
     path: Path
+    """The run directory."""
     manifest: Manifest
+    """What `xelm.json` says: the entry of every model, checksums, recipe, languages added."""
     plan: ClusterPlan
+    """The languages of each expert."""
     overlay: str = ""
-    """See `RunFolder`."""
+    """A folder whose files stand in for those of the run (`RunFolder`); "": none."""
 
     @classmethod
     def load(cls, path: str | Path) -> ExpertSet:

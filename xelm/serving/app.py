@@ -24,7 +24,7 @@ from xelm.serving.envelope import ChatEnvelope, Envelope
 from xelm.serving.exchange import Exchange
 from xelm.serving.limits import Access, Limits
 from xelm.serving.metrics import Metrics
-from xelm.serving.refused import Refused, handle_errors
+from xelm.serving.refused import Refused, handle_errors, refusal
 from xelm.serving.schema import ChatRequest, CompletionRequest, RouteRequest
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def _add_models(app: FastAPI, engine: Engine) -> None:
         try:
             engine.lm.policy(name)
         except BadInput as error:
-            raise Refused(404, str(error), code="model_not_found") from None
+            raise refusal(error, 404, "model_not_found") from None
         return row(name)
 
 

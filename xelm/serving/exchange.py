@@ -16,7 +16,7 @@ from xelm.serving.engine.jobs import Event, Job, Prompt
 from xelm.serving.envelope import Choice, Envelope, error_body
 from xelm.serving.limits import Limits
 from xelm.serving.metrics import Metrics
-from xelm.serving.refused import CLIENT_LEFT, Refused
+from xelm.serving.refused import CLIENT_LEFT, Refused, refusal
 from xelm.serving.schema import ChatRequest, CompletionRequest
 
 _LOOK_FOR_CLIENT_S = 1.0
@@ -44,7 +44,7 @@ class Exchange:
         try:
             return await asyncio.to_thread(work)
         except BadInput as error:
-            raise Refused(400, str(error)) from None
+            raise refusal(error, 400) from None
 
     async def submit(
         self, prompts: Sequence[Prompt], asked: CompletionRequest | ChatRequest, max_tokens: int, deadline_s: float
@@ -65,7 +65,7 @@ class Exchange:
         try:
             self.engine.lm.policy(asked.model)
         except BadInput as error:
-            raise Refused(404, str(error), code="model_not_found") from None
+            raise refusal(error, 404, "model_not_found") from None
         try:
             answers = self.engine.answers(
                 prompts,
@@ -79,7 +79,7 @@ class Exchange:
             job = Job(answers, asked.model, deadline_s, tell)
             self.engine.submit(job)
         except BadInput as error:
-            raise Refused(400, str(error)) from None
+            raise refusal(error, 400) from None
         except Busy as error:
             raise Refused(503, str(error), "server_error") from None
         return job, news
@@ -139,7 +139,7 @@ class Exchange:
             try:
                 scored = await asyncio.to_thread(self.engine.prompt_log_probs, prompts, asked.model, asked.logprobs)
             except BadInput as error:
-                raise Refused(400, str(error)) from None
+                raise refusal(error, 400) from None
         for choice, prompt in zip(choices, prompts, strict=True):
             choice.text = prompt.text + choice.text
             choice.log_probs = scored.get(id(prompt), []) + choice.log_probs

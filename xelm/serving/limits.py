@@ -1,31 +1,38 @@
-"""Limits of a request, and the clients that may send one."""
+"""Limits of a server, and the clients that may send requests."""
 
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
-from fastapi import Request
+from clustering.errors import BadInput, arg
 
-from clustering.errors import BadInput
-from xelm.serving.refused import Refused
+if TYPE_CHECKING:
+    from fastapi import Request
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Limits of a request."""
+    """Limits of a server and of its requests."""
 
+    max_batch: int = 32
+    """Most answers computed in one pass."""
+    max_queued: int = 1024
+    """Most answers that wait; further requests get 503."""
     max_body_bytes: int = 1 << 20
-    """Largest number of bytes of its JSON."""
+    """Largest request, in bytes of its JSON."""
     max_tokens: int = 1024
-    """Largest number of tokens of each answer, even if the request asks for more."""
+    """Most tokens of an answer, even if the request asks for more."""
     timeout_s: float = 120.0
-    """Seconds from arrival to the last token, waiting included."""
+    """Seconds after which a request that is not answered gets 503, waiting included."""
+    max_connections: int = 512
+    """Most connections at the same time."""
 
     def __post_init__(self) -> None:
-        for name in ("max_body_bytes", "max_tokens", "timeout_s"):
+        for name in (field.name for field in fields(self)):
             if not getattr(self, name) > 0:
-                raise BadInput(f"{name}={getattr(self, name)} must be greater than 0.")
+                raise BadInput(f"{arg(name, getattr(self, name))} must be greater than 0.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +55,8 @@ class Access:
         Raises:
             Refused: With status 421 (another host) or 401 (no key, or a wrong one).
         """
+        from xelm.serving.refused import Refused  # needs fastapi, which `xelm serve --help` does not
+
         host = host_name(request.headers.get("host", ""))
         if self.hosts is not None and host not in self.hosts:
             raise Refused(421, f"this server is not called {host!r}. Start it with --allowed-host NAME to allow that.")

@@ -9,6 +9,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from clustering.errors import BadInput
+from xelm.serving.engine.words import in_request
 from xelm.serving.envelope import error_body
 
 # No client reads this status; other servers log it in the same case.
@@ -28,6 +30,11 @@ class Refused(Exception):
         if self.status == 401:
             headers = {"WWW-Authenticate": "Bearer"}
         return JSONResponse(error_body(str(self), self.kind, self.code), self.status, headers=headers)
+
+
+def refusal(error: BadInput, status: int, code: str | None = None) -> Refused:
+    """An error of the library, with arguments named as in requests."""
+    return Refused(status, error.spelled(in_request), code=code)
 
 
 def handle_errors(app: FastAPI) -> None:

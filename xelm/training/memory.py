@@ -47,5 +47,5 @@ def _remedy(stage: Stage) -> str:
         return f"Set, in this order: [train] {', '.join(ways)}. The training resumes from its last checkpoint."
     return (
         "No setting of the engine needs less: use a device with more memory, or share the model out "
-        "(--processes N --fsdp)."
+        "over several processes (the options processes and fsdp)."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from xelm.training.stage import Stage
 
 if TYPE_CHECKING:
@@ -34,13 +34,16 @@ def refuse_unfit(accelerator: Accelerator, stage: Stage) -> None:
     """
     kind = accelerator.distributed_type.value
     if kind in ("DEEPSPEED", "MEGATRON_LM") or (kind == "FSDP" and not accelerator.is_fsdp2):
-        raise BadInput(f"accelerate is set up for {kind}, which xelm cannot keep: use --fsdp (FSDP_VERSION=2), or DDP.")
+        ways = f"{arg('fsdp', True)} (FSDP_VERSION=2), or DDP"
+        raise BadInput(f"accelerate is set up for {kind}, which xelm cannot keep: use {ways}.")
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true" and kind != "FSDP":
-        raise BadInput("--fsdp needs several processes and a GPU for each: accelerate shares out models there only.")
+        raise BadInput(
+            f"{arg('fsdp', True)} needs several processes and a GPU for each: accelerate shares out models there only."
+        )
     if kind != "FSDP":
         return
     if stage.settings.compile:
-        raise BadInput("[train] compile and --fsdp do not go together; leave one of them out.")
+        raise BadInput(f"[train] compile and {arg('fsdp', True)} do not go together; leave one of them out.")
     if accelerator.state.fsdp_plugin.cpu_ram_efficient_loading:
         raise BadInput("FSDP_CPU_RAM_EFFICIENT_LOADING begins with processes that have no weights: set it to false.")
 

@@ -82,10 +82,12 @@ class Place:
 
     @property
     def folder(self) -> Path:
+        """Folder of the trials."""
         return self.workspace.run
 
     @property
     def recipe(self) -> Recipe:
+        """The recipe, with all languages in one cluster."""
         return self.workspace.recipe
 
     @property

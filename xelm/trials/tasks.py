@@ -88,6 +88,7 @@ def do_task(place: Place, task: Task) -> Failure | None:
 
 
 def is_done(place: Place, task: Task) -> bool:
+    """Whether the model of a task is made and, if it is a trial, scored."""
     if task.trial is None:
         return is_made(place.base)
     return is_made(place.making(task.trial)) and is_scored(place, task.trial)

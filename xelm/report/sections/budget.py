@@ -6,6 +6,7 @@ from typing import Any
 
 from xelm.report.facts import Facts, expert_tokens
 from xelm.run.names import BASE, DENSE
+from xelm.run.records.lineage import origin
 from xelm.run.records.manifest import ModelEntry
 
 _MANY_LANGUAGES = 12
@@ -35,7 +36,7 @@ def _stage(facts: Facts, name: str, entry: ModelEntry, most: int, epochs: dict[s
     return {
         "name": name,
         "colour": facts.colours.get(name),
-        "parent": entry.parent,
+        "parent": entry.parent and origin(facts.experts.path, facts.experts.manifest, name),
         "kind": entry.kind,
         "languages": _names(facts, entry.languages),
         "tokens": entry.tokens,

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from router.models.pool import TooManyExperts
 from router.routes.weigh import Route
 from xelm.inference.completions import decoder, prompt_ids, translated
@@ -22,6 +22,7 @@ from xelm.serving.engine.echo import prompt_log_probs
 from xelm.serving.engine.jobs import Answer, Event, Job, Prompt
 from xelm.serving.engine.sampling import Sampling, TokenChooser, TokenLogProb
 from xelm.serving.engine.turns import Row, Slice, take_rows
+from xelm.serving.engine.words import in_request
 
 logger = logging.getLogger(__name__)
 _LATE = Event(error="the time limit passed.", status=504, is_end=True)
@@ -43,7 +44,7 @@ class Engine:
 
     def __init__(self, lm: RoutedLM, *, max_batch: int = 32, max_queued: int = 1024):
         if max_batch < 1 or max_queued < 1:
-            raise BadInput(f"max_batch={max_batch} and max_queued={max_queued} must be at least 1.")
+            raise BadInput(f"{arg('max_batch', max_batch)} and {arg('max_queued', max_queued)} must be at least 1.")
         self.lm = lm
         self._max_batch, self._max_queued = max_batch, max_queued
         self._waiting: deque[Job] = deque()
@@ -306,7 +307,7 @@ def _prompt_of_ids(number: int, ids: list[int], tokenizer: Any) -> Prompt:
 def _public(error: Exception) -> str:
     """The message for a client: it may learn about memory, but not about files and code."""
     if isinstance(error, TooManyExperts):
-        return str(error)
+        return error.spelled(in_request)
     if "out of memory" in str(error).lower():
         return "out of memory: ask for fewer or shorter answers."
     return "the answer could not be generated; the server's log says why."

@@ -1,0 +1,160 @@
+"""Options and words once: flags come from the library, and messages name arguments as each front end spells them."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import xelm
+from clustering.errors import BadInput, arg
+from xelm.cli import COMMANDS
+from xelm.cli._options import options_of
+
+ROOT = Path(__file__).resolve().parents[1]
+# A whole command, such as `xelm measure RECIPE --out effects.json`, can be typed wherever the message is read.
+COMMAND = re.compile(r"`xelm [^`]*`")
+KEY = re.compile(r"\[[\w.]+\] \w+=")
+"""A key of a recipe, which is typed in the recipe alone."""
+FLAG = re.compile(r"(?<![\w-])--[a-z]")
+PYTHON_ONLY = {"k"}
+"""Names that also stand for something else in messages: `[clusters] k`."""
+WITHOUT_FRONT_END = {"xelm/serving/limits.py"}
+"""Tells a client of the server which flag its owner may set."""
+
+
+def _options() -> set[str]:
+    """Names of all parameters that the command line has an option for."""
+    commands = [import_module(f"xelm.cli.{name}").command for name in COMMANDS]
+    return {p.name for c in commands for p in c.params if isinstance(p, click.Option) and p.name} - PYTHON_ONLY
+
+
+def _messages() -> Iterator[tuple[str, str]]:
+    """The text in every call of `BadInput` and `check` below the command line, and where it is."""
+    for package in ("clustering", "router", "xelm"):
+        for file in sorted((ROOT / package).rglob("*.py")):
+            where = file.relative_to(ROOT).as_posix()
+            if where.startswith("xelm/cli/") or where in WITHOUT_FRONT_END:
+                continue
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in ("BadInput", "TooManyExperts", "check"):
+                    for argument in node.args:
+                        yield f"{where}:{node.lineno}", ast.unparse(argument)
+
+
+def test_no_message_of_the_library_names_a_flag() -> None:
+    found = list(_messages())
+    assert len(found) > 200
+    assert [pair for pair in found if FLAG.search(COMMAND.sub("", pair[1]))] == []
+
+
+def test_every_message_lets_the_front_end_spell_its_options() -> None:
+    by_hand = re.compile(rf"\b({'|'.join(sorted(_options()))})=\{{")
+    assert [pair for pair in _messages() if by_hand.search(KEY.sub("", pair[1]))] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_spells_errors_of_the_library(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = import_module(f"xelm.cli.{name}").command
+    option = next((p for p in command.params if isinstance(p, click.Option) and p.name == "out"), None)
+
+    def fail(**_options: object) -> None:
+        raise BadInput(f"{arg('out')} is missing")
+
+    monkeypatch.setattr(command, "callback", fail)
+    with pytest.raises(BadInput) as caught:
+        command.invoke(click.Context(command))
+    assert str(caught.value) == ("--out is missing" if option else "out= is missing")
+
+
+def test_the_same_error_in_python_and_on_the_command_line(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"keep=2.0: λ is how much"):
+        xelm.blend(tmp_path, keep=2.0)
+    result = CliRunner().invoke(import_module("xelm.cli.blend").command, [str(tmp_path), "--keep", "2"])
+    assert isinstance(result.exception, BadInput)
+    assert str(result.exception).startswith("--keep 2.0: λ is how much")
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "without"),
+    [
+        ("add", xelm.add_language, {"language"}),
+        ("compare", xelm.compare_plans, {"recipe", "launch"}),
+        ("measure", xelm.measure_effects, {"recipe", "launch"}),
+        ("score", xelm.RoutedLM.score, {"self", "texts", "options"}),
+        ("train", xelm.train, {"recipe", "launch", "report"}),
+    ],
+)
+def test_a_command_has_every_argument_of_its_function_with_its_default(
+    name: str, function: Callable[..., object], without: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, got = import_module(f"xelm.cli.{name}").command, dict[str, Any]()
+    options = [p for p in command.params if isinstance(p, click.Option)]
+    required = {p.name: p.opts[0] for p in options if p.required}
+    monkeypatch.setattr(command, "callback", lambda **given: got.update(given))
+    command.main(["word", *(part for flag in required.values() for part in (flag, "word"))], standalone_mode=False)
+    wanted = {key: p.default for key, p in inspect.signature(function).parameters.items() if key not in without}
+    assert set(wanted) <= set(got)
+    assert set(required) - {"out"} == {key for key, v in wanted.items() if v is inspect.Parameter.empty} - {"out"}
+    for key in set(wanted) - set(required) - {"out"}:
+        assert got[key] == wanted[key] or not (got[key] or wanted[key]), key
+
+
+@dataclasses.dataclass
+class Oven:
+    """How bread is baked."""
+
+    degrees: float
+    """Heat, in `°C`."""
+    kind: Literal["gas", "wood"] = "gas"
+    """What burns. None: nothing."""
+
+
+def _bake(
+    loaves: int, out: str | Path | None = None, *, seeds: Sequence[str] = (), long: bool = False, hidden: int = 0
+) -> None:
+    """Bake.
+
+    Args:
+        loaves: How many, and
+            more.
+        out: Where to. None: here.
+        seeds: What is on top.
+        long: Whether it takes long.
+
+    Returns:
+        Bread: warm.
+    """
+
+
+def test_options_are_made_from_the_words_and_types_of_fields_and_arguments() -> None:
+    got: dict[str, object] = {}
+
+    @click.command()
+    @options_of(Oven, flags={"kind": "--fire"})
+    @options_of(_bake, without=("long",), seeds={"metavar": "SEED"})
+    def command(**options: object) -> None:
+        got.update(options)
+
+    found = {p.name: p for p in command.params if isinstance(p, click.Option)}
+    assert {name: p.help for name, p in found.items()} == {
+        "degrees": "Heat, in °C.",
+        "kind": "What burns. Default: nothing.",
+        "loaves": "How many, and more.",
+        "out": "Where to. Default: here.",
+        "seeds": "What is on top. May be repeated.",
+    }
+    assert [name for name, p in found.items() if p.required] == ["degrees", "loaves"]
+    typed = ["--degrees", "180", "--fire", "wood", "--loaves", "2", "--seeds", "a", "--seeds", "b", "--out", "x"]
+    assert CliRunner().invoke(command, typed).exit_code == 0
+    assert got == {"degrees": 180.0, "kind": "wood", "loaves": 2, "out": Path("x"), "seeds": ("a", "b")}
+    assert CliRunner().invoke(command, ["--loaves", "two", "--degrees", "1"]).exit_code == 2
