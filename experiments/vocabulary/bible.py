@@ -17,7 +17,7 @@ import xelm
 from xelm.parts import read_json, write_json
 
 LANGUAGES = ("amh", "chr", "ojb", "syc")
-READ_BYTES = 250_000
+READ_BYTES = 60_000
 """Training text that the arms of equal bytes read."""
 BLOCK = 256 * 16
 
