@@ -65,18 +65,18 @@ def add(run: Path, data: Path, code: str, vocabulary: str | None, tokens: int) -
 def main(run: Path, data: Path, out: Path) -> None:
     """Run the arms that are not in `out` yet."""
     results: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
-    for code in LANGUAGES:
-        done = results.setdefault(code, {})
-        for number in range(5):
-            first = done.get("own pieces, equal bytes")
-            rates = {"run": 1.0, "own": first["tokens_per_byte"] if first else 0.2}
-            name, (vocabulary, tokens) = list(arms(rates, first["train_bytes"] if first else 1).items())[
-                (1, 0, 2, 3, 4)[number]
-            ]
-            if name not in done:
-                done[name] = add(run, data, code, vocabulary, tokens)
-                write_json(out, results)
-                print(code, name, done[name]["bits_per_byte"], round(done[name]["seconds"]), flush=True)
+    order = ("own pieces, equal bytes", "run's pieces, equal bytes", "own pieces, equal compute")
+    for names in (order, ("run's pieces, all text", "own pieces, all text")):
+        for code in LANGUAGES:
+            for name in names:
+                done = results.setdefault(code, {})
+                first = done.get(order[0])
+                rates = {"run": 1.0, "own": first["tokens_per_byte"] if first else 0.2}
+                vocabulary, tokens = arms(rates, first["train_bytes"] if first else 1)[name]
+                if name not in done:
+                    done[name] = add(run, data, code, vocabulary, tokens)
+                    write_json(out, results)
+                    print(code, name, done[name]["bits_per_byte"], round(done[name]["seconds"]), flush=True)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ TOKENS = 512
 @pytest.mark.parametrize("kind", ["byte-level", "bpe", "unigram", "wordpiece"])
 def test_new_pieces_shorten_the_new_text_and_change_no_other(kind: str) -> None:
     table = table_of(make_tokenizer(kind))
-    learned = learn_pieces(table, GREEK, 60)
-    assert 30 <= len(learned) <= 60
+    learned = learn_pieces(table, GREEK, 150)
+    assert 30 <= len(learned) <= 150
     grown = extended(table, learned, len(learned))
     old, new = fresh_backend(table), fresh_backend(grown)
     assert list(pieces_of(grown).items())[: len(pieces_of(table))] == list(pieces_of(table).items())
@@ -55,7 +55,7 @@ def test_fewer_pieces_are_the_first_of_more(kind: str) -> None:
         grown = extended(table, learned, number)
         assert len(pieces_of(grown)) == len(pieces_of(table)) + number
         lengths.append(sum(len(fresh_backend(grown).encode(text).ids) for text in GREEK))
-    if kind != "wordpiece":  # which reads a whole word as unknown until it has all its letters
+    if kind == "byte-level":  # the others read letters as unknown until they have all of them
         assert lengths[2] < lengths[1] < lengths[0]
 
 

@@ -69,7 +69,7 @@ def _new(experts: ExpertSet, addition: Addition, donor: str, text: NewText, chec
 
 
 def _with_first_rows(experts: ExpertSet, donor: str, folder: Path, text: NewText, seed: int) -> Any:
-    model = experts.load_model(donor)
+    model: Any = experts.load_model(donor)
     documents = [Document("", piece) for piece in _sample(text.valid)]
     texts, old = [document.text for document in documents], experts.tokenizer(donor)
     new, context = load_tokenizer(str(folder)), context_length(Base(model=str(experts.folder(BASE))))

@@ -25,6 +25,7 @@ from xelm.cli._options import Command, options_of, print_json
 def command(as_json: bool, vocabulary: str | None, **options: Any) -> None:
     """Add LANGUAGE to a finished run: train a new expert from the best donor. No other expert changes."""
     from xelm.adding.text import addition_text
+    from xelm.vocabulary.own import read_vocabulary, vocabulary_text
 
     size: Any = int(vocabulary) if vocabulary and vocabulary.isdecimal() else vocabulary
     experts = add_language(vocabulary=size, **options)
@@ -33,3 +34,6 @@ def command(as_json: bool, vocabulary: str | None, **options: Any) -> None:
         print_json(entry.to_dict())
     else:
         click.echo(addition_text(entry))
+        record = read_vocabulary(experts.folder(entry.expert))
+        if vocabulary and record:
+            click.echo(vocabulary_text(record))

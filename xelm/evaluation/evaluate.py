@@ -122,11 +122,11 @@ def _with_routed(
     routed = {}
     for policy in policies:
         weights_BK, dynamic = lm.weights(texts, policy), parse_policy(policy, lm.names).dynamic
-        if mixed := lm.vocabularies.mixed_rows(weights_BK):
+        if of_several := lm.vocabularies.mixed_rows(weights_BK):
             logger.warning(
                 "%s: not evaluated, as %d of %d documents would be answered by experts that read different pieces.",
                 policy,
-                len(mixed),
+                len(of_several),
                 len(documents),
             )
             continue

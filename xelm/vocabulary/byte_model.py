@@ -113,7 +113,7 @@ class ByteModel:
 
         Beginnings inside a character are cut as its word is cut up to there.
         """
-        found = [(self._start,)]
+        found: list[tuple[int, ...]] = [(self._start,)]
         model, done = self._backend.model, 0
         for stop in range(1, len(text) + 1):
             words = self._words(text[:stop])
@@ -142,11 +142,11 @@ class ByteModel:
         told: set[tuple[int, ...]] = set()
         for rows in _batches(whole):
             width = max(map(len, rows))
-            ids = torch.zeros((len(rows), width), dtype=torch.long)
+            ids_BN = torch.zeros((len(rows), width), dtype=torch.long)
             for number, row in enumerate(rows):
-                ids[number, : len(row)] = torch.tensor(row)
+                ids_BN[number, : len(row)] = torch.tensor(row)
             with torch.inference_mode():
-                logits = self._model(input_ids=ids.to(self._model.device), use_cache=False).logits
+                logits = self._model(input_ids=ids_BN.to(self._model.device), use_cache=False).logits
             log_probs = logits.double().log_softmax(dim=-1).cpu().numpy()
             for number, row in enumerate(rows):
                 before = 0.0
@@ -166,8 +166,8 @@ class ByteModel:
         while first < stop and place + depth <= len(raw):
             reach = slice(first, stop)
             longer_V = self._lengths_V[reach] > depth
-            following_V = self._bytes_VL[reach, depth][longer_V] if depth < self._bytes_VL.shape[1] else []
-            if len(following_V):
+            if depth < self._bytes_VL.shape[1] and longer_V.any():
+                following_V = self._bytes_VL[reach, depth][longer_V]
                 sums = np.bincount(following_V, weights=probs_V[reach][longer_V], minlength=END)
                 with np.errstate(divide="ignore"):
                     told = np.logaddexp(mass[place + depth, :END], log_prob + np.log(sums))

@@ -66,7 +66,7 @@ def similar_weights(table: Mapping[str, Any], pieces: Sequence[str]) -> csr_matr
     alone = np.flatnonzero(np.diff(found.indptr) == 0)
     if len(alone):
         found = found.tolil()
-        found[alone] = mean_weights(table, [pieces[row] for row in alone])
+        found[alone] = mean_weights(table, [pieces[row] for row in alone.tolist()])
     return csr_matrix(found)
 
 

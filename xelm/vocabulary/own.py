@@ -24,7 +24,6 @@ from xelm.run.records.manifest import fingerprint
 from xelm.vocabulary.learn import Learned, extended, learn_pieces
 from xelm.vocabulary.new_rows import WAYS, mixed_rows, random_rows
 from xelm.vocabulary.tokenizer_table import fresh_backend, pieces_of, table_of, write_tokenizer
-from xelm.vocabulary.words import words_of
 
 if TYPE_CHECKING:
     import torch
@@ -92,24 +91,26 @@ def own_vocabulary(
     table = table_of(tokenizer)
     aim = statistics.median(found) if (found := list(others)) and size == "auto" else None
     learned = learn_pieces(table, texts, max(SIZES) if size == "auto" else size)
-    words = words_of(fresh_backend(table), valid)
-    rates = {0: _tokens_a_word(table, words)}
+    rates = {0: _tokens_a_word(table, valid)}
     if size == "auto" and aim is not None and rates[0] <= aim:
         return None
     if not len(learned):
         raise BadInput("the text gives no pieces that the tokenizer lacks: leave vocabulary out.")
     sizes = [n for n in SIZES if n < len(learned)] if size == "auto" else []
     for number in [*sizes, len(learned)]:
-        rates[number] = _tokens_a_word(extended(table, learned, number), words)
+        rates[number] = _tokens_a_word(extended(table, learned, number), valid)
         if aim is not None and rates[number] <= aim:
             break
     return _write(folder, tokenizer, table, learned, max(rates), rates, aim)
 
 
-def _tokens_a_word(table: Mapping[str, Any], words: Mapping[str, int]) -> float:
-    model = fresh_backend(table).model
-    tokens = sum(count * len(model.tokenize(word)) for word, count in words.items())
-    return tokens / max(1, sum(words.values()))
+def _tokens_a_word(table: Mapping[str, Any], valid: Sequence[str]) -> float:
+    """The same figure as that of the run's languages (`xelm.adding.tokenizer_fit`)."""
+    from clustering.sources.profiles import profile_texts
+    from xelm.models.profile_tokenizers import fast_tokenizer
+
+    profile = profile_texts(valid, fast_tokenizer("own", fresh_backend(table)))
+    return profile.subword_tokens / max(1, profile.word_tokens)
 
 
 def _write(
@@ -205,6 +206,18 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
     """
     file = folder / FILE
     return read_as(Vocabulary, file) if file.is_file() else None
+
+
+def vocabulary_text(record: Vocabulary) -> str:
+    """What was learned, and what it changed before any training, in two lines for the terminal."""
+    rates = record.tokens_a_word
+    aim = "" if record.aim is None else f", the run's languages {record.aim:.2f}"
+    bits = ", ".join(f"{way} {value:.3f}" for way, value in record.bits_per_byte.items())
+    return (
+        f"vocabulary: {record.new_pieces:,} pieces of its own; {rates['0']:.2f} tokens a word before, "
+        f"{rates[max(rates, key=int)]:.2f} after{aim}\n"
+        f"first embeddings: {record.rows} (valid text before training, bits per byte: {bits})"
+    )
 
 
 def bits_per_byte(log_probs: Sequence[np.ndarray], texts: Sequence[str]) -> float:
