@@ -72,6 +72,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for j, s in enumerate(("zul", "eng", "arb", "por", "nld", "bul", "azj"))
     ]
     (folder / "results.csv").write_text("target,source,score\n" + "".join(scores), encoding="utf-8")
+    numbers = "language,word_overlap,size\nswa,,1000\nzul,0.12,50000\neng,0.03,1000000\n"
+    (folder / "numbers.csv").write_text(numbers, encoding="utf-8")
     (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
     xelm.cluster_languages(LANGUAGES, k=3).save(folder / "mine.json")
     xelm.train(folder / "recipe.toml", folder / "runs" / "a")

@@ -56,6 +56,7 @@ _HOME = {
     "new_model": "xelm.models.base",
     "new_tokenizer": "xelm.models.tokenizers",
     "package_versions": "xelm.run.records.manifest",
+    "profile_texts": "clustering.sources.profiles",
     "prompt_ids": "xelm.inference.completions",
     "read_file": "clustering.corpora.read",
     "read_heldout": "xelm.run.records.heldout",

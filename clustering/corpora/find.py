@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clustering.corpora.formats import READABLE, TABLE_KINDS, ending_of, kind_of
@@ -14,7 +14,8 @@ from clustering.corpora.read import read_file
 from clustering.corpora.rows import Reading, Row
 from clustering.errors import BadInput
 from clustering.files import expanded, sha256_of
-from clustering.languages.codes import UnknownLanguageError, match, resolve
+from clustering.languages.codes import UnknownLanguageError, match, points_of, to_point
+from clustering.languages.points import code_of, in_script, script_of
 
 _MOST_NAMED = 20
 _BESIDE_TEXT = ("readme", "license", "licence", "notice", "citation", "changelog", "recipe")
@@ -27,10 +28,12 @@ class Source:
     """The text of one language."""
 
     code: str
-    """ISO 639-3."""
+    """ISO 639-3; with the script (`srp_Latn`) where the same corpus has the language in another script too."""
     files: tuple[Path, ...] = ()
     hub: tuple[str, str] | None = None
     """(dataset, config) if the text is not in local files."""
+    tag: str = field(default="", kw_only=True, compare=False)
+    """The code with the script that the name of its file says, if it says one."""
 
     def rows(self, reading: Reading | None = None, skipped: list[str] | None = None) -> Iterator[Row]:
         """Documents in order. A bad one raises BadInput, or is added to `skipped` if that list is given."""
@@ -65,11 +68,11 @@ def source_of(path: str | Path, code: str) -> Source:
         if not shards:
             raise BadInput(f"{place}: no corpus file in it. A corpus is read from {READABLE}.")
         _name_strangers(place, strangers)
-        return Source(code, shards)
+        return Source(code, shards, tag=code)
     if not place.is_file():
         raise BadInput(f"{place}: no such file or folder.")
     kind_of(place)
-    return Source(code, (place,))
+    return Source(code, (place,), tag=code)
 
 
 def find_sources(path: str | Path, languages: Sequence[str] | None = None) -> list[Source]:
@@ -99,6 +102,7 @@ def find_sources(path: str | Path, languages: Sequence[str] | None = None) -> li
     else:
         sources = _hub_sources(str(path), languages)
     _refuse_duplicates(sources)
+    sources = _apart(sources)
     if languages is not None:
         sources = _wanted(sources, languages, path)
     if not sources:
@@ -119,7 +123,7 @@ def _folder_sources(folder: Path, *, strict: bool) -> list[Source]:
         if not files:
             continue
         try:
-            code = resolve(entry.name[: -len(ending)] if ending else entry.name).code
+            tag = to_point(entry.name[: -len(ending)] if ending else entry.name)
         except UnknownLanguageError as error:
             if strict and not all(kind_of(file) in TABLE_KINDS for file in files):
                 raise BadInput(
@@ -127,7 +131,7 @@ def _folder_sources(folder: Path, *, strict: bool) -> list[Source]:
                 ) from None
             logger.warning("%s is not read: its name is no language. %s", entry, error)
             continue
-        sources.append(Source(code, files))
+        sources.append(Source(code_of(tag), files, tag=tag))
     _name_strangers(folder, strangers)
     return sources
 
@@ -172,29 +176,47 @@ def _mark(file: Path) -> str:
 def _refuse_duplicates(sources: list[Source]) -> None:
     seen: dict[str, Source] = {}
     for source in sources:
-        twin = match(source.code, seen)
+        twin = match(source.tag, seen)
         if twin:
             both = " and ".join(str(s.files[0] if s.files else s.hub) for s in (seen[twin], source))
-            raise BadInput(f"{both} are the same language ({source.code}): put them into one folder {source.code}/.")
-        seen[source.code] = source
+            raise BadInput(
+                f"{both} are the same language ({source.code}): put them into one folder {source.code}/, or name the "
+                f"script of each ({in_script(source.code, 'Latn')})."
+            )
+        seen[source.tag] = source
+
+
+def _apart(sources: list[Source]) -> list[Source]:
+    """The sources, of which those of one language in several scripts are named with them."""
+    points = points_of([source.tag for source in sources])
+    return [replace(source, code=point) for source, point in zip(sources, points, strict=True)]
 
 
 def _wanted(sources: list[Source], languages: Sequence[str], path: str | Path) -> list[Source]:
-    by_code = {source.code: source for source in sources}
+    by_tag = {source.tag: source for source in sources}
     chosen = {}
     for language in languages:
-        code = match(language, by_code)
-        if code is None:
-            raise BadInput(f"{path}: no text for '{language}'. There is: {', '.join(sorted(by_code))}.")
-        chosen[code] = by_code[code]
-    return list(chosen.values())
+        tag = match(language, by_tag)
+        if tag is None:
+            raise BadInput(f"{path}: no text for '{language}'. There is: {', '.join(s.code for s in sources)}.")
+        if _is_in_scripts(by_tag[tag]) and script_of(to_point(language)) is None:
+            choices = " or ".join(s.code for s in sources if code_of(s.code) == code_of(tag))
+            raise BadInput(f"{path}: '{language}' is there in several scripts. Say which: {choices}.")
+        chosen[tag] = by_tag[tag]
+    # One of two scripts alone needs no script in its code.
+    return _apart(list(chosen.values()))
+
+
+def _is_in_scripts(source: Source) -> bool:
+    return script_of(source.code) is not None
 
 
 def _hub_sources(name: str, languages: Sequence[str] | None) -> list[Source]:
     sources = []
     for config in config_names(name):
         try:
-            sources.append(Source(resolve(config).code, hub=(name, config)))
+            tag = to_point(config)
+            sources.append(Source(code_of(tag), hub=(name, config), tag=tag))
         except UnknownLanguageError:
             if languages is None:
                 logger.warning("%s: config '%s' is no language, left out", name, config)

@@ -28,6 +28,11 @@ def rows_for(kind: str, codes: tuple[str, ...] | None) -> Rows:
     )
 
 
+def filled_features(kind: str, codes: tuple[str, ...]) -> np.ndarray:
+    """Values of a feature set, gaps filled by kNN, of languages that URIEL has; shape (A, F), in [0, 1]."""
+    return _covered(typology.features().filled, kind)[rows_for(kind, codes)].astype(np.float64)
+
+
 def by_features(
     kind: str, rows_A: Rows, rows_B: Rows, missing: Missing, *, generator: np.random.Generator | None = None
 ) -> Measured:

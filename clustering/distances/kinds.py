@@ -29,6 +29,7 @@ from clustering.distances.distance import DISTANCES, Distance, Missing
 from clustering.distances.matrix import CoveredCode, Distances, DistancesFrom
 from clustering.errors import BadInput
 from clustering.languages.codes import to_code, to_codes
+from clustering.languages.points import code_of, script_of
 
 Kind = str | Mapping[str, float]
 COMBINED_KINDS: dict[str, dict[str, float]] = {
@@ -81,7 +82,8 @@ def distance_matrix(
         part, known = _distance(name).measure(codes, missing=missing)
         values = values + weight * part
         coverage = coverage + known
-    return Distances(codes, _as_distances(np.asarray(values)), np.asarray(coverage), name_of_kind(kind))
+    found = _as_distances(np.asarray(values))
+    return Distances(codes, _one_language_in_scripts(codes, found), np.asarray(coverage), name_of_kind(kind))
 
 
 def distances_from(
@@ -197,6 +199,14 @@ def kinds_in_words() -> str:
     return "; ".join(
         f"{', '.join(names)} ({about})" if about else ", ".join(names) for about, names in names_of.items()
     )
+
+
+def _one_language_in_scripts(points: Sequence[str], values: np.ndarray) -> np.ndarray:
+    """The distances with 0 between scripts of one language."""
+    if any(script_of(point) for point in points):
+        codes = np.array([code_of(point) for point in points])
+        values[codes[:, None] == codes[None]] = 0.0
+    return values
 
 
 def _terms(kind: Kind) -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clustering.errors import BadInput
-from clustering.languages.codes import same_language_key, to_code
+from clustering.languages.codes import rows_among
 
 
 @dataclass(frozen=True)
@@ -44,23 +44,23 @@ class Distances:
     coverage: np.ndarray
     kind: str
 
+    def __repr__(self) -> str:
+        return f"Distances({self.kind}, {len(self.languages)} languages: {' '.join(self.languages)})"
+
     def subset(self, languages: Sequence[str]) -> Distances:
         """The rows and columns of `languages`, in that order, found under any code of the same language.
 
         Raises:
             BadInput: If a language is not among these.
         """
-        codes = tuple(to_code(language) for language in languages)
-        row_of = {same_language_key(code): row for row, code in reversed(list(enumerate(self.languages)))}
-        row_of |= {code: row for row, code in enumerate(self.languages)}  # an exact code has priority
-        rows = [row_of.get(code, row_of.get(same_language_key(code), -1)) for code in codes]
+        codes, rows = rows_among(languages, self.languages)
         if absent := [str(language) for language, row in zip(languages, rows, strict=True) if row < 0]:
             raise BadInput(
                 f"The distances ({self.kind}) have no row for: {', '.join(absent)}. "
                 f"They know: {', '.join(self.languages[:20])}{' …' if len(self.languages) > 20 else ''}."
             )
         grid = np.ix_(np.array(rows, dtype=int), np.array(rows, dtype=int))
-        return Distances(codes, self.values[grid], self.coverage[grid], self.kind)
+        return Distances(tuple(codes), self.values[grid], self.coverage[grid], self.kind)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from clustering.errors import BadInput, refuse_text
 from clustering.languages import iso, names
 from clustering.languages.glottolog import code_of_glottocode, is_glottocode
 from clustering.languages.names import name_of as name_of
+from clustering.languages.points import code_of, in_script, script_of
 from clustering.languages.registry import members_of_collections, registry
 
 # Corpora (FLORES, SIB-200, NLLB) label these by a member that no table calls the usual one.
@@ -95,8 +96,13 @@ def language(name: str) -> str:
     return to_code(name)
 
 
+def to_point(text: str) -> str:
+    """The code of a language, with the script if the text names one (`srp_Latn`); raises like `resolve`."""
+    return in_script(*_find(text))
+
+
 def to_codes(texts: Iterable[str]) -> list[str]:
-    """Codes of several languages, in order.
+    """Codes of several languages, in order; with scripts where one language comes in several (`points_of`).
 
     Raises:
         UnknownLanguageError: If a text names no language.
@@ -105,22 +111,59 @@ def to_codes(texts: Iterable[str]) -> list[str]:
     """
     refuse_text("languages", texts)
     texts = list(texts)
-    codes = [to_code(text) for text in texts]
+    points = points_of(texts)
     first: dict[str, int] = {}
-    for position, code in enumerate(codes):
-        key = same_language_key(code)
+    for position, point in enumerate(points):
+        key = same_language_key(point)
         if key in first:
             given = f"{texts[first[key]]!r} and {texts[position]!r}"
-            raise BadInput(f"{given} both mean {name_of(code)}: give each language once.")
+            raise BadInput(f"{given} both mean {name_of(point)}: give each language once.")
         first[key] = position
-    return codes
+    return points
+
+
+def points_of(texts: Sequence[str]) -> list[str]:
+    """Points of several languages, in order: codes, and codes with scripts where one language comes in several.
+
+    Raises:
+        UnknownLanguageError: If a text names no language.
+        BadInput: If a language comes in several scripts and once without one.
+
+    Example:
+        >>> points_of(["srp_Latn", "srp_Cyrl", "swh_Latn"])
+        ['srp_Latn', 'srp_Cyrl', 'swh']
+    """
+    found = [_find(text) for text in texts]
+    scripts: dict[str, set[str | None]] = {}
+    for code, script in found:
+        scripts.setdefault(same_language_key(code), set()).add(script)
+    points = []
+    for text, (code, script) in zip(texts, found, strict=True):
+        others = {name for name in scripts[same_language_key(code)] if name is not None}
+        if script is None and len(others) > 1:
+            choices = " or ".join(in_script(code, name) for name in sorted(others))
+            raise BadInput(f"{text!r}: {name_of(code)} is here in several scripts. Say which: {choices}.")
+        points.append(in_script(code, script if len(others) > 1 else None))
+    return points
+
+
+def point_beside(text: str, others: Iterable[str]) -> str:
+    """The point of one more language beside points that keep their scripts as they are.
+
+    The script is kept only if another of the same language is there.
+    """
+    code, script = _find(text)
+    key = same_language_key(code)
+    apart = any(same_language_key(code_of(o)) == key and script_of(o) not in (None, script) for o in others)
+    return in_script(code, script if apart else None)
 
 
 def match(text: str, among: Iterable[str]) -> str | None:
     """Find the entry of `among` that means the same language as `text`.
 
     A macrolanguage and its usual member are the same (`swa`/`swh`, `ara`/`arb`, `lav`/`lvs`); other members
-    are not (`yue` does not match `zho`), nor are different languages of one family.
+    are not (`yue` does not match `zho`), nor are different languages of one family. Where both name a script, it must
+    be the same.
 
     Args:
         text: Code, tag or English name.
@@ -132,16 +175,45 @@ def match(text: str, among: Iterable[str]) -> str | None:
     Raises:
         UnknownLanguageError: If `text` or an entry of `among` names no language.
     """
-    code = to_code(text)
-    entries = [(entry, to_code(entry)) for entry in among]
-    for entry, other in entries:
+    code, script = _find(text)
+    entries = [(entry, *_find(entry)) for entry in among]
+    if script is not None:
+        entries = [found for found in entries if found[2] in (None, script)]
+        for entry, other, its in entries:
+            if (other, its) == (code, script):
+                return entry
+    for entry, other, _ in entries:
         if other == code:
             return entry
     key = same_language_key(code)
-    for entry, other in entries:
+    for entry, other, _ in entries:
         if same_language_key(other) == key:
             return entry
     return None
+
+
+def rows_among(texts: Sequence[str], points: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Rows of languages among points, under any code of the same language.
+
+    Args:
+        texts: Codes, tags or names.
+        points: Points of the rows.
+
+    Returns:
+        The points asked for, with a script where the rows tell scripts apart; the row of each, -1 if there is none.
+    """
+    row_of = {same_language_key(point): row for row, point in reversed(list(enumerate(points)))}
+    row_of |= {point: row for row, point in enumerate(points)}  # an exact one has priority
+    asked, rows = [], []
+    for text in texts:
+        point, code = to_point(text), to_code(text)
+        if (row := row_of.get(point, row_of.get(same_language_key(point), -1))) >= 0:
+            asked.append(point)
+        else:
+            asked.append(code)
+            row = row_of.get(code, row_of.get(same_language_key(code), -1))
+        rows.append(row)
+    return asked, rows
 
 
 @lru_cache(maxsize=8192)
@@ -154,13 +226,17 @@ def speakers_of(code: str) -> int:
 
 @lru_cache(maxsize=8192)
 def same_language_key(code: str) -> str:
-    """The ISO 639-3 code that stands for `code` and for every code of the same language (`swh` -> `swa`)."""
+    """The ISO 639-3 code that stands for `code` and for every code of the same language (`swh` -> `swa`); a script
+    stays (`swh_Latn` -> `swa_Latn`)."""
+    if (script := script_of(code)) is not None:
+        return in_script(same_language_key(code_of(code)), script)
     return _usual_members().get(code, code)
 
 
 @lru_cache(maxsize=8192)
 def same_language_codes(code: str) -> tuple[str, ...]:
-    """All codes of the language, `code` first: `lvs` -> (`lvs`, `lav`)."""
+    """All codes of the language, `code` first (without its script): `lvs` -> (`lvs`, `lav`)."""
+    code = code_of(code)
     key = same_language_key(code)
     return (code, *sorted({key, *_members_of_key().get(key, ())} - {code}))
 
@@ -180,7 +256,7 @@ def codes_with_relatives() -> frozenset[str]:
 
 def macrolanguage_of(code: str) -> str | None:
     """ISO 639-3 code of the macrolanguage that `code` is a member of, or None (`pbu` -> `pus`)."""
-    tables = _tables()
+    code, tables = code_of(code), _tables()
     macro = tables.MACROLANGUAGES.get(_alpha2().get(code, code))
     return None if macro is None else tables.LANGUAGE_ALPHA3.get(macro, macro)
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from clustering.languages import iso
 from clustering.languages.codes import same_language_codes, speakers_of
+from clustering.languages.points import code_of, script_of
 from clustering.languages.registry import registry
 
 Modality = Literal["spoken", "signed"]
@@ -38,11 +39,11 @@ class LanguageFacts:
 
 @lru_cache(maxsize=8192)
 def facts_of(code: str) -> LanguageFacts:
-    """Facts on an ISO 639-3 code."""
+    """Facts on an ISO 639-3 code, or a point."""
     from langcodes import Language
 
-    known = iso.languages().get(code)
-    script = None if is_signed(code) else Language.get(code).maximize().script
+    known = iso.languages().get(code_of(code))
+    script = None if is_signed(code) else script_of(code) or Language.get(code).maximize().script
     return LanguageFacts(
         known.scope if known else "retired",
         known.type if known else "retired",
@@ -55,7 +56,7 @@ def facts_of(code: str) -> LanguageFacts:
 
 def type_of(code: str) -> str:
     """Type of a code, one of `iso.TYPES`, or `special` or `retired`."""
-    known = iso.languages().get(code)
+    known = iso.languages().get(code_of(code))
     return known.type if known else "retired"
 
 

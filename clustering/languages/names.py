@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from clustering.languages import iso
+from clustering.languages.points import code_of, script_name, script_of
 from clustering.languages.registry import registry
 
 _SUFFIX = re.compile(r" \((?:individual|macro)[ -]?language\)$")
@@ -25,9 +26,12 @@ def name_of(code: str) -> str:
     """English name of an ISO 639-3 code (`swh` -> `Swahili`); the code itself where no name is known.
 
     It is CLDR's name, or the standard's where CLDR calls the language by the standard's name of another one
-    (`lah` is Lahnda: Western Panjabi is `pnb`).
+    (`lah` is Lahnda: Western Panjabi is `pnb`). A language in a script is named with it (`Serbian (Latin)`).
     """
     from language_data.names import code_to_names
+
+    if (script := script_of(code)) is not None:
+        return f"{name_of(code_of(code))} ({script_name(script)})"
 
     for candidate in (_alpha2().get(code), code):
         name = code_to_names(candidate).get("en") if candidate else None

@@ -18,7 +18,7 @@ import numpy as np
 from clustering.distances.matrix import Distances
 from clustering.distances.own import distances_from_vectors
 from clustering.errors import BadInput, refuse_text
-from clustering.languages.codes import to_code
+from clustering.languages.codes import to_codes
 from clustering.plans.hierarchy import balance_by_languages, cut, linkage_of
 from clustering.plans.methods import Evidence, Grouping, method
 
@@ -41,7 +41,7 @@ def text_distances(texts: Mapping[str, Sequence[str]], *, seed: int = 0) -> Dist
     """
     for pages in texts.values():
         refuse_text("texts", pages)
-    documents = {to_code(language): list(pages) for language, pages in texts.items()}
+    documents = dict(zip(to_codes(texts), map(list, texts.values()), strict=True))
     if empty := [code for code, pages in documents.items() if not any(page.strip() for page in pages)]:
         raise BadInput(f"No text for: {', '.join(empty)}. Give each language at least one document.")
     ordered = {code: documents[code] for code in sorted(documents)}

@@ -16,7 +16,7 @@ import numpy as np
 from clustering.distances.matrix import Distances
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
-from clustering.languages.codes import same_language_key, to_code
+from clustering.languages.codes import rows_among, to_codes
 
 FORMAT = "xelm-effects"
 FORMAT_VERSION = 1
@@ -87,6 +87,12 @@ class Effects:
             if table.shape != (size, size):
                 raise BadInput(f"effects of {size} languages, but the {name} has shape {table.shape}.")
 
+    def __repr__(self) -> str:
+        others = off_diagonal(self.matrix)
+        known = others[np.isfinite(others)]
+        mean = f", mean {100 * known.mean():+.2f} %" if len(known) else ""
+        return f"Effects({len(self.languages)} languages: {' '.join(self.languages)}{mean})"
+
     @classmethod
     def of(cls, languages: Sequence[str], matrix: Any, **more: Any) -> Effects:
         """Effects from a bare matrix, such as one measured elsewhere.
@@ -96,7 +102,7 @@ class Effects:
             matrix: Shape (L, L), row i trained on, column j read.
             more: Other attributes.
         """
-        codes = tuple(to_code(language) for language in languages)
+        codes = tuple(to_codes(languages))
         values = np.asarray(matrix, dtype=np.float64)
         probe = Probe(dict.fromkeys(codes, 0), values, np.full(values.shape, np.nan))
         return cls(codes, probe, **more)
@@ -122,10 +128,7 @@ class Effects:
         Raises:
             BadInput: If a language was not measured.
         """
-        row_of = {same_language_key(code): row for row, code in reversed(list(enumerate(self.languages)))}
-        row_of |= {code: row for row, code in enumerate(self.languages)}  # an exact code wins
-        codes = [to_code(language) for language in languages]
-        rows = [row_of.get(code, row_of.get(same_language_key(code), -1)) for code in codes]
+        _, rows = rows_among(languages, self.languages)
         if absent := [str(name) for name, row in zip(languages, rows, strict=True) if row < 0]:
             raise BadInput(
                 f"the effects were not measured for: {', '.join(absent)}. They know: {', '.join(self.languages)}. "

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustering.errors import BadInput
-from clustering.files import atomic_write
+from clustering.files import atomic_write, write_text
 from clustering.languages.codes import name_of
+from clustering.plans.page import plan_html
 from clustering.plans.plan import ClusterPlan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PICTURE_SUFFIXES = (".svg", ".png", ".pdf")
+PICTURE_SUFFIXES = (".html", ".svg", ".png", ".pdf")
 _LEGEND_COLUMNS = 4
 _GOLDEN_RATIO = 0.618034  # hues at steps of this never come close to each other
 _MAX_LUMINANCE = 0.2  # contrast of at least 4.2 : 1 on white
@@ -37,7 +38,7 @@ def tree_svg(plan: ClusterPlan) -> str:
 
 
 def plot_tree(plan: ClusterPlan, path: str | Path) -> None:
-    """Write the tree as a picture.
+    """Write the tree as a picture, or as a page with a map, both of which can be zoomed (`.html`).
 
     Args:
         plan: A plan with distances.
@@ -49,6 +50,9 @@ def plot_tree(plan: ClusterPlan, path: str | Path) -> None:
     suffix = Path(path).suffix.lower()
     if suffix not in PICTURE_SUFFIXES:
         raise BadInput(f"{path}: pictures are written as {', '.join(PICTURE_SUFFIXES)}.")
+    if suffix == ".html":
+        write_text(path, plan_html(plan, cluster_colours(plan), merges_of(plan)))
+        return
     figure = tree_figure(plan)
     with atomic_write(path) as partial:
         _save(figure, partial, suffix[1:])
@@ -67,7 +71,7 @@ def tree_figure(plan: ClusterPlan) -> Figure:
 
     languages, colours = plan.languages, cluster_colours(plan)
     leaf_colours = [colours[name] for name, codes in plan.clusters.items() for _ in codes]
-    merges = _merges(plan)
+    merges = merges_of(plan)
     legend_rows = -(-len(plan.clusters) // _LEGEND_COLUMNS)
     figure = Figure(figsize=(8.0, 0.8 + 0.25 * (len(languages) + legend_rows)), layout="constrained")
     axes = figure.add_subplot()
@@ -96,7 +100,12 @@ def _colour(number: int) -> str:
     return "#" + "".join(f"{round(channel * 255):02x}" for channel in rgb)
 
 
-def _merges(plan: ClusterPlan) -> np.ndarray:
+def merges_of(plan: ClusterPlan) -> np.ndarray:
+    """The merges that made the plan, or average linkage of its distances; as scipy's linkage, shape (L - 1, 4).
+
+    Raises:
+        BadInput: If the plan has no distances.
+    """
     if plan.linkage is not None:
         return plan.linkage
     if plan.distances is None:

@@ -12,7 +12,16 @@ import numpy as np
 from clustering.distances.matrix import CoveredCode, Distances
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
-from clustering.languages.codes import match, name_of, to_code, to_codes
+from clustering.languages.codes import (
+    match,
+    name_of,
+    point_beside,
+    same_language_key,
+    to_code,
+    to_codes,
+    to_point,
+)
+from clustering.languages.points import code_of, script_of
 from clustering.plans.assess import Assessment, assess
 from clustering.plans.quality import Quality
 
@@ -56,6 +65,10 @@ class ClusterPlan:
         if self.distances is not None and list(self.distances.languages) != self.languages:
             raise BadInput("A plan's distances must be in the order of its languages.")
 
+    def __repr__(self) -> str:
+        clusters = ", ".join(f"{name}: {' '.join(codes)}" for name, codes in self.clusters.items())
+        return f"ClusterPlan({self.method}, {{{clusters}}})"
+
     @property
     def languages(self) -> list[str]:
         """All codes, cluster after cluster."""
@@ -68,6 +81,7 @@ class ClusterPlan:
             BadInput: If no cluster has it (`UnknownLanguageError` if there is no such language).
         """
         code = match(language, self.languages)
+        self._refuse_unclear_script(language)
         for name, codes in self.clusters.items():
             if code in codes:
                 return name
@@ -75,6 +89,13 @@ class ClusterPlan:
             f"{name_of(to_code(language))} ({language}) is in no cluster of this plan. "
             f"It has: {', '.join(sorted(self.languages))}."
         )
+
+    def _refuse_unclear_script(self, language: str) -> None:
+        point = to_point(language)
+        key = same_language_key(point)
+        meant = [code for code in self.languages if same_language_key(code_of(code)) == key]
+        if script_of(point) is None and len(meant) > 1:
+            raise BadInput(f"{language!r}: this plan has it in several scripts. Say which: {' or '.join(meant)}.")
 
     @classmethod
     def from_clusters(
@@ -90,7 +111,8 @@ class ClusterPlan:
         Raises:
             BadInput: If a language is unknown or given twice, a cluster is empty or a name is unfit.
         """
-        plan = cls({name: [to_code(language) for language in codes] for name, codes in clusters.items()}, method)
+        points = iter(to_codes([language for codes in clusters.values() for language in codes]))
+        plan = cls({name: [next(points) for _ in codes] for name, codes in clusters.items()}, method)
         return plan._assessed(assess(plan.clusters, distances))
 
     def with_language(self, language: str, cluster: str | None = None, *, new: bool = False) -> ClusterPlan:
@@ -108,7 +130,7 @@ class ClusterPlan:
         Raises:
             BadInput: If the plan has the language already, or has no such cluster (with `new`: has one already).
         """
-        code = to_code(language)
+        code = point_beside(language, self.languages)
         if (present := match(language, self.languages)) is not None:
             raise BadInput(f"{name_of(code)} is in this plan already, as {present} in {self.cluster_of(present)}.")
         if cluster is not None and (cluster in self.clusters) == new:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clustering.languages.codes import same_language_key
+from clustering.languages.points import code_of
 from clustering.sources.signals import COSINE_PER_UNIT, KM_SCALE, NATS_PER_UNIT, Query, typology_signals
 
 PAST = ("prior", "neighbours", "alike")
@@ -39,7 +40,7 @@ class History:
 
     def without(self, target: str) -> History:
         """The same history without the results of one target (under any of its codes)."""
-        key = same_language_key(target)
+        key = same_language_key(code_of(target))
         keep = [same_language_key(name) != key for name in self.targets]
         kept = tuple(name for name, known in zip(self.targets, keep, strict=True) if known)
         return History(kept, self.sources, self.usefulness[keep])
@@ -114,7 +115,7 @@ def _correlations(left_T1: np.ndarray, right_TT: np.ndarray, both_TT: np.ndarray
 def _columns(codes: Sequence[str], sources: Sequence[str]) -> np.ndarray:
     """Index of each language among the sources, under any of its codes; -1 if it is not there."""
     column_of = {same_language_key(name): column for column, name in enumerate(sources)}
-    return np.array([column_of.get(same_language_key(code), -1) for code in codes], dtype=int)
+    return np.array([column_of.get(same_language_key(code_of(code)), -1) for code in codes], dtype=int)
 
 
 def _nearness(target: str, others: Sequence[str]) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from clustering.errors import BadInput, arg
 from clustering.files import read_json, write_json
 from clustering.languages.codes import name_of, same_language_key
+from clustering.languages.points import code_of
 from clustering.rankers.features import pair_features, signal_of, z_scores
 from clustering.rankers.history import PAST, History, alikeness
 from clustering.rankers.metrics import relevance
@@ -111,9 +112,9 @@ class Ranker:
         if "all" in self.models and self._model_for(query).startswith("typology"):
             found.append("the ranker also learned from text, of which there is none: it goes by typology alone")
         known = {same_language_key(name) for name in self.history.sources}
-        if not any(same_language_key(code) in known for code in query.candidates):
+        if not any(same_language_key(code_of(code)) in known for code in query.candidates):
             found.append("none of the candidates was a source in the ranker's table: it goes by the signals alone")
-        if any(same_language_key(query.target) == same_language_key(name) for name in self.history.targets):
+        if any(same_language_key(code_of(query.target)) == same_language_key(name) for name in self.history.targets):
             found.append(
                 f"the table holds results for {name_of(query.target)} itself: those tell more than any ranking"
             )

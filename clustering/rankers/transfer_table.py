@@ -40,6 +40,7 @@ _CANONICAL = (
     (r"transfer|aux|source|src|donor|train", r"ttr|type token", "source_ttr"),
     (r"target|task|tgt", r"ttr|type token", "target_ttr"),
 )
+_BARE = ((r"", r"\b(size|sentences|tokens|lines|words)\b", "source_size"), (r"", r"ttr|type token", "source_ttr"))
 # URIEL's distances in a table are replaced by ours, which rank better (DESIGN: 63.0/50.9 against 59.2/40.1).
 _MISSING = frozenset({"", "-", "--", "–", "?", "na", "n/a", "nan", "none", "null"})
 _TYPOLOGY = re.compile(r"^(genetic|syntactic|featural|phonological|inventory|geographic)( \d+)?$")
@@ -274,6 +275,18 @@ def _feature_name(name: str, words: tuple[str, ...], keep_distances: bool) -> st
         log.info("column %r left out: %s", name, "a rank" if _STANDING.search(text) else "xelm measures it itself")
         return None
     for first, second, canonical in _CANONICAL:
+        if re.search(first, text) and re.search(second, text):
+            return canonical
+    return name
+
+
+def signal_in_heading(heading: str) -> str:
+    """The signal that a column of numbers on sources holds by its heading; the heading itself if it is none of ours."""
+    name = heading.strip()
+    text = " ".join(_words(name))
+    if text.replace(" ", "_") in SIGNALS:
+        return text.replace(" ", "_")
+    for first, second, canonical in (*_CANONICAL, *_BARE):
         if re.search(first, text) and re.search(second, text):
             return canonical
     return name

@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from clustering.distances import uriel as typology
+from clustering import pictures
+from clustering.pictures.globe import Point, draw_map
+from clustering.pictures.tree import draw_family, family_trees
 from clustering.sources.signals import SIGNALS, Signal
 
 if TYPE_CHECKING:
     from clustering.sources.report import SourceReport, SourceScore
 
 # A page stays readable and a map uncrowded; the JSON form has every candidate.
-MAX_ROWS = 200
+MAX_ROWS = 300
 MAX_BARS = 30
 MAX_PARTS = 7
 OTHERS = "others"
-_MAP_LABELS = 12
+_OPEN_FAMILIES = 3
 _BAR_WIDTH = 560.0
-_MAP_WIDTH, _MAP_HEIGHT = 1000.0, 420.0
 _SHOWN_SIGNALS = (
-    *("subword_overlap", "word_overlap", "size_ratio", "ttr_distance", "shared_family", "genetic", "syntactic"),
-    *("phonological", "geographic"),
+    *("subword_overlap", "word_overlap", "latin_overlap", "shared_script", "size_ratio", "ttr_distance"),
+    *("shared_family", "genetic", "syntactic", "phonological", "geographic"),
 )
 _LEARNED = {
     OTHERS: Signal("the others", "all signals that matter less, added up", False, None),
@@ -55,6 +53,11 @@ _BY_RANKER = (
     "The score was learned from a table of measured transfer: how useful a source is expected to be, of which a bar "
     "is the part that one signal adds. It holds for the table's kind of task, and for languages like the table's.",
     "The ranker cannot decide between candidates whose scores are close: try both languages.",
+)
+_SETS = (
+    "Coverage is the share of the target that sources have between them, each aspect as much as the others: types of "
+    "its text, syntactic features, nodes of its family tree. A source counts by its score, and what others have "
+    "already counts less."
 )
 _COVERAGE = (
     "Coverage says how many facts of the typology are known of both languages. If it is small, the value comes from "
@@ -101,13 +104,27 @@ def _letters(number: int) -> str:
     return (_letters(first - 1) if first else "") + chr(ord("a") + last)
 
 
+def set_lines(report: SourceReport) -> list[str]:
+    """The best set as lines of text: its languages in order, with what each adds and by what."""
+    found = report.best_set
+    if found is None:
+        return []
+    lines = [f"The {len(found.members)} that together cover {report.target_name} best:"]
+    for number, member in enumerate(found.members, start=1):
+        parts = ", ".join(f"{name} {100 * value:+.1f}" for name, value in member.gains.items())
+        lines.append(f"  {number}. {member.name} ({member.language}) {100 * member.gain:+.1f} % ({parts})")
+    best = f"the {len(found.members)} best single ones cover" if len(found.members) > 1 else "the best one covers"
+    lines.append(f"  together {100 * found.coverage:.1f} %; {best} {100 * found.of_best_singles:.1f} %")
+    return lines
+
+
 def html(report: SourceReport) -> str:
     """The report as one HTML page that loads nothing from anywhere."""
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    source = Path(__file__).with_name("pages.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(source).render(**_context(report))
+    loader = FileSystemLoader([Path(__file__).parent, Path(pictures.__file__).parent])
+    options: dict[str, Any] = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    return Environment(autoescape=True, loader=loader, **options).get_template("pages.html").render(**_context(report))
 
 
 def markdown(report: SourceReport) -> str:
@@ -124,6 +141,8 @@ def markdown(report: SourceReport) -> str:
             for row in context["rows"]
         ],
     )
+    if report.best_set is not None:
+        lines += ["## A set of sources", "", *set_lines(report), "", _SETS, ""]
     lines += ["## Raw signals", ""]
     lines += _table(
         ["language", *(signal["title"] for signal in context["columns"]), "syntax known"],
@@ -161,11 +180,14 @@ def _context(report: SourceReport) -> dict[str, Any]:
         "summary": f"{report.num_candidates} candidates compared by {num_signals} signals: {method}.{shown}",
         "legend": _described(parts),
         "bars": _bars(entries[:MAX_BARS], parts),
-        "map": _map(report, entries[: max(MAX_BARS, 60)]),
+        "map": _map(report, entries),
+        "families": _families(entries),
         "columns": _described(columns),
         "rows": rows,
         "warned": _warned(entries),
         "notes": [*report.warnings, *([report.left_out] if report.left_out else [])],
+        "sets": set_lines(report),
+        "about_sets": _SETS,
         "profiles": [_profile(name, values) for name, values in report.profiles.items()],
         "terms": _described(dict.fromkeys([*parts, *columns])),
         "how_to_read": (_SUM, *(_BY_DEFAULT if report.method == "default" else _BY_RANKER), _COVERAGE),
@@ -250,100 +272,28 @@ def _bars(entries: list[SourceScore], parts: list[str]) -> dict[str, Any]:
 
 
 def _map(report: SourceReport, entries: list[SourceScore]) -> dict[str, Any] | None:
-    """Points on a plain grid of degrees; all of URIEL's languages, faint, stand in for the continents."""
-    placed = [entry for entry in entries if entry.place is not None]
-    if not placed and report.target_place is None:
-        return None
-    view = _view([entry.place for entry in placed if entry.place], report.target_place)
-    low = min((entry.score for entry in placed), default=0.0)
-    span = max((entry.score for entry in placed), default=1.0) - low or 1.0
+    low = min((entry.score for entry in entries), default=0.0)
+    span = max((entry.score for entry in entries), default=1.0) - low or 1.0
     points = []
-    for entry in reversed(placed):  # the best are drawn last, on top
-        x, y = view.project(*entry.place)  # type: ignore[misc]
-        strength = (entry.score - low) / span
-        points.append({"entry": entry, "x": x, "y": y, "r": 3.5 + 6.5 * strength, "strength": strength})
-    target = None if report.target_place is None else view.project(*report.target_place)
-    return {
-        "points": points,
-        "labels": _labels(points, target),
-        "target": target,
-        "world": _world_path(view),
-        "meridians": [view.project(0.0, lon)[0] for lon in range(-180, 181, view.step)],
-        "parallels": [view.project(lat, 0.0)[1] for lat in range(-90, 91, view.step)],
-        "step": view.step,
-        "dot": 0.42 * _MAP_WIDTH / (view.east - view.west) + 1.4,
-        "width": _MAP_WIDTH,
-        "height": _MAP_HEIGHT,
-    }
+    for entry in entries:
+        if entry.place is not None:
+            strength, title = (entry.score - low) / span, f"{entry.rank}. {entry.name} {entry.score:+.2f}"
+            look = {"radius": 3.5 + 6.5 * strength, "colour": "var(--p0)", "opacity": 0.3 + 0.65 * strength}
+            points.append(Point(entry.name, title, entry.place, **look))
+    return draw_map(points, report.target_place)
 
 
-@dataclass(frozen=True)
-class _View:
-    """The part of the globe on a map, equirectangular; degrees."""
-
-    west: float
-    east: float
-    south: float
-    north: float
-
-    @property
-    def step(self) -> int:
-        """Degrees between lines of the grid: four to nine of them across."""
-        return next(step for step in (5, 10, 15, 30, 45) if (self.east - self.west) / step <= 13)
-
-    def project(self, latitude: float, longitude: float) -> tuple[float, float]:
-        """Place on the map, in its units."""
-        x = (longitude - self.west) / (self.east - self.west) * _MAP_WIDTH
-        y = (self.north - latitude) / (self.north - self.south) * _MAP_HEIGHT
-        return round(x, 1), round(y, 1)
-
-
-def _view(places: list[tuple[float, float]], target: tuple[float, float] | None) -> _View:
-    """The smallest window of the map's shape that shows all places, not nearer than a continent."""
-    points = np.array([*places, *([target] if target else [])])
-    (south, west), (north, east) = points.min(axis=0) - 6.0, points.max(axis=0) + 6.0
-    shape = _MAP_WIDTH / _MAP_HEIGHT
-    width = min(max(east - west, (north - south) * shape, 60.0), 360.0)
-    height = width / shape
-    middle_x, middle_y = (west + east) / 2, (south + north) / 2
-    west = min(max(middle_x - width / 2, -180.0), 180.0 - width)
-    south = min(max(middle_y - height / 2, -65.0), 85.0 - height)
-    return _View(float(west), float(west + width), float(south), float(south + height))
-
-
-def _labels(points: list[dict[str, Any]], target: tuple[float, float] | None) -> list[dict[str, Any]]:
-    """Names of the best candidates, left or right of their points, those that fit without covering another."""
-    taken = [(p["x"] - p["r"], p["y"] - p["r"], p["x"] + p["r"], p["y"] + p["r"]) for p in points]
-    if target is not None:
-        taken.append((target[0] - 10, target[1] - 10, target[0] + 10, target[1] + 10))
-    labels: list[dict[str, Any]] = []
-    for point in reversed(points):
-        width = 7.0 * len(point["entry"].name) + 6
-        for anchor, x in (("start", point["x"] + point["r"] + 3), ("end", point["x"] - point["r"] - 3)):
-            left = x if anchor == "start" else x - width
-            box = (left, point["y"] - 8, left + width, point["y"] + 8)
-            inside = box[0] >= 0 and box[2] <= _MAP_WIDTH
-            free = all(box[2] < a or box[0] > c or box[3] < b or box[1] > d for a, b, c, d in taken)
-            if inside and free and len(labels) < _MAP_LABELS:
-                taken.append(box)
-                labels.append({"name": point["entry"].name, "x": x, "y": point["y"], "anchor": anchor})
-                break
-    return labels
-
-
-def _world_path(view: _View) -> str:
-    """An SVG path of dots, one per square degree where URIEL has a language."""
-    shown = [view.project(latitude, longitude) for latitude, longitude in _language_cells()]
-    inside = [(x, y) for x, y in shown if 0 <= x <= _MAP_WIDTH and 0 <= y <= _MAP_HEIGHT]
-    return "".join(f"M{x:.0f} {y:.0f}h0" for x, y in inside)
-
-
-@lru_cache(maxsize=1)
-def _language_cells() -> list[list[float]]:
-    table = typology.places()
-    unit = table.unit[table.located]
-    degrees = np.degrees(np.stack([np.arcsin(unit[:, 2]), np.arctan2(unit[:, 1], unit[:, 0])], axis=1))
-    return [list(map(float, row)) for row in np.unique(np.rint(degrees), axis=0).tolist()]
+def _families(entries: list[SourceScore]) -> list[dict[str, Any]]:
+    """The candidates by family, that of the best first: summary, and lines and rows of its tree."""
+    known = {entry.language: entry for entry in entries}
+    found = []
+    for number, tree in enumerate(family_trees([entry.language for entry in entries])):
+        drawn = draw_family(tree)
+        for leaf in drawn["leaves"]:
+            leaf["entry"] = known[leaf["language"]]
+        best = min((known[code] for code in tree.leaves()), key=lambda entry: entry.rank)
+        found.append({"name": tree.name, "best": best, "tree": drawn, "open": number < _OPEN_FAMILIES})
+    return found
 
 
 def _table(header: list[str], rows: list[list[Any]]) -> list[str]:

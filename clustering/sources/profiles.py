@@ -19,6 +19,7 @@ import numpy as np
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write
+from clustering.languages.romanise import romanised
 from clustering.languages.words import count_words, script_shares
 
 FORMAT_VERSION = 1
@@ -100,6 +101,11 @@ class Profile:
     def scripts(self) -> dict[str, float]:
         """Share of letters per script over the word types, largest first."""
         return script_shares(self.words)
+
+    @cached_property
+    def romanised(self) -> set[str]:
+        """The word types in Latin letters."""
+        return romanised(self.words)
 
     def merge(self, other: Profile) -> Profile:
         """Profile of both corpora together.

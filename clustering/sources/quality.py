@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from clustering.errors import BadInput
-from clustering.languages.codes import same_language_key, to_code
+from clustering.languages.codes import same_language_key, to_code, to_point
+from clustering.languages.points import code_of
 
 
 def read_quality(path: str | Path) -> dict[str, float]:
@@ -36,7 +37,7 @@ def read_quality(path: str | Path) -> dict[str, float]:
             continue  # the heading
         if value is None:
             raise BadInput(f"{file}, row {number}: {row[1]!r} is no finite number.")
-        code = to_code(row[0])
+        code = to_point(row[0])
         if code in found:
             raise BadInput(f"{file}, row {number}: {row[0]} is there twice.")
         found[code] = value
@@ -47,8 +48,15 @@ def read_quality(path: str | Path) -> dict[str, float]:
 
 def quality_of(candidates: Sequence[str], quality: Mapping[str, float]) -> np.ndarray:
     """The value of each candidate, under any of its codes; shape (C,), NaN where there is none."""
-    by_key = {same_language_key(to_code(name)): float(value) for name, value in quality.items()}
-    return np.array([by_key.get(same_language_key(code), np.nan) for code in candidates])
+    in_any_script = {same_language_key(to_code(name)): float(value) for name, value in quality.items()}
+    by_point = {same_language_key(to_point(name)): float(value) for name, value in quality.items()}
+    found = []
+    for point in candidates:
+        code = code_of(point)
+        key = same_language_key(code)
+        value = by_point.get(same_language_key(point), by_point.get(key))
+        found.append(in_any_script.get(key) if value is None and code == point else value)
+    return np.array([np.nan if value is None else value for value in found])
 
 
 def _number(text: str) -> float | None:

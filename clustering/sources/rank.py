@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +13,18 @@ from clustering.corpora.find import Source, find_sources, source_of
 from clustering.corpora.rows import Reading
 from clustering.distances import uriel as typology
 from clustering.errors import BadInput, arg, refuse_text
-from clustering.languages.codes import name_of, same_language_key, to_code
+from clustering.languages.codes import name_of, points_of, same_language_key, to_code, to_point
 from clustering.languages.facts import is_signed
+from clustering.rankers.history import PAST
 from clustering.rankers.ranker import Ranker
 from clustering.sources.candidates import CandidateRules, choose
+from clustering.sources.given import Given, given_signals, read_signals, unused
 from clustering.sources.profile_cache import profile_source
 from clustering.sources.profiles import Profile, Tokenizer, profile_texts
 from clustering.sources.quality import quality_of, read_quality
 from clustering.sources.report import Ranking, SourceReport, place_of, text_notes
-from clustering.sources.signals import Query, default_contributions, text_signals, typology_signals
+from clustering.sources.sets import SourceSet, best_set
+from clustering.sources.signals import SIGNALS, Query, default_contributions, text_signals, typology_signals
 
 Corpus = str | Path | Source | Profile
 Corpora = Mapping[str, str | Path | Source | Profile] | str | Path
@@ -42,6 +45,8 @@ def rank_sources(
     text_field: str = "text",
     rules: CandidateRules | None = None,
     quality: Mapping[str, float] | str | Path | None = None,
+    signals: Given | str | Path | None = None,
+    sets: int | None = None,
 ) -> SourceReport:
     """Rank the languages to transfer from to a target, best first.
 
@@ -66,6 +71,9 @@ def rank_sources(
             modality of which there is text.
         quality: How good each source is by itself, {language: number, more is better} or a file of them
             (`read_quality`): results on other targets, sizes of labelled data. Unknown ones count as the mean.
+        signals: Overlaps, sizes and TTR as numbers, {signal: {language: number}} or a table of them (`read_signals`);
+            they count before what is counted in corpora.
+        sets: Also find the set of so many sources that together cover the target best (`best_set`).
 
     Returns:
         The report; equal scores keep the order of `candidates`.
@@ -79,7 +87,7 @@ def rank_sources(
         >>> rank_sources("swh", ["zul", "deu", "kor"]).ranking.codes()
         ['zul', 'deu', 'kor']
     """
-    code = to_code(target)
+    to_code(target)  # refuses what is no language before anything is read
     refuse_text("candidates", candidates)
     if top is not None and (not isinstance(top, int) or top < 1):
         raise BadInput(f"{arg('top', top)}: ask for a whole number of candidates, at least 1.")
@@ -94,15 +102,43 @@ def rank_sources(
             "min_speakers, types and the like choose among all of URIEL: leave it out, or "
             f"{arg('candidates')} and {arg('corpora')}."
         )
-    query, left_out = _query(code, candidates, paths, rules or CandidateRules())
+    code, given, paths = _points(target, candidates, paths)
+    query, left_out = _query(code, given, paths, rules or CandidateRules())
     wanted = {code, *query.candidates}
     profiles = _profiles(paths, wanted, tokenizer, cache, Reading(text_field=text_field))
     texts = text_signals(profiles.get(code), [profiles.get(name) for name in query.candidates]) if profiles else {}
+    if signals is not None:
+        numbers = read_signals(signals) if isinstance(signals, str | Path) else signals
+        texts = _with_numbers(texts, query, numbers, model)
     if quality is not None:
-        given = read_quality(quality) if isinstance(quality, str | Path) else quality
-        texts = {**texts, "quality": quality_of(query.candidates, given)}
+        known = read_quality(quality) if isinstance(quality, str | Path) else quality
+        texts = {**texts, "quality": quality_of(query.candidates, known)}
     query = replace(query, raw={**query.raw, **texts})
-    return replace(_report(query, profiles, model, top, bool(tokenizer)), left_out=left_out)
+    report = replace(_report(query, profiles, model, top, bool(tokenizer)), left_out=left_out)
+    if sets is not None:
+        report = replace(report, best_set=_best_set(query, profiles, model, sets))
+    return report
+
+
+def _with_numbers(
+    texts: Mapping[str, np.ndarray], query: Query, numbers: Given, model: Ranker | None
+) -> dict[str, np.ndarray]:
+    """Signals from text with the user's numbers in the place of those that they give."""
+    learned = {name for used in model.signals.values() for name in used} if model else set()
+    also = learned - SIGNALS.keys() - {*PAST, "default_score"}
+    found = dict(texts)
+    for name, values in given_signals(query.target, query.candidates, numbers, sorted(also)).items():
+        counted = texts.get(name, np.full(len(values), np.nan))
+        found[name] = np.where(np.isnan(values), counted, values)
+    if ignored := unused(query.target, query.candidates, numbers):
+        log.warning("numbers of %s are not used: neither target nor candidate", ", ".join(ignored))
+    return found
+
+
+def _best_set(query: Query, profiles: Mapping[str, Profile], model: Ranker | None, size: int) -> SourceSet:
+    parts = default_contributions(query.raw) if model is None else model.contributions(query)
+    scores = sum(parts.values(), np.zeros(len(query.candidates)))
+    return best_set(query, scores, profiles, np.argsort(-scores, kind="stable").tolist(), size)
 
 
 def _report(
@@ -131,8 +167,27 @@ def _report(
     )
 
 
+def _points(
+    target: str, candidates: Iterable[str] | None, paths: Mapping[str, Corpus]
+) -> tuple[str, list[str] | None, dict[str, Corpus]]:
+    """Target, candidates and corpora as points: with scripts where one language is there in several.
+
+    Raises:
+        BadInput: If the script of one of them is not clear then.
+    """
+    given = None if candidates is None else list(candidates)
+    tags = [_tag(name, corpus) for name, corpus in paths.items()]
+    first, *others = points_of([target, *(given or ()), *tags])
+    number = len(given or ())
+    return first, None if given is None else others[:number], dict(zip(others[number:], paths.values(), strict=True))
+
+
+def _tag(name: str, corpus: Corpus) -> str:
+    return corpus.tag or name if isinstance(corpus, Source) else name
+
+
 def _query(
-    target: str, candidates: Iterable[str] | None, paths: Mapping[str, Corpus], rules: CandidateRules
+    target: str, candidates: Sequence[str] | None, paths: Mapping[str, Corpus], rules: CandidateRules
 ) -> tuple[Query, str]:
     """The candidates with their signals, and what was left out of URIEL ("" where candidates are given)."""
     if candidates is None and not paths:
@@ -140,8 +195,7 @@ def _query(
     given = paths if candidates is None else candidates
     key = same_language_key(target)
     codes: dict[str, str] = {}
-    for text in given:
-        code = to_code(text)
+    for code in given:
         if same_language_key(code) != key:
             codes.setdefault(same_language_key(code), code)
     if not codes:
@@ -167,15 +221,14 @@ def _corpora(corpora: Corpora | None) -> dict[str, Corpus]:
         return {}
     if isinstance(corpora, str | Path):
         return {source.code: source for source in find_sources(corpora)}
-    paths: dict[str, Corpus] = {}
     for text, corpus in corpora.items():
         if not isinstance(corpus, str | Path | Source | Profile):
             raise BadInput(
                 f"{arg('corpora')} of {text} is of the type {type(corpus).__name__}: give the path of its text, or a "
                 "profile of it (profile_texts)."
             )
-        paths[to_code(text)] = corpus
-    if len(paths) < len(corpora):
+    paths = {to_point(text): corpus for text, corpus in corpora.items()}
+    if len({same_language_key(point) for point in points_of(list(corpora))}) < len(corpora):
         raise BadInput(f"Two corpora of one language among {', '.join(corpora)}: join them first.")
     return paths
 

@@ -15,7 +15,8 @@ from clustering.errors import BadInput
 from clustering.files import write_text
 from clustering.languages.codes import name_of
 from clustering.languages.facts import LanguageFacts, facts_of, is_signed, type_of
-from clustering.sources.signals import SIGNALS, Query
+from clustering.sources.sets import SourceSet
+from clustering.sources.signals import SIGNALS, Query, shared_script
 
 # Below this many features known of both languages a distance says more about the gaps than about the pair.
 FEW_FEATURES = 10
@@ -142,11 +143,7 @@ class Ranking(Sequence[SourceScore]):
         if self._with_text and code not in self._with_text:
             found.append("no text: overlap and size count as average")
         own, target = self._scripts.get(code), self._scripts.get(query.target)
-        if (
-            own
-            and target
-            and sum(min(own.get(script, 0.0), share) for script, share in target.items()) < _SHARED_SCRIPT
-        ):
+        if own and target and shared_script(own, target) < _SHARED_SCRIPT:
             found.append(f"no shared script ({_first(own)}, the target {_first(target)})")
         return found + list(self._notes.get(code, ()))
 
@@ -166,6 +163,7 @@ class SourceReport:
         target_place: Latitude and longitude of the target, or None.
         command: The command line that made the report, or "".
         left_out: Which of URIEL's languages were not compared, and why; "" if the user named the candidates.
+        best_set: The sources that together cover the target best, if they were asked for.
     """
 
     target: str
@@ -178,6 +176,10 @@ class SourceReport:
     target_place: tuple[float, float] | None = None
     command: str = ""
     left_out: str = ""
+    best_set: SourceSet | None = None
+
+    def __repr__(self) -> str:
+        return f"SourceReport({self.target_name} ({self.target}), of {self.num_candidates}: {self.ranking!r})"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values; the content of `to_json`."""
@@ -190,6 +192,7 @@ class SourceReport:
             "warnings": self.warnings,
             "command": self.command,
             "left_out": self.left_out,
+            **({} if self.best_set is None else {"best_set": asdict(self.best_set)}),
             "ranking": [asdict(entry) for entry in self.ranking],
             "profiles": self.profiles,
             "signals": {name: asdict(signal) for name, signal in SIGNALS.items()},

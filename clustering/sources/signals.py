@@ -16,6 +16,7 @@ from clustering.distances.arithmetic import family_entries, rows_for
 from clustering.distances.kinds import distances_from
 from clustering.languages.codes import same_language_codes
 from clustering.languages.facts import is_signed, parent_of
+from clustering.languages.points import code_of
 from clustering.registry import Registry
 from clustering.sources.candidates import modality_masks
 from clustering.sources.profiles import Profile, overlap
@@ -45,6 +46,10 @@ class Signal:
 SIGNALS: dict[str, Signal] = {
     "subword_overlap": Signal("subword overlap", "shared subword types / (types of both)", True, True),
     "word_overlap": Signal("word overlap", "shared word types / (types of both)", True, True),
+    "shared_script": Signal("shared script", "share of letters in scripts that both write", True, True),
+    "latin_overlap": Signal(
+        "overlap in Latin letters", "word overlap after both are transliterated letter by letter (anyascii)", True, True
+    ),
     "size_ratio": Signal("data size", "words of the source / words of the target", True, True),
     "source_size": Signal("source size", "words in the source's corpus", True, True),
     "target_size": Signal("target size", "words in the target's corpus", True, None),
@@ -168,6 +173,9 @@ def _keep_what_exists(target: str, candidates: Sequence[str], raw: dict[str, np.
     signed = np.full(len(candidates), is_signed(target))
     for kind in _FEATURE_KINDS:
         raw[kind][signed | ~same_modality] = np.nan
+    twins = np.array([code_of(code) == code_of(target) for code in candidates], dtype=bool)
+    if twins.any():  # the target's language in other scripts
+        raw["shared_family"][twins] = _all_family_information(target)
     if (parent := parent_of(target)) is not None and parent in candidates:
         raw["shared_family"][list(candidates).index(parent)] = _all_family_information(target)
 
@@ -190,6 +198,8 @@ def text_signals(target: Profile | None, sources: Sequence[Profile | None]) -> d
         values = {
             "word_overlap": overlap(source.words, target.words) if source and target else nan,
             "subword_overlap": overlap(source.subwords, target.subwords) if source and target else nan,
+            "shared_script": shared_script(source.scripts, target.scripts) if source and target else nan,
+            "latin_overlap": overlap(source.romanised, target.romanised) if source and target else nan,
             "size_ratio": size / target_size if target_size else nan,
             "source_size": size,
             "target_size": target_size,
@@ -200,6 +210,11 @@ def text_signals(target: Profile | None, sources: Sequence[Profile | None]) -> d
         for name, value in values.items():
             columns[name].append(value)
     return {name: np.array(values, dtype=float) for name, values in columns.items()}
+
+
+def shared_script(source: Mapping[str, float], target: Mapping[str, float]) -> float:
+    """Share of letters, 0 to 1, in scripts that both write; each given as shares of letters per script."""
+    return sum(min(source.get(script, 0.0), share) for script, share in target.items())
 
 
 def shared_family_information(target: str, candidates: Sequence[str] | None) -> np.ndarray:
@@ -254,7 +269,7 @@ def default_contributions(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
         {signal: shape (C,)}, centred on the candidates; the signals that could be used only.
     """
     utilities: dict[str, np.ndarray] = {}
-    shared = "subword_overlap" if is_known(raw, "subword_overlap") else "word_overlap"
+    shared = used_overlap(raw)
     if is_known(raw, shared):
         root = np.sqrt(raw[shared])
         spread = np.nanstd(root)
@@ -277,6 +292,11 @@ def default_contributions(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
         spread = np.nanstd(raw["quality"])
         utilities["quality"] = raw["quality"] / spread if spread > 0 else raw["quality"] * 0
     return {name: centred(values) for name, values in utilities.items()}
+
+
+def used_overlap(raw: Mapping[str, np.ndarray]) -> str:
+    """The overlap that the default ranking uses: of subwords where they are known, else of words."""
+    return "subword_overlap" if is_known(raw, "subword_overlap") else "word_overlap"
 
 
 def is_known(raw: Mapping[str, np.ndarray], name: str) -> bool:

@@ -22,8 +22,10 @@ from typing import Any
 import lm_eval
 import numpy as np
 import torch
+from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from prompted import PromptedHFLM
 
 from xelm import RoutedLM
 from xelm.parts import RoutedForCausalLM
@@ -51,7 +53,7 @@ metric_list: [{{metric: bits_per_byte}}]
 """
 
 
-def sentences(data: Path, languages: list[str], limit: int) -> dict[str, list[str]]:
+def sentences(data: Path, languages: list[str], limit: int, longest: int = 200) -> dict[str, list[str]]:
     from clustering import match
     from xelm.parts import read_file
 
@@ -60,7 +62,8 @@ def sentences(data: Path, languages: list[str], limit: int) -> dict[str, list[st
         code = match(file.name.split("_")[0], languages)
         if code is not None:
             rows = [row.text for row in read_file(file) if row.split == "test"]
-            found[code] = [text for text in rows if 60 <= len(text.encode()) <= 200][:limit]
+            # Longer texts than the context are cut by the harness into windows that do not overlap, unlike `score`.
+            found[code] = [text for text in rows if 60 <= len(text.encode()) <= longest][:limit]
     return found
 
 
@@ -105,6 +108,18 @@ def evaluate(model: HFLM, tasks: Path) -> dict[str, Any]:
     }
 
 
+def difference(harness: PromptedHFLM, lm: RoutedLM, policy: str, texts: dict[str, list[str]]) -> float:
+    """Largest difference, in nats an answer, between the harness and `score` with the question as prefix."""
+    rows = endings(texts)
+    pairs = [(row["beginning"], f" {choice}") for row in rows for choice in row["choices"]]
+    requests = [
+        Instance("loglikelihood", {}, pair, number, ("endings", number, 1)) for number, pair in enumerate(pairs)
+    ]
+    found = [nats for nats, _ in harness.loglikelihood(requests, disable_tqdm=True)]
+    scores = lm.score([answer for _, answer in pairs], policy, prefix=[question for question, _ in pairs])
+    return max(abs(nats + score.nats) for nats, score in zip(found, scores, strict=True))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -114,7 +129,7 @@ def main() -> None:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     torch.manual_seed(0)
     lm = RoutedLM.from_pretrained(arguments.run, device="cpu")
-    texts = sentences(arguments.data, lm.experts.languages, arguments.limit)
+    texts = sentences(arguments.data, lm.experts.languages, arguments.limit, min(200, lm.context - 2))
     every = [text for rows in texts.values() for text in rows]
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -122,9 +137,13 @@ def main() -> None:
         for policy in ("base", "top1", "ensemble", "bayes"):
             model = lm.as_causal_lm(policy)
             results[policy] = evaluate(HFLM(pretrained=model, tokenizer=lm.tokenizer, batch_size=8), Path(scratch))
-            scores = lm.score(every, policy)
-            bits = sum(score.nats for score in scores) / np.log(2) / sum(score.bytes for score in scores)
-            results[policy]["bits_per_byte_of_RoutedLM.score"] = float(bits)
+            for routing in ("prefix", "text"):
+                scores = lm.score(every, policy, routing=routing)
+                bits = sum(score.nats for score in scores) / np.log(2) / sum(score.bytes for score in scores)
+                results[policy][f"bits_per_byte_of_RoutedLM.score, routing={routing}"] = float(bits)
+            told = PromptedHFLM(pretrained=model, tokenizer=lm.tokenizer, batch_size=8)
+            results[policy]["question_told"] = evaluate(told, Path(scratch))
+            results[policy]["largest_difference_to_score_with_prefix"] = difference(told, lm, policy, texts)
             print(policy, results[policy], flush=True)
         saved = Path(scratch) / "mixture"
         lm.as_causal_lm("top1").save_pretrained(saved)

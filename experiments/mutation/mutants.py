@@ -15,6 +15,11 @@ SAMPLES, SPANS, TEXTS = "router/identify/samples.py", "router/identify/spans.py"
 OPEN = "router/identify/open.py"
 LOOP, SCHEDULE, BUDGET = "xelm/training/loop.py", "xelm/training/schedule.py", "xelm/making/budgets/budget.py"
 DRAW, MIXTURE, BRANCH = "xelm/corpus/draw.py", "xelm/corpus/mixture.py", "xelm/adding/branch.py"
+EFFECTS, MEASURED, ADVICE = "clustering/plans/effects.py", "clustering/plans/measured.py", "clustering/plans/advice.py"
+METRICS, POLICY, CENTRES = "clustering/rankers/metrics.py", "router/routes/policy.py", "router/routes/centres.py"
+LOGSPACE, WINDOWS = "router/mixture/logspace.py", "router/scoring/windows.py"
+STATISTICS, CHOOSE = "xelm/comparing/statistics.py", "xelm/blending/choose.py"
+UPDATES, SPLITS = "xelm/measuring/updates.py", "xelm/corpus/splits.py"
 EVALUATE, RESULTS, DONOR = "xelm/evaluation/evaluate.py", "xelm/run/records/results.py", "xelm/adding/donor.py"
 
 MUTANTS: list[tuple[str, str, str]] = [
@@ -73,8 +78,8 @@ MUTANTS: list[tuple[str, str, str]] = [
     (SIGNALS, "np.log(len(counts) / node_sizes[mine])", "np.log2(len(counts) / node_sizes[mine])"),
     (
         SIGNALS,
-        'shared = "subword_overlap" if is_known(raw, "subword_overlap") else "word_overlap"',
-        'shared = "word_overlap"',
+        'return "subword_overlap" if is_known(raw, "subword_overlap") else "word_overlap"',
+        'return "word_overlap"',
     ),
     (PROFILES, "return len(a & t) / total if total", "return 2 * len(a & t) / total if total"),
     # Routing.
@@ -144,4 +149,58 @@ MUTANTS: list[tuple[str, str, str]] = [
     (RESULTS, "None if at_home is None else -at_home", "at_home"),
     (DONOR, "_BLIND_BITS = 8.0", "_BLIND_BITS = 6.0"),
     (DONOR, "if loss < _BLIND_BITS:", "if loss <= _BLIND_BITS:"),
+    # Effects, plans from them, and advice.
+    (EFFECTS, "both = (self.matrix + self.matrix.T) / 2", "both = self.matrix"),
+    (EFFECTS, "(both - low) / (high - low)", "both / high"),
+    (EFFECTS, "(1 + self.joint) / (1 + np.diag(self.matrix)) - 1", "self.joint - np.diag(self.matrix)"),
+    (EFFECTS, "return own if self.joint is None else 2 * own", "return own"),
+    (MEASURED, "float(block.sum() - np.trace(block))", "float(np.triu(block, 1).sum())"),
+    (MEASURED, "effects.matrix[row, others], effects.matrix[others, row]", "effects.matrix[row, others]"),
+    (MEASURED, "key=lambda item: item[1]", "key=lambda item: -item[1]"),
+    (MEASURED, "seats + (number < extra)", "seats + (number >= k - extra)"),
+    (MEASURED, "both = matrix + matrix.T", "both = matrix.copy()"),
+    (MEASURED, "        if cost < least:", "        if cost > -least:"),
+    (ADVICE, "_CERTAIN = 2.0", "_CERTAIN = 1.0"),
+    (ADVICE, "_ENOUGH = 0.8", "_ENOUGH = 0.7"),
+    (ADVICE, "known.std(ddof=1)", "known.std()"),
+    (ADVICE, "(after - before) / np.log(more / fewer)", "(after - before) / (more - fewer)"),
+    (ADVICE, "after + slopes * np.log(budget / more)", "after + slopes * np.log(budget / fewer)"),
+    (ADVICE, "exponent = -gain / slope if slope", "exponent = gain / slope if slope"),
+    (ADVICE, "(whole - cost) / len(codes)", "(whole - cost) / k"),
+    (ADVICE, "table.sum(axis=0) / max(1, len(chosen) - 1)", "table.sum(axis=0) / len(chosen)"),
+    (METRICS, "2.0 ** relevance(scores_C) - 1", "relevance(scores_C)"),
+    (METRICS, "np.log2(2 + np.arange", "np.log2(1.5 + np.arange"),
+    (METRICS, "scores[None, :] > scores[:, None]", "scores[None, :] >= scores[:, None]"),
+    (METRICS, "RELEVANT = 10", "RELEVANT = 11"),
+    (METRICS, "/ lengths, lengths)", "/ 1, lengths)"),
+    (METRICS, "TOP = 3", "TOP = 4"),
+    # Mixing, policies, windows, centres.
+    (POLICY, "np.where(weights_BK < NEGLIGIBLE_WEIGHT", "np.where(weights_BK <= NEGLIGIBLE_WEIGHT"),
+    (
+        POLICY,
+        "np.asarray(kept_BK / kept_BK.sum(axis=1, keepdims=True))\n\n\ndef keep",
+        "np.asarray(kept_BK)\n\n\ndef keep",
+    ),
+    (LOGSPACE, "torch.logaddexp(mixed", "torch.maximum(mixed"),
+    (LOGSPACE, "log_likelihood_BMT.cumsum(-1)", "log_likelihood_BMT"),
+    (LOGSPACE, "LEAST_LOG_PROB = -1e4", "LEAST_LOG_PROB = -1e2"),
+    (WINDOWS, "max(1, context // 2)", "max(1, context - 1)"),
+    (WINDOWS, "Window(row, stop - context, stop, scored_to)", "Window(row, scored_to - 1, stop, scored_to)"),
+    (CENTRES, "POWER = 2.0", "POWER = 1.0"),
+    (CENTRES, "TEMPERATURE = 0.1", "TEMPERATURE = 0.2"),
+    (CENTRES, "counts @ points / counts.sum()", "points.mean(axis=0)"),
+    # Comparing, blending, measuring, holding out.
+    (STATISTICS, "100 * (1 - mine / theirs)", "100 * (theirs / mine - 1)"),
+    (STATISTICS, "_TAIL = 2.5", "_TAIL = 5.0"),
+    (STATISTICS, "self._means([name]) - self._means(others)", "self._means(others) - self._means([name])"),
+    (STATISTICS, "np.corrcoef(rankdata(x), rankdata(y))", "np.corrcoef(x, rankdata(y))"),
+    (STATISTICS, "if len(x) < 4 or", "if len(x) < 3 or"),
+    (CHOOSE, "self.nats[keep][c].sum() / self.base[c].sum() - 1", "(self.nats[keep][c] / self.base[c]).mean() - 1"),
+    (CHOOSE, "margin_E = np.sqrt(2) * error_E", "margin_E = error_E"),
+    (CHOOSE, "_SURELY = 3.0", "_SURELY = 1.0"),
+    (CHOOSE, "np.median(share_E) - usual)", "share_E - usual)"),
+    (UPDATES, "lengths = np.sqrt(np.diag(products_LL))", "lengths = np.diag(products_LL)"),
+    (SPLITS, "share < valid + test", "share < test"),
+    (SPLITS, "/ 2**32", "/ 2**31"),
+    ("xelm/models/interpolation.py", "torch.promote_types(tensor.dtype, torch.float32)", "tensor.dtype"),
 ]

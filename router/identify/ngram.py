@@ -20,7 +20,7 @@ import numpy as np
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_arrays, read_json, write_json
-from clustering.languages.codes import to_code
+from clustering.languages.codes import point_beside, points_of, to_point
 from router.identify.ngram_hashes import hashed_ngrams
 from router.identify.samples import TextSample, sample_texts
 from router.letters import plain_letters
@@ -89,11 +89,14 @@ class NgramIdentifier:
     @classmethod
     def from_samples(cls, samples: Mapping[str, TextSample]) -> NgramIdentifier:
         """Train on samples already drawn."""
-        return cls({to_code(code): make_table(code, sample) for code, sample in samples.items()})
+        points = points_of(list(samples))
+        made = [make_table(code, sample) for code, sample in samples.items()]
+        return cls(dict(zip(points, made, strict=True)))
 
     def with_language(self, code: str, texts: Iterable[str], seed: int = 0) -> NgramIdentifier:
         """A new identifier with one language added or counted again; the other tables are the same objects."""
-        return NgramIdentifier({**self.tables, to_code(code): make_table(code, sample_texts(code, texts, seed))})
+        point = point_beside(code, self.tables)
+        return NgramIdentifier({**self.tables, point: make_table(code, sample_texts(code, texts, seed))})
 
     def without_language(self, code: str) -> NgramIdentifier:
         """A new identifier without one language; the other tables are the same objects.
@@ -101,7 +104,7 @@ class NgramIdentifier:
         Raises:
             BadInput: If it does not know the language, or knows no other.
         """
-        language = to_code(code)
+        language = point_beside(code, self.tables)
         if language not in self.tables:
             raise BadInput(f"{code}: the identifier does not know it; it knows {', '.join(self.tables)}.")
         return NgramIdentifier({known: table for known, table in self.tables.items() if known != language})
@@ -167,7 +170,7 @@ class NgramIdentifier:
         arrays = read_arrays(Path(folder) / TABLE_FILE)
         try:
             tables = {
-                to_code(code): NgramTable(arrays[f"{code}.keys"], arrays[f"{code}.weights"], **entry)
+                to_point(code): NgramTable(arrays[f"{code}.keys"], arrays[f"{code}.weights"], **entry)
                 for code, entry in index["languages"].items()
             }
         except (KeyError, TypeError, AttributeError) as error:

@@ -6,6 +6,7 @@ Shape letters: `B` texts, `C` languages the backend knows, `R` of the run, `O` o
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import numpy as np
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write, write_json
-from clustering.languages.codes import match, name_of, to_code
+from clustering.languages.codes import match, name_of, point_beside, points_of
+from clustering.languages.points import code_of
 from router.identify.backend import Backend, read_spec
 from router.identify.protocol import LanguageIdentifier
 from router.letters import plain_letters
@@ -49,9 +51,10 @@ class ReadyMadeIdentifier:
         self.backend = backend
         self._file = file
         self._known = known or backend.make(None, file)
-        self._languages = tuple(to_code(code) for code in languages)
+        self._languages = tuple(points_of(languages))
         for code in self._languages:
             self.refuse_unknown(code)
+        self._refuse_scripts()
         classes = list(self._known.languages)
         found = [match(code, classes) for code in self._languages]
         self._columns_R = [classes.index(code) for code in found if code is not None]
@@ -104,6 +107,14 @@ class ReadyMadeIdentifier:
                 'reach its expert. Take [router] identifier = "combined", which learns from the run\'s own text.'
             )
 
+    def _refuse_scripts(self) -> None:
+        several = [code for code, number in Counter(map(code_of, self._languages)).items() if number > 1]
+        if several:
+            raise BadInput(
+                f"the language identifier {self.backend.name} does not tell the scripts of {name_of(several[0])} "
+                'apart. Take [router] identifier = "combined", which learns from the run\'s own text.'
+            )
+
     def with_language(self, code: str, texts: Iterable[str], seed: int = 0) -> ReadyMadeIdentifier:
         """A new identifier with one more language that the backend knows; its text is not needed.
 
@@ -118,7 +129,7 @@ class ReadyMadeIdentifier:
         Raises:
             BadInput: If it is not one of the run's.
         """
-        left = [known for known in self._languages if known != to_code(code)]
+        left = [known for known in self._languages if known != point_beside(code, self._languages)]
         if len(left) == len(self._languages):
             raise BadInput(f"{code}: the identifier does not answer for it, but for {', '.join(self._languages)}.")
         return ReadyMadeIdentifier(self.backend, self._file, left, self._known)

@@ -73,18 +73,19 @@ def kept_positions(logits_to_keep: int | torch.Tensor, input_ids: torch.Tensor) 
     return torch.arange(max(0, num_new - logits_to_keep), num_new, device=input_ids.device)
 
 
-def check_weights(weights_BM: torch.Tensor, num_experts: int, num_rows: int = 1) -> None:
-    """Refuse weights that are not one distribution over the experts for each row.
+def check_weights(weights_BM: torch.Tensor, num_experts: int, num_rows: int = 1, num_new: int | None = None) -> None:
+    """Refuse weights that are not one distribution over the experts for each row, or for each position of each row.
 
     Raises:
-        BadInput: If the shape is not (rows, experts), a weight is negative, or a row does not sum to 1.
+        BadInput: If the shape is neither (rows, experts) nor, with `num_new`, (rows, new tokens, experts), a weight is
+            negative, or a row does not sum to 1.
     """
-    if weights_BM.ndim != 2 or weights_BM.shape != (num_rows, num_experts):
+    if weights_BM.shape not in ((num_rows, num_experts), (num_rows, num_new, num_experts)):
         raise BadInput(
             f"expert_weights has shape {tuple(weights_BM.shape)}; {num_rows} rows and {num_experts} experts need "
             f"({num_rows}, {num_experts})."
         )
-    sums_B = weights_BM.sum(1)
+    sums_B = weights_BM.sum(-1)
     if bool((weights_BM < 0).any()) or not torch.allclose(sums_B, torch.ones_like(sums_B), atol=1e-3):
         raise BadInput("Each row of expert_weights must be at least 0 and sum to 1. Divide each row by its sum.")
 

@@ -25,17 +25,18 @@ def token_log_probs(log_probs_BTV: torch.Tensor, tokens_BT: torch.Tensor) -> tor
     return log_probs_BTV.gather(-1, tokens_BT.unsqueeze(-1)).squeeze(-1).clamp(min=LEAST_LOG_PROB)
 
 
-def log_posterior(log_prior_BM: torch.Tensor, log_likelihood_BMT: torch.Tensor) -> torch.Tensor:
+def log_posterior(log_prior_BMT: torch.Tensor, log_likelihood_BMT: torch.Tensor) -> torch.Tensor:
     """Posterior over experts after each position: log w(t) = log softmax(log prior + sum of likelihoods up to t).
 
     Args:
-        log_prior_BM: Log-weights before the first position, shape (B, M); minus infinity shuts an expert out.
+        log_prior_BMT: Log-weights before the first position, shape (B, M, 1), or those of each position, (B, M, T);
+            minus infinity shuts an expert out.
         log_likelihood_BMT: Nats that each position's token adds, shape (B, M, T); 0 if it must not count.
 
     Returns:
         Normalised log-weights after each position, shape (B, M, T).
     """
-    evidence_BMT = log_prior_BM.unsqueeze(-1) + log_likelihood_BMT.cumsum(-1)
+    evidence_BMT = log_prior_BMT + log_likelihood_BMT.cumsum(-1)
     return torch.log_softmax(evidence_BMT, dim=1)
 
 

@@ -1,8 +1,9 @@
 """Several experts as one causal language model of transformers: its logits are log-probabilities of the mixture.
 
-p(x_t | x_<t) = sum over experts e of w_e(t) p_e(x_t | x_<t), with one weight vector for each row. Weights stay
-(`dynamic=False`) or follow the text (`dynamic=True`, policy `bayes`): w_e(t) is the posterior over experts given the
-tokens so far, so that the probability of a whole text is the prior-weighted sum of the experts' probabilities of it.
+p(x_t | x_<t) = sum over experts e of w_e(t) p_e(x_t | x_<t), with one weight vector for each row, or for each position
+of it. Weights stay (`dynamic=False`) or follow the text (`dynamic=True`, policy `bayes`): w_e(t) is the posterior over
+experts given the tokens so far, so that the probability of a whole text is the prior-weighted sum of the experts'
+probabilities of it.
 Shape letters: `B` rows, `M` experts, `P` cached positions, `T` new positions, `V` vocabulary.
 """
 
@@ -43,7 +44,8 @@ _READ_PLAIN_LOGITS = ("repetition_penalty", "encoder_repetition_penalty", "expon
 
 
 Weigher = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""From token ids (B, T) and attention mask (B, T) to expert weights (B, M), rows summing to 1."""
+"""From token ids (B, T) and attention mask (B, T) to expert weights (B, M), or (B, T, M) for the token after each
+position, rows summing to 1."""
 
 
 class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
@@ -161,6 +163,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         labels: torch.LongTensor | None = None,
         expert_weights: torch.Tensor | None = None,
         normalized: bool = True,
+        num_prompt: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Log-probabilities of the next token under the mixture.
@@ -174,11 +177,14 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
             use_cache: Whether to return a cache; True if one is given.
             logits_to_keep: Only the last so many positions (0: all), or the indices of positions.
             labels: Targets, shape (B, T), shifted inside, -100 does not count; gives `loss`, mean nats per token.
-            expert_weights: Weights of the experts, shape (B, M), rows summing to 1. Not given: those of
-                `self.weigher`, else of the configuration. For a `dynamic` mixture they are the prior.
+            expert_weights: Weights of the experts, shape (B, M), or (B, T, M) for the prediction at each new position;
+                rows sum to 1. Not given: those of `self.weigher`, else of the configuration. For a `dynamic` mixture
+                they are the prior. With a cache those of the last position hold for later calls.
             normalized: Whether `logits` are log-probabilities. If not, the experts' log normalisers are added, weighted
                 as the experts are: a mixture of one expert then gives that expert's own logits. Probabilities are the
                 same; penalties that transformers puts on logits then mean the same for one expert and for several.
+            num_prompt: For models that route by text: how many of each row's real tokens are a prompt, whose weights
+                hold for all that follows, shape (B,). Not given: with a cache all tokens of the first call; else none.
             **kwargs: Keywords that `generate` and pipelines pass to every model, with their neutral values.
 
         Returns:
@@ -193,23 +199,23 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         if cache is None and use_cache:
             cache = self.new_cache()
         mask_BS = full_mask(attention_mask, input_ids, cache.get_seq_length() if cache is not None else 0)
-        weights_BM = self._weights_for(input_ids, mask_BS, expert_weights, cache)
-        active = _active_experts(weights_BM, cache)
+        weights_BTM = self._weights_for(input_ids, mask_BS, expert_weights, cache, num_prompt)
+        active = _active_experts(weights_BTM, cache)
         position_BT = positions_from(mask_BS, input_ids.shape[1]) if position_ids is None else position_ids
         kept = kept_positions(logits_to_keep if labels is None else 0, input_ids)
-        log_weights_BM = weights_BM[:, active].log()
+        log_weights_BMT = weights_BTM[..., active].log().transpose(1, 2)
 
         call = Pass(input_ids, mask_BS, position_BT, cache, kept, normalized)
         if self.config.dynamic and len(active) > 1:
-            logits = mixed(*self._follow(call, active, log_weights_BM))
+            logits = mixed(*self._follow(call, active, log_weights_BMT))
         else:
             readings = [read(self.experts[e], self.accepted[e], e, call) for e in active]
-            logits = mixed(readings, list(log_weights_BM[..., None].unbind(1)))
+            logits = mixed(readings, list(_at(kept, log_weights_BMT).unbind(1)))
         loss = None if labels is None else shifted_loss(logits, labels)
         return output_with_cache(cache, loss=loss, logits=logits)
 
     def _follow(
-        self, call: Pass, active: list[int], log_prior_BM: torch.Tensor
+        self, call: Pass, active: list[int], log_prior_BMT: torch.Tensor
     ) -> tuple[list[Reading], list[torch.Tensor]]:
         """Run the experts and compute the posterior over them; the cache keeps the state for the next call."""
         cache, input_ids = call.cache, call.input_ids
@@ -229,14 +235,13 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         real_BS = call.mask.bool()
         counted_BT = (real_BS & torch.nn.functional.pad(real_BS[:, :-1], (1, 0)))[:, -num_new:]
         gain_BMT = torch.stack(gains, dim=1) * counted_BT[:, None] * float(self.config.dynamic)
-        start_BM = log_prior_BM if last is None or cache is None else cache.log_posterior_BM
-        assert start_BM is not None
-        log_weights_BMT = log_posterior(start_BM, gain_BMT)
+        start_BMT = log_prior_BMT
+        if cache is not None and cache.log_posterior_BM is not None:
+            start_BMT = cache.log_posterior_BM[..., None]
+        log_weights_BMT = log_posterior(start_BMT, gain_BMT)
         if cache is not None:
             cache.log_posterior_BM, cache.last_log_probs = log_weights_BMT[..., -1], next_log_probs
-        if call.kept is not None:
-            log_weights_BMT = log_weights_BMT[..., call.kept]
-        return readings, list(log_weights_BMT.unbind(1))
+        return readings, list(_at(call.kept, log_weights_BMT).unbind(1))
 
     def _weights_for(
         self,
@@ -244,26 +249,34 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         mask_BS: torch.Tensor,
         expert_weights: torch.Tensor | None,
         cache: MixtureCache | None,
+        num_prompt: torch.Tensor | None,
     ) -> torch.Tensor:
-        num_rows = input_ids.shape[0]
+        """Weights of the predictions, shape (B, T, M), or (B, 1, M) where all positions have the same."""
+        num_rows, num_new = input_ids.shape
         if cache is not None and cache.weights_BM is not None and expert_weights is None:
-            return cache.weights_BM
+            return cache.weights_BM[:, None]
         if expert_weights is not None:
-            weights_BM = expert_weights
-        elif self.weigher is not None:
-            weights_BM = self.weigher(input_ids, mask_BS)
+            weights = expert_weights
         else:
-            weights_BM = torch.tensor([self.config.weights]).expand(num_rows, -1)
-        weights_BM = weights_BM.to(input_ids.device)
-        if not weights_BM.is_floating_point() or weights_BM.dtype in (torch.float16, torch.bfloat16):
-            weights_BM = weights_BM.float()
-        if weights_BM.shape[0] == 1:
-            weights_BM = weights_BM.expand(num_rows, -1)
+            whole = mask_BS.sum(1) if cache is not None else None
+            weights = self._weigh(input_ids, mask_BS, whole if num_prompt is None else num_prompt)
+        weights = weights.to(input_ids.device)
+        if not weights.is_floating_point() or weights.dtype in (torch.float16, torch.bfloat16):
+            weights = weights.float()
+        if weights.shape[0] == 1:
+            weights = weights.expand(num_rows, *weights.shape[1:])
         if cache is None or cache.active is None:
-            check_weights(weights_BM, len(self.experts), num_rows)
+            check_weights(weights, len(self.experts), num_rows, num_new)
+        weights_BTM = weights if weights.ndim == 3 else weights[:, None]
         if cache is not None:
-            cache.weights_BM = weights_BM
-        return weights_BM
+            cache.weights_BM = weights_BTM[:, -1]
+        return weights_BTM
+
+    def _weigh(self, input_ids: torch.Tensor, mask_BS: torch.Tensor, num_prompt: torch.Tensor | None) -> torch.Tensor:
+        """Weights where a call gives none, shape (B, M), (1, M) or (B, T, M)."""
+        if self.weigher is not None:
+            return self.weigher(input_ids, mask_BS)
+        return torch.tensor([self.config.weights])
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """As transformers' `generate`, with `expert_weights` (see `forward`) as one more option.
@@ -331,10 +344,15 @@ def _forward_parameters(expert: PreTrainedModel) -> frozenset[str]:
     return frozenset(inspect.signature(model.forward).parameters)
 
 
-def _active_experts(weights_BM: torch.Tensor, cache: MixtureCache | None) -> list[int]:
+def _at(kept: torch.Tensor | None, log_weights_BMT: torch.Tensor) -> torch.Tensor:
+    """The log-weights of the kept positions; those that are the same everywhere stay one."""
+    return log_weights_BMT if kept is None or log_weights_BMT.shape[-1] == 1 else log_weights_BMT[..., kept]
+
+
+def _active_experts(weights_BTM: torch.Tensor, cache: MixtureCache | None) -> list[int]:
     if cache is not None and cache.active is not None:
         return cache.active
-    active = [int(index) for index in (weights_BM > 0).any(0).nonzero().flatten()]
+    active = [int(index) for index in (weights_BTM > 0).flatten(0, 1).any(0).nonzero().flatten()]
     if cache is not None:
         cache.active = active
     return active

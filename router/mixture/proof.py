@@ -121,7 +121,7 @@ def _plain_sum(model: MixtureForCausalLM, tokens_BT: torch.Tensor, weights_BM: t
         counted_BT = mask_BT.bool() & torch.nn.functional.pad(mask_BT[:, :-1].bool(), (1, 0))
         gains = [torch.nn.functional.pad(token_log_probs(each[:, :-1], tokens_BT[:, 1:]), (1, 0)) for each in log_probs]
         gain_BMT = torch.stack(gains, dim=1) * counted_BT[:, None] * float(model.config.dynamic)
-        log_weights_BMT = log_posterior(weights_BM[:, : len(members)].log(), gain_BMT)
+        log_weights_BMT = log_posterior(weights_BM[:, : len(members), None].log(), gain_BMT)
     return mix(log_probs, list(log_weights_BMT.unbind(1)))
 
 

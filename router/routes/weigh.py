@@ -1,7 +1,8 @@
 """From a language posterior to weights over experts, with the reason in a sentence.
 
 p(expert | x) = sum over languages of p(language | x) a(language, expert). A language of the plan belongs to its
-expert; any other goes to experts by typological distance; a table of measured losses, if there is one, decides instead.
+expert; any other goes to the base, or, where there is none, to experts by typological distance. Measured losses, of the
+run's languages or of any other, decide instead.
 Shape letters: `B` texts, `L` languages of the posterior, `K` experts, `E` languages with measured losses.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 from clustering.errors import BadInput
 from clustering.languages.codes import name_of
 from router.routes.affinity import Distances, language_affinity, loss_table, owners_of, softmax
+from router.routes.unowned import Unowned
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,9 @@ class ExpertWeigher:
         distances: Typological distances, for languages outside the plan; without them, all experts are equally near.
         losses: Expert -> language -> measured loss in bits per byte; if given, it decides instead of the plan.
         rule: Temperatures, threshold, fallback.
+        base: The expert that answers in a language that no other was trained on, unless its loss was measured. Without
+            one, such languages go to experts by typology, or to the least loss expected from near languages.
+        probed: As `losses`, of languages that no expert owns, measured on a few texts.
 
     Raises:
         BadInput: If the plan or the languages are empty, or a name is no expert.
@@ -99,6 +104,8 @@ class ExpertWeigher:
         distances: Distances | None = None,
         losses: Mapping[str, Mapping[str, float]] | None = None,
         rule: RoutingRule | None = None,
+        base: str | None = None,
+        probed: Mapping[str, Mapping[str, float]] | None = None,
     ):
         if not plan or not languages:
             raise BadInput("Routing needs a plan with at least one expert, and at least one language.")
@@ -106,14 +113,21 @@ class ExpertWeigher:
         self.languages = tuple(languages)
         self.rule = rule or RoutingRule()
         fallback = [] if self.rule.fallback == "ensemble" else [self.rule.fallback]
-        outside = [name for name in (*plan, *(losses or {}), *fallback) if name not in self.experts]
+        needed = (*plan, *(losses or {}), *(probed or {}), *fallback, *([base] if base else []))
+        outside = [name for name in needed if name not in self.experts]
         if outside:
             raise BadInput(f"{', '.join(outside)}: not among the experts, which are {', '.join(self.experts)}.")
         self._owners = owners_of(plan, self.languages)
         self._has_distances = distances is not None
+        self._base = base
+        self._unowned = Unowned.of(self.languages, set(self._owners), self.experts, base, losses or {}, probed or {})
+        if base is not None:
+            distances = None  # no language is judged by its relatives then, so typology need not be read
         near = (distances, self.rule.distance_temperature)
-        self._affinity_LK = language_affinity(plan, self.languages, self.experts, *near)
-        self._losses_KL = loss_table(losses, self.languages, self.experts, *near) if losses else None
+        affinity_LK = language_affinity(plan, self.languages, self.experts, *near)
+        self._affinity_LK = self._unowned.affinity(affinity_LK, self.rule.loss_temperature)
+        table_KL = loss_table(losses, self.languages, self.experts, *near) if losses else None
+        self._losses_KL = None if table_KL is None else self._unowned.losses(table_KL)
 
     def weights(self, posterior_BL: np.ndarray) -> np.ndarray:
         """Expert weights, shape (B, K), rows summing to 1, before abstention.
@@ -188,6 +202,8 @@ class ExpertWeigher:
             return f"{label}, under the threshold of {self.rule.threshold:.0%}: {answers}."
         expert = self.experts[int(weights_K.argmax())]
         owners = self._owners.get(language, ())
+        if not owners and self._base is not None:
+            return f"{label}. No expert was trained on it; {self._unowned.reason(language, expert, self._base)}."
         if not owners:
             why = (
                 f"{expert} is nearest by typology"

@@ -90,10 +90,12 @@ def score_texts(
     clean = [utf8_bytes(text).decode() for text in as_texts(texts)]
     sequences = encode(clean, tokenizer, add_prefix=options.add_prefix)
     nats = score_sequences(sequences, weights_BK, experts, get_model, dynamic=dynamic, options=options)
-    return [
-        Score(nats=float(-log_probs_T.sum()), tokens=len(log_probs_T), bytes=len(text.encode()))
-        for log_probs_T, text in zip(nats, clean, strict=True)
-    ]
+    return [score_of(text, log_probs_T) for log_probs_T, text in zip(nats, clean, strict=True)]
+
+
+def score_of(text: str, log_probs_T: np.ndarray) -> Score:
+    """The score of a text whose tokens have these log-probabilities."""
+    return Score(nats=float(-log_probs_T.sum()), tokens=len(log_probs_T), bytes=len(utf8_bytes(text)))
 
 
 def encode(texts: Sequence[str], tokenizer: Tokenizer, *, add_prefix: bool = True) -> list[list[int]]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from clustering.errors import BadInput
-from router.scoring.windows import Window, batches, windows_of
+from router.scoring.windows import Window, batches, windows_of, windows_until
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,11 @@ class ScoringOptions:
 
 
 def token_log_probs(
-    model: Any, sequences: Sequence[Sequence[int]], options: ScoringOptions | None = None
+    model: Any,
+    sequences: Sequence[Sequence[int]],
+    options: ScoringOptions | None = None,
+    *,
+    stops: Sequence[int] | None = None,
 ) -> list[np.ndarray]:
     """One model's log-probability of every token but the first of each sequence.
 
@@ -44,9 +48,11 @@ def token_log_probs(
         model: A causal language model of transformers.
         sequences: Token ids. Those longer than the context are scored in overlapping windows, each token once.
         options: See `ScoringOptions`.
+        stops: For each sequence how many of its tokens are read, at least 1; all if not given. Windows lie where they
+            would lie for the whole sequence.
 
     Returns:
-        For each sequence, shape (T - 1,), float64, nats.
+        For each sequence, shape (T - 1,), float64, nats; with `stops` (stop - 1,).
 
     Raises:
         BadInput: If a token id is outside the model's vocabulary.
@@ -60,9 +66,14 @@ def token_log_probs(
                 f"Token id {max(sequence)} does not fit a vocabulary of {vocabulary}. "
                 "Encode with the tokenizer that the experts were trained with."
             )
-    results = [np.zeros(max(0, len(sequence) - 1)) for sequence in sequences]
     lengths = [len(sequence) for sequence in sequences]
-    windows = [w for row, length in enumerate(lengths) for w in windows_of(row, length, context, options.stride)]
+    ends = lengths if stops is None else list(stops)
+    results = [np.zeros(max(0, end - 1)) for end in ends]
+    windows = [
+        window
+        for row, (length, end) in enumerate(zip(lengths, ends, strict=True))
+        for window in windows_until(end, windows_of(row, length, context, options.stride))
+    ]
     max_logits = options.max_logits or (2**27 if model.device.type == "cuda" else 2**21)
     for batch in batches(windows, max_tokens=max(1, max_logits // vocabulary)):
         for window, log_probs_T in zip(batch, _run_batch(model, batch, sequences), strict=True):

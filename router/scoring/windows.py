@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clustering.errors import BadInput
 
@@ -51,6 +51,11 @@ def windows_of(row: int, length: int, context: int, stride: int | None = None) -
         stop = min(length, scored_to + step)
         windows.append(Window(row, stop - context, stop, scored_to))
     return windows
+
+
+def windows_until(end: int, windows: Sequence[Window]) -> list[Window]:
+    """The windows, or parts of them, that score the tokens before `end`."""
+    return [replace(w, stop=min(w.stop, end)) for w in windows if w.first_scored < end]
 
 
 def batches(windows: Sequence[Window], max_tokens: int) -> Iterator[list[Window]]:

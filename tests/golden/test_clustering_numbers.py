@@ -11,11 +11,17 @@ from clustering import rank_sources
 from clustering.distances import uriel
 from clustering.distances.kinds import distance_matrix, distances_from, weights_of
 from clustering.distances.own import distances_from_vectors
+from clustering.plans import advice
+from clustering.plans.advice import Figure, advise
 from clustering.plans.documents import text_points
+from clustering.plans.effects import Effects, Probe
 from clustering.plans.hierarchy import balance_by_languages, balance_by_tokens, cut, linkage_of
+from clustering.plans.measured import even_sizes, least_cost_groups, nearest_cluster, predicted_cost
 from clustering.plans.methods import Evidence
 from clustering.plans.pairs import group_by_pairs
+from clustering.plans.plan import ClusterPlan
 from clustering.plans.quality import adjusted_rand, balance, family_purity, silhouette
+from clustering.rankers.metrics import ndcg, regret, relevance
 from clustering.sources.profiles import Profile, overlap
 from clustering.sources.signals import default_contributions, shared_family_information, text_signals
 
@@ -162,6 +168,8 @@ def test_signals_from_text() -> None:
     assert found == {
         "subword_overlap": NEAR(1 / 3),
         "word_overlap": NEAR(1 / 5),
+        "shared_script": 1.0,
+        "latin_overlap": NEAR(1 / 5),
         "size_ratio": NEAR(8 / 4),
         "source_size": 8.0,
         "target_size": 4.0,
@@ -227,3 +235,77 @@ def test_the_weights_of_a_mean_sum_to_one() -> None:
     # typological is three kinds with a third of its weight each: 1/3 of 1 of 2 in all, and 1 of 2.
     found = weights_of("typological+genetic")
     assert found["genetic"] == pytest.approx(1 / 2) and found["syntactic"] == pytest.approx(1 / 6)
+
+
+# Effects of three languages: row trained on, column read.
+EFFECTS = Effects.of(["deu", "nld", "rus"], [[0.0, 1.0, 3.0], [2.0, 0.0, -1.0], [5.0, 0.0, 0.0]])
+
+
+def test_effects_as_distances_go_from_the_best_pair_to_the_worst() -> None:
+    # Means of both directions: 1.5, 4 and -0.5; from -0.5 (0) to 4 (1) these are 2/4.5, 1 and 0.
+    found = EFFECTS.distances().values
+    assert found[0].tolist() == NEAR([0.0, 2 / 4.5, 1.0])
+    assert found[1, 2] == 0.0
+
+
+def test_the_cost_of_a_plan_is_the_sum_of_both_directions_within_clusters() -> None:
+    plan = ClusterPlan({"a": ["deu", "nld"], "b": ["rus"]}, "by hand")
+    assert predicted_cost(plan, EFFECTS) == 3.0  # 1 + 2
+    # Russian with German: (5 + 3) / 2; with Dutch: (0 - 1) / 2. The least is the best place.
+    near = nearest_cluster(EFFECTS, "rus", ClusterPlan({"a": ["deu"], "b": ["nld"]}, "by hand"))
+    assert list(near.items()) == [("b", -0.5), ("a", 4.0)]
+
+
+def test_groups_of_least_cost() -> None:
+    assert even_sizes(7, 3) == [3, 2, 2]
+    # Pairs cost 1 + 9 (0 1, 2 3), 2 + 2 (0 2, 1 3), 3 + 8 (0 3, 1 2): the middle one, though 0 1 is the cheapest pair.
+    table = np.array([[0, 1, 2, 3], [0, 0, 8, 2], [0, 0, 0, 9], [0, 0, 0, 0]], dtype=float)
+    assert least_cost_groups(table, [2, 2]) == [[0, 2], [1, 3]]
+
+
+def _probe(tokens: int, own: float, joint: float) -> Probe:
+    """A probe of two languages: each alone changes its bits by `own`, both together by `joint`."""
+    matrix = np.array([[own, 0.01], [0.01, own]])
+    return Probe({"deu": tokens, "nld": tokens}, matrix, np.full((2, 2), np.nan), np.array([joint, joint]))
+
+
+def test_advice_carries_the_gain_along_a_line_over_the_logarithm_of_tokens() -> None:
+    # Alone against together: 0.99 / 0.9 - 1 = 0.1 at 100 tokens, 0.96 / 0.8 - 1 = 0.2 at 1,000; so 0.1 a factor of 10:
+    # 0.3 at 10,000 tokens a language, and 0 at 10.
+    effects = Effects(("deu", "nld"), _probe(1000, -0.2, -0.04), shorter=_probe(100, -0.1, -0.01), budget_tokens=20_000)
+    found = advise(effects)
+    assert found.effect.value == NEAR(0.01) and found.gain is not None and found.gain.value == NEAR(0.2)
+    assert found.expected is not None and found.expected.value == NEAR(0.3)
+    assert found.turns_at == NEAR(10.0)
+    assert (found.verdict, found.tokens, found.budget) == ("split", 1000.0, 10_000.0)
+    # Of the two plans, an expert each spares 0.02 over both languages, a mean of 0.01.
+    assert [row.spared for row in found.rows] == NEAR([0.0, 0.01])
+
+
+def test_a_figure_is_certain_at_two_standard_errors() -> None:
+    # 1, 2, 3, 4: mean 2.5; standard deviation √(5/3), over √4.
+    figure = advice._figure(np.array([1.0, 2.0, np.nan, 3.0, 4.0]))
+    assert (figure.value, figure.error) == NEAR((2.5, math.sqrt(5 / 3) / 2))
+    assert Figure(2.0, 1.0).is_certain and not Figure(1.99, 1.0).is_certain
+
+
+def test_the_smallest_k_that_spares_four_fifths_is_suggested() -> None:
+    plan = ClusterPlan({"a": ["deu"]}, "by hand")
+    rows = [advice.Row(k, plan, 0.0, spared) for k, spared in enumerate([0.0, 0.79, 0.8, 1.0], start=1)]
+    assert advice._suggested(rows, "split") == 3
+    assert advice._suggested(rows, "undecided") == 1
+
+
+def test_relevance_ndcg_and_regret() -> None:
+    scores = np.array([4.0, 3.0, 2.0, 1.0])
+    assert relevance(scores).tolist() == [10, 9, 8, 7]
+    assert relevance(np.arange(12.0)).tolist() == [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert relevance(np.array([2.0, 2.0, 1.0])).tolist() == [10, 10, 8]
+    # Gains 2^relevance - 1: 1023, 511, 255, 127; discounts 1, 1 / log2(3), 1 / 2.
+    second, ideal = 1 / math.log2(3), 1023 + 511 / math.log2(3) + 255 / 2
+    assert ndcg(np.array([2.0, 3.0, 1.0, 0.0]), scores) == NEAR(100 * (511 + 1023 * second + 255 / 2) / ideal)
+    # Ties count with their mean: (1023 + 511) / 2 twice, then (255 + 127) / 2.
+    tied = ndcg(np.array([1.0, 1.0, 0.0, 0.0]), scores)
+    assert tied == NEAR(100 * (767 + 767 * second + 191 / 2) / ideal)
+    # The best is fourth in the ranking, so the best of its top three has 3 of 4.
+    assert regret(np.array([0.0, 1.0, 2.0, 3.0]), scores) == 25.0

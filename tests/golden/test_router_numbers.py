@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 
+from clustering.plans.documents import TextSpace
 from router.identify import combined, ngram
 from router.identify.combined import CombinedIdentifier
 from router.identify.langid import LangidIdentifier
@@ -15,11 +17,14 @@ from router.identify.ngram import NgramIdentifier, NgramTable, make_table
 from router.identify.open import OpenIdentifier
 from router.identify.samples import TextSample, sample_texts
 from router.identify.spans import SWITCH_COST, segment
+from router.mixture.logspace import LEAST_LOG_PROB, log_posterior, mix, token_log_probs
 from router.routes.affinity import language_affinity, loss_table
+from router.routes.centres import TextCentres
 from router.routes.policy import NEGLIGIBLE_WEIGHT, apply_policy
 from router.routes.route import FOREIGN_ODDS
 from router.routes.weigh import ExpertWeigher, RoutingRule
 from router.scoring.texts import Score, mix_token_log_probs
+from router.scoring.windows import windows_of
 
 NEAR = pytest.approx
 E1 = 1 / (1 + math.exp(-1))
@@ -235,3 +240,36 @@ def test_softening_is_fitted_to_how_often_the_answer_is_wrong() -> None:
 def test_the_grid_of_softenings_only_softens() -> None:
     assert combined.SOFTENING_GRID.tolist() == NEAR([0.1 * step for step in range(16)])
     assert (combined.NUM_SPANS, combined.ANY_TEXT) == (40, 0.4)
+
+
+def test_a_mixture_in_torch_adds_probabilities_too() -> None:
+    experts = [torch.tensor([[[0.5, 0.5]]]).log(), torch.tensor([[[0.1, 0.9]]]).log()]
+    weights = [torch.tensor([[0.75]]).log(), torch.tensor([[0.25]]).log()]
+    # 0.75 · 0.5 + 0.25 · 0.1 and 0.75 · 0.5 + 0.25 · 0.9
+    assert mix(experts, weights).exp().flatten().tolist() == NEAR([0.4, 0.6])
+    # Weights after tokens to which the experts give 0.5 and 0.1, then 0.5 and 0.9: 0.375 : 0.025, 0.1875 : 0.0225.
+    likelihood = torch.tensor([[[0.5, 0.5], [0.1, 0.9]]]).log()
+    after = log_posterior(torch.tensor([[[0.75], [0.25]]]).log(), likelihood).exp()[0, 0]
+    assert after.tolist() == NEAR([0.375 / 0.4, 0.1875 / 0.21])
+    assert token_log_probs(torch.tensor([[[0.0, -torch.inf]]]), torch.tensor([[1]])).item() == LEAST_LOG_PROB == -1e4
+
+
+def test_windows_overlap_by_half_unless_told_otherwise() -> None:
+    def cut(*arguments: int) -> list[tuple[int, int, int]]:
+        return [(w.start, w.stop, w.first_scored) for w in windows_of(0, *arguments)]
+
+    # Of 10 tokens, 4 at a time: each window has 2 tokens of context and scores the next 2.
+    assert cut(10, 4) == [(0, 4, 1), (2, 6, 4), (4, 8, 6), (6, 10, 8)]
+    assert cut(6, 4, 1) == [(0, 4, 1), (1, 5, 4), (2, 6, 5)]
+    assert cut(5, 4) == [(0, 4, 1), (1, 5, 4)]  # the last one is full too
+    assert cut(4, 4) == [(0, 4, 1)] and cut(1, 4) == []
+
+
+def test_centres_weigh_by_the_fourth_power_of_distance() -> None:
+    space = TextSpace(np.ones(4, dtype=np.float32), np.eye(2, 4, dtype=np.float32))
+    means = {"deu": np.array([1.0, 0.0]), "nld": np.array([0.0, 1.0]), "rus": np.array([0.0, -1.0])}
+    centres = TextCentres(space, means, {"deu": 1, "nld": 3, "rus": 2})
+    # w ∝ exp(-D² / 0.1), D the squared distance: D = 0.2 and 0.5 give exp(-0.4) : exp(-2.5).
+    assert centres.weights(np.array([[0.2, 0.5]]))[0, 0] == NEAR(1 / (1 + math.exp(-2.1)))
+    # A centre is the mean of all documents: 1/4 of German and 3/4 of Dutch.
+    assert centres.centres({"a": ["deu", "nld"], "b": ["rus"]}).tolist() == [[0.25, 0.75], [0.0, -1.0]]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from clustering import ClusterPlan
 from clustering.corpora.find import Source
@@ -15,11 +18,16 @@ from xelm.adding import branch, label, tokenizer_fit
 from xelm.adding.branch import _shares
 from xelm.adding.donor import DonorCandidate, _Signals
 from xelm.adding.request import Addition
+from xelm.blending.choose import _Expert, _lower
+from xelm.comparing.statistics import Gains, rank_correlation, spearman
 from xelm.corpus.draw import apportion, sampling_shares
 from xelm.corpus.mixture import mean_shares, mixture, phase_counts, unimax_shares
+from xelm.corpus.splits import _by_share, _hash_share
 from xelm.evaluation.evaluate import _summary
 from xelm.making.budgets import budget
 from xelm.making.budgets.budget import make_budget
+from xelm.measuring.updates import _cosines, layer_of
+from xelm.models.interpolation import _wide
 from xelm.recipe.recipe import Train
 from xelm.run.records.results import Cell, Evaluation, Forgetting
 from xelm.training.loop import _optimizer
@@ -181,3 +189,69 @@ def test_loss_decides_the_donor_under_eight_bits(bits: float, donor: str) -> Non
         DonorCandidate(name="b", distance=0.1, nearest="nld", overlap=None, subword_overlap=None, bits_per_byte=9.0),
     ]
     assert _Signals.of(own).decide()[0] == donor
+
+
+def test_gains_against_dense_and_their_interval() -> None:
+    # Bits 3 against 6 in one language and 9 against 12 in the other: 50 % and 25 %.
+    arms = {"a": [{"deu": np.array([1.0, 1.0, 1.0]), "nld": np.array([9.0])}]}
+    dense = [{"deu": np.array([1.0, 1.0, 4.0]), "nld": np.array([12.0])}]
+    gains = Gains(arms, dense)
+    assert gains.of("a").tolist() == [[NEAR(50.0), NEAR(25.0)]]
+    # Of three German documents the last is drawn 3, 2, 1 or 0 times (4, 22, 44, 30 % of the draws), so dense costs 12,
+    # 9, 6 or 3, and the gain is 75, 67, 50 or 0 %. The 2.5 % on top are all 75 %, those below all 0 %.
+    found = gains.mean(["a"])
+    assert (found.value, found.low, found.high) == NEAR((37.5, 12.5, 50.0))
+    assert found.excludes_zero
+    worse = Gains({**arms, "b": [dense[0]]}, dense).difference("b", ["a"])
+    assert (worse.value, worse.low, worse.high) == NEAR((-37.5, -50.0, -12.5))
+
+
+def test_spearman_shares_the_ranks_of_ties() -> None:
+    # Ranks 1, 2.5, 2.5, 4 and 1, 2, 3, 4: covariance 4.5, variances 4.5 and 5.
+    assert spearman(np.array([1.0, 2.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0, 4.0])) == NEAR(4.5 / math.sqrt(22.5))
+    assert rank_correlation([1, 2, 3], [3, 2, 1]) is None  # fewer than four plans
+    falling = rank_correlation([1, 2, 3, 4], [4, 3, 2, 1])
+    assert falling is not None and falling.value == NEAR(-1.0) and falling.high == NEAR(-1.0)
+
+
+def test_an_expert_moved_back_keeps_gain_and_costs_elsewhere() -> None:
+    base = {"deu": np.array([4.0, 6.0]), "nld": np.array([5.0]), "rus": np.array([10.0])}
+    moved = {"deu": np.array([4.0, 4.0]), "nld": np.array([4.0]), "rus": np.array([11.0])}
+    expert = _Expert(["deu", "nld"], base, {1.0: moved})
+    assert expert.gain(1.0) == NEAR(0.2)  # 8 of 10 and 4 of 5
+    assert expert.cost(1.0) == NEAR(0.1)
+    # Margins are √2 times the errors. c differs from the median 0.9 by more than 3 of its margins: it keeps its own
+    # share less its margin. a and b get the median less the usual margin.
+    found = _lower({"a": (0.9, 0.01), "b": (0.92, 0.01), "c": (0.5, 0.02)})
+    usual = 0.01 * math.sqrt(2)
+    assert list(found.values()) == NEAR([0.9 - usual, 0.9 - usual, 0.5 - 2 * usual])
+
+
+def test_cosines_of_updates() -> None:
+    found = _cosines(np.array([[4.0, 3.0, 0.0], [3.0, 9.0, 0.0], [0.0, 0.0, 0.0]]))
+    assert found.tolist() == [[1.0, NEAR(0.5), 0.0], [NEAR(0.5), 1.0, 0.0], [0.0, 0.0, 1.0]]  # 3 / (2 · 3)
+    names = [
+        "model.layers.11.mlp.up_proj.weight",
+        "model.embed_tokens.weight",
+        "transformer.wte.weight",
+        "lm_head.weight",
+    ]
+    assert [layer_of(name) for name in names] == ["11", "embedding", "embedding", "other"]
+
+
+def test_documents_are_held_out_by_a_hash_of_their_text() -> None:
+    first = hashlib.sha256(b"a").hexdigest()[:8]
+    assert first == "ca978112" and _hash_share("a") == int(first, 16) / 2**32
+    assert [_by_share(share, 0.02, 0.03) for share in (0.0, 0.0199, 0.02, 0.0499, 0.05)] == [
+        "valid",
+        "valid",
+        "test",
+        "test",
+        "train",
+    ]
+
+
+def test_weights_are_moved_in_float32_at_least() -> None:
+    kinds = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+    wide = [_wide(torch.zeros(1, dtype=kind)) for kind in kinds]
+    assert wide == [torch.float32, torch.float32, torch.float32, torch.float64]

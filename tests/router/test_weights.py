@@ -37,6 +37,47 @@ def test_a_language_no_expert_owns_goes_to_its_nearest():
     assert "No expert was trained on it; germanic is nearest by typology." in route.reason
 
 
+NAMES = ["germanic", "slavic", "base"]
+LOSSES = {
+    "germanic": {"deu": 2.0, "rus": 3.0},
+    "slavic": {"deu": 2.1, "rus": 2.0},
+    "base": {"deu": 2.2, "rus": 2.2},
+}
+
+
+@pytest.mark.parametrize("losses", [None, LOSSES])
+def test_the_base_answers_in_languages_that_no_expert_owns(losses):
+    weigher = ExpertWeigher(PLAN, ["deu", "dan", "quy"], NAMES, distances=distances, losses=losses, base="base")
+    weights = weigher.weights(np.eye(3))
+    assert weights.argmax(1).tolist() == [0, 2, 2] and weights[1:, 2].min() > 0.999
+    assert (
+        weigher.route(np.eye(3)[1:])[0].reason == "Danish (dan), 100% sure. No expert was trained on it; base answers."
+    )
+
+
+@pytest.mark.parametrize("losses", [None, LOSSES])
+def test_probed_losses_send_such_a_language_to_an_expert_that_reads_it_clearly_better(losses):
+    def weigher(expert_loss):
+        probed = {"germanic": {"dan": expert_loss}, "slavic": {"dan": 4.0}, "base": {"dan": 2.5}}
+        return ExpertWeigher(PLAN, ["deu", "dan", "quy"], NAMES, losses=losses, base="base", probed=probed)
+
+    assert weigher(2.2).weights(np.eye(3)).argmax(1).tolist() == [0, 0, 2]
+    assert weigher(2.48).weights(np.eye(3))[1].argmax() == 2, "less than the margin of a short text"
+    reason = weigher(2.2).route(np.eye(3)[1:2])[0].reason
+    assert reason.endswith(
+        "No expert was trained on it; germanic reads it best, by the models' loss on a few texts of it."
+    )
+
+
+def test_a_measured_language_that_no_expert_owns_goes_where_it_costs_least():
+    losses = {name: {**row, "dan": {"germanic": 2.0, "slavic": 3.0, "base": 2.4}[name]} for name, row in LOSSES.items()}
+    weigher = ExpertWeigher(PLAN, ["deu", "dan"], NAMES, losses=losses, base="base")
+    assert weigher.weights(np.eye(2)).argmax(1).tolist() == [0, 0]
+    assert (
+        "No expert was trained on it; germanic has the least expected loss." in weigher.route(np.eye(2)[1:])[0].reason
+    )
+
+
 def test_two_codes_of_one_language_are_asked_for_once():
     asked = []
 

@@ -9,7 +9,8 @@ import pytest
 
 from tests.xelm.adding import copy_of, new_text, train_tiny
 from xelm.adding.add import add_language
-from xelm.evaluation.log_probs import forget_stale, heldout_log_probs, measure
+from xelm.evaluation.evaluate import evaluate
+from xelm.evaluation.log_probs import SPLITS, forget_stale, heldout_log_probs, measure
 from xelm.run.experts import ExpertSet
 
 
@@ -45,6 +46,25 @@ def test_an_addition_measures_only_what_is_new(finished: Path, tmp_path: Path, m
     old_models = len(experts.models) - 1
     assert len(measured) == 2 * (old_models + 4), "every old model on the new language, the new one on all four"
     assert sum(languages == {"swe"} for languages in measured) == 2 * (old_models + 1)
+
+
+def test_an_evaluation_loads_each_model_once(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, loaded, real = copy_of(finished, tmp_path), list[str](), ExpertSet.load_model
+    before = [ExpertSet.load(run).result(split) for split in SPLITS]
+    for folder in (run / "cache" / "log_probs", run / "eval"):
+        for file in folder.glob("*.*"):
+            file.unlink()
+
+    def counting(experts: ExpertSet, name: str, **options: object) -> object:
+        loaded.append(name)
+        return real(experts, name, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ExpertSet, "load_model", counting)
+    evaluate(ExpertSet.load(run))
+    assert sorted(loaded) == sorted(ExpertSet.load(run).models)
+    assert [ExpertSet.load(run).result(split) for split in SPLITS] == before
+    evaluate(ExpertSet.load(run))
+    assert len(loaded) == len(ExpertSet.load(run).models), "and none again"
 
 
 def test_what_belongs_to_nobody_is_forgotten(finished: Path, tmp_path: Path) -> None:

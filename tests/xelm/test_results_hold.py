@@ -42,8 +42,9 @@ def test_the_weights_are_the_same(runs: tuple[ExpertSet, ExpertSet]) -> None:
 @pytest.mark.parametrize("split", ["valid", "test"])
 def test_the_evaluation_is_the_same(runs: tuple[ExpertSet, ExpertSet], split: str) -> None:
     then, now = (read_json(experts.path / "eval" / f"{split}.json") for experts in runs)
-    for table in ("models", "routed"):
-        assert then[table].keys() == now[table].keys()
+    # What 0.1 called routed was routed by the whole text.
+    for table, its_name_now in (("models", "models"), ("routed", "routed_by_text")):
+        assert then[table].keys() == now.get(its_name_now, {}).keys()
         for name, cells in then[table].items():
             for code, cell in cells.items():
-                assert now[table][name][code] == pytest.approx(cell, rel=1e-4), (split, table, name, code)
+                assert now[its_name_now][name][code] == pytest.approx(cell, rel=1e-4), (split, table, name, code)

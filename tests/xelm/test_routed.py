@@ -48,16 +48,33 @@ def bare_answer(lm, run, name, prompt, **options):
     return lm.tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True)
 
 
+def test_losses_on_the_first_tokens_of_a_language_decide_for_its_later_texts(full_run):
+    lm = RoutedLM.from_pretrained(full_run, device="cpu")
+    spanish = "Ayer los niños jugaron en la plaza mientras llovía y sus madres hablaban con el panadero."
+    french = "Hier les enfants ont joué sur la place pendant que leurs mères parlaient avec le boulanger."
+    assert lm.probe([TEXTS["deu"][0], "12"]) == {}
+    losses = lm.probe([spanish])
+    assert set(losses) == set(lm.names) and all(set(row) == {"spa"} for row in losses.values())
+    first = {name: lm.score([spanish.encode()[:64].decode()], name)[0].bits_per_byte for name in lm.names}
+    assert {name: row["spa"] for name, row in losses.items()} == pytest.approx(first, rel=1e-4)
+    probed = {name: row["spa"] * (1 if name == "base" else 1.02) for name, row in losses.items()}
+    [route, other] = lm.route(["Los niños hablaban con sus madres en la plaza del pueblo.", french])
+    assert max(route.weights, key=route.weights.get) == min(probed, key=probed.get)
+    assert "by the models' loss on a few texts of it" in route.reason
+    assert other.language == "fra" and other.weights["base"] > 0.999
+
+
 def test_each_text_goes_to_its_own_expert(lm):
     routes = lm.route(MIXED)
     assert [max(route.weights, key=route.weights.get) for route in routes] == OWNER_OF_MIXED
     assert [route.language for route in routes] == [OWNERS[name] for name in OWNER_OF_MIXED]
 
 
-def test_a_text_in_a_language_no_expert_owns_goes_by_typology_unless_told_otherwise(run, lm):
+def test_the_base_answers_in_a_language_no_expert_owns_unless_told_otherwise(run, lm):
     spanish = "Ayer los niños jugaron en la plaza mientras llovía y sus madres hablaban con el panadero."
     [route] = lm.route([spanish])
-    assert route.language == "spa" and "is nearest by typology." in route.reason
+    assert route.language == "spa" and route.weights["base"] > 0.999
+    assert route.reason.endswith("No expert was trained on it; base answers.")
     [closed] = RoutedLM.from_pretrained(run, device="cpu", languages="run").route([spanish])
     assert closed.language in OWNERS.values() and closed.confidence < 0.1
     assert lm.complete([spanish], max_new_tokens=2)[0].route == route

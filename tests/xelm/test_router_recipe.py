@@ -27,7 +27,7 @@ def test_the_run_routes_with_the_identifier_of_its_recipe(finished: Path) -> Non
     assert ExpertSet.load(finished).verify() == []
     assert [file.name for file in (finished / "router").iterdir()] == ["identifier.json"]
     routes = lm.route(["Guten Morgen, wie geht es dir?", "Доброе утро, как дела?", "こんにちは、お元気ですか"])
-    assert [route.language for route in routes] == ["deu", "rus", "jpn"]  # the last is langid's, by typology
+    assert [route.language for route in routes] == ["deu", "rus", "jpn"]  # the last is langid's, of no expert
 
 
 def test_a_language_it_knows_comes_and_leaves_again(finished: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clustering.errors import BadInput
 from clustering.files import expanded
-from clustering.languages.codes import match, resolve
+from clustering.languages.codes import match
 from clustering.sources.profiles import Profile
 from xelm.adding.branch import plan_branch
 from xelm.adding.donor import DonorChoice, choose_donor
@@ -106,7 +106,7 @@ def add_language(
         code = new_code(experts, language)
         addition = Addition(
             language=code,
-            source=find_source(expanded(data), code),
+            source=find_source(expanded(data), language, code),
             donor=named_donor(experts, donor, as_),
             replay=replay,
             kind=as_,
@@ -130,7 +130,7 @@ def remove_language(run: str | Path, language: str) -> ExpertSet:
     with disk_failure_reported(folder), locked(folder):
         experts = whole_run(folder)
         ledger = experts.manifest.ledger
-        code = match(resolve(language).code, [entry.language for entry in ledger])
+        code = match(language, [entry.language for entry in ledger])
         if code is None:
             added = ", ".join(entry.language for entry in ledger) or "none"
             raise BadInput(f"{language}: was not added to this run (added: {added}); only additions can be undone.")

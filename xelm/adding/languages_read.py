@@ -30,6 +30,7 @@ import numpy as np
 
 from clustering.errors import BadInput
 from clustering.languages.codes import macrolanguage_of, match, same_language_key
+from clustering.languages.points import code_of
 
 Verdict = Literal["claimed", "related", "foreign", "unclear"]
 _MOST_LETTERS = 2000
@@ -85,7 +86,7 @@ class LanguageReader:
         from router.identify.langid import LangidIdentifier
         from router.identify.stored import load_identifier
 
-        self.language = language
+        self.language = code_of(language)
         self._langid = LangidIdentifier()
         self._classes = list(self._langid.languages)
         own = match(language, self._classes)
@@ -166,6 +167,7 @@ def related(language: str, other: str, below: float = _RELATED) -> bool:
         other: Another.
         below: Genetic distance from which on they are unrelated.
     """
+    language, other = code_of(language), code_of(other)
     one, two = ({same_language_key(code), macrolanguage_of(code) or code} for code in (language, other))
     if one & two:
         return True

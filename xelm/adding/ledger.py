@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xelm.evaluation.evaluate import evaluate_on
 from xelm.evaluation.log_probs import measure
+from xelm.evaluation.routed import growing_of
 from xelm.run.experts import Document, ExpertSet
 from xelm.run.records.ledger import BeforeAfter, ForgettingChanges, LedgerEntry, RouteChanges, Routes
 from xelm.run.records.results import Forgetting
@@ -78,9 +80,12 @@ class Snapshot:
 
         lm = RoutedLM(experts, languages="run")
         result = experts.result("test")
+        if result and result.routed and result.routing == "text" and experts.objective.follows_text:
+            # Kept from xelm 0.1, which routed by the whole text; the figures after the addition are causal.
+            result = evaluate_on(experts, None, policies=("top1",))
         bits = dict(sorted(result.bits("top1").items())) if result and "top1" in result.routed else {}
         if new not in bits:
-            bits[new] = _routed_bits(experts, lm, new, new_texts)
+            bits[new] = _routed_bits(experts, lm, new_texts)
         texts: dict[str, list[str]] = {code: [] for code in experts.languages}
         for document in experts.heldout("test"):
             texts[document.language].append(document.text)
@@ -106,14 +111,18 @@ def with_changes(line: LedgerEntry, before: Snapshot, after: Snapshot) -> Ledger
     )
 
 
-def _routed_bits(experts: ExpertSet, lm: RoutedLM, code: str, texts: Sequence[str]) -> float:
-    """Bits per byte of texts, each read by the model of most weight."""
-    best_B = lm.weights(texts, "top1").argmax(axis=1)
-    nats = 0.0
-    for column in sorted(set(best_B.tolist())):
-        documents = [Document(code, text) for text, best in zip(texts, best_B, strict=True) if best == column]
-        log_probs = measure(experts, experts.load_model(lm.names[column]), documents, lm.names[column])
-        nats -= sum(float(log_probs_T.sum(dtype=np.float64)) for log_probs_T in log_probs)
+def _routed_bits(experts: ExpertSet, lm: RoutedLM, texts: Sequence[str]) -> float:
+    """Bits per byte of texts, routed (`top1`) as in the run's evaluation."""
+    if experts.objective.follows_text:
+        scorer = dataclasses.replace(lm.scorer("top1"), get_model=experts.load_model)
+        log_probs = scorer.growing(texts, growing_of(lm, texts, "top1")[1])
+    else:
+        best_B = lm.weights(texts, "top1").argmax(axis=1)
+        log_probs = []
+        for column in sorted(set(best_B.tolist())):
+            documents = [Document("", text) for text, best in zip(texts, best_B, strict=True) if best == column]
+            log_probs += measure(experts, experts.load_model(lm.names[column]), documents, lm.names[column])
+    nats = -sum(float(log_probs_T.sum(dtype=np.float64)) for log_probs_T in log_probs)
     return nats / math.log(2) / max(1, sum(len(text.encode()) for text in texts))
 
 

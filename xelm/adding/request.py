@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from clustering.corpora.find import Source, find_sources, source_of
 from clustering.errors import BadInput, arg
-from clustering.languages.codes import match, name_of, resolve
+from clustering.languages.codes import match, name_of, point_beside
 from router.identify.stored import load_identifier
 from xelm.corpus.store import TokenStore, build_store
 from xelm.recipe.recipe import Data
@@ -107,8 +107,8 @@ def new_code(experts: ExpertSet, language: str) -> str:
     Raises:
         BadInput: If there is no such language, the run has it, or the run's identifier cannot learn it.
     """
-    code = resolve(language).code
-    there = match(code, experts.languages)
+    code = point_beside(language, experts.languages)
+    there = match(language, experts.languages)
     if there:
         raise BadInput(
             f"{name_of(code)} is in this run already, as {there} in {experts.plan.cluster_of(there)}. "
@@ -118,14 +118,19 @@ def new_code(experts: ExpertSet, language: str) -> str:
     return code
 
 
-def find_source(data: Path, code: str) -> Source:
+def find_source(data: Path, language: str, code: str) -> Source:
     """The new language's text: a file of any name, or its file in a folder.
+
+    Args:
+        data: The file or folder.
+        language: The language as the user gave it, perhaps with a script.
+        code: Its code in the run.
 
     Raises:
         BadInput: If there is none, or its kind is unknown.
     """
     if data.is_dir():
-        return dataclasses.replace(find_sources(str(data), [code])[0], code=code)
+        return dataclasses.replace(find_sources(str(data), [language])[0], code=code)
     return source_of(data, code)
 
 
@@ -147,7 +152,7 @@ def named_donor(experts: ExpertSet, wanted: str, kind: Kind) -> str:
 
 def _expert_of(experts: ExpertSet, language: str) -> str:
     try:
-        code = match(resolve(language).code, experts.languages)
+        code = match(language, experts.languages)
     except BadInput:
         code = None
     if code is None:

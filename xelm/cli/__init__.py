@@ -30,6 +30,7 @@ COMMANDS = {
     "generate": "Continue prompts with the experts of their language.",
     "score": "Measure how probable texts are: bits per byte.",
     "serve": "Answer over HTTP, as OpenAI's completions do.",
+    "gateway": "Send requests to other engines, each to the expert of its text.",
     "status": "Show the progress of every model of a run.",
     "info": "Show what is in a run.",
     "verify": "Compare every file of a run with its checksum.",

@@ -21,8 +21,8 @@ def languages_option(function: Function) -> Function:
         show_default=True,
         type=click.Choice(["open", "run"]),
         group="Models",
-        help="open: a text may be in any language, and one that no expert was trained on goes to the nearest expert "
-        "by typology; run: every text counts as one of the run's languages.",
+        help="open: a text may be in any language, and the base answers in one that no expert was trained on; "
+        "run: every text counts as one of the run's languages.",
     )(function)
 
 

@@ -76,7 +76,12 @@ def _kinds() -> str:
     help="What training on one language does to the others, as `xelm measure` found.",
 )
 @option("--out", type=click.Path(path_type=Path), group="Results", help="Save the plan (JSON).")
-@option("--plot", type=click.Path(path_type=Path), group="Results", help="Save the tree (.svg, .png or .pdf).")
+@option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    group="Results",
+    help="Save the tree (.svg, .png, .pdf), or a page with tree and map (.html).",
+)
 @option("--json", "as_json", is_flag=True, group="Results", help="Print the plan as JSON.")
 def command(
     languages: tuple[str, ...],

@@ -25,17 +25,24 @@ if TYPE_CHECKING:
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
 @click.option("--spans", is_flag=True, help="Cut each text where its language changes, and route each part.")
 @click.option(
+    "--probe",
+    is_flag=True,
+    help="Let all models read the TEXTs in languages that no expert was trained on; the best of them answers.",
+)
+@click.option(
     "--json",
     "as_json",
     is_flag=True,
     help="Print a JSON list with a route for each text; with --spans a list of routes.",
 )
 @languages_option
-def command(run: Path, texts: tuple[str, ...], spans: bool, as_json: bool, languages: str) -> None:
+def command(run: Path, texts: tuple[str, ...], spans: bool, probe: bool, as_json: bool, languages: str) -> None:
     """Show which experts of RUN answer each TEXT, and why."""
     from xelm.inference.routed import RoutedLM
 
     lm = RoutedLM.from_pretrained(run, languages=languages)
+    if probe:
+        lm.probe(list(texts))
     if spans:
         parts = lm.route(list(texts), spans=True)
         rows: list[Any] = [[asdict(part) for part in its_parts] for its_parts in parts]

@@ -9,6 +9,7 @@ import click
 
 from xelm.cli._options import Command, options_of, print_json
 from xelm.cli._placement import placement_options
+from xelm.inference.growing import ROUTINGS
 from xelm.inference.routed import RoutedLM
 
 _LONGEST_SHOWN = 60
@@ -18,7 +19,8 @@ _LONGEST_SHOWN = 60
     "score",
     cls=Command,
     epilog='\b\nExample:\n  xelm score runs/a "Guten Morgen" "Buenos días"\n'
-    "  xelm score runs/a --file texts.jsonl --policy bayes --json",
+    "  xelm score runs/a --file texts.jsonl --policy bayes --json\n"
+    '  xelm score runs/a --prefix "Guten Morgen," " wie geht es Ihnen?" " buenos días"',
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
@@ -26,6 +28,14 @@ _LONGEST_SHOWN = 60
     "--file", type=click.Path(path_type=Path), help="File of further texts, one on each line (.txt, .jsonl, …)."
 )
 @options_of(RoutedLM.score, names=("policy", "m", "spans"))
+@click.option("--prefix", help="Text before each TEXT: only TEXT is scored, as an answer of the prefix's experts.")
+@click.option(
+    "--routing",
+    type=click.Choice(ROUTINGS),
+    default=ROUTINGS[0],
+    show_default=True,
+    help="What chooses the experts of a token: the text before it, or the whole TEXT, as if its language were known.",
+)
 @click.option(
     "--json", "as_json", is_flag=True, help="Print a JSON list of text, nats, tokens, bytes and bits_per_byte."
 )
@@ -36,6 +46,8 @@ def command(
     file: Path | None,
     policy: str,
     m: int | None,
+    prefix: str | None,
+    routing: str,
     spans: bool,
     as_json: bool,
     **placement: Any,
@@ -46,7 +58,8 @@ def command(
     every = [*texts, *((row.text for row in read_file(file)) if file else ())]
     if not every:
         raise click.UsageError("no text: give one as an argument, or a file of them with --file.")
-    scores = RoutedLM.from_pretrained(run, **placement).score(every, policy, m=m, spans=spans)
+    asked: dict[str, Any] = {"prefix": prefix, "routing": routing, "spans": spans}
+    scores = RoutedLM.from_pretrained(run, **placement).score(every, policy, m=m, **asked)
     if as_json:
         rows = [
             {

@@ -69,6 +69,19 @@ _FITTING = "After `fit TABLE` (the same as `xelm fit TABLE`)"
     type=click.Path(path_type=Path),
     help="Table of how good each source is by itself: language, number (results on other targets, size of data, …).",
 )
+@option(
+    "--signals",
+    type=click.Path(path_type=Path),
+    group="Text",
+    help="Table of numbers in place of text: a language in each row; columns word_overlap, subword_overlap, size, TTR.",
+)
+@option(
+    "--sets",
+    type=click.IntRange(min=1),
+    metavar="K",
+    group="Results",
+    help="Also find the K sources that together cover the target best, and what each adds.",
+)
 @click.option("--ranker", type=click.Path(path_type=Path), help="Ranker made by `xelm fit`, to use for the ranking.")
 @option(
     "--top",
@@ -96,6 +109,8 @@ def command(
     tokenizer: str | None,
     cache: Path | None,
     quality: Path | None,
+    signals: Path | None,
+    sets: int | None,
     ranker: Path | None,
     top: int | None,
     out: Path | None,
@@ -116,7 +131,8 @@ def command(
     if top is None and candidates is None and corpus is None:
         top = _DEFAULT_TOP
     names = [name.strip() for name in candidates.split(",") if name.strip()] if candidates is not None else None
-    options: dict[str, Any] = {"cache": cache, "text_field": text_field, "quality": quality}
+    options: dict[str, Any] = {"cache": cache, "text_field": text_field, "quality": quality, "signals": signals}
+    options["sets"] = sets
     rules = CandidateRules(
         all_languages=all_languages, types=types, modality=modality, min_text=min_text, min_speakers=min_speakers
     )
@@ -153,7 +169,7 @@ def _arguments() -> list[str]:
 def _table(report: SourceReport) -> str:
     from tabulate import tabulate
 
-    from clustering.sources.pages import describe, main_parts, marks_of
+    from clustering.sources.pages import describe, main_parts, marks_of, set_lines
 
     entries = main_parts(report)
     parts = list(entries[0].contributions)
@@ -168,6 +184,8 @@ def _table(report: SourceReport) -> str:
     lines = [f"Source languages for {report.target_name} ({report.target}), of {report.num_candidates}:", ""]
     lines.append(tabulate(rows, heads, tablefmt="simple", disable_numparse=True))
     lines += [f"\n{mark} {warning}" for warning, mark in marks.items()]
+    if report.best_set is not None:
+        lines += ["", *set_lines(report)]
     notes = [*report.warnings, *([report.left_out] if report.left_out else [])]
     lines += [f"\nnote: {note}" for note in notes]
     return "\n".join(lines)

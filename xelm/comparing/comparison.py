@@ -83,6 +83,10 @@ class PlanComparison:
     rank_correlation_by_seed: list[float | None] = field(default_factory=list)
     made: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        gains = ", ".join(f"{arm.plan} {arm.mean_gain.value:+.1f} %" for arm in self.arms)
+        return f"PlanComparison({len(self.languages)} languages, {len(self.seeds)} seeds: {gains})"
+
     @property
     def table(self) -> list[dict[str, Any]]:
         """A row for each plan, as values."""

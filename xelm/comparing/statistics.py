@@ -75,7 +75,7 @@ class Gains:
         return self._estimate(self._means([name]) - self._means(others))
 
     def _means(self, names: Sequence[str]) -> np.ndarray:
-        return np.mean([self._gains[name].mean(axis=(1, 2)) for name in names], axis=0)
+        return np.asarray(np.mean([self._gains[name].mean(axis=(1, 2)) for name in names], axis=0))
 
     def _estimate(self, values: np.ndarray) -> Estimate:
         if not self._many:  # one document of each language: nothing to draw from

@@ -7,6 +7,7 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,13 +16,16 @@ from clustering.errors import BadInput
 from clustering.files import write_json
 from clustering.languages.codes import match
 from clustering.progress import show_progress
-from xelm.evaluation.log_probs import SPLITS, heldout_log_probs, measure
+from xelm.evaluation.log_probs import SPLITS, heldout_log_probs, keep_log_probs, measure
 from xelm.evaluation.tables import order_models
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import Document, ExpertSet
 from xelm.run.names import BASE, DENSE
 from xelm.run.records.manifest import fingerprint
 from xelm.run.records.results import Cell, Cells, Evaluation, Summary, with_forgetting
+
+if TYPE_CHECKING:
+    from xelm.inference.routed import RoutedLM
 
 POLICIES = ("top1", "ensemble", "bayes")
 logger = logging.getLogger(__name__)
@@ -38,19 +42,28 @@ def evaluate(experts: ExpertSet) -> Evaluation | None:
     Raises:
         BadInput: If a model's loss on some text is no number.
     """
-    for split in ("valid", "test"):
-        key = _fingerprint(experts, split)
-        kept = experts.result(split)
-        if kept and kept.fingerprint == key:
-            continue
+    prints = {split: _fingerprint(experts, split) for split in SPLITS}
+    missing = [split for split in SPLITS if not _is_current(experts, split, prints[split])]
+    if missing:
+        for name in show_progress(order_models(experts.models), desc="evaluate", unit="model"):
+            keep_log_probs(experts, name, missing)
+    for split in missing:
         documents = experts.heldout(split)
         if not documents:
             logger.warning("no %s text in this run: not evaluated on it", split)
             continue
         table = _table(experts, documents, split, POLICIES if split == "test" else (), keep=True)
-        table = dataclasses.replace(table, fingerprint=key)
+        table = dataclasses.replace(table, fingerprint=prints[split])
         write_json(experts.files.evaluation(split), table.to_dict())
     return experts.result("test")
+
+
+def _is_current(experts: ExpertSet, split: str, key: str) -> bool:
+    kept = experts.result(split)
+    if kept is None or kept.fingerprint != key:
+        return False
+    # Earlier versions routed a text by the whole of it.
+    return not (kept.routed and kept.routing == "text" and experts.objective.follows_text)
 
 
 def evaluate_on(experts: ExpertSet, data: str | None, *, policies: Sequence[str] = POLICIES) -> Evaluation:
@@ -77,7 +90,7 @@ def evaluate_on(experts: ExpertSet, data: str | None, *, policies: Sequence[str]
 def _documents(experts: ExpertSet, data: str) -> Iterable[Document]:
     reading = Recipe.from_dict(experts.manifest.recipe).data.reading
     for source in find_sources(data):
-        code = match(source.code, experts.languages) or source.code
+        code = match(source.tag, experts.languages) or source.code
         rows = list(source.rows(reading))
         held = [row for row in rows if row.split == "test"] if any(row.split for row in rows) else rows
         yield from (Document(code, row.text, row.id) for row in held)
@@ -114,36 +127,52 @@ def _with_routed(
     policies: Sequence[str],
     log_probs: dict[str, list[np.ndarray]],
 ) -> Evaluation:
-    from router.routes.policy import parse_policy
-    from router.scoring.texts import mix_token_log_probs
+    from xelm.evaluation.routed import by_whole_text, growing_of, mixed_log_probs
     from xelm.inference.routed import RoutedLM
 
     lm, texts = RoutedLM(experts), [document.text for document in documents]
-    routed = {}
-    for policy in policies:
-        weights_BK, dynamic = lm.weights(texts, policy), parse_policy(policy, lm.names).dynamic
-        if of_several := lm.vocabularies.mixed_rows(weights_BK):
-            logger.warning(
-                "%s: not evaluated, as %d of %d documents would be answered by experts that read different pieces.",
-                policy,
-                len(of_several),
-                len(documents),
-            )
-            continue
-        # Every model has read every text above, so mixing needs no second pass.
-        mixed = [
-            mix_token_log_probs(
-                [(w, log_probs[name][row]) for w, name in zip(weights_K, lm.names, strict=True) if w > 0], dynamic
-            )
-            for row, weights_K in enumerate(weights_BK)
-        ]
-        routed[policy] = _cells(policy, documents, mixed)
+    policies = _that_can_mix(lm, texts, policies)
+    # Every model has read every text above, so mixing needs no second pass.
+    by_text = {
+        policy: mixed_log_probs(lm, policy, by_whole_text(lm, texts, policy), log_probs, texts) for policy in policies
+    }
+    along = {
+        policy: mixed_log_probs(lm, policy, growing_of(lm, texts, policy)[1], log_probs, texts)
+        for policy in policies
+        if experts.objective.follows_text
+    }
+    text_cells = {policy: _cells(policy, documents, rows) for policy, rows in by_text.items()}
+    routed = {policy: _cells(policy, documents, rows) for policy, rows in along.items()} or text_cells
     best = [lm.names[column] for column in lm.weights(texts, "top1").argmax(axis=1)]
     right: dict[str, list[bool]] = defaultdict(list)
     for document, expert in zip(documents, best, strict=True):
         right[document.language].append(expert == result.owners.get(document.language))
     shares = {code: sum(hits) / len(hits) for code, hits in right.items()}
-    return dataclasses.replace(result, routed=routed, right_expert=shares)
+    return dataclasses.replace(
+        result,
+        routed=routed,
+        routing="prefix" if along else "text",
+        routed_by_text=text_cells if along else {},
+        right_expert=shares,
+    )
+
+
+def _that_can_mix(lm: RoutedLM, texts: Sequence[str], policies: Sequence[str]) -> list[str]:
+    """The policies that answer whole documents; mixtures of experts that read different pieces are left out."""
+    kept = []
+    for policy in policies:
+        apart = lm.vocabularies.mixed_rows(lm.weights(texts, policy)) if policy != "top1" else []
+        if apart:
+            logger.warning(
+                "%s: not evaluated, as %d of %d documents go to experts that read different pieces, which are mixed "
+                "byte by byte: too slow for whole documents (docs/vocabulary.md).",
+                policy,
+                len(apart),
+                len(texts),
+            )
+        else:
+            kept.append(policy)
+    return kept
 
 
 def _cells(name: str, documents: list[Document], log_probs: Sequence[np.ndarray]) -> Cells:
@@ -171,11 +200,14 @@ def _summary(result: Evaluation, dense_languages: Sequence[str]) -> Summary:
         return Summary(len(result.owners))
     ours, theirs = result.bits("top1"), result.bits(DENSE)
     gain = {code: 100 * (1 - ours[code] / theirs[code]) for code in compared}
+    by_text = result.routed_by_text.get("top1")
+    text_gain = [100 * (1 - by_text[code].bits_per_byte / theirs[code]) for code in compared] if by_text else []
     return Summary(
         languages=len(gain),
         wins=sum(value > 0 for value in gain.values()),
         mean_gain_percent=sum(gain.values()) / len(gain),
         gain_percent=gain,
+        mean_gain_percent_by_text=sum(text_gain) / len(text_gain) if text_gain else None,
     )
 
 

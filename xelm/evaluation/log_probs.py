@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,15 +44,26 @@ def heldout_log_probs(experts: ExpertSet, name: str, split: str, *, keep: bool =
     Returns:
         For each of `experts.heldout(split)`, in order, shape (its tokens - 1,), float32, nats.
     """
-    models: list[PreTrainedModel] = []
+    return _heldout(experts, name, split, cache(lambda: experts.load_model(name)), keep)
+
+
+def keep_log_probs(experts: ExpertSet, name: str, splits: Sequence[str]) -> None:
+    """Measure and keep what is not kept yet of some splits under a model, which is loaded once at most."""
+    load = cache(lambda: experts.load_model(name))
+    for split in splits:
+        _heldout(experts, name, split, load, keep=True)
+
+
+def _heldout(
+    experts: ExpertSet, name: str, split: str, load: Callable[[], PreTrainedModel], keep: bool
+) -> list[np.ndarray]:
     found: list[np.ndarray] = []
     model_print = _fingerprint(experts, name)
     for code, documents in _by_language(experts, split).items():
         file = experts.files.cache / _FOLDER / _file_name(name, model_print, code, split, documents)
         kept = _read(file, len(documents))
         if kept is None:
-            models = models or [experts.load_model(name)]
-            kept = measure(experts, models[0], documents, name)
+            kept = measure(experts, load(), documents, name)
             if keep:
                 _write(file, kept)
         found += kept

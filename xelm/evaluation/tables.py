@@ -14,6 +14,9 @@ def model_table(result: Evaluation) -> str:
     expert forgot."""
     owners = result.owners
     bits = {name: result.bits(name) for name in (*result.models, *result.routed)}
+    if "top1" in result.routed_by_text:
+        by_text = result.routed_by_text["top1"]
+        bits["top1 by text"] = {code: cell.bits_per_byte for code, cell in by_text.items()}
     with_dense = DENSE in result.models
     rows = []
     for code in next(iter(bits.values())):
@@ -27,6 +30,7 @@ def model_table(result: Evaluation) -> str:
     parts = [
         f"bits per byte on {result.split} text (* the language's own expert)",
         text,
+        routing_line(result),
         summary_line(result.summary),
         forgetting_table(result),
     ]
@@ -37,9 +41,24 @@ def summary_line(summary: Summary) -> str:
     """Whether the experts helped, in one line."""
     if summary.wins is None:
         return "no dense baseline in this run, so nothing to compare the routed experts with"
+    by_text = summary.mean_gain_percent_by_text
+    known = "" if by_text is None else f' ({by_text:+.1f} % with routing="text")'
     return (
         f"routed experts (top1) beat dense at equal tokens on {summary.wins} of {summary.languages} languages; "
-        f"mean gain {summary.mean_gain_percent:+.1f} % bits per byte"
+        f"mean gain {summary.mean_gain_percent:+.1f} % bits per byte{known}"
+    )
+
+
+def routing_line(result: Evaluation) -> str:
+    """What the experts of the routed figures were chosen by, in one line; empty without routed figures."""
+    if not result.routed:
+        return ""
+    if result.routing == "text":
+        return 'routed by the whole text (routing="text"): its language counts as known beforehand'
+    changes = [f"{policy} {_signed(result.change_by_text(policy), 2)} %" for policy in result.routed_by_text]
+    return (
+        'routed by the text before each token (routing="prefix"); by the whole text, as if its language were known '
+        f'(routing="text"), bits per byte change by: {", ".join(changes)}'
     )
 
 
@@ -94,5 +113,5 @@ def order_models(names: list[str]) -> list[str]:
     return sorted(names, key=lambda name: (name != BASE, name != DENSE))
 
 
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.1f}"
+def _signed(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:+.{digits}f}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +55,10 @@ class RoutedConfig(MixtureConfig):
 class RoutedForCausalLM(MixtureForCausalLM):
     """All experts of a run as one causal language model; each row of a batch is routed by its own text.
 
-    A forward pass routes by the whole row, a cached generation by its prompt. `save_pretrained` writes a folder that is
+    A token is predicted by the experts that the text before it calls for, so that logits never depend on later tokens:
+    a forward pass reads each row again as it grows (`RoutedLM.growing_weights`), and the weights of a prompt hold for
+    all that follows it. A prompt is what `generate` continues, the first call with a cache, or the first `num_prompt`
+    tokens of each row. `save_pretrained` writes a folder that is
     both a run (`RoutedLM.from_pretrained`, `xelm route`, `xelm verify`) and a model
     (`AutoModelForCausalLM.from_pretrained`, once `xelm.inference.causal_lm` is imported): experts with the weights in
     memory, or the shared base and its adapters; tokenizer, plan, router, measured losses; not the dense baseline,
@@ -94,11 +96,33 @@ class RoutedForCausalLM(MixtureForCausalLM):
             vocab_size=members[0].config.get_text_config().vocab_size,
         )
         model = cls(config, members)
-        model.routed, model.made_from = lm, lm.experts
-        model.member_names = names
-        model.weigher = partial(_weights_while_unchanged, lm, lm.experts, chosen, names)
+        model.routed, model.made_from, model.member_names = lm, lm.experts, names
         model.generation_config = GenerationConfig.from_dict(members[0].generation_config.to_dict())
         return model.eval()  # type: ignore[no-untyped-call]
+
+    def _weigh(self, input_ids: torch.Tensor, mask_BS: torch.Tensor, num_prompt: torch.Tensor | None) -> torch.Tensor:
+        """Weights of each row's predictions from the text before them, shape (B, T, M)."""
+        lm = _unchanged(self.routed, self.made_from)
+        rows = _real_tokens(input_ids, mask_BS)
+        prompts = None if num_prompt is None else [int(number) for number in num_prompt]
+        growing = lm.growing_weights(rows, self.config.policy, num_prompt=prompts, names=self.member_names)
+        weights_BTM = torch.zeros((*input_ids.shape, len(self.experts)))
+        for row, (tokens, its_weights) in enumerate(zip(rows, growing, strict=True)):
+            weights_BTM[row] = torch.from_numpy(its_weights.weights[0])  # for padding, which is never read
+            weights_BTM[row, mask_BS[row].bool().cpu()] = torch.from_numpy(its_weights.at_each(len(tokens))).float()
+        return weights_BTM
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """As transformers' `generate`; a prompt's weights hold for its whole answer, with or without a cache."""
+        ids = args[0] if args else kwargs.get("input_ids", kwargs.get("inputs"))
+        if kwargs.get("expert_weights") is None and ids is not None:
+            lm = _unchanged(self.routed, self.made_from)
+            mask = kwargs.get("attention_mask")
+            rows = _real_tokens(ids, torch.ones_like(ids) if mask is None else mask)
+            texts = lm.tokenizer.batch_decode(rows, skip_special_tokens=True)
+            weights_BM = torch.tensor(lm.weights(texts, self.config.policy), dtype=torch.float32, device=ids.device)
+            kwargs["expert_weights"] = weights_BM
+        return super().generate(*args, **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> RoutedForCausalLM:
@@ -182,33 +206,9 @@ def _unchanged(lm: RoutedLM, experts: ExpertSet) -> RoutedLM:
     return lm
 
 
-def _weights_while_unchanged(
-    lm: RoutedLM,
-    experts: ExpertSet,
-    policy: str,
-    names: Sequence[str],
-    input_ids: torch.Tensor,
-    attention_mask: torch.Tensor,
-) -> torch.Tensor:
-    return _row_weights(_unchanged(lm, experts), policy, names, input_ids, attention_mask)
-
-
-def _row_weights(
-    lm: RoutedLM, policy: str, names: Sequence[str], input_ids: torch.Tensor, attention_mask: torch.Tensor
-) -> torch.Tensor:
-    """Weights of the experts for each row, shape (B, M), from the text of its tokens without padding."""
-    rows = [ids[mask.bool()] for ids, mask in zip(input_ids, attention_mask, strict=True)]
-    texts = lm.vocabularies.tokenizer(names[0]).batch_decode(rows, skip_special_tokens=True)
-    weights_BK = lm.weights(texts, policy)
-    columns = [lm.names.index(name) for name in names]
-    outside = [name for name in lm.names if name not in names and weights_BK[:, lm.names.index(name)].any()]
-    if outside:
-        raise BadInput(
-            f"policy={policy}: a text of this batch goes to {', '.join(outside)}, which read pieces of their own; one "
-            "transformers model has one vocabulary. Use RoutedLM.generate or score, or as_causal_lm with the "
-            "expert's name and its own tokenizer, vocabularies.tokenizer(name)."
-        )
-    return torch.tensor(weights_BK[:, columns], dtype=torch.float32, device=input_ids.device)
+def _real_tokens(input_ids: torch.Tensor, mask: torch.Tensor) -> list[list[int]]:
+    """The tokens of each row without padding."""
+    return [ids[real.bool()].tolist() for ids, real in zip(input_ids, mask, strict=True)]
 
 
 def _saved_policy(name: Any) -> str:

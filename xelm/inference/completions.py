@@ -35,9 +35,25 @@ class Completion:
     route: Route
 
 
-def prompt_ids(prompts: Sequence[str], tokenizer: Any) -> list[list[int]]:
-    """Token ids of prompts, after the start token; lone surrogates are read as U+FFFD."""
-    return encode([utf8_bytes(prompt).decode() for prompt in prompts], tokenizer)
+def prompt_ids(prompts: Sequence[str], tokenizer: Any, *, add_prefix: bool = True) -> list[list[int]]:
+    """Token ids of prompts, after the start token (or not); lone surrogates are read as U+FFFD."""
+    return encode([utf8_bytes(prompt).decode() for prompt in prompts], tokenizer, add_prefix=add_prefix)
+
+
+def answer_ids(prompts: Sequence[str], answers: Sequence[str], tokenizer: Any) -> tuple[list[list[int]], list[int]]:
+    """Token ids of prompts with answers after them, and the number of tokens of each prompt.
+
+    The first tokens are those that `generate` would continue. The answer's are those that it has after the prompt, or,
+    where the two run into one token, those that it has alone.
+    """
+    before = prompt_ids(prompts, tokenizer)
+    whole = prompt_ids([prompt + answer for prompt, answer in zip(prompts, answers, strict=True)], tokenizer)
+    alone = prompt_ids(answers, tokenizer, add_prefix=False)
+    sequences = [
+        joined if joined[: len(prompt)] == prompt else prompt + answer
+        for prompt, joined, answer in zip(before, whole, alone, strict=True)
+    ]
+    return sequences, [len(prompt) for prompt in before]
 
 
 def translated(ids: Sequence[int], old: Any, new: Any) -> list[int]:

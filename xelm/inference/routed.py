@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -15,28 +16,26 @@ import numpy as np
 
 from clustering.errors import BadInput, arg
 from router.generation_options import check_options
-from router.identify.open import OpenIdentifier
-from router.identify.spans import Span, segment
-from router.identify.stored import load_identifier
-from router.routes.affinity import typological_distances
-from router.routes.centres import load_centres, reweigh
-from router.routes.policy import Policy, apply_policy, parse_policy
-from router.routes.route import route_openly, route_texts, weights_of
-from router.routes.weigh import ExpertWeigher, Route, RoutingRule
-from router.scoring.texts import Score, score_texts
+from router.routes.policy import Policy, parse_policy
+from router.routes.weigh import Route, RoutingRule
+from router.scoring.growing import GrowingWeights
+from router.scoring.texts import Score
 from router.scoring.tokens import ScoringOptions, context_of
 from router.texts import as_texts
-from xelm.inference.byte_mixture import ByteMixture
 from xelm.inference.completions import Completion, as_set, complete_ids, decoder, prompt_ids
 from xelm.inference.files import check_opening
+from xelm.inference.growing import check_routing, prefixes_of
 from xelm.inference.models import Placement, open_models
+from xelm.inference.probe import Probes
+from xelm.inference.run_router import RunRouter
+from xelm.inference.scoring import Scorer
 from xelm.inference.stops import as_stops
 from xelm.inference.stream import stream_text
-from xelm.inference.vocabularies import Vocabularies
 from xelm.models.foreign import unusable_reported
 from xelm.run.experts import ExpertSet, local_run
 from xelm.run.names import BASE
 from xelm.run.snapshot import Follow, read_whole
+from xelm.vocabulary.byte_mixture import ByteMixture
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
     from xelm.inference.causal_lm import RoutedForCausalLM
 
 logger = logging.getLogger(__name__)
-LANGUAGES = ("open", "run")
-"""The languages that may be identified: any language known to the identifier, or only those of the run."""
 
 
 @dataclass(frozen=True)
@@ -84,18 +81,13 @@ class RoutedLM:
         self, experts: ExpertSet, *, rule: RoutingRule | None = None, languages: str = "open", **placement: Any
     ):
         """Answer from an open run, whose files are trusted unless `check_files=True` (fields of `Placement`)."""
-        if languages not in LANGUAGES:
-            raise BadInput(f"{arg('languages', languages)}: choose {' or '.join(LANGUAGES)}.")
         self._options: dict[str, Any] = {"rule": rule, "languages": languages, **placement}
         self.experts = experts
-        self.names = [*experts.names, BASE]
-        self.vocabularies = Vocabularies(experts, self.names)
-        self.identifier = load_identifier(experts.files.router)
-        self._centres = load_centres(experts.files.router)
-        self._weigher = _weigher(experts, self.names, self.identifier.languages, rule)
-        self._open_identifier = opened = OpenIdentifier(self.identifier) if languages == "open" else None
-        # Made only when a text first needs it: typology takes longer to read than a small expert.
-        self._open_weigher = cache(lambda: _weigher(experts, self.names, opened.languages if opened else (), rule))
+        self._router = RunRouter(experts, rule=rule, languages=languages)
+        self.names = self._router.names
+        self.vocabularies = self._router.vocabularies
+        self.identifier = self._router.identifier
+        self._probes = Probes()
         self._placement = Placement(**{"check_files": False, **placement})
         self._opening = threading.Lock()
         self._opened: Any = None
@@ -127,8 +119,8 @@ class RoutedLM:
             max_bytes: The same in bytes; one expert is always allowed.
             check_files: Compare files with their checksums before they are used.
             rule: Temperatures, threshold and fallback of the routing.
-            languages: `open`: a text may be in a language that no expert owns, and is then routed by typology; `run`:
-                every text counts as one of the run's languages.
+            languages: `open`: a text may be in a language that no expert owns; the base then answers, unless losses
+                say otherwise (`probe`); `run`: every text counts as one of the run's languages.
 
         Raises:
             BadInput: If it is no run, a file of it is missing or changed, or `languages` is neither.
@@ -247,13 +239,37 @@ class RoutedLM:
             BadInput: If `texts` is no list of strings.
         """
         texts = as_texts(texts)
+        self.refresh()
         if not spans:
-            return self._routes(texts)
-        cuts = [self._cut(text) for text in texts]
+            return self._router.routes(texts)
+        cuts = [self._router.cut(text) for text in texts]
         return [
             [RoutedSpan(span.start, span.stop, route) for span, route in zip(its_cuts, its_routes, strict=True)]
-            for its_cuts, its_routes in zip(cuts, self._span_routes(texts, cuts), strict=True)
+            for its_cuts, its_routes in zip(cuts, self._router.span_routes(texts, cuts), strict=True)
         ]
+
+    def probe(self, texts: Iterable[str]) -> dict[str, dict[str, float]]:
+        """Ask the models which of them reads languages best that no expert was trained on.
+
+        The base answers in such languages until the models' own losses on the first tokens of texts in them say
+        otherwise. What was read is kept with this object, language by language, and decides its later routes.
+
+        Args:
+            texts: Texts; those in languages of the run, or without letters, are not read.
+
+        Returns:
+            Model -> language -> bits per byte of all that was probed so far.
+
+        Raises:
+            BadInput: If `texts` is no list of strings, or the models neither generate nor score.
+        """
+        texts = as_texts(texts)
+        self.refresh()
+        if foreign := list(self._router.foreign(texts)):
+            codes, chosen = zip(*foreign, strict=True)
+            self._probes.add(codes, chosen, self.tokenizer, self.names, self._model)
+            self._router.learn(self._probes.losses())
+        return self._probes.losses()
 
     def weights(self, texts: Iterable[str], policy: str = "top1", *, m: int | None = None) -> np.ndarray:
         """Weights of `names` that answer under a policy, shape (texts, names), rows summing to 1.
@@ -261,7 +277,7 @@ class RoutedLM:
         Raises:
             BadInput: If the policy is unknown.
         """
-        return self._apply(self.route(texts), self.policy(policy, m))
+        return self._router.weights(self.route(texts), self.policy(policy, m))
 
     def policy(self, policy: str, m: int | None = None) -> Policy:
         """The policy of a name, which may also be an expert's.
@@ -282,88 +298,44 @@ class RoutedLM:
         texts: Iterable[str],
         policy: str = "ensemble",
         *,
+        prefix: str | Iterable[str] | None = None,
+        routing: str = "prefix",
         m: int | None = None,
         spans: bool = False,
         options: ScoringOptions | None = None,
     ) -> list[Score]:
         """Score how probable texts are: nats, tokens, bytes, bits per byte. An empty text has 0 nats.
 
+        By default these are causal probabilities: the experts that predict a token are chosen by the text before it,
+        so that the probabilities of all texts of one length sum to 1.
+
         Args:
             texts: Texts of any length; those longer than the context are scored in overlapping windows.
             policy: Which experts answer: `top1`, `topm`, `ensemble`, `bayes`, or the name of one.
+            prefix: A text that stands before each text, or one for each: a prompt, of which the texts are answers. Only
+                the texts are scored, given the prefix, by the weights of the whole prefix, as `generate` draws them.
+            routing: `prefix`: weights follow the text before each token (the prefix, if there is one); `text`: each
+                text is scored by the weights of the whole of it, for use when its language is known beforehand; the
+                result is then no probability of the text, since the text has chosen its experts.
             m: For `topm`: how many experts are kept.
             spans: Cut each text where its language changes; each part is scored by its own experts, with all the
-                text before it as context.
+                text before it as context. Cuts and experts come from the whole text, as with `routing="text"`.
             options: Context, stride and batch size.
 
         Raises:
-            BadInput: If the policy is unknown, or `texts` is no list of strings.
+            BadInput: If the policy or the routing is unknown, `texts` is no list of strings, or there is not one
+                prefix for each text.
         """
-        texts, parsed = as_texts(texts), self.policy(policy, m)
+        texts, _ = as_texts(texts), self.policy(policy, m)
+        check_routing(routing, prefix, spans)
         if not texts:
             return []
-        common: dict[str, Any] = {"dynamic": parsed.dynamic, "options": options}
-        if not spans:
-            weights_BK = self._apply(self.route(texts), parsed)
-
-            def score(rows: list[int], tokenizer: Any) -> list[Score]:
-                chosen = [texts[row] for row in rows]
-                return score_texts(chosen, tokenizer, weights_BK[rows], self.names, self._model, **common)
-
-            mixed = self.vocabularies.mixed_rows(weights_BK)
-            if not mixed:
-                return self.vocabularies.by_tokenizer(weights_BK, score, parsed)
-            return self._score_with_bytes(texts, weights_BK, mixed, score, parsed)
-        from router.scoring.spans import score_spans
-
-        cuts = [self._cut(text) for text in texts]
-        weights = [self._apply(routes, parsed) for routes in self._span_routes(texts, cuts)]
-        self.vocabularies.refuse_spans(weights)
-        return score_spans(texts, cuts, weights, self.tokenizer, self.names, self._model, **common)
-
-    def next_bytes(self, texts: Iterable[str], policy: str = "ensemble", *, m: int | None = None) -> np.ndarray:
-        """Probabilities of the byte after each text: 256 bytes, then the text's end, shape (texts, 257), rows summing
-        to 1. Experts that read different pieces are mixed exactly, since all of them read bytes.
-
-        Args:
-            texts: Texts, each within one context of the experts.
-            policy: As for `score`.
-            m: As for `score`.
-
-        Raises:
-            BadInput: If the policy is unknown, an expert's tokenizer has no bytes, or a text is too long.
-        """
-        texts, parsed = as_texts(texts), self.policy(policy, m)
-        weights_BK = self._apply(self.route(texts), parsed)
-        mixture = ByteMixture(self.vocabularies, self._model, self.context)
-        rows = [mixture.next_bytes(t, w, dynamic=parsed.dynamic) for t, w in zip(texts, weights_BK, strict=True)]
-        return np.array(rows).reshape(len(texts), -1)
-
-    def tokenizer_for(self, route: Route, policy: str = "top1", *, m: int | None = None) -> PreTrainedTokenizerBase:
-        """The tokenizer with which a routed text is read under a policy.
-
-        Raises:
-            BadInput: If the policy is unknown, or mixes experts that read different pieces.
-        """
-        parsed = self.policy(policy, m)
-        weights_BK = self._apply([route], parsed)
-        [tokenizer] = self.vocabularies.by_tokenizer(weights_BK, lambda rows, found: [found] * len(rows), parsed)
-        return tokenizer
-
-    def _score_with_bytes(
-        self, texts: Sequence[str], weights_BK: np.ndarray, mixed: Sequence[int], score: Any, policy: Policy
-    ) -> list[Score]:
-        """Scores of texts, of which some are answered by experts that read different pieces."""
-        mixture = ByteMixture(self.vocabularies, self._model, self.context)
-        chosen = [texts[row] for row in mixed]
-        found = dict(zip(mixed, mixture.score(chosen, weights_BK[mixed], dynamic=policy.dynamic), strict=True))
-        rest = [row for row in range(len(texts)) if row not in found]
-        if rest:
-            together = self.vocabularies.by_tokenizer(
-                weights_BK[rest], lambda rows, tokenizer: score([rest[row] for row in rows], tokenizer), policy
-            )
-            found |= dict(zip(rest, together, strict=True))
-        return [found[row] for row in range(len(texts))]
+        scorer = self.scorer(policy, m=m, options=options)
+        if prefix is not None:
+            return scorer.answers(texts, prefixes_of(prefix, len(texts)))
+        if spans:
+            return scorer.parts(texts)
+        return scorer.wholes(texts) if routing == "text" else scorer.causal(texts)
 
     def generate(
         self, prompts: Iterable[str], policy: str = "top1", *, m: int | None = None, **options: Any
@@ -409,7 +381,7 @@ class RoutedLM:
         def encode(rows: list[int], tokenizer: Any) -> list[list[int]]:
             return prompt_ids([prompts[row] for row in rows], tokenizer)
 
-        ids = self.vocabularies.by_tokenizer(self._apply(routes, parsed), encode, parsed)
+        ids = self.vocabularies.by_tokenizer(self._router.weights(routes, parsed), encode, parsed)
         return self.complete_ids(ids, routes, policy, m=m, stops=stops, **options)
 
     def complete_ids(
@@ -425,7 +397,7 @@ class RoutedLM:
         """Do as `complete` for prompts that have their routes and are tokens already, of their experts' tokenizers."""
         parsed = self.policy(policy, m)
         answer: dict[str, Any] = {"stops": stops, "end_tokens": self.end_tokens, **options}
-        weights_BK = self._apply(routes, parsed)
+        weights_BK = self._router.weights(routes, parsed)
 
         def complete(rows: list[int], tokenizer: Any) -> list[Completion]:
             own = {**answer, "for_batch": _for_rows(answer["for_batch"], rows)} if "for_batch" in answer else answer
@@ -434,9 +406,8 @@ class RoutedLM:
                 chosen, ways, weights_BK[rows], self.names, self.models, tokenizer, dynamic=parsed.dynamic, **own
             )
 
-        return self.vocabularies.by_tokenizer(
-            weights_BK, complete, parsed, each=options.get("num_return_sequences") or 1
-        )
+        num_each = options.get("num_return_sequences") or 1
+        return self.vocabularies.by_tokenizer(weights_BK, complete, parsed, each=num_each)
 
     def stream(
         self,
@@ -489,29 +460,73 @@ class RoutedLM:
 
         return RoutedForCausalLM.from_routed(self, policy, m=m)
 
-    def _apply(self, routes: Sequence[Route], policy: Policy) -> np.ndarray:
-        weights_BK, abstained_B = weights_of(routes, self.names)
-        kept_BK = apply_policy(weights_BK, policy, self.names, abstained_B=abstained_B)
-        return self.vocabularies.settle(kept_BK, policy)
+    def growing_weights(
+        self,
+        sequences: Sequence[Sequence[int]],
+        policy: str = "ensemble",
+        *,
+        m: int | None = None,
+        num_prompt: Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> list[GrowingWeights]:
+        """Weights for the token after each token, from the text up to there.
 
-    def _routes(self, texts: Sequence[str]) -> list[Route]:
-        self.refresh()
-        if self._open_identifier is None:
-            routes = route_texts(texts, self.identifier, self._weigher)
-        else:
-            routes = route_openly(texts, self._open_identifier, self._weigher, self._open_weigher)
-        if self._centres is None:
-            return routes
-        return reweigh(routes, texts, self._centres, self.experts.plan.clusters, self._weigher.rule.fallback)
+        Args:
+            sequences: Token ids of texts, with the start token.
+            policy: Which experts answer: `top1`, `topm`, `ensemble`, `bayes`, or the name of one.
+            m: For `topm`: how many experts are kept.
+            num_prompt: For each text, how many of its tokens are a prompt, whose weights hold from its end on.
+            names: Experts that read the same pieces, those of the sequences: weights of these alone. None: of all, and
+                the sequences are of the run's tokenizer.
 
-    def _cut(self, text: str) -> list[Span]:
-        return segment(text, self._open_identifier or self.identifier)
+        Raises:
+            BadInput: If the policy is unknown, or a text goes to an expert that is not among `names`.
+        """
+        scorer = self.scorer(str(self.policy(policy, m)))
+        if names is None or not self.vocabularies.differ:
+            return scorer.weights_along(sequences, num_prompt)
+        own = dataclasses.replace(scorer, tokenizer=self.vocabularies.tokenizer(names[0]))
+        return self.vocabularies.among(own.weights_along(sequences, num_prompt), names)
 
-    def _span_routes(self, texts: Sequence[str], cuts: Sequence[Sequence[Span]]) -> list[list[Route]]:
-        """Routes of all parts of all texts, identified in one pass."""
-        parts = [text[span.start : span.stop] for text, spans in zip(texts, cuts, strict=True) for span in spans]
-        routes = iter(self._routes(parts))
-        return [[next(routes) for _ in spans] for spans in cuts]
+    def scorer(
+        self, policy: str = "ensemble", *, m: int | None = None, options: ScoringOptions | None = None
+    ) -> Scorer:
+        """What scores texts under a policy.
+
+        Raises:
+            BadInput: If the policy is unknown.
+        """
+        context = self.context if self.vocabularies.differ else 0
+        return Scorer(self._router, self.tokenizer, self._model, self.policy(policy, m), options, context)
+
+    def next_bytes(self, texts: Iterable[str], policy: str = "ensemble", *, m: int | None = None) -> np.ndarray:
+        """Probabilities of the byte after each text: 256 bytes, then the text's end, shape (texts, 257), rows summing
+        to 1. Experts that read different pieces are mixed exactly, since all of them read bytes.
+
+        Args:
+            texts: Texts, each within one context of the experts.
+            policy: Which experts answer: `top1`, `topm`, `ensemble`, `bayes`, or the name of one.
+            m: For `topm`: how many experts are kept.
+
+        Raises:
+            BadInput: If the policy is unknown, an expert's tokenizer has no bytes, or a text is too long.
+        """
+        texts, parsed = as_texts(texts), self.policy(policy, m)
+        weights_BK = self._router.weights(self.route(texts), parsed)
+        mixture = ByteMixture(self.vocabularies, self._model, self.context)
+        rows = [mixture.next_bytes(t, w, dynamic=parsed.dynamic) for t, w in zip(texts, weights_BK, strict=True)]
+        return np.array(rows).reshape(len(texts), -1)
+
+    def tokenizer_for(self, route: Route, policy: str = "top1", *, m: int | None = None) -> PreTrainedTokenizerBase:
+        """The tokenizer with which a routed text is read under a policy.
+
+        Raises:
+            BadInput: If the policy is unknown, or mixes experts that read different pieces.
+        """
+        parsed = self.policy(policy, m)
+        weights_BK = self._router.weights([route], parsed)
+        [tokenizer] = self.vocabularies.by_tokenizer(weights_BK, lambda rows, found: [found] * len(rows), parsed)
+        return tokenizer
 
     def _model(self, name: str) -> Any:
         return self.models.get(name)
@@ -524,20 +539,3 @@ def _for_rows(for_batch: Any, rows: Sequence[int]) -> Any:
 
 def _open(path: str, settings: dict[str, Any]) -> RoutedLM:
     return RoutedLM.from_pretrained(path, **settings)
-
-
-def _weigher(
-    experts: ExpertSet, names: Sequence[str], languages: Sequence[str], rule: RoutingRule | None
-) -> ExpertWeigher:
-    measured = experts.result("valid")
-    losses = None
-    if measured and set(names) <= set(measured.models):
-        losses = {name: measured.bits(name) for name in names}
-    return ExpertWeigher(
-        experts.plan.clusters,
-        languages,
-        names,
-        distances=typological_distances,
-        losses=losses,
-        rule=rule,
-    )

@@ -57,7 +57,7 @@ def _cosines(products_LL: np.ndarray) -> np.ndarray:
     cosines = np.divide(products_LL, scale, out=np.zeros_like(products_LL), where=scale > 0)
     cosines = np.clip((cosines + cosines.T) / 2, -1.0, 1.0)
     np.fill_diagonal(cosines, 1.0)
-    return cosines
+    return np.asarray(cosines)
 
 
 def _full_products(base: Path, branches: Sequence[Path]) -> Iterator[tuple[str, np.ndarray]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from clustering.errors import BadInput
 from clustering.sources.candidates import CandidateRules
+from clustering.sources.given import Given
 from clustering.sources.profiles import Tokenizer
 from clustering.sources.rank import Corpora, Tokenize
 from clustering.sources.rank import rank_sources as _rank_sources
@@ -36,6 +37,8 @@ def rank_sources(
     text_field: str = "text",
     rules: CandidateRules | None = None,
     quality: Mapping[str, float] | str | Path | None = None,
+    signals: Given | str | Path | None = None,
+    sets: int | None = None,
 ) -> SourceReport:
     loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
     return _rank_sources(
@@ -50,6 +53,8 @@ def rank_sources(
         text_field=text_field,
         rules=rules,
         quality=quality,
+        signals=signals,
+        sets=sets,
     )
 
 

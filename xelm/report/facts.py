@@ -43,6 +43,10 @@ class Facts:
     """Model -> language -> figures on test text; empty if there is none."""
     routed: dict[str, Cells]
     """Routing policy -> language -> figures on test text."""
+    routing: str = "text"
+    """Whether these figures are causal (`prefix`) or by the whole text."""
+    routed_by_text: dict[str, Cells] = field(default_factory=dict)
+    """The figures by the whole text, where `routed` is causal."""
     right_expert: dict[str, float] = field(default_factory=dict)
     """Language -> share of its test documents that went to its own expert."""
     forgetting: dict[str, Forgetting] = field(default_factory=dict)
@@ -67,6 +71,8 @@ class Facts:
             colours,
             result.models if result else {},
             result.routed if result else {},
+            result.routing if result else "text",
+            result.routed_by_text if result else {},
             result.right_expert if result else {},
             result.forgetting if result else {},
             num_parameters(experts.folder(BASE)),

@@ -53,6 +53,11 @@ class ExpertSet:
     overlay: str = ""
     """A folder whose files stand in for those of the run (`RunFolder`); "": none."""
 
+    def __repr__(self) -> str:
+        others = [name for name in self.models if name not in self.names]
+        clusters = ", ".join(f"{name}: {' '.join(codes)}" for name, codes in self.plan.clusters.items())
+        return f"ExpertSet({str(self.path)!r}, {', '.join(others)}, {{{clusters}}})"
+
     @classmethod
     def load(cls, path: str | Path) -> ExpertSet:
         """Open a run directory; no weights are read, and nothing is written.

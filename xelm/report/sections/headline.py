@@ -110,6 +110,8 @@ def _notes(facts: Facts, compared: list[str]) -> list[str]:
     absent = [names[c] for c, language in facts.languages.items() if c not in compared and not language.added]
     if absent and compared:
         notes.append(f"No test text, so not counted: {listed(absent)}.")
+    if compared and facts.routed:
+        notes.append(_routing(facts, compared))
     if compared:
         sizes = {code: facts.answer()[code].bytes for code in compared}
         least = min(sizes, key=lambda code: (sizes[code], code))
@@ -120,6 +122,22 @@ def _notes(facts: Facts, compared: list[str]) -> list[str]:
                 "differences of a percent or so may be chance."
             )
     return notes
+
+
+def _routing(facts: Facts, compared: list[str]) -> str:
+    """The sentence that tells what chose the experts of the routed figures."""
+    by_text = facts.routed_by_text.get("top1")
+    if not by_text:
+        return (
+            'Routed figures take the experts of each whole text (routing="text"): its language counts as known '
+            "beforehand."
+        )
+    changes = [facts.change(by_text, code) or 0.0 for code in compared]
+    return (
+        "Routed figures are causal: the text before each token chooses its experts. With the experts of each whole "
+        f'text (routing="text", its language known beforehand) the mean gain would be '
+        f"{signed(-sum(changes) / len(changes))} %."
+    )
 
 
 def _bars(facts: Facts, gains: dict[str, float]) -> dict[str, Any] | None:

@@ -30,6 +30,11 @@ def heat_map(facts: Facts) -> dict[str, Any] | None:
         for name in names
     ]
     columns += [{"name": p, "colour": None, "kind": "policy", "figures": f} for p, f in facts.routed.items()]
+    columns += [
+        {"name": f"{policy} by text", "colour": None, "kind": "policy", "figures": figures}
+        for policy, figures in facts.routed_by_text.items()
+        if policy == "top1"
+    ]
     measured = [code for code in facts.languages if any(code in column["figures"] for column in columns)]
     rows = [_row(facts, facts.languages[code], columns) for code in measured]
     for row, above in zip(rows, [None, *rows], strict=False):

@@ -101,6 +101,8 @@ class Summary:
     """Bits per byte saved over dense, mean over languages."""
     gain_percent: dict[str, float] = field(default_factory=dict)
     """Language -> bits per byte saved over dense, in percent."""
+    mean_gain_percent_by_text: float | None = None
+    """The mean gain if each text were routed by the whole of it, as if its language were known beforehand."""
     own_gain_percent: float | None = None
     """Bits per byte that experts save over the base on their own languages, mean over experts."""
     cost_elsewhere_percent: float | None = None
@@ -125,6 +127,11 @@ class Evaluation:
     """Model -> language -> figures; each model read the same text."""
     routed: dict[str, Cells] = field(default_factory=dict)
     """Routing policy -> language -> figures."""
+    routing: str = "text"
+    """What the weights of `routed` come from: `prefix`, the text before each token, so that its figures are causal
+    probabilities; `text`, the whole text (xelm 0.1, and masked models)."""
+    routed_by_text: dict[str, Cells] = field(default_factory=dict)
+    """The same as `routed` by the whole text, where `routed` is causal: what knowing the language beforehand saves."""
     right_expert: dict[str, float] = field(default_factory=dict)
     """Language -> share of its documents that were routed to its own expert, 0 to 1."""
     summary: Summary = field(default_factory=lambda: Summary(0))
@@ -134,7 +141,11 @@ class Evaluation:
     """Fingerprint of models and text."""
 
     def __post_init__(self) -> None:
-        languages_of = {name: sorted(cells) for name, cells in {**self.models, **self.routed}.items()}
+        tables = [*self.models.items(), *self.routed.items()]
+        tables += [(f"{name}, by text", cells) for name, cells in self.routed_by_text.items()]
+        languages_of = {name: sorted(cells) for name, cells in tables}
+        if self.routing not in ("prefix", "text"):
+            raise ValueError(f"routing {self.routing!r} is neither prefix nor text")
         if not languages_of or not all(languages_of.values()):
             raise ValueError("there must be figures of at least one model, and none may be without languages")
         first = next(iter(languages_of))
@@ -159,7 +170,22 @@ class Evaluation:
         table = asdict(self) | {"summary": self.summary.to_dict()}
         if self.fingerprint is None:
             del table["fingerprint"]
+        if not self.routed:
+            del table["routing"], table["routed_by_text"]
         return table
+
+    def change_by_text(self, policy: str) -> float | None:
+        """Change of bits per byte, in percent, if texts were routed by the whole of them; the mean over languages."""
+        by_text = self.routed_by_text.get(policy)
+        if not by_text:
+            return None
+        along = self.routed[policy]
+        changes = [
+            100 * (cell.bits_per_byte / along[code].bits_per_byte - 1)
+            for code, cell in by_text.items()
+            if along[code].bits_per_byte
+        ]
+        return _mean(changes)
 
     def bits(self, model: str) -> dict[str, float]:
         """Bits per byte of a model or policy, by language.

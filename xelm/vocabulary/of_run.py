@@ -12,6 +12,7 @@ import numpy as np
 
 from clustering.errors import BadInput
 from router.routes.policy import Policy
+from router.scoring.growing import GrowingWeights
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE
 
@@ -63,6 +64,16 @@ class Vocabularies:
             settled_BK[row] = np.eye(len(self.names))[int(weights_BK[row].argmax())]
         return settled_BK
 
+    def read_apart(self, weights_SK: np.ndarray) -> bool:
+        """Whether an expert with pieces of its own has a weight in any stretch of a text."""
+        own_K = np.array([print_ is not None for print_ in self._prints])
+        return bool((np.asarray(weights_SK)[:, own_K] > 0).any())
+
+    def one_tokenizer(self, weights_K: np.ndarray) -> Any | None:
+        """The tokenizer that all experts with weight read with; None if they read different pieces."""
+        found = self._read_by(weights_K)
+        return self._tokenizer_of(found[0]) if len(found) == 1 else None
+
     def mixed_rows(self, weights_BK: np.ndarray) -> list[int]:
         """The texts whose experts read different pieces."""
         if not self.differ:
@@ -82,6 +93,28 @@ class Vocabularies:
                 f"policy={policy}: {', '.join(own)} of {', '.join(chosen)} read pieces of their own, so these experts "
                 "cannot be mixed token by token. Use top1, or the name of one expert; score mixes them byte by byte."
             )
+
+    def among(self, growing: Sequence[GrowingWeights], names: Sequence[str]) -> list[GrowingWeights]:
+        """The weights of some experts that read the same pieces, of texts that no other expert answers.
+
+        While a text is too short to tell its language, these experts alone answer, without those that read other
+        pieces.
+
+        Raises:
+            BadInput: If a whole text goes to another expert.
+        """
+        columns = [self.names.index(name) for name in names]
+        for weights in growing:
+            outside_K = np.delete(weights.weights[-1], columns) > 0
+            if outside_K.any():
+                others = [name for name in self.names if name not in names]
+                found = ", ".join(name for name, there in zip(others, outside_K, strict=True) if there)
+                raise BadInput(
+                    f"a text of this batch goes to {found}, which read pieces of their own, and one transformers model "
+                    "has one vocabulary. Use RoutedLM.generate or score, or as_causal_lm with an expert's name and its "
+                    "tokenizer, vocabularies.tokenizer(name)."
+                )
+        return [GrowingWeights(weights.starts, _renormalised(weights.weights[:, columns])) for weights in growing]
 
     def refuse_spans(self, weights: Sequence[np.ndarray]) -> None:
         """Refuse texts in parts whose parts are read with different pieces, or with other pieces than the run's.
@@ -124,11 +157,20 @@ class Vocabularies:
             groups.setdefault(self._read_by(weights_K)[0], []).append(row)
         found: dict[int, Sequence[Answer]] = {}
         for key, rows in groups.items():
-            name = next(n for n, print_ in zip(self.names, self._prints, strict=True) if print_ == key)
-            answers = answer(rows, self.tokenizer(name))
+            answers = answer(rows, self._tokenizer_of(key))
             found |= {row: answers[place * each : (place + 1) * each] for place, row in enumerate(rows)}
         return [one for row in range(len(weights_BK)) for one in found[row]]
+
+    def _tokenizer_of(self, key: str | None) -> Any:
+        return self.tokenizer(next(n for n, print_ in zip(self.names, self._prints, strict=True) if print_ == key))
 
     def _read_by(self, weights_K: np.ndarray) -> list[str | None]:
         """The vocabularies of the experts with weight."""
         return list(dict.fromkeys(p for p, weight in zip(self._prints, weights_K, strict=True) if weight > 0)) or [None]
+
+
+def _renormalised(weights_SK: np.ndarray) -> np.ndarray:
+    """Rows that sum to 1; one without any weight is spread evenly."""
+    total_S1 = weights_SK.sum(axis=1, keepdims=True)
+    even = np.full_like(weights_SK, 1 / weights_SK.shape[1])
+    return np.asarray(np.where(total_S1 > 0, weights_SK / np.where(total_S1 > 0, total_S1, 1.0), even))

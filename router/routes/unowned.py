@@ -1,0 +1,105 @@
+"""Languages that no expert was trained on: the base answers, unless the models' own losses say otherwise.
+
+Judging such a language by its relatives sends it to experts that read it worse: an expert gains on its own languages
+and loses on others. In a run of experts of German, Turkish and Ukrainian on an English base, English itself went to
+the Ukrainian expert.
+Shape letters: `L` languages, `K` experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clustering.languages.codes import match
+from router.routes.affinity import softmax
+
+# Bits per byte by which an expert is expected to read a language worse than the base where nothing was measured: ten
+# times the usual `loss_temperature`, so that the base has all weight.
+UNMEASURED_PENALTY = 0.2
+# An expert's loss on a few texts must be less than the base's by this share to count: a probe is short.
+PROBE_MARGIN = 0.02
+
+
+@dataclass(frozen=True)
+class Unowned:
+    """What is known of the languages that no expert owns, where a base answers.
+
+    Attributes:
+        rows: Indices of these languages among the L.
+        languages: Their codes.
+        base: Index of the base among the experts; None without one: nothing is then changed.
+        probed_of: Row -> losses of the K experts, measured on a few texts, with `PROBE_MARGIN` on all but the base.
+        measured: Codes whose losses are in the run's own table.
+    """
+
+    rows: tuple[int, ...]
+    languages: tuple[str, ...]
+    base: int | None
+    probed_of: dict[int, np.ndarray]
+    measured: frozenset[str]
+
+    @classmethod
+    def of(
+        cls,
+        languages: Sequence[str],
+        owned: Collection[str],
+        experts: Sequence[str],
+        base: str | None,
+        losses: Mapping[str, Mapping[str, float]],
+        probed: Mapping[str, Mapping[str, float]],
+    ) -> Unowned:
+        """Sort the languages by what was measured of them (losses: expert -> language -> bits per byte)."""
+        rows = tuple(row for row, language in enumerate(languages) if language not in owned) if base else ()
+        measured = frozenset(languages[row] for row in rows if _column(losses, experts, languages[row]) is not None)
+        probed_of = {}
+        for row in rows:
+            column = _column(probed, experts, languages[row])
+            if column is not None and base is not None and languages[row] not in measured:
+                handicap = np.array([1.0 if name == base else 1 + PROBE_MARGIN for name in experts])
+                probed_of[row] = column * handicap
+        index = list(experts).index(base) if base else None
+        return cls(rows, tuple(languages[row] for row in rows), index, probed_of, measured)
+
+    def affinity(self, affinity_LK: np.ndarray, temperature: float) -> np.ndarray:
+        """Shares of the experts, shape (L, K), with those of the unowned languages replaced."""
+        changed_LK = affinity_LK.copy()
+        for row in self.rows:
+            probed_K = self.probed_of.get(row)
+            changed_LK[row] = (
+                np.eye(len(changed_LK[row]))[self.base] if probed_K is None else softmax(-probed_K / temperature)
+            )
+        return changed_LK
+
+    def losses(self, table_KL: np.ndarray) -> np.ndarray:
+        """Losses of the experts, shape (K, L), with those of the unowned languages replaced unless measured."""
+        changed_KL = table_KL.copy()
+        for row, language in zip(self.rows, self.languages, strict=True):
+            if row in self.probed_of:
+                changed_KL[:, row] = self.probed_of[row]
+            elif language not in self.measured and self.base is not None:
+                changed_KL[:, row] = table_KL[self.base, row] + UNMEASURED_PENALTY
+                changed_KL[self.base, row] = table_KL[self.base, row]
+        return changed_KL
+
+    def reason(self, language: str, expert: str, base: str) -> str:
+        """The end of the sentence that begins "No expert was trained on it; "."""
+        row = self.rows[self.languages.index(language)]
+        if row in self.probed_of:
+            compared = "reads it best" if expert != base else "reads it best or nearly so"
+            return f"{expert} {compared}, by the models' loss on a few texts of it"
+        if language in self.measured:
+            return f"{expert} has the least expected loss"
+        if expert == base:
+            return f"{base} answers"
+        return f"{expert} has the least expected loss over all languages that it may be"
+
+
+def _column(losses: Mapping[str, Mapping[str, float]], experts: Sequence[str], language: str) -> np.ndarray | None:
+    """The losses of all experts on a language; None if one of them lacks it."""
+    found = [match(language, losses[name]) if losses.get(name) else None for name in experts]
+    if None in found:
+        return None
+    return np.array([losses[name][code] for name, code in zip(experts, found, strict=True) if code is not None])
