@@ -111,7 +111,7 @@ def test_a_run_with_three_vocabularies_answers(grown: Path) -> None:
     texts = ["και το σπίτι δεν", "и не это дом", "och det är inte hus på kväll"]
     names = [lm.experts.plan.cluster_of(code) for code in ("ell", "rus", "swe")]
     assert [max(route.weights, key=lambda n: route.weights[n]) for route in lm.route(texts)] == names
-    together = lm.score(texts, "top1")
+    together = lm.score(texts, "top1", routing="text")
     assert [score.bytes for score in together] == [len(text.encode()) for text in texts]
     for text, name, score in zip(texts, names, together, strict=True):
         [alone] = lm.score([text], name)
@@ -273,12 +273,34 @@ def test_mixtures_over_bytes_sum_to_one_and_cost_no_more_than_any_expert(grown: 
     for policy in ("ensemble", "bayes"):
         assert np.allclose(lm.next_bytes(texts, policy).sum(axis=1), 1, atol=1e-6)
     weights_BK = lm.weights(texts, "bayes")
-    together = lm.score(texts, "bayes")
+    together = lm.score(texts, "bayes", routing="text")
     for k, name in enumerate(lm.names):
         for text, weights_K, score in zip(texts, weights_BK, together, strict=True):
             if weights_K[k] > 0:
                 assert score.nats <= lm.score([text], name)[0].nats - np.log(weights_K[k]) + 1e-6
     assert [score.bytes for score in together] == [len(text.encode()) for text in texts]
+    assert [score.tokens for score in together] == [len(text.encode()) for text in texts]
+    for policy in ("top1", "ensemble", "bayes"):
+        for score in lm.score(texts, policy):  # by the weights of the text before each token
+            assert 0 < score.bits_per_byte < 16
+
+
+def test_causal_scores_change_experts_where_the_text_does(grown: Path) -> None:
+    """Stretch by stretch: the sum of what each stretch's expert gives after the text before it."""
+    from router.scoring.growing import GrowingWeights
+    from xelm.inference.completions import prompt_ids
+
+    lm = xelm.RoutedLM.from_pretrained(grown, device="cpu", languages="run")
+    text, own = "και το huset", lm.experts.plan.cluster_of("ell")
+    ids = prompt_ids([text], lm.tokenizer)[0]
+    place = len(prompt_ids(["και το "], lm.tokenizer)[0]) - 1
+    weights = np.zeros((2, len(lm.names)))
+    weights[0, lm.names.index(own)] = weights[1, lm.names.index("base")] = 1
+    [found] = lm.scorer("top1").growing([text], [GrowingWeights((0, place), weights)], [ids])
+    first = lm.score(["και το "], own)[0]
+    second = lm.score(["huset"], "base", prefix="και το ")[0]
+    assert -found.sum() == pytest.approx(first.nats + second.nats, rel=1e-6)
+    assert len(found) == first.tokens + second.tokens
 
 
 def test_next_bytes_are_what_the_tokens_say(grown: Path) -> None:
