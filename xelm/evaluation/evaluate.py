@@ -159,9 +159,12 @@ def _with_routed(
 
 def _that_can_mix(lm: RoutedLM, texts: Sequence[str], policies: Sequence[str]) -> list[str]:
     """The policies that answer whole documents; mixtures of experts that read different pieces are left out."""
+    from xelm.evaluation.routed import growing_of
+
     kept = []
     for policy in policies:
-        apart = lm.vocabularies.mixed_rows(lm.weights(texts, policy)) if policy != "top1" else []
+        found = growing_of(lm, texts, policy)[1] if lm.vocabularies.differ else []
+        apart = [weights for weights in found if lm.vocabularies.mixed_rows(weights.weights)]
         if apart:
             logger.warning(
                 "%s: not evaluated, as %d of %d documents go to experts that read different pieces, which are mixed "

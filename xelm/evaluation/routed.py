@@ -49,6 +49,10 @@ def mixed_log_probs(
     dynamic = parse_policy(policy, lm.names).dynamic
     mixed = []
     for row, weights in enumerate(growing):
+        weighed_K = np.flatnonzero(weights.weights.any(axis=0))
+        if len(weighed_K) == 1:
+            mixed.append(log_probs[lm.names[int(weighed_K[0])]][row])
+            continue
         if lm.vocabularies.read_apart(weights.weights):
             mixed += lm.scorer(policy).growing([texts[row]], [weights])
             continue

@@ -1,7 +1,8 @@
 """Scores of texts that experts with pieces of their own answer.
 
 Where the experts of a stretch read with one tokenizer, the stretch is scored in its tokens, after the text before it.
-Where they read different pieces, the whole text is mixed byte by byte (`xelm.vocabulary.byte_mixture`).
+Where they read different pieces, it is mixed byte by byte (`xelm.vocabulary.byte_mixture`): the whole text if weights
+follow the experts' own predictions.
 Shape letters: `K` experts, `T` tokens or bytes of a text.
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from router.letters import utf8_bytes
 from router.routes.policy import Policy
 from router.scoring.growing import GrowingWeights, score_growing
 from router.scoring.tokens import ScoringOptions
@@ -47,24 +49,26 @@ class ApartScorer:
         edges = [0, *(self._place(text, ids[: start + 1], tokenizer) for start in growing.starts[1:])]
         starts, weights = _joined(edges, growing.weights)
         tokenizers = [self.vocabularies.one_tokenizer(weights_K) for weights_K in weights]
-        if any(one is None for one in tokenizers) or (self.policy.dynamic and len(weights) > 1):
-            in_bytes = tuple(len(text[:start].encode(errors="replace")) for start in starts)
+        if self.policy.dynamic and (None in tokenizers or len(weights) > 1):
+            in_bytes = tuple(_num_bytes(text[:start]) for start in starts)
             return self._bytes(text, GrowingWeights(in_bytes, np.array(weights)))
         stops = [*starts[1:], len(text)]
         parts = [
-            self._tokens(text[:start], text[start:stop], weights_K, one)
-            for start, stop, weights_K, one in zip(starts, stops, weights, tokenizers, strict=True)
+            self.answer(text[:start], text[start:stop], weights_K)
+            for start, stop, weights_K in zip(starts, stops, weights, strict=True)
             if stop > start
         ]
         return np.concatenate([*parts, np.zeros(0)])
 
     def answer(self, prefix: str, text: str, weights_K: np.ndarray) -> np.ndarray:
-        """Log-probabilities of a text after a prefix, under the same weights from beginning to end."""
+        """Log-probabilities of a text after a prefix, under the same weights from beginning to end.
+
+        They are of the tokens of all experts with weight if these are the same, else of bytes.
+        """
         tokenizer = self.vocabularies.one_tokenizer(weights_K)
         if tokenizer is not None:
             return self._tokens(prefix, text, weights_K, tokenizer)
-        num_before = len(prefix.encode(errors="replace"))
-        return self._bytes(prefix + text, GrowingWeights.constant(weights_K))[num_before:]
+        return self._bytes(prefix + text, GrowingWeights.constant(weights_K))[_num_bytes(prefix) :]
 
     def _tokens(self, before: str, text: str, weights_K: np.ndarray, tokenizer: Any) -> np.ndarray:
         [ids], [num_before] = answer_ids([before], [text], tokenizer)
@@ -84,6 +88,10 @@ class ApartScorer:
         """How many characters of the text the tokens hold whole."""
         read = tokenizer.decode(list(ids), skip_special_tokens=True).rstrip(_UNFINISHED)
         return min(len(read), len(text))
+
+
+def _num_bytes(text: str) -> int:
+    return len(utf8_bytes(text))
 
 
 def _joined(starts: Sequence[int], weights: np.ndarray) -> tuple[list[int], list[np.ndarray]]:
