@@ -7,10 +7,14 @@ import logging
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+
+from tests.router.tiny import BYTE_VOCABULARY, byte_tokenizer, llama
+from tests.xelm.transfers import write_dictionary, write_task
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -78,7 +82,40 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     xelm.cluster_languages(LANGUAGES, k=3).save(folder / "mine.json")
     xelm.train(folder / "recipe.toml", folder / "runs" / "a")
     shutil.copytree(folder / "runs" / "a", folder / "runs" / "progit")
+    _prepare_transfer(folder)
     return folder
+
+
+TRANSLATOR = """
+import sys
+from tests.xelm.transfers import translate_word_by_word
+print(*translate_word_by_word(list(sys.stdin), *sys.argv[1].split("-")), sep="\\n")
+"""
+STANDS_FOR = {
+    "intfloat/multilingual-e5-small": "encoder",
+    'kind = "project"': 'kind = "project"\ncommand = "sed s/.*/0-0/"',
+    "apertium -u": f"{sys.executable} translator.py",
+}
+"""What recipes of the pages name, and what a test has instead: no hub, no translator, no aligner."""
+
+
+def _prepare_transfer(folder: Path) -> None:
+    """A task with dictionary, translator and a small model, and the recipes that the pages show."""
+    write_task(folder / "topics", number=60)
+    write_dictionary(folder / "words")
+    llama(0, BYTE_VOCABULARY).save_pretrained(folder / "encoder")
+    byte_tokenizer().save_pretrained(folder / "encoder")
+    (folder / "translator.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{TRANSLATOR}", encoding="utf-8"
+    )
+    for page in PAGES:
+        for name, recipe in re.findall(
+            r"^```toml\n# ([\w-]+\.toml)\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.S | re.M
+        ):
+            for shown, used in STANDS_FOR.items():
+                recipe = recipe.replace(shown, used)
+            if page.name.startswith("transfer"):
+                (folder / name).write_text(recipe, encoding="utf-8")
 
 
 @pytest.fixture

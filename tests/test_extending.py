@@ -37,7 +37,13 @@ batch = recipe.objective.batches(None, recipe.train, "x").batch(
 from tests.xelm.training_parts import tiny_llama
 model = recipe.expert.prepare(tiny_llama())
 from router.routes.policy import apply_policy
+from tests.xelm.transfers import recipe_of, write_task
+from xelm import transfer
+shown = [{"kind": "longest", "share": 0.3}]
+task = recipe_of(write_task(Path("topics")), augment=shown, sources={"languages": ["deu"]})
+longest = [row for row in transfer(task, "out").rows if row.technique == "longest"]
 print(json.dumps({
+    "taught": sorted({cell.num_taught for row in longest for cell in row.cells}),
     "policy": apply_policy(np.array([[0.05, 0.65, 0.3]]), "nucleus", ["a", "b", "c"]).round(6).tolist(),
     "plan": [plan.method, plan.distances.kind, sorted(map(len, plan.clusters.values()))],
     "near": [float(plan.distances.subset(["deu", other]).values[0, 1]) for other in ("nld", "jpn")],
@@ -80,6 +86,7 @@ def test_each_concept_is_one_file() -> None:
         "xelm.signals",
         "xelm.expert_kinds",
         "xelm.objectives",
+        "xelm.techniques",
     ]
 
 
@@ -104,6 +111,10 @@ def test_a_signal_is_reported_and_votes(used: dict[str, object]) -> None:
 def test_an_expert_kind_and_an_objective(used: dict[str, object]) -> None:
     assert used["trained"] == [1]  # norms and biases
     assert used["judged"] == 2  # of eight tokens those at places 4 and 5 of their document
+
+
+def test_a_technique_of_transfer(used: dict[str, object]) -> None:
+    assert used["taught"] == [19]  # of 63 rows
 
 
 def test_the_files_of_a_report_section_and_of_a_command_are_where_the_page_says() -> None:

@@ -92,6 +92,7 @@ def test_the_same_error_in_python_and_on_the_command_line(tmp_path: Path) -> Non
         ("measure", xelm.measure_effects, {"recipe", "launch"}),
         ("score", xelm.RoutedLM.score, {"self", "texts", "options"}),
         ("train", xelm.train, {"recipe", "launch", "report"}),
+        ("transfer", xelm.transfer, {"recipe", "launch"}),
     ],
 )
 def test_a_command_has_every_argument_of_its_function_with_its_default(

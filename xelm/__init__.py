@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from xelm.run.experts import ExpertSet
     from xelm.run.export import export
     from xelm.run.failures import TrainingFailedError
+    from xelm.transferring.recipe import TransferRecipe
+    from xelm.transferring.report.report import TransferReport
+    from xelm.transferring.transfer import transfer
 
 __version__ = "0.2.0"
 __all__ = [
@@ -54,6 +57,8 @@ __all__ = [
     "SourceReport",
     "SourceScore",
     "TrainingFailedError",
+    "TransferRecipe",
+    "TransferReport",
     "add_language",
     "blend",
     "cluster_languages",
@@ -69,6 +74,7 @@ __all__ = [
     "remove_language",
     "suggest_k",
     "train",
+    "transfer",
 ]
 
 _HOME = {
@@ -88,6 +94,8 @@ _HOME = {
     "SourceReport": "clustering.sources.report",
     "SourceScore": "clustering.sources.report",
     "TrainingFailedError": "xelm.run.failures",
+    "TransferRecipe": "xelm.transferring.recipe",
+    "TransferReport": "xelm.transferring.report.report",
     "add_language": "xelm.adding.add",
     "blend": "xelm.blending.blend",
     "cluster_languages": "clustering",
@@ -103,5 +111,6 @@ _HOME = {
     "remove_language": "xelm.adding.add",
     "suggest_k": "clustering.plans.make",
     "train": "xelm.making.train",
+    "transfer": "xelm.transferring.transfer",
 }
 __getattr__, __dir__ = lazy_names(__name__, _HOME)

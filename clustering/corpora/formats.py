@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from clustering.errors import BadInput
 
-TEXT_KINDS = (".txt", ".jsonl", ".ndjson", ".parquet")
+TEXT_KINDS = (".txt", ".jsonl", ".ndjson", ".parquet", ".conllu")
 """Endings of files that hold nothing but a corpus."""
 TABLE_KINDS = (".json", ".csv", ".tsv")
 """Endings of files that often hold other content too: word lists, statistics, settings."""

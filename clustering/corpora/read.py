@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from clustering.corpora.conllu import conllu_rows
 from clustering.corpora.formats import kind_of
 from clustering.corpora.lines import json_line_rows, json_rows, text_rows
 from clustering.corpora.rows import Reading, Row, refuse_empty
@@ -18,6 +19,7 @@ _READERS: dict[str, Callable[[Path, Reading, list[str] | None], Iterator[Row]]] 
     ".csv": csv_rows,
     ".tsv": tsv_rows,
     ".parquet": parquet_rows,
+    ".conllu": conllu_rows,
 }
 
 
@@ -26,7 +28,8 @@ def read_file(file: Path, reading: Reading | None = None, skipped: list[str] | N
 
     Args:
         file: `.txt` (a document a line), `.jsonl` or `.ndjson` (an object a line), `.json` (an array of objects, or
-            objects one after another), `.csv`, `.tsv` or `.parquet` (a document a row), plain or as `.gz` or `.zst`.
+            objects one after another), `.csv`, `.tsv` or `.parquet` (a document a row), `.conllu` (a sentence a
+            document), plain or as `.gz` or `.zst`.
         reading: The fields of text and id; None: `text` and `id`.
         skipped: If given, bad rows are skipped and described in this list.
 

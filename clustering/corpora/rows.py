@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ class Row:
     split: str | None = None
     """`train`, `valid` or `test` (or an alias), if the data names it."""
     id: Any = None
+    values: Mapping[str, Any] | None = None
+    """All fields of the row, if the reading asks for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,10 @@ class Reading:
     """Key or column of the text."""
     id_field: str = "id"
     """Key or column of the name of a document; rows need not have it."""
+    tokens_field: str | None = None
+    """Key of a list of words, which are the text of rows that have no text of their own."""
+    whole: bool = False
+    """Whether rows keep all their fields (`Row.values`)."""
     way_out: str = "Correct the line."
     """A sentence on what a user can do about a bad line."""
 
@@ -61,12 +68,21 @@ def row_of(value: Any, reading: Reading) -> Row:
     Raises:
         ValueError: If it has no text or an unknown split; the message says what was found.
     """
-    if not isinstance(value, dict) or not isinstance(value.get(reading.text_field), str):
+    text = _text_of(value, reading) if isinstance(value, dict) else None
+    if text is None:
         raise ValueError(f"no text in the field '{reading.text_field}' (found: {_found(value)})")
     split = value.get("split")
     if split is not None and (not isinstance(split, str) or split not in SPLITS):
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
-    return Row(checked(value[reading.text_field]), split, value.get(reading.id_field))
+    return Row(checked(text), split, value.get(reading.id_field), value if reading.whole else None)
+
+
+def _text_of(value: Mapping[str, Any], reading: Reading) -> str | None:
+    text = value.get(reading.text_field)
+    words = value.get(reading.tokens_field) if reading.tokens_field and text is None else None
+    if isinstance(words, list) and all(isinstance(word, str) for word in words):
+        return " ".join(words)
+    return text if isinstance(text, str) else None
 
 
 def checked(text: str) -> str:

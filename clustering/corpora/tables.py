@@ -71,10 +71,11 @@ def parquet_rows(file: Path, reading: Reading, skipped: list[str] | None) -> Ite
         with tempfile.TemporaryFile() as unpacked:
             table = parquet.ParquetFile(_seekable(file, unpacked))
             names = table.schema_arrow.names
-            if reading.text_field not in names and table.metadata.num_rows:
+            if not {reading.text_field, reading.tokens_field} & set(names) and table.metadata.num_rows:
                 found = ", ".join(names)
                 raise BadInput(f"{file}, row 1: no text in the field '{reading.text_field}' (found: {found}).")
-            wanted = [name for name in (reading.text_field, reading.id_field, "split") if name in names]
+            needed = names if reading.whole else (reading.text_field, reading.id_field, "split")
+            wanted = [name for name in needed if name in names]
             number = 0
             for batch in table.iter_batches(columns=list(dict.fromkeys(wanted))):
                 for value in batch.to_pylist():

@@ -66,6 +66,8 @@ class Effects:
         bits_before: Bits per byte of each language's text under the base, shape (L,).
         cosines: Cosine between the updates (weights after minus before) of two languages, shape (L, L); None: unknown.
         layer_cosines: The same for each layer (`embedding`, `0`, `1`, …, `other`).
+        layer_sizes: For each layer, the length of each language's update against that of the base's weights, shape
+            (L,); of adapters, the length alone.
         budget_tokens: Tokens of the training that the probes stand for; the dense baseline's, or all experts'.
         about: What was measured: the base's fingerprint, kind of training, objective, documents of each language.
     """
@@ -76,6 +78,7 @@ class Effects:
     bits_before: np.ndarray | None = None
     cosines: np.ndarray | None = None
     layer_cosines: dict[str, np.ndarray] = field(default_factory=dict)
+    layer_sizes: dict[str, np.ndarray] = field(default_factory=dict)
     budget_tokens: int = 0
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -136,6 +139,13 @@ class Effects:
             )
         return rows
 
+    def on(self, target: str, sources: Sequence[str]) -> np.ndarray:
+        """The effect of each source on a target, by any of their codes; shape (C,), NaN where it was not measured."""
+        _, (column, *rows) = rows_among([target, *sources], self.languages)
+        if column < 0:
+            return np.full(len(sources), np.nan)
+        return np.array([np.nan if row < 0 else self.matrix[row, column] for row in rows])
+
     def subset(self, languages: Sequence[str]) -> np.ndarray:
         """The matrix of some languages, in that order.
 
@@ -180,9 +190,15 @@ class Effects:
             "bits_before": None if self.bits_before is None else self.bits_before.tolist(),
             "cosines": None if self.cosines is None else _lines(self.cosines),
             "layer_cosines": {layer: _lines(table) for layer, table in self.layer_cosines.items()},
+            **self._sizes_to_json(),
             "budget_tokens": self.budget_tokens,
             "about": self.about,
         }
+
+    def _sizes_to_json(self) -> dict[str, Any]:
+        if not self.layer_sizes:  # as in files of before
+            return {}
+        return {"layer_sizes": {layer: _lines(sizes[None])[0] for layer, sizes in self.layer_sizes.items()}}
 
     @classmethod
     def load(cls, path: str | Path) -> Effects:
@@ -217,6 +233,7 @@ class Effects:
             None if before is None else np.array(before, dtype=np.float64),
             _table(content["cosines"]) if content.get("cosines") else None,
             {str(layer): _table(table) for layer, table in content.get("layer_cosines", {}).items()},
+            {str(layer): _table([line])[0] for layer, line in content.get("layer_sizes", {}).items()},
             int(content.get("budget_tokens", 0)),
             dict(content.get("about", {})),
         )

@@ -16,7 +16,15 @@ from clustering.sources.signals import SIGNALS
 Given = Mapping[str, Mapping[str, float] | float]
 """Signal -> language -> number; of the target's own (`target_size`, `target_ttr`) the number alone."""
 _OF_TARGET = {"source_size": "target_size", "source_ttr": "target_ttr"}
-_SHARES = {"word_overlap", "subword_overlap", "latin_overlap", "shared_script", "source_ttr", "target_ttr"}
+_SHARES = {
+    "model_distance",
+    "word_overlap",
+    "subword_overlap",
+    "latin_overlap",
+    "shared_script",
+    "source_ttr",
+    "target_ttr",
+}
 
 
 def names_given(also: Collection[str] = ()) -> list[str]:

@@ -26,7 +26,7 @@ _OPEN_FAMILIES = 3
 _BAR_WIDTH = 560.0
 _SHOWN_SIGNALS = (
     *("subword_overlap", "word_overlap", "latin_overlap", "shared_script", "size_ratio", "ttr_distance"),
-    *("shared_family", "genetic", "syntactic", "phonological", "geographic"),
+    *("model_distance", "effect", "shared_family", "genetic", "syntactic", "phonological", "geographic"),
 )
 _LEARNED = {
     OTHERS: Signal("the others", "all signals that matter less, added up", False, None),
@@ -278,8 +278,8 @@ def _map(report: SourceReport, entries: list[SourceScore]) -> dict[str, Any] | N
     for entry in entries:
         if entry.place is not None:
             strength, title = (entry.score - low) / span, f"{entry.rank}. {entry.name} {entry.score:+.2f}"
-            look = {"radius": 3.5 + 6.5 * strength, "colour": "var(--p0)", "opacity": 0.3 + 0.65 * strength}
-            points.append(Point(entry.name, title, entry.place, **look))
+            radius, opacity = 3.5 + 6.5 * strength, 0.3 + 0.65 * strength
+            points.append(Point(entry.name, title, entry.place, radius, "var(--p0)", opacity))
     return draw_map(points, report.target_place)
 
 

@@ -15,6 +15,7 @@ from clustering.distances import uriel as typology
 from clustering.errors import BadInput, arg, refuse_text
 from clustering.languages.codes import name_of, points_of, same_language_key, to_code, to_point
 from clustering.languages.facts import is_signed
+from clustering.plans.effects import Effects, as_effects
 from clustering.rankers.history import PAST
 from clustering.rankers.ranker import Ranker
 from clustering.sources.candidates import CandidateRules, choose
@@ -47,6 +48,7 @@ def rank_sources(
     quality: Mapping[str, float] | str | Path | None = None,
     signals: Given | str | Path | None = None,
     sets: int | None = None,
+    effects: Effects | str | Path | None = None,
 ) -> SourceReport:
     """Rank the languages to transfer from to a target, best first.
 
@@ -74,6 +76,8 @@ def rank_sources(
         signals: Overlaps, sizes and TTR as numbers, {signal: {language: number}} or a table of them (`read_signals`);
             they count before what is counted in corpora.
         sets: Also find the set of so many sources that together cover the target best (`best_set`).
+        effects: What a short training on each source does to a model's reading of the target, measured by
+            `xelm.measure_effects`, or its file. Sources that were not measured count as the mean.
 
     Returns:
         The report; equal scores keep the order of `candidates`.
@@ -113,6 +117,8 @@ def rank_sources(
     if quality is not None:
         known = read_quality(quality) if isinstance(quality, str | Path) else quality
         texts = {**texts, "quality": quality_of(query.candidates, known)}
+    if effects is not None:
+        texts = {**texts, "effect": as_effects(effects).on(code, query.candidates)}
     query = replace(query, raw={**query.raw, **texts})
     report = replace(_report(query, profiles, model, top, bool(tokenizer)), left_out=left_out)
     if sets is not None:
@@ -285,8 +291,12 @@ def _warnings(query: Query, profiles: Mapping[str, Profile], model: Ranker | Non
         found.append("no tokenizer: words are compared, which says little where scripts or word forms differ")
     if "quality" in query.raw and np.isnan(query.raw["quality"]).all():
         found.append("the quality given is of none of the candidates")
+    if "effect" in query.raw and np.isnan(query.raw["effect"]).all():
+        found.append("the effects given are of none of the candidates on this target")
     if model is not None:
         found += model.warnings(query)
+        if "effect" in query.raw:
+            found.append("the ranker does not use the effects given: it was not trained with them")
         if "quality" in query.raw:
             found.append("the ranker does not use the quality given: it has its own record of each source")
     return found

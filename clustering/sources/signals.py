@@ -68,6 +68,15 @@ SIGNALS: dict[str, Signal] = {
     "phonological": Signal("phonology", "1 - cosine of URIEL phonology, gaps filled", False, False),
     "inventory": Signal("sounds", "1 - cosine of URIEL sound inventories, gaps filled", False, False),
     "geographic": Signal("place", "great circle distance in km", False, False),
+    "model_distance": Signal(
+        "model's view", "distance of the model's mean hidden states over both texts, 0 to 1", True, False
+    ),
+    "effect": Signal(
+        "effect on the target",
+        "the target's bits after a short training on the source / before, - 1: the model's own view (`xelm measure`)",
+        False,
+        False,
+    ),
     "quality": Signal("source quality", "how good a source is by itself, as you gave it", False, True),
 }
 
@@ -115,6 +124,8 @@ def signal(
     return register
 
 
+_BY_SPREAD = ("model_distance", "effect", "quality")
+"""Signals that are there only if they are asked for; their unit is their spread over the candidates."""
 # Utility per unit, see `default_contributions` for what they rest on.
 NATS_PER_UNIT = 5.0
 COSINE_PER_UNIT = 0.1
@@ -190,6 +201,7 @@ def text_signals(target: Profile | None, sources: Sequence[Profile | None]) -> d
     """Signals from corpora; NaN for candidates without one, and all NaN but `source_size` without the target's."""
     nan = float("nan")
     columns: dict[str, list[float]] = {name: [] for name, signal in SIGNALS.items() if signal.needs_text}
+    del columns["model_distance"]  # not counted in text
     target_ttr = target.type_token_ratio if target else nan
     target_size = float(target.word_tokens) if target else nan
     for source in sources:
@@ -250,6 +262,8 @@ def default_contributions(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     | syntax | -(1 - cosine of kNN-filled syntax) / 0.1 |
     | place | -log(1 + km / 1500) |
     | data size | log(1 + source / target); log(source) where the target has no text |
+    | model's view | -distance of hidden states / its standard deviation over the candidates, where a model was given |
+    | effect on the target | -(change of the target's bits) / its standard deviation over the candidates, if measured |
     | source quality | the user's figure / its standard deviation over the candidates, where there is one |
 
     Why this form. Weights are all 1 and the units are round numbers near the spread that each signal has among
@@ -288,9 +302,11 @@ def default_contributions(raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
         added = ADDED.find(name)
         if added.utility is not None and is_known(raw, name):
             utilities[name] = added.utility(raw[name])
-    if is_known(raw, "quality"):
-        spread = np.nanstd(raw["quality"])
-        utilities["quality"] = raw["quality"] / spread if spread > 0 else raw["quality"] * 0
+    for name in _BY_SPREAD:
+        if is_known(raw, name):
+            spread = np.nanstd(raw[name])
+            sign = 1.0 if SIGNALS[name].higher_is_nearer else -1.0
+            utilities[name] = sign * raw[name] / spread if spread > 0 else raw[name] * 0
     return {name: centred(values) for name, values in utilities.items()}
 
 

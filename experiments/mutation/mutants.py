@@ -19,8 +19,9 @@ EFFECTS, MEASURED, ADVICE = "clustering/plans/effects.py", "clustering/plans/mea
 METRICS, POLICY, CENTRES = "clustering/rankers/metrics.py", "router/routes/policy.py", "router/routes/centres.py"
 LOGSPACE, WINDOWS = "router/mixture/logspace.py", "router/scoring/windows.py"
 STATISTICS, CHOOSE = "xelm/comparing/statistics.py", "xelm/blending/choose.py"
+RACE, ANCHOR = "xelm/adding/donors/race.py", "xelm/training/anchor.py"
 UPDATES, SPLITS = "xelm/measuring/updates.py", "xelm/corpus/splits.py"
-EVALUATE, RESULTS, DONOR = "xelm/evaluation/evaluate.py", "xelm/run/records/results.py", "xelm/adding/donor.py"
+EVALUATE, RESULTS, DONOR = "xelm/evaluation/evaluate.py", "xelm/run/records/results.py", "xelm/adding/donors/signals.py"
 
 MUTANTS: list[tuple[str, str, str]] = [
     # Clusters.
@@ -115,7 +116,7 @@ MUTANTS: list[tuple[str, str, str]] = [
     (TEXTS, "np.cumsum(log_probs_MT, axis=1) - log_probs_MT", "np.cumsum(log_probs_MT, axis=1)"),
     (COMBINED, "softmax(logits_BL * np.exp(-softening))", "softmax(logits_BL * np.exp(softening))"),
     (SAMPLES, "PIECE_LENGTH = 500", "PIECE_LENGTH = 250"),
-    (NGRAM, "_STEPS_PER_NAT = 16", "_STEPS_PER_NAT = 8"),
+    (NGRAM, "STEPS_PER_NAT = 16", "STEPS_PER_NAT = 8"),
     (COMBINED, "np.exp(langid_BC[:, ours]).sum(axis=1)", "np.exp(langid_BC[:, ours]).max(axis=1)"),
     # Training.
     (LOOP, '"weight_decay": 0.0}', '"weight_decay": stage.settings.weight_decay}'),
@@ -131,12 +132,12 @@ MUTANTS: list[tuple[str, str, str]] = [
     (MIXTURE, "_temperature(settings, (begin + end) / 2)", "_temperature(settings, begin)"),
     (MIXTURE, "if enters.get(code, 0.0) <= begin", "if enters.get(code, 0.0) < begin or begin == 0"),
     (BRANCH, "code: addition.replay / len(old)", "code: addition.replay"),
-    (BUDGET, "trained * (weight_bytes + 8)", "trained * 8"),
+    (BUDGET, "trained * (size.weight_bytes + 8)", "trained * 8"),
     (BUDGET, "layers * 34 / 2 *", "layers * 34 *"),
-    (BUDGET, "+ 3 * getattr(text,", "+ 2 * getattr(text,"),
+    (BUDGET, "+ 3 * size.vocab_size", "+ 2 * size.vocab_size"),
     (BUDGET, "checkpoint = 3 * size.parameters", "checkpoint = 2 * size.parameters"),
-    (BUDGET, "1 if recipe.train.gradient_checkpointing else", "2 if recipe.train.gradient_checkpointing else"),
-    (BUDGET, 'if recipe.train.share == "languages" else 1.0', 'if recipe.train.share != "languages" else 1.0'),
+    (BUDGET, "1 if train.gradient_checkpointing else", "2 if train.gradient_checkpointing else"),
+    (BUDGET, 'if train.share == "languages" else 1.0', 'if train.share != "languages" else 1.0'),
     (BRANCH, "_MOST_EPOCHS = 40", "_MOST_EPOCHS = 80"),
     ("xelm/adding/label.py", "_OTHER_LANGUAGE = 0.9", "_OTHER_LANGUAGE = 0.5"),
     ("xelm/adding/tokenizer_fit.py", "_MANY_TOKENS = 1.5", "_MANY_TOKENS = 3.0"),
@@ -147,8 +148,8 @@ MUTANTS: list[tuple[str, str, str]] = [
     (RESULTS, "nats / math.log(2) / max(num_bytes, 1)", "nats / max(num_bytes, 1)"),
     (RESULTS, "math.exp(min(nats / max(tokens, 1), 700))", "math.exp(min(nats / max(num_bytes, 1), 700))"),
     (RESULTS, "None if at_home is None else -at_home", "at_home"),
-    (DONOR, "_BLIND_BITS = 8.0", "_BLIND_BITS = 6.0"),
-    (DONOR, "if loss < _BLIND_BITS:", "if loss <= _BLIND_BITS:"),
+    (DONOR, "BLIND_BITS = 8.0", "BLIND_BITS = 6.0"),
+    (DONOR, "bits_per_byte >= BLIND_BITS", "bits_per_byte > BLIND_BITS"),
     # Effects, plans from them, and advice.
     (EFFECTS, "both = (self.matrix + self.matrix.T) / 2", "both = self.matrix"),
     (EFFECTS, "(both - low) / (high - low)", "both / high"),
@@ -203,4 +204,12 @@ MUTANTS: list[tuple[str, str, str]] = [
     (SPLITS, "share < valid + test", "share < test"),
     (SPLITS, "/ 2**32", "/ 2**31"),
     ("xelm/models/interpolation.py", "torch.promote_types(tensor.dtype, torch.float32)", "tensor.dtype"),
+    (RACE, "_AGAIN = 0.5", "_AGAIN = 1.0"),
+    (RACE, "most = (num_steps - end) // 2", "most = num_steps - end"),
+    (RACE, "int(share * num_steps + 1e-9)", "round(share * num_steps)"),
+    (RACE, "1 + steps.index(end)", "steps.index(end)"),
+    (RACE, "np.sqrt(number / (number - 1) *", "np.sqrt("),
+    (ANCHOR, "min(1.0, rate * strength)", "rate * strength"),
+    (ANCHOR, "add_(start - parameter,", "add_(parameter - start,"),
+    (MIXTURE, "(1 - share) * value for code, value", "value for code, value"),
 ]

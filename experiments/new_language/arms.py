@@ -75,8 +75,9 @@ def read_text(file: Path, code: str, num_bytes: int | None, work: Path, experts:
 
 def _write_part(source: Source, num_bytes: int, part: Path) -> None:
     part.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("w", encoding="utf-8") as out:
-        for row in source.rows("text"):
+    begun = part.with_suffix(".begun")
+    with begun.open("w", encoding="utf-8") as out:
+        for row in source.rows():
             text = row.text
             if row.split == "train":
                 if num_bytes <= 0:
@@ -84,6 +85,7 @@ def _write_part(source: Source, num_bytes: int, part: Path) -> None:
                 text = text.encode()[:num_bytes].decode("utf-8", errors="ignore")
                 num_bytes -= len(text.encode())
             out.write(json.dumps({"text": text, "split": row.split, "id": row.id}, ensure_ascii=False) + "\n")
+    begun.rename(part)  # an interruption leaves no half of it
 
 
 def run_arm(experts: ExpertSet, text: Text, start: str, tokens: int, work: Path) -> Arm:

@@ -20,6 +20,8 @@ import numpy as np
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
 from clustering.languages.codes import match
+from router.cleaning.clean import clean
+from router.cleaning.spellings import OtherSpellings
 from router.identify.langid import LangidIdentifier
 from router.identify.ngram import NgramIdentifier
 from router.identify.samples import random_spans, sample_texts
@@ -112,7 +114,9 @@ class CombinedIdentifier:
 
     def posterior(self, texts: Sequence[str]) -> np.ndarray:
         """Probabilities of the languages, shape (B, L), rows summing to 1; uniform without letters."""
-        return self._soften(self._logits(texts, self.ngram.evidence(texts), self._langid_log_posterior(texts)))
+        texts = [clean(text) for text in texts]
+        langid_BC = self._langid_log_posterior(texts)
+        return self._soften(self._logits(*self._evidence(texts), langid_BC))
 
     def familiarity(self, texts: Sequence[str]) -> np.ndarray:
         """Probability that each text is in one of `languages`, shape (B,); 0 without letters."""
@@ -146,10 +150,14 @@ class CombinedIdentifier:
 
     def _identify_beside_langid(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Posterior, familiarity, and langid's log-probabilities, shape (B, C), if it was used."""
-        evidence = self.ngram.evidence(texts)
+        texts = [clean(text) for text in texts]
+        evidence, respelt_BL = self._evidence(texts)
         langid_BC = self._langid_log_posterior(texts)
-        posterior_BL = self._soften(self._logits(texts, evidence, langid_BC))
-        features_BF, known_B = self._features(posterior_BL.argmax(axis=1), evidence, langid_BC)
+        posterior_BL = self._soften(self._logits(evidence, respelt_BL, langid_BC))
+        best_B = posterior_BL.argmax(axis=1)
+        features_BF, known_B = self._features(best_B, evidence, langid_BC)
+        # langid knows such a language in its usual script alone.
+        known_B = known_B & ~respelt_BL[np.arange(len(best_B)), best_B]
         coefficients_BF = np.where(known_B[:, None], FAMILIAR_KNOWN[:-1], FAMILIAR_UNKNOWN[:-1])
         constant_B = np.where(known_B, FAMILIAR_KNOWN[-1], FAMILIAR_UNKNOWN[-1]) + PRIOR_LOG_ODDS
         log_odds_B = (coefficients_BF * features_BF).sum(axis=1) + constant_B
@@ -165,8 +173,10 @@ class CombinedIdentifier:
             langid's log-odds of the run's languages against all others; log of the length; typicality times that; the
             lead in typicality over the next language, or over `ANY_TEXT` if that is more.
         """
-        evidence, langid_BC = self.ngram.evidence(texts), self._langid_log_posterior(texts)
-        return self._features(self._logits(texts, evidence, langid_BC).argmax(axis=1), evidence, langid_BC)
+        texts = [clean(text) for text in texts]
+        evidence, respelt_BL = self._evidence(texts)
+        langid_BC = self._langid_log_posterior(texts)
+        return self._features(self._logits(evidence, respelt_BL, langid_BC).argmax(axis=1), evidence, langid_BC)
 
     def _features(
         self, best_B: np.ndarray, evidence: tuple[np.ndarray, np.ndarray], langid_BC: np.ndarray | None
@@ -221,22 +231,36 @@ class CombinedIdentifier:
         """The posterior of logits, at this run's temperature."""
         return softmax(logits_BL * np.exp(-self.softening))
 
+    @cached_property
+    def _spellings(self) -> OtherSpellings:
+        return OtherSpellings(self.ngram)
+
+    def _evidence(self, texts: Sequence[str]) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+        """Evidence and lengths of cleaned texts; which evidence is that of another spelling, shape (B, L)."""
+        evidence_BL, lengths_B = self.ngram.evidence(texts)
+        evidence_BL, respelt_BL = self._spellings.evidence(texts, evidence_BL, lengths_B)
+        return (evidence_BL, lengths_B), respelt_BL
+
     def _langid_log_posterior(self, texts: Sequence[str]) -> np.ndarray | None:
         return np.log(self._langid.posterior(texts).clip(1e-300)) if self._langid is not None else None
 
     def _logits(
-        self, texts: Sequence[str], evidence: tuple[np.ndarray, np.ndarray], langid_BC: np.ndarray | None
+        self, evidence: tuple[np.ndarray, np.ndarray], respelt_BL: np.ndarray, langid_BC: np.ndarray | None
     ) -> np.ndarray:
         evidence_BL, lengths_B = evidence
         logits_BL = evidence_BL / (NGRAM_SCALE * np.maximum(lengths_B, 1) ** NGRAM_POWER)[:, None]
         if langid_BC is not None:
             opinion_BL = np.where(self._columns_L >= 0, langid_BC[:, self._columns_L], LANGID_UNKNOWN)
+            # langid has no opinion of a spelling that it does not know: it neither helps nor harms.
+            opinion_BL = np.where(respelt_BL, opinion_BL.max(axis=1, keepdims=True), opinion_BL)
             logits_BL = logits_BL + LANGID_SHARE * opinion_BL
         return np.where(lengths_B[:, None] > 0, logits_BL, 0.0)
 
     def _fit_softening(self, spans: list[str], truth_B: np.ndarray) -> float:
         """The grid value with the least mean negative log-probability of the true languages."""
-        logits_BL = self._logits(spans, self.ngram.evidence(spans), self._langid_log_posterior(spans))
+        evidence = self.ngram.evidence(spans)
+        as_it_stands_BL = np.zeros(evidence[0].shape, dtype=bool)
+        logits_BL = self._logits(evidence, as_it_stands_BL, self._langid_log_posterior(spans))
         losses = []
         for softening in SOFTENING_GRID:
             posterior_BL = softmax(logits_BL * np.exp(-softening))

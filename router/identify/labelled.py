@@ -8,6 +8,7 @@ import numpy as np
 
 from clustering.errors import BadInput
 from clustering.languages.codes import UnknownLanguageError, match, to_code
+from router.cleaning.clean import clean
 from router.letters import plain_letters
 
 Probabilities = Callable[[str], Iterable[tuple[str, float]]]
@@ -55,8 +56,9 @@ class LabelledIdentifier:
         """Probabilities of the languages, shape (B, L), rows summing to 1; uniform for a text without evidence."""
         posterior_BL = np.zeros((len(texts), len(self._languages)))
         for row, text in enumerate(texts):
-            if plain_letters(text):
-                for label, probability in self._probabilities(text):
+            cleaned = clean(text)
+            if plain_letters(cleaned):
+                for label, probability in self._probabilities(cleaned):
                     column = self._column_of_label.get(label)
                     if column is not None:
                         posterior_BL[row, column] += probability

@@ -14,6 +14,7 @@ import numpy as np
 
 from clustering.errors import BadInput
 from clustering.languages.codes import match, to_code
+from router.cleaning.clean import clean
 from router.identify.langid_arrays import load_langid
 from router.letters import plain_letters, utf8_bytes
 
@@ -91,6 +92,7 @@ class LangidIdentifier:
 
     def posterior(self, texts: Sequence[str]) -> np.ndarray:
         """Probabilities of the languages, shape (B, L), rows summing to 1; uniform without letters."""
+        texts = [clean(text) for text in texts]
         scores_BL, lengths_B = self.log_likelihoods(texts)
         temperatures_B = TEMPERATURE_SCALE * np.maximum(lengths_B, 1) ** TEMPERATURE_POWER
         logits_BL = scores_BL / temperatures_B[:, None]

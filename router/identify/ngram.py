@@ -21,6 +21,7 @@ import numpy as np
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_arrays, read_json, write_json
 from clustering.languages.codes import point_beside, points_of, to_point
+from router.cleaning.clean import clean
 from router.identify.ngram_hashes import hashed_ngrams
 from router.identify.samples import TextSample, sample_texts
 from router.letters import plain_letters
@@ -34,7 +35,7 @@ INDEX_FILE = "ngrams.json"
 MAX_TABLE_SIZE = 20_000
 RARE = 1e-7
 _MOST_EVIDENCE = 1e3  # a letter begins 5 n-grams, each of at most 16.1 nats
-_STEPS_PER_NAT = 16  # weights reach log(1 / RARE) = 16.1 nats and fit one byte
+STEPS_PER_NAT = 16  # weights reach log(1 / RARE) = 16.1 nats and fit one byte
 # temperature = scale * letters ** power, fitted on SIB-200's train sentences for models trained on other books
 # (experiments/routing/fit_constants.py).
 TEMPERATURE_SCALE = 7.8
@@ -138,7 +139,7 @@ class NgramIdentifier:
 
     def posterior(self, texts: Sequence[str]) -> np.ndarray:
         """Probabilities of the languages, shape (B, L), rows summing to 1; uniform if no n-gram is known."""
-        evidence_BL, lengths_B = self.evidence(texts)
+        evidence_BL, lengths_B = self.evidence([clean(text) for text in texts])
         temperature_B = TEMPERATURE_SCALE * np.maximum(lengths_B, 1) ** TEMPERATURE_POWER
         return softmax(evidence_BL / temperature_B[:, None])
 
@@ -189,7 +190,7 @@ class NgramIdentifier:
         vocabulary_U = np.unique(np.concatenate([table.keys for table in tables]))
         rows = np.concatenate([np.searchsorted(vocabulary_U, table.keys) for table in tables])
         columns = np.repeat(np.arange(len(tables)), [len(table.keys) for table in tables])
-        weights = np.concatenate([table.weights for table in tables]).astype(np.float32) / _STEPS_PER_NAT
+        weights = np.concatenate([table.weights for table in tables]).astype(np.float32) / STEPS_PER_NAT
         return vocabulary_U, csr_matrix((weights, (rows, columns)), shape=(len(vocabulary_U), len(tables)))
 
 
@@ -215,7 +216,7 @@ def make_table(language: str, sample: TextSample) -> NgramTable:
     kept = np.sort(np.argsort(-weights_A, kind="stable")[:MAX_TABLE_SIZE])
     order = np.argsort(keys_A[kept], kind="stable")
     keys_F = keys_A[kept][order]
-    weights_F = np.clip(np.round(weights_A[kept][order] * _STEPS_PER_NAT), 0, 255).astype(np.uint8)
+    weights_F = np.clip(np.round(weights_A[kept][order] * STEPS_PER_NAT), 0, 255).astype(np.uint8)
     num_letters = sum(len(plain_letters(text)) for text in sample.train)
     bare = NgramTable(keys_F, weights_F, 1.0, num_letters)
     evidence_B1, lengths_B = NgramIdentifier({language: bare}).evidence(sample.held_out)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from router.cleaning.clean import clean_letters
 from router.identify.protocol import RunIdentifier
-from router.letters import plain_letters
 
 
 class OpenIdentifier:
@@ -35,7 +35,7 @@ class OpenIdentifier:
     def posterior(self, texts: Sequence[str]) -> np.ndarray:
         """Probabilities of the languages, shape (B, L), rows summing to 1; uniform without letters."""
         posterior_BL = self.joint(*self.identify(texts))
-        posterior_BL[[not plain_letters(text) for text in texts]] = 1.0 / len(self._languages)
+        posterior_BL[[not clean_letters(text) for text in texts]] = 1.0 / len(self._languages)
         return posterior_BL
 
     def identify(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,9 +16,9 @@ from clustering.errors import BadInput
 from clustering.files import atomic_write, write_json
 from clustering.languages.codes import match, name_of, point_beside, points_of
 from clustering.languages.points import code_of
+from router.cleaning.clean import clean_letters
 from router.identify.backend import Backend, read_spec
 from router.identify.protocol import LanguageIdentifier
-from router.letters import plain_letters
 
 FORMAT_VERSION = 2
 INDEX_FILE = "identifier.json"
@@ -91,7 +91,7 @@ class ReadyMadeIdentifier:
         """See `RunIdentifier`."""
         posterior_BC = self._known.posterior(texts)
         own_BR, others_BO = posterior_BC[:, self._columns_R], posterior_BC[:, self._columns_O]
-        spoken_B = np.array([bool(plain_letters(text)) for text in texts], dtype=bool)
+        spoken_B = np.array([bool(clean_letters(text)) for text in texts], dtype=bool)
         familiarity_B = np.where(spoken_B, own_BR.sum(axis=1).clip(0.0, 1.0), 0.0)
         return _shares(own_BR), familiarity_B, _shares(others_BO)
 

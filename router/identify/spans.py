@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 
 from clustering.errors import BadInput
+from router.cleaning.clean import clean_letters
 from router.identify.protocol import LanguageIdentifier
-from router.letters import plain_letters
 
 # Cost of a change of language in nats, chosen on parts of SIB-200's train sentences joined in twos and threes
 # (experiments/routing/fit_constants.py). Windows of neighbouring words blur the edges and did worse.
@@ -62,11 +62,11 @@ def segment(text: str, identifier: LanguageIdentifier, *, switch_cost: float = S
     bounds = _unit_bounds(text)
     if not bounds:
         return []
-    if not plain_letters(text):
+    if not clean_letters(text):
         return [Span(0, len(text), None, 0.0)]
     units = [text[start:stop] for start, stop in bounds]
     log_posterior_UL = np.log(identifier.posterior(units).clip(1e-12))
-    log_posterior_UL[[not plain_letters(unit) for unit in units]] = 0.0
+    log_posterior_UL[[not clean_letters(unit) for unit in units]] = 0.0
     path = _cheapest_path(log_posterior_UL, switch_cost)
     edges = [0, *(i for i in range(1, len(path)) if path[i] != path[i - 1]), len(path)]
     pieces = [(bounds[first][0], bounds[stop - 1][1], path[first]) for first, stop in pairwise(edges)]

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from clustering.errors import BadInput
+from router.cleaning.clean import clean_letters
+from router.cleaning.doubt import certainty
 from router.identify.open import OpenIdentifier
 from router.identify.protocol import LanguageIdentifier, OpenSetIdentifier
-from router.letters import plain_letters
 from router.routes.weigh import ExpertWeigher, Route
 from router.texts import as_texts
 
@@ -17,6 +18,7 @@ from router.texts import as_texts
 # a foreign one kept; at 4 at most 0.5 % of SIB-200's train sentences cut to 20 characters are sent away, and 0.1 % of
 # whole ones (experiments/routing/fit_constants.py).
 FOREIGN_ODDS = 4.0
+LETTERS_OF_A_FOREIGN_TEXT = 16
 
 
 def route_texts(texts: Iterable[str], identifier: LanguageIdentifier, weigher: ExpertWeigher) -> list[Route]:
@@ -49,8 +51,9 @@ def route_texts(texts: Iterable[str], identifier: LanguageIdentifier, weigher: E
         posterior_BL, familiarity_B = identifier.identify(texts)
     else:
         posterior_BL = identifier.posterior(texts)
-    silent_B = np.array([not plain_letters(text) for text in texts])
-    return weigher.route(posterior_BL, familiarity_B=familiarity_B, silent_B=silent_B)
+    silent_B = np.array([not clean_letters(text) for text in texts])
+    certainty_B = np.array([certainty(text) for text in texts])
+    return weigher.route(posterior_BL, familiarity_B=familiarity_B, silent_B=silent_B, certainty_B=certainty_B)
 
 
 def route_openly(
@@ -77,13 +80,16 @@ def route_openly(
     if not texts:
         return []
     posterior_BR, familiarity_B, others_BO = identifier.identify(texts)
-    silent_B = np.array([not plain_letters(text) for text in texts])
-    routes = weigher.route(posterior_BR, familiarity_B=familiarity_B, silent_B=silent_B)
+    silent_B = np.array([not clean_letters(text) for text in texts])
+    certainty_B = np.array([certainty(text) for text in texts])
+    routes = weigher.route(posterior_BR, familiarity_B=familiarity_B, silent_B=silent_B, certainty_B=certainty_B)
     joint_BL = identifier.joint(posterior_BR, familiarity_B, others_BO)
     own_BR, foreign_BO = np.split(joint_BL, [posterior_BR.shape[1]], axis=1)
     foreign_B = (foreign_BO.max(axis=1, initial=0.0) > FOREIGN_ODDS * own_BR.max(axis=1)) & ~silent_B
     if foreign_B.any():
-        found = open_weigher().route(joint_BL[foreign_B])
+        # A few letters are little evidence for a language of which no text was read.
+        short_B = np.array([min(1.0, len(clean_letters(text)) / LETTERS_OF_A_FOREIGN_TEXT) for text in texts])
+        found = open_weigher().route(joint_BL[foreign_B], certainty_B=(certainty_B * short_B)[foreign_B])
         for row, route in zip(np.flatnonzero(foreign_B), found, strict=True):
             routes[row] = route
     return routes

@@ -152,6 +152,7 @@ class ExpertWeigher:
         *,
         familiarity_B: np.ndarray | None = None,
         silent_B: np.ndarray | None = None,
+        certainty_B: np.ndarray | None = None,
     ) -> list[Route]:
         """Weights and reasons.
 
@@ -159,6 +160,8 @@ class ExpertWeigher:
             posterior_BL: As for `weights`.
             familiarity_B: Probability that each text is in one of the languages at all, shape (B,); 1 if not given.
             silent_B: Texts without letters, shape (B,), bool. Their language counts as undecided: confidence 0.
+            certainty_B: How far the form of each text allows to be sure of a language, shape (B,); 1 if not given. It
+                lowers the confidence alone.
 
         Returns:
             One `Route` for each text.
@@ -166,6 +169,8 @@ class ExpertWeigher:
         weights_BK = self.weights(posterior_BL)
         num_texts = len(weights_BK)
         familiarity_B = np.ones(num_texts) if familiarity_B is None else np.asarray(familiarity_B)
+        if certainty_B is not None:
+            familiarity_B = familiarity_B * certainty_B
         silent_B = np.zeros(num_texts, dtype=bool) if silent_B is None else np.asarray(silent_B)
         return [
             self._one(posterior_BL[b], weights_BK[b], float(familiarity_B[b]), bool(silent_B[b]))

@@ -12,6 +12,7 @@ from clustering.errors import BadInput
 from clustering.languages import iso
 from clustering.languages.codes import same_language_key, to_code
 from clustering.languages.facts import evidence_of_text, facts_of, is_signed, parent_of, signed_languages
+from clustering.plans.effects import Effects
 from clustering.sources.candidates import CandidateRules
 from clustering.sources.report import place_of
 
@@ -136,6 +137,23 @@ def test_the_quality_of_sources_is_a_signal_like_any(tmp_path: Path) -> None:
         assert parts == pytest.approx({"kor": 1.0, "zul": -1.0, "deu": 0.0})
         before = {entry.language: entry.score for entry in plain.ranking}
         assert entries["kor"].score == pytest.approx(before["kor"] + 1.0)
+
+
+def test_measured_effects_are_a_signal_of_their_own(tmp_path: Path) -> None:
+    """Against the matrix itself: the row is the language trained on, the column the target."""
+    effects = Effects.of(["swa", "zul", "kor"], [[0, 9, 9], [-0.3, 0, 9], [0.1, 9, 0]])
+    effects.save(tmp_path / "effects.json")
+    before = {entry.language: entry.score for entry in rank_sources("swh", ["zul", "deu", "kor"]).ranking}
+    for given in (effects, tmp_path / "effects.json"):
+        report = rank_sources("swh", ["zul", "deu", "kor"], effects=given)
+        entries = {entry.language: entry for entry in report.ranking}
+        # -0.3 and 0.1 are one standard deviation (0.2) from their mean; less is better.
+        parts = {code: entry.contributions["effect"] for code, entry in entries.items()}
+        assert parts == pytest.approx({"zul": 1.0, "kor": -1.0, "deu": 0.0})
+        assert entries["zul"].signals["effect"] == pytest.approx(-0.3)
+        assert entries["zul"].score == pytest.approx(before["zul"] + 1.0)
+    nothing = rank_sources("fin", ["est", "kor"], effects=effects)
+    assert "the effects given are of none of the candidates on this target" in nothing.warnings
 
 
 @pytest.mark.parametrize(

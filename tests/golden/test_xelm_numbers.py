@@ -12,24 +12,27 @@ import torch
 
 from clustering import ClusterPlan
 from clustering.corpora.find import Source
-from tests.xelm.training_parts import stage_of, tiny_llama
+from tests.xelm.training_parts import budget_of, stage_of, tiny_llama
 from xelm import Recipe
 from xelm.adding import branch, label, tokenizer_fit
 from xelm.adding.branch import _shares
-from xelm.adding.donor import DonorCandidate, _Signals
+from xelm.adding.donors.race import Looks, behind, expected
+from xelm.adding.donors.signals import Signals
 from xelm.adding.request import Addition
-from xelm.blending.choose import _Expert, _lower
+from xelm.blending.choose import Measured, _lower
 from xelm.comparing.statistics import Gains, rank_correlation, spearman
 from xelm.corpus.draw import apportion, sampling_shares
-from xelm.corpus.mixture import mean_shares, mixture, phase_counts, unimax_shares
+from xelm.corpus.mixture import Phase, mean_shares, mixture, phase_counts, unimax_shares, with_replay
 from xelm.corpus.splits import _by_share, _hash_share
 from xelm.evaluation.evaluate import _summary
 from xelm.making.budgets import budget
-from xelm.making.budgets.budget import make_budget
-from xelm.measuring.updates import _cosines, layer_of
+from xelm.measuring.updates import _cosines
 from xelm.models.interpolation import _wide
+from xelm.models.layer_groups import layer_of
 from xelm.recipe.recipe import Train
+from xelm.run.records.ledger import DonorCandidate
 from xelm.run.records.results import Cell, Evaluation, Forgetting
+from xelm.training.anchor import Anchor
 from xelm.training.loop import _optimizer
 from xelm.training.schedule import Schedule
 
@@ -146,21 +149,21 @@ def test_a_budget() -> None:
     config = tiny_llama(num_layers=2).config
     plan = ClusterPlan({"a": ["deu", "nld"], "b": ["rus"]}, "test")
     blocks = {"deu": 10, "nld": 10, "rus": 20}
-    found = make_budget(_recipe(), plan, blocks, 32, config)
+    found = budget_of(_recipe(), plan, blocks, 32, config)
     # A step is 4 · 32 = 128 tokens: 10 steps, halved (20 blocks each); 20 draws an expert, so each text is read once.
     assert {name: stage.steps for name, stage in found.experts.items()} == {"a": 5, "b": 5}
     assert found.experts["a"].epochs == NEAR({"deu": 1.0, "nld": 1.0}) and found.experts["b"].tokens == 640
     assert found.base is not None and found.dense is not None
     assert (found.base.steps, found.dense.steps) == (4, 10)  # 512 and 1,280 tokens
-    uneven = make_budget(_recipe(share="equal"), plan, {**blocks, "rus": 180}, 32, config)
+    uneven = budget_of(_recipe(share="equal"), plan, {**blocks, "rus": 180}, 32, config)
     assert {name: stage.steps for name, stage in uneven.experts.items()} == {"a": 5, "b": 5}
-    by_text = make_budget(_recipe(), plan, {**blocks, "rus": 180}, 32, config)
+    by_text = budget_of(_recipe(), plan, {**blocks, "rus": 180}, 32, config)
     assert {name: stage.steps for name, stage in by_text.experts.items()} == {"a": 1, "b": 9}
 
 
 def test_memory_and_disk() -> None:
     config = tiny_llama(num_layers=2).config  # 64 tokens of vocabulary or so, width 16
-    found = make_budget(_recipe(), ClusterPlan({"a": ["deu"]}, "test"), {"deu": 10}, 32, config)
+    found = budget_of(_recipe(), ClusterPlan({"a": ["deu"]}, "test"), {"deu": 10}, 32, config)
     parameters = sum(p.numel() for p in tiny_llama(num_layers=2).parameters())
     assert found.num_parameters == parameters
     # Weights 4 bytes each; gradient 4, two moments 8; activations of 4 · 32 tokens in fp32: 2 layers · 17 · 16 values
@@ -170,7 +173,7 @@ def test_memory_and_disk() -> None:
     # One expert, base and dense, and a checkpoint of three: 6 times the weights.
     assert found.disk_gib * 2**30 == NEAR(6 * parameters * 4)
     thrifty = _recipe(gradient_checkpointing=True, micro_batch_size=2)
-    saved = make_budget(thrifty, ClusterPlan({"a": ["deu"]}, "test"), {"deu": 10}, 32, config)
+    saved = budget_of(thrifty, ClusterPlan({"a": ["deu"]}, "test"), {"deu": 10}, 32, config)
     assert saved.memory_gib * 2**30 == NEAR(parameters * 16 + 2 * 32 * (17 * 16 + 3 * config.vocab_size) * 4)
 
 
@@ -188,7 +191,7 @@ def test_loss_decides_the_donor_under_eight_bits(bits: float, donor: str) -> Non
         DonorCandidate(name="a", distance=0.5, nearest="deu", overlap=None, subword_overlap=None, bits_per_byte=bits),
         DonorCandidate(name="b", distance=0.1, nearest="nld", overlap=None, subword_overlap=None, bits_per_byte=9.0),
     ]
-    assert _Signals.of(own).decide()[0] == donor
+    assert Signals.of(own).decide()[0] == donor
 
 
 def test_gains_against_dense_and_their_interval() -> None:
@@ -217,7 +220,7 @@ def test_spearman_shares_the_ranks_of_ties() -> None:
 def test_an_expert_moved_back_keeps_gain_and_costs_elsewhere() -> None:
     base = {"deu": np.array([4.0, 6.0]), "nld": np.array([5.0]), "rus": np.array([10.0])}
     moved = {"deu": np.array([4.0, 4.0]), "nld": np.array([4.0]), "rus": np.array([11.0])}
-    expert = _Expert(["deu", "nld"], base, {1.0: moved})
+    expert = Measured(["deu", "nld"], base, {1.0: moved})
     assert expert.gain(1.0) == NEAR(0.2)  # 8 of 10 and 4 of 5
     assert expert.cost(1.0) == NEAR(0.1)
     # Margins are √2 times the errors. c differs from the median 0.9 by more than 3 of its margins: it keeps its own
@@ -255,3 +258,29 @@ def test_weights_are_moved_in_float32_at_least() -> None:
     kinds = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
     wide = [_wide(torch.zeros(1, dtype=kind)) for kind in kinds]
     assert wide == [torch.float32, torch.float32, torch.float32, torch.float64]
+
+
+def test_trials_are_looked_at_ever_later_and_leave_room_for_the_winner() -> None:
+    # A fifth of 100 steps is 20; looks at 1/16 to 3/2 of it: 1.25, 2.5, 5, 10, 20, 25, 30.
+    assert Looks.of(100, 0.2) == Looks((0, 1, 2, 5, 10, 20, 25, 30), 5)
+    # A quarter of 8 steps is 2; no look is later than (8 - 2) / 2 = 3.
+    assert Looks.of(8, 0.25) == Looks((0, 1, 2, 3), 2)
+    assert Looks.of(4, 0.2) is None
+    # From 100 to 80 nats the logarithm fell by log 0.8; by the next look, by half of that.
+    assert expected([np.array([60.0, 40.0]), np.array([50.0, 30.0])], 1) == NEAR(math.log(80 * math.sqrt(0.8)))
+    # 12 of 10 nats: 0.2 more. Left over from 1.2 times the best: 1.2 and -1.2; √(2/1 · 2.88) / 10.
+    assert behind(np.array([4.0, 6.0]), np.array([6.0, 6.0])) == NEAR((0.2, 0.24))
+
+
+def test_replay_takes_its_share_of_every_phase() -> None:
+    phases = with_replay([Phase(1.0, {"deu": 0.75, "nld": 0.25})], {"rus": 3.0, "ukr": 1.0}, 0.2)
+    assert phases[0].shares == NEAR({"deu": 0.6, "nld": 0.2, "rus": 0.15, "ukr": 0.05})
+
+
+def test_an_anchor_pulls_by_rate_times_strength() -> None:
+    weight = torch.nn.Parameter(torch.tensor([1.0]))
+    anchor = Anchor([(weight, torch.tensor([3.0]), 0.5)])
+    anchor.pull(0.2)  # a tenth of the way from 1 to 3
+    assert weight.item() == NEAR(1.2)
+    anchor.pull(100.0)  # never beyond
+    assert weight.item() == NEAR(3.0)

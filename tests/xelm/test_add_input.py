@@ -79,14 +79,14 @@ def test_a_folder_gives_the_file_of_the_language(run: Path, tmp_path: Path) -> N
     [
         (
             {"donor": "zul"},
-            r"--donor zul: neither a model \(base, dense, c1.*\) nor a language of this run \(deu, nld\)",
+            r"donor='zul': neither a model \(base, dense, c1.*\) nor a language of this run \(deu, nld\)",
         ),
-        ({"donor": "nonsense!"}, "--donor nonsense!: neither a model"),
+        ({"donor": "nonsense!"}, "donor='nonsense!': neither a model"),
         ({"replay": 1.0}, r"replay=1\.0 is a share of the training blocks: choose 0 up to, but not, 1"),
         ({"replay": -0.1}, "replay=-0.1"),
         ({"replay": float("nan")}, "replay=nan"),
-        ({"as_": "guest"}, "as='guest': choose new .* or join"),
-        ({"as_": "join", "donor": "base"}, "--as join needs an expert to join; base is none"),
+        ({"as_": "guest"}, "as_='guest': choose new .* or join"),
+        ({"as_": "join", "donor": "base"}, "as_='join' needs an expert to join; base is none"),
         ({"tokens": 0}, "tokens=0 must be at least 1"),
     ],
 )

@@ -19,7 +19,7 @@ import xelm
 from clustering.errors import BadInput
 from tests.xelm.adding import contents, copy_of, models_of, new_text, train_tiny
 from xelm.adding.add import add_language, remove_language
-from xelm.blending.choose import _Expert, _lower, _within
+from xelm.blending.choose import Measured, _lower, _within
 from xelm.blending.text import blend_table
 from xelm.cli import main
 from xelm.making.train import train
@@ -289,14 +289,14 @@ def test_the_command_prints_before_and_after_and_json(
         main()
 
 
-def _line(share: float, cost: float, number: int = 400) -> _Expert:
+def _line(share: float, cost: float, number: int = 400) -> Measured:
     """An expert of one own language and one other, whose gain and cost go along known curves."""
     base = {"deu": np.full(number, 100.0), "rus": np.full(number, 100.0)}
     nats = {}
     for keep in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5):
         kept = 1 - (1 - share) * ((1 - keep) / 0.2) ** 2  # 1 at keep 1, `share` at 0.8
         nats[keep] = {"deu": base["deu"] * (1 - 0.1 * kept), "rus": base["rus"] * (1 + cost * keep**2)}
-    return _Expert(["deu"], base, nats)
+    return Measured(["deu"], base, nats)
 
 
 def test_the_share_of_least_cost_within_the_bound_is_chosen() -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from clustering.errors import BadInput
 from tests.xelm.conftest import tiny_table
-from xelm.making.budgets.budget import Budget, count_parameters, make_budget
+from tests.xelm.training_parts import budget_of
+from xelm.making.budgets.budget import Budget, count_parameters
 from xelm.objectives.objective import OBJECTIVES
 from xelm.recipe.recipe import Recipe
 
@@ -33,7 +34,7 @@ def _recipe(**sections: dict[str, Any]) -> Recipe:
 
 def _budget(recipe: Recipe, blocks: dict[str, int] | None = None, plan: dict[str, list[str]] | None = None) -> Budget:
     clusters: Any = SimpleNamespace(clusters=plan or PLAN)
-    return make_budget(recipe, clusters, blocks or BLOCKS, LENGTH, _config())
+    return budget_of(recipe, clusters, blocks or BLOCKS, LENGTH, _config())
 
 
 _BLOCKS = st.fixed_dictionaries({code: st.integers(1, 10**6) for code in ("deu", "nld", "rus", "fra", "jpn")})
@@ -136,7 +137,7 @@ def test_memory_is_that_of_the_largest_training() -> None:
 
     def make(recipe: Recipe) -> float:
         clusters: Any = SimpleNamespace(clusters=PLAN)
-        return make_budget(recipe, clusters, BLOCKS, LENGTH, big).memory_gib
+        return budget_of(recipe, clusters, BLOCKS, LENGTH, big).memory_gib
 
     full, lora = make(_hub()), make(_hub(expert={"kind": "lora"}))
     full_dense = make(_hub(expert={"kind": "lora"}, train={"dense": "full"}))

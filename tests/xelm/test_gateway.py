@@ -309,7 +309,7 @@ def test_one_engine_for_all_and_models_by_the_engines_own_names(lm):
 
 @pytest.mark.parametrize("given", ["german", "german=gpu1:8000", "nobody=http://a", "=http://a"])
 def test_engines_that_cannot_be_read_are_refused(run, given):
-    with pytest.raises(BadInput, match="--engine"):
+    with pytest.raises(BadInput, match="engines="):
         read_engines([given], NAMES)
     result = CliRunner().invoke(group, ["gateway", str(run), "--engine", given, "--port", "0"])
     assert isinstance(result.exception, BadInput)

@@ -21,6 +21,7 @@ import pytest
 from clustering.errors import BadInput
 from clustering.files import read_json
 from tests.xelm.conftest import WORDS, sentences, write_jsonl
+from xelm.comparing.compare import compare_plans
 from xelm.launch import local
 from xelm.launch.options import Launch
 from xelm.launch.status import run_status
@@ -138,6 +139,17 @@ def test_slurm_jobs_make_the_same_run_as_one_process(tmp_path: Path, tiny_recipe
     train(tiny_recipe(), tmp_path / "jobs", launch=Launch(launcher="slurm", time_min=20, poll_s=1))
     train(tiny_recipe(), tmp_path / "here")
     assert _contents(tmp_path / "jobs") == _contents(tmp_path / "here")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("slurm")
+def test_slurm_jobs_compare_plans_as_one_process_does(tmp_path: Path, tiny_recipe: MakeRecipe) -> None:
+    recipe = tiny_recipe(data={"valid_fraction": 0.1, "test_fraction": 0.2}, train={"tokens": 128 * 24})
+    plans, options = "typological,one,measured", {"seeds": 1, "share": 0.2}
+    launch = Launch(launcher="slurm", time_min=20, poll_s=1)
+    jobs = compare_plans(recipe, plans, out=tmp_path / "jobs", launch=launch, **options)
+    here = compare_plans(recipe, plans, out=tmp_path / "here", **options)
+    assert jobs.to_json() == here.to_json()
 
 
 @pytest.mark.slow

@@ -37,7 +37,8 @@ def test_a_plan_in_a_file_must_have_the_languages_of_the_text(
     file = tmp_path / "plan.json"
     ClusterPlan.from_clusters({"a": ["deu"], "b": ["jpn"]}).save(file)
     with pytest.raises(BadInput, match="no text for jpn; text of nld, rus, which no cluster has"):
-        plan_for(tiny_recipe(clusters={"k": None, "plan": str(file)}), find_sources(str(corpus)), TOKENS)
+        recipe = tiny_recipe(clusters={"k": None, "plan": str(file)})
+        plan_for(recipe.clusters, recipe.data, find_sources(str(corpus)), TOKENS)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from xelm.cli.cluster import command as cluster
 from xelm.cli.measure import command as measure
 from xelm.measuring.branches import plan_branches
 from xelm.measuring.measure import effect
-from xelm.measuring.updates import layer_of, update_cosines
+from xelm.measuring.updates import compare_updates
+from xelm.models.layer_groups import layer_of
 from xelm.run.records.manifest import Manifest
 from xelm.trials.place import Place
 
@@ -138,9 +139,12 @@ def test_cosines_of_updates_are_those_of_the_weights(kind: str, tiny_recipe: Mak
     names = [name for name in before if ".layers.0." in name]
     for parts, found in ((list(before), 0), (names, 1)):
         a, b = (np.concatenate([table[name] for name in parts]) for table in (one, other))
-        cosines, layers = update_cosines(tmp_path / "base", [place.making(trial).folder for trial in trials])
-        value = cosines[0, 1] if found == 0 else layers["0"][0, 1]
+        updates = compare_updates(tmp_path / "base", [place.making(trial).folder for trial in trials])
+        value = updates.cosines[0, 1] if found == 0 else updates.layer_cosines["0"][0, 1]
         assert value == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-3)
+    start = np.concatenate([before[name] for name in names]) if kind == "full" else np.ones(1)
+    sizes = [np.linalg.norm(update) / np.linalg.norm(start) for update in (a, b)]
+    assert updates.layer_sizes["0"] == pytest.approx(sizes, rel=1e-3)
 
 
 def test_layers_are_found_by_name() -> None:

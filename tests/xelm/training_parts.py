@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from clustering import ClusterPlan
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_order
 from xelm.corpus.store import LanguageCounts, TokenStore
 from xelm.expert_kinds.kind import ExpertKind
-from xelm.recipe.recipe import Train
+from xelm.making.budgets.budget import Budget, ModelSize, make_budget
+from xelm.recipe.recipe import Recipe, Train
 from xelm.training.loop import Stage
 
 VOCAB_SIZE = 48
@@ -76,3 +78,11 @@ def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     """Whether two sets of weights are equal to the bit."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def budget_of(recipe: Recipe, plan: ClusterPlan, num_blocks: dict[str, int], length: int, config: Any) -> Budget:
+    """The budget of a recipe, as a run would have it."""
+    new, dtype = recipe.base.new, recipe.base.dtype
+    size = ModelSize.of(config, recipe.expert, recipe.objective, dtype)
+    more = {"base_tokens": new.tokens if new else None, "replay": recipe.expert.replay}
+    return make_budget(recipe.train, plan, num_blocks, length, size, **more)

@@ -8,50 +8,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from clustering.errors import BadInput
 from clustering.files import expanded
 from clustering.languages.codes import match
-from clustering.sources.profiles import Profile
-from xelm.adding.branch import plan_branch
-from xelm.adding.donor import DonorChoice, choose_donor
+from xelm.adding.branch import announce, plan_branch
+from xelm.adding.donor import DonorChoice, sample_of
+from xelm.adding.donors.plan import AdditionBill, TrialPlan, plan_trials, reason_of, why_untried
+from xelm.adding.donors.race import SHARE
+from xelm.adding.donors.trial import hold_trials
 from xelm.adding.enter import keep_first, put_language, put_model, seal, take_language, take_model
-from xelm.adding.label import (
-    TextLanguages,
-    read_languages,
-    refuse_other_language,
-    report_languages,
-    without_others,
-)
 from xelm.adding.ledger import Snapshot, with_changes
-from xelm.adding.request import (
-    Addition,
-    NewText,
-    find_source,
-    named_donor,
-    new_code,
-    read_text,
-)
-from xelm.adding.tokenizer_fit import check_tokenizer
+from xelm.adding.prepare import Prepared, prepare
+from xelm.adding.request import Addition, NewText, read_text, request_of
 from xelm.adding.vocabulary import tokenizer_for
 from xelm.blending.overlay import lay_on, take_off
 from xelm.corpus.store import training_texts
 from xelm.evaluation.log_probs import forget_stale
-from xelm.making.make_model import make_model
+from xelm.making.make_model import Making, make_model
 from xelm.recipe.recipe import Recipe
-from xelm.run.experts import ExpertSet
+from xelm.run.experts import Document, ExpertSet
 from xelm.run.failures import disk_failure_reported
 from xelm.run.folder import RunFolder
 from xelm.run.lock import locked
-from xelm.run.names import BASE
-from xelm.run.records.heldout import read_heldout, texts_of
-from xelm.run.records.ledger import Kind, LedgerEntry, TokenizerCheck
+from xelm.run.records.ledger import DonorTrial, Kind, LedgerEntry
 from xelm.run.records.manifest import Manifest, ModelEntry
 from xelm.run.transaction import edited
 from xelm.run.verify import verify
 from xelm.vocabulary.own import Size
 
-_PROFILED_BYTES = 200_000
 logger = logging.getLogger(__name__)
 
 
@@ -61,11 +47,12 @@ def add_language(
     data: str | Path,
     *,
     donor: str = "auto",
-    replay: float = 0.0,
+    replay: float | None = None,
     as_: Kind = "new",
     tokens: int | None = None,
     believe_label: bool = False,
     drop_other_languages: bool = False,
+    trial: float = SHARE,
     vocabulary: Size | None = None,
 ) -> ExpertSet:
     """Add a language to a finished run (hierarchical multi-round training, HMR: Blevins et al. 2024, section 5).
@@ -78,15 +65,18 @@ def add_language(
         run: Finished run to add to.
         language: Any code or name.
         data: Text of the language: a file, or a folder that holds such a file or a folder of shards for it.
-        donor: Model to start from: `auto` (the best one), a language of the run, or a model's name (an expert, `base`,
-            `dense`).
-        replay: Share of the training blocks drawn from the donor's own languages, from 0 up to, but not, 1.
+        donor: Model to start from: `auto` (the best one of three that are tried), a language of the run, or a model's
+            name (an expert, `base`, `dense`).
+        replay: Share of the training blocks drawn from the donor's own languages, from 0 up to, but not, 1. None: 0.2
+            for a language that joins an expert, so that it keeps its own, else 0.
         as_: `new`: the language gets an expert of its own; `join`: the donor's expert is trained further on it, and
             the expert's earlier version is kept under `previous/`.
         tokens: Training budget in tokens. None: the mean budget of the run's languages for their experts, at most 40
             times the text.
         believe_label: Add the text even if it looks like another language.
         drop_other_languages: Leave out the documents that look like other languages; those of related languages stay.
+        trial: If the donor is `auto`: share of the budget for which each start is tried at most, up to 0.25. The tokens
+            of trials come out of the budget. 0: no trial; the donor is chosen by signals that need no training.
         vocabulary: Pieces of its own for the new expert, learned from the text by the tokenizer's own algorithm: their
             number, or `auto` for as many as make the text as cheap in tokens a word as the run's languages. None: the
             expert reads the donor's pieces.
@@ -99,25 +89,40 @@ def add_language(
             an argument does not fit.
         OSError: If the disk is full or read-only; what was trained is kept, and the same command resumes.
     """
+    request: dict[str, Any] = {"replay": replay, "tokens": tokens, "trial": trial, "believe_label": believe_label}
+    request["vocabulary"] = vocabulary
     folder = local_folder(run)
     with disk_failure_reported(folder), locked(folder):
         # A new expert never starts from weights that were moved back, but from what the donor learned.
         experts = whole_run(folder).trained()
-        code = new_code(experts, language)
-        addition = Addition(
-            language=code,
-            source=find_source(expanded(data), language, code),
-            donor=named_donor(experts, donor, as_),
-            replay=replay,
-            kind=as_,
-            tokens=tokens,
-            believe_label=believe_label,
-            drop_other_languages=drop_other_languages,
-            vocabulary=vocabulary,
+        addition = request_of(
+            experts, language, data, donor=donor, as_=as_, drop_other_languages=drop_other_languages, **request
         )
-        with _traceless(folder, code):
+        with _traceless(folder, addition.language):
             _add(experts, addition)
     return _loaded(folder)
+
+
+def addition_bill(run: str | Path, language: str, data: str | Path, **options: Any) -> AdditionBill:
+    """What `add_language` with the same arguments would train, and with how many tokens; nothing is trained or kept.
+
+    Raises:
+        BadInput: As `add_language` would.
+    """
+    folder = local_folder(run)
+    with disk_failure_reported(folder), locked(folder):
+        experts = whole_run(folder).trained()
+        addition = request_of(experts, language, data, **options)
+        try:
+            ready = prepare(experts, addition)
+            making = _planned(experts, ready, ready.choice.donor)
+            trials = _trials(experts, ready, making)
+            reason = ready.choice.reason + ("" if trials else _why_untried(experts, ready, making))
+            choice = ready.choice.donor, reason, ready.choice.candidates
+            return AdditionBill.of(ready.addition, choice, trials, *_size(making))
+        finally:
+            if not any((folder / "work").glob(f"add-{addition.language}-*")):  # nothing is to be resumed
+                _forget(folder, addition.language)
 
 
 def remove_language(run: str | Path, language: str) -> ExpertSet:
@@ -211,60 +216,63 @@ def _log_file(run: Path, code: str) -> Path:
 
 
 def _add(experts: ExpertSet, addition: Addition) -> None:
-    recipe = Recipe.from_dict(experts.manifest.recipe)
-    addition, found, dropped = _checked(experts, addition, recipe)
-    text = read_text(experts, addition.source, recipe.data)
-    profiles = _profiles(experts, addition, recipe)
-    check = check_tokenizer(addition.language, profiles)
-    for warning in check.warnings:
-        logger.warning("tokenizer: %s", warning)
-    choice = choose_donor(experts, addition.language, text.valid, profiles, wanted=addition.donor)
+    ready = prepare(experts, addition)
+    addition, choice, text = ready.addition, ready.choice, ready.text
+    log_file, tried = _log_file(experts.path, addition.language), list[DonorTrial]()
+    making = _planned(experts, ready, choice.donor)
+    if plan := _trials(experts, ready, making):
+        logger.info("trials: %s", ", ".join(plan.starts))
+        makings = {start: _planned(experts, ready, start) for start in plan.starts}
+        documents = [Document(addition.language, piece) for piece in sample_of(text.valid)]
+        trials = hold_trials(makings, plan.looks, experts, documents, log_file)
+        making, tried = trials.winner, trials.tried
+        reason = reason_of(tried, choice.candidates, addition.language)
+        choice = replace(choice, donor=tried[0].name, reason=reason)
+    else:
+        choice = replace(choice, reason=choice.reason + _why_untried(experts, ready, making))
     logger.info("donor: %s", choice.reason)
-    name = choice.donor if addition.kind == "join" else _free_name(experts, addition.language)
-    own = tokenizer_for(experts, addition, choice.donor, text, check)
-    read = read_text(experts, addition.source, recipe.data, own) if own else text
-    making = plan_branch(experts, addition, choice.donor, name, read, own)
-    entry = make_model(making, _log_file(experts.path, addition.language), redo=True)
-    line = _ledger_line(addition, choice, check, name, entry, text)
-    line = replace(line, languages_read=found.table, documents_dropped=dropped)
+    name = _name_from(experts, addition, choice.donor)
+    announce(making, addition, name)
+    entry = make_model(making, log_file, redo=True)
+    line = _ledger_line(ready, choice, name, entry)
+    line = replace(line, trials=tried, trial_share=addition.trial if tried else 0.0)
     _enter(experts, addition, line, making.folder, entry, text)
 
 
-def _checked(experts: ExpertSet, addition: Addition, recipe: Recipe) -> tuple[Addition, TextLanguages, int]:
-    """The addition with the text to be used, the languages that all its documents read as, and how many are skipped."""
-    source, reading = addition.source, recipe.data.reading
-    found = read_languages(experts, source, reading, skip=recipe.data.on_bad_line == "skip")
-    kept = found
-    if addition.drop_other_languages:
-        source = without_others(source, found)
-        kept = replace(found, readings=[one for one in found.readings if one.verdict != "foreign"])
-    dropped = len(found.readings) - len(kept.readings)
-    if not addition.believe_label:
-        refuse_other_language(experts, source, reading, kept)
-    report_languages(found, dropped)
-    return replace(addition, source=source), found, dropped
+def _planned(experts: ExpertSet, ready: Prepared, start: str) -> Making:
+    addition, text = ready.addition, ready.text
+    own = tokenizer_for(experts, addition, start, text, ready.check)
+    if own:
+        text = read_text(experts, addition.source, Recipe.from_dict(experts.manifest.recipe).data, own)
+    return plan_branch(experts, addition, start, _name_from(experts, addition, start), text, own)
 
 
-def _profiles(experts: ExpertSet, addition: Addition, recipe: Recipe) -> dict[str, Profile]:
-    """Words and subwords of the new language and of the run's, from about equal amounts of text."""
-    from clustering.sources.profiles import profile_texts
-    from xelm.models.profile_tokenizers import load_tokenizer
-
-    tokenizer = load_tokenizer(str(experts.folder(BASE)))
-    own = _first_bytes(training_texts(addition.source, recipe.data), min(_PROFILED_BYTES, recipe.data.heldout_bytes))
-    profiles = {addition.language: profile_texts(own, tokenizer)}
-    for code in experts.languages:
-        profiles[code] = profile_texts(texts_of(read_heldout(experts.files.heldout(code))), tokenizer)
-    return profiles
+def _trials(experts: ExpertSet, ready: Prepared, making: Making) -> TrialPlan | None:
+    plan = plan_trials(ready.addition, ready.choice.candidates, _size(making)[0])
+    return None if plan and _reads_apart(experts, ready, plan) else plan
 
 
-def _first_bytes(texts: Iterator[str], num_bytes: int) -> Iterator[str]:
-    read = 0
-    for text in texts:
-        yield text
-        read += len(text.encode())
-        if read >= num_bytes:
-            return
+def _reads_apart(experts: ExpertSet, ready: Prepared, plan: TrialPlan) -> bool:
+    """Whether starts would read different pieces, which cannot be compared piece by piece."""
+    return ready.addition.vocabulary is not None or any(experts.vocabulary(start) for start in plan.starts)
+
+
+def _why_untried(experts: ExpertSet, ready: Prepared, making: Making) -> str:
+    plan = plan_trials(ready.addition, ready.choice.candidates, _size(making)[0])
+    if plan and _reads_apart(experts, ready, plan):
+        return " No start was tried, since starts that read different pieces do not compare piece by piece."
+    return why_untried(ready.addition, _size(making)[0])
+
+
+def _size(making: Making) -> tuple[int, int]:
+    """Optimizer steps of a training, and tokens of one."""
+    if making.stage is None:
+        raise ValueError("an addition is always trained")
+    return making.stage.num_steps, making.stage.tokens_per_step
+
+
+def _name_from(experts: ExpertSet, addition: Addition, start: str) -> str:
+    return start if addition.kind == "join" else _free_name(experts, addition.language)
 
 
 def _free_name(experts: ExpertSet, code: str) -> str:
@@ -307,9 +315,8 @@ def _put_data(shadow: Path, code: str, text: NewText) -> None:
     manifest.write(shadow)
 
 
-def _ledger_line(
-    addition: Addition, choice: DonorChoice, check: TokenizerCheck, name: str, entry: ModelEntry, text: NewText
-) -> LedgerEntry:
+def _ledger_line(ready: Prepared, choice: DonorChoice, name: str, entry: ModelEntry) -> LedgerEntry:
+    addition, text = ready.addition, ready.text
     return LedgerEntry(
         language=addition.language,
         expert=name,
@@ -321,7 +328,9 @@ def _ledger_line(
         tokens=entry.tokens,
         bytes=text.store.counts.bytes,
         sha256=text.fingerprint,
-        tokenizer=check,
+        tokenizer=ready.check,
+        languages_read=ready.found.table,
+        documents_dropped=ready.dropped,
     )
 
 

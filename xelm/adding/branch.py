@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clustering.errors import BadInput, arg
 from clustering.languages.codes import name_of
@@ -21,9 +21,6 @@ from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE
 from xelm.run.records.manifest import ModelEntry, fingerprint
 from xelm.vocabulary.training import prepared
-
-if TYPE_CHECKING:
-    pass
 
 _MOST_EPOCHS = 40
 """How often a text is read at most if no budget is given: with more, the expert learns it by heart."""
@@ -48,10 +45,15 @@ def plan_branch(
     """
     settings = Recipe.from_dict(experts.manifest.recipe).train
     kind = _kind_of(experts, donor, own)
+    if own and addition.replay:
+        raise BadInput(
+            f"{arg('replay', addition.replay)}: the old text is kept as pieces of the run, and {donor} reads pieces of "
+            f"its own. Give {arg('replay', 0)}."
+        )
     stores = {addition.language: text.store} | _replayed(experts, addition, donor)
     shares = _shares(addition, [code for code in stores if code != addition.language])
     length = base_models.sequence_length(Base(model=str(experts.folder(BASE))), settings.sequence_length)
-    tokens = addition.tokens or _own_budget(experts, text.store.counts.tokens)
+    tokens = addition.tokens or own_budget(experts, text.store.counts.tokens)
     size = {"batch_size": settings.batch_size, "sequence_length": length}
     steps = steps_of(tokens, **size)
     parent = experts.entry_or_none(donor)
@@ -73,18 +75,7 @@ def plan_branch(
     budget = StageBudget.of(addition.name, steps, phases, {code: len(b) for code, b in blocks.items()}, **size)
     tokenizer = own.tokenizer if own else experts.tokenizer()
     batches = experts.objective.batches(tokenizer, settings, addition.name)
-    stage = budget.stage(blocks, settings, work / "checkpoints", batches=batches)
-    epochs = budget.epochs[addition.language]
-    if epochs > _MOST_EPOCHS:
-        logger.warning("%s: its text is read %.0f times; expect overfitting.", addition.language, epochs)
-    logger.info(
-        "%s: %s from %s, %s tokens (its text %.1f times)",
-        name,
-        name_of(addition.language),
-        donor,
-        f"{budget.tokens:,}",
-        epochs,
-    )
+    stage = budget.stage(blocks, settings, work / "checkpoints", batches=batches, anchor=kind.anchors)
     return Making(
         work / "expert",
         entry,
@@ -93,6 +84,23 @@ def plan_branch(
         stage,
         tokenizer,
         vocabulary=own.folder if own else None,
+    )
+
+
+def announce(making: Making, addition: Addition, name: str) -> None:
+    """Say what is trained from where, and warn of a text that is read too often."""
+    planned = making.planned
+    epochs = (planned.epochs or {})[addition.language]
+    if epochs > _MOST_EPOCHS:
+        logger.warning("%s: its text is read %.0f times; expect overfitting.", addition.language, epochs)
+    tokens = making.stage.num_steps * making.stage.tokens_per_step if making.stage else 0
+    logger.info(
+        "%s: %s from %s, %s tokens (its text %.1f times)",
+        name,
+        name_of(addition.language),
+        making.entry.parent,
+        f"{tokens:,}",
+        epochs,
     )
 
 
@@ -113,10 +121,10 @@ def _kind_of(experts: ExpertSet, donor: str, own: Own | None) -> ExpertKind:
 def _start(experts: ExpertSet, donor: str, kind: ExpertKind, own: Own | None) -> Any:
     if own and own.is_new:
         return prepared(experts.load_model(donor, trainable=True), kind, own.folder)
-    return kind.prepare(experts.load_model(donor, trainable=True))
+    return kind.make_trainable(experts.load_model(donor, trainable=True))
 
 
-def _own_budget(experts: ExpertSet, text_tokens: int) -> int:
+def own_budget(experts: ExpertSet, text_tokens: int) -> int:
     """The mean budget of the run's languages for their experts, but at most `_MOST_EPOCHS` times the new text."""
     first = len(experts.languages) - len(experts.manifest.ledger)
     usual = Recipe.from_dict(experts.manifest.recipe).train.tokens // max(1, first)

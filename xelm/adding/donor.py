@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 
 from clustering.errors import BadInput
-from clustering.languages.codes import name_of
 from clustering.sources.profiles import Profile, overlap
+from xelm.adding.donors.signals import Signals
 from xelm.evaluation.log_probs import measure
 from xelm.run.experts import Document, ExpertSet
 from xelm.run.records.ledger import DonorCandidate
 
 _SAMPLE_BYTES = 20_000
 _LONGEST_CHARACTER_BYTES = 4
-_BLIND_BITS = 8.0
-"""Bits per byte of a model that knows nothing: above it, a greater loss does not mean a greater distance."""
 logger = logging.getLogger(__name__)
 
 
@@ -64,60 +62,13 @@ def choose_donor(
     """
     candidates = weigh_candidates(experts, language, texts, profiles)
     own = [c for c in candidates if c.name in experts.names]
-    signals = _Signals.of(own)
+    signals = Signals.of(own)
     name, why = signals.decide() if wanted == "auto" else (wanted, f"{wanted} was asked for.")
     reason = [why, *signals.remarks(name, language)]
     shared = min((c for c in candidates if c not in own), key=lambda c: c.bits_per_byte)
     if wanted == "auto" and shared.bits_per_byte < signals.by_loss.bits_per_byte:
         reason.append(f"The model {shared.name} has even less loss ({shared.bits_per_byte:.3f}).")
     return DonorChoice(name, " ".join(reason), candidates)
-
-
-@dataclass(frozen=True)
-class _Signals:
-    """The expert that each signal points to; None if a signal is unknown."""
-
-    by_loss: DonorCandidate
-    by_typology: DonorCandidate | None
-    by_overlap: DonorCandidate | None
-
-    @classmethod
-    def of(cls, own: Sequence[DonorCandidate]) -> _Signals:
-        known = [c for c in own if c.distance is not None]
-        sharing = [c for c in own if c.types_shared]
-        return cls(
-            by_loss=min(own, key=lambda c: (c.bits_per_byte, c.name)),
-            by_typology=min(known, key=lambda c: (c.distance, c.name), default=None),
-            by_overlap=max(sharing, key=lambda c: (c.types_shared or 0.0, c.name), default=None),
-        )
-
-    def decide(self) -> tuple[str, str]:
-        """The donor, and why in a sentence."""
-        loss = self.by_loss.bits_per_byte
-        if loss < _BLIND_BITS:
-            name = self.by_loss.name
-            return name, f"{name} has the least loss of all experts on the new text ({loss:.3f} bits per byte)."
-        blind = f"no expert reads the text better than blind guessing would ({loss:.1f} bits per byte at best)"
-        for other, signal in ((self.by_typology, "typology"), (self.by_overlap, "overlap")):
-            if other is not None:
-                return other.name, f"{other.name} is nearest by {signal}; {blind}, so loss does not decide."
-        return self.by_loss.name, f"{self.by_loss.name} has the least loss, though {blind}: nothing else is known."
-
-    def remarks(self, chosen: str, language: str) -> list[str]:
-        """Sentences on whether each signal agrees with the choice."""
-        sentences = [] if self.by_loss.name == chosen else [f"Loss points to {self.by_loss.name}."]
-        if self.by_typology is None:
-            sentences.append(f"Typology says nothing: URIEL does not know {name_of(language)}.")
-        else:
-            near = f"nearest: {name_of(self.by_typology.nearest or '')}"
-            agrees = self.by_typology.name == chosen
-            sentences.append(f"Typology {'agrees' if agrees else f'points to {self.by_typology.name}'} ({near}).")
-        if self.by_overlap is None:
-            sentences.append("It shares no words with any expert's languages.")
-        else:
-            agrees = self.by_overlap.name == chosen
-            sentences.append(f"Overlap {'agrees' if agrees else f'points to {self.by_overlap.name}'}.")
-        return sentences
 
 
 def weigh_candidates(
@@ -157,7 +108,7 @@ def _subwords(profiles: Mapping[str, Profile]) -> dict[str, dict[str, int]]:
 
 def _losses(experts: ExpertSet, language: str, texts: Sequence[str]) -> dict[str, float]:
     """Bits per byte of every model on a sample of the texts."""
-    sample = [Document(language, text) for text in _sample(texts)]
+    sample = [Document(language, text) for text in sample_of(texts)]
     num_bytes = sum(len(document.text.encode()) for document in sample)
     losses = {}
     for name in experts.models:
@@ -167,7 +118,8 @@ def _losses(experts: ExpertSet, language: str, texts: Sequence[str]) -> dict[str
     return losses
 
 
-def _sample(texts: Sequence[str]) -> list[str]:
+def sample_of(texts: Sequence[str]) -> list[str]:
+    """The first texts, 20,000 bytes in all, on which donors are compared."""
     sample, room = [], _SAMPLE_BYTES
     for text in texts:
         piece = text.encode()[:room].decode("utf-8", errors="ignore")

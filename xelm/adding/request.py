@@ -9,8 +9,10 @@ from typing import Any, get_args
 
 from clustering.corpora.find import Source, find_sources, source_of
 from clustering.errors import BadInput, arg
+from clustering.files import expanded
 from clustering.languages.codes import match, name_of, point_beside
 from router.identify.stored import load_identifier
+from xelm.adding.donors.race import MOST_SHARE, SHARE
 from xelm.corpus.store import TokenStore, build_store
 from xelm.recipe.recipe import Data
 from xelm.run.experts import ExpertSet
@@ -19,6 +21,9 @@ from xelm.run.records.heldout import SPLITS, read_heldout, texts_of
 from xelm.run.records.ledger import Kind
 from xelm.run.records.manifest import fingerprint
 from xelm.vocabulary.own import Size
+
+JOIN_REPLAY = 0.2
+"""Replay of a language that joins an expert: without any, the expert loses a quarter on its own languages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,8 @@ class Addition:
     drop_other_languages: bool = False
     vocabulary: Size | None = None
     """Number of pieces of its own, or `auto`. None: it reads the donor's pieces."""
+    trial: float = SHARE
+    """Share of the budget for which each of the likeliest starts is tried if the donor is `auto`; 0: no trial."""
 
     def __post_init__(self) -> None:
         # `not 0 <= x < 1` also refuses NaN.
@@ -53,6 +60,11 @@ class Addition:
             self._check_vocabulary()
         if self.tokens is not None and self.tokens < 1:
             raise BadInput(f"{arg('tokens', self.tokens)} must be at least 1.")
+        if not 0 <= self.trial <= MOST_SHARE:
+            raise BadInput(
+                f"{arg('trial', self.trial)} is the share of the budget that each of three starts is tried for: choose "
+                f"0 (no trial) to {MOST_SHARE}."
+            )
 
     def _check_vocabulary(self) -> None:
         if self.vocabulary != "auto" and (isinstance(self.vocabulary, str) or int(self.vocabulary or 0) < 1):
@@ -99,6 +111,37 @@ class NewText:
     def folder(self) -> Path:
         """The folder in which its tokens are kept."""
         return self.store.heldout_file.parent
+
+
+def request_of(
+    experts: ExpertSet,
+    language: str,
+    data: str | Path,
+    *,
+    donor: str = "auto",
+    as_: Kind = "new",
+    replay: float | None = None,
+    **settings: Any,
+) -> Addition:
+    """The request of a user, with language, text and donor found.
+
+    Args:
+        experts: The run.
+        language: Any code or name.
+        data: A file, or a folder that holds the language's.
+        donor: `auto`, a language of the run, or a model's name.
+        as_: Whether it gets an expert of its own.
+        replay: Share of the blocks from the donor's languages; None: `JOIN_REPLAY` for a language that joins, else 0.
+        settings: Other fields of `Addition`.
+
+    Raises:
+        BadInput: If one of them does not fit.
+    """
+    code = new_code(experts, language)
+    source, donor = find_source(expanded(data), language, code), named_donor(experts, donor, as_)
+    if replay is None:
+        replay = JOIN_REPLAY if as_ == "join" else 0.0
+    return Addition(language=code, source=source, donor=donor, kind=as_, replay=replay, **settings)
 
 
 def new_code(experts: ExpertSet, language: str) -> str:

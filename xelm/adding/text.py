@@ -17,6 +17,7 @@ def addition_text(line: LedgerEntry) -> str:
         f"Added {name_of(code)} ({code}): {new if line.kind == 'new' else f'{line.expert} learned it too.'}",
         _languages_read(line),
         _candidates(line),
+        _trials(line),
         line.reason,
         _tokenizer(line.tokenizer),
         _losses(line),
@@ -58,6 +59,29 @@ def _candidates(line: LedgerEntry) -> str:
     ]
     headers = ["donor", "bits per byte", "typology", "nearest", "words shared", "subwords shared"]
     return tabulate(rows, headers=headers, floatfmt=".3f", missingval="-")
+
+
+def _trials(line: LedgerEntry) -> str:
+    """The starts that were tried, at each look, with what the trials cost."""
+    if not line.trials:
+        return ""
+    tokens = sorted({count for trial in line.trials for count in trial.tokens})
+    rows = []
+    for trial in line.trials:
+        bits = dict(zip(trial.tokens, trial.bits_per_byte, strict=True))
+        difference = "" if trial.behind_percent is None else f"{trial.behind_percent:+.2f}"
+        error = "" if trial.error_percent is None else f"{trial.error_percent:.2f}"
+        shown = [f"{bits[count]:.3f}" if count in bits else "" for count in tokens]
+        rows.append([f"{trial.name}{'*' if trial.name == line.donor else ''}", *shown, difference, error])
+    headers = ["tried, tokens:", *(f"{count:,}" for count in tokens), "behind by %", "standard error %"]
+    others = ", ".join(f"{trial.name} {trial.tokens[-1]:,}" for trial in line.trials[1:])
+    budget = line.tokens + line.trial_tokens
+    cost = (
+        f"of {budget:,} tokens, the trials of other starts took {line.trial_tokens:,} "
+        f"({100 * line.trial_tokens / budget:.0f} %: {others}); the expert was trained on {line.tokens:,}"
+    )
+    table = tabulate(rows, headers=headers, disable_numparse=True, colalign=("left", *["right"] * (len(headers) - 1)))
+    return f"{table}\n{cost}"
 
 
 def _tokenizer(check: TokenizerCheck) -> str:

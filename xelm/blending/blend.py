@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from clustering.errors import BadInput, arg
 from xelm.adding.add import local_folder, whole_run
 from xelm.blending.choose import LOSE, choose_keeps
+from xelm.blending.moved import Moved, moved_of
 from xelm.blending.overlay import lay_on, take_off
+from xelm.blending.put_back import choose_put_back
 from xelm.evaluation.log_probs import forget_stale
+from xelm.models.interpolation import tensor_names
+from xelm.models.layer_groups import check_selectors
 from xelm.run.experts import ExpertSet
 from xelm.run.failures import disk_failure_reported
 from xelm.run.lock import locked
@@ -21,7 +25,11 @@ logger = logging.getLogger(__name__)
 
 
 def blend(
-    run: str | Path, *, keep: float | Mapping[str, float] | Literal["auto"] = "auto", lose: float = LOSE
+    run: str | Path,
+    *,
+    keep: float | Mapping[str, float] | Literal["auto"] = "auto",
+    lose: float = LOSE,
+    put_back: Mapping[str, Sequence[str]] | Literal["auto"] | None = None,
 ) -> ExpertSet:
     """Move the experts of a finished run part of the way back to the base: base + λ (expert - base).
 
@@ -34,24 +42,32 @@ def blend(
         run: The run directory.
         keep: λ, above 0 and up to 1, for all experts or by name (others: 1); `auto` chooses it for each expert on
             valid text: least cost elsewhere within the loss of own gain that `lose` allows.
-        lose: For `auto`: share of an expert's own gain that may be lost, above 0 and below 1.
+        lose: Where λ or layers are chosen: share of an expert's own gain that may be lost, above 0 and below 1.
+        put_back: Instead of a share of the whole way: layers by expert whose weights are the base's again
+            (`xelm.models.layer_groups`); `auto` chooses them on valid text, the least missed first. None: no layer.
 
     Returns:
-        The run; entries of its manifest's experts hold λ as `keep` (None: 1).
+        The run; entries of its manifest's experts hold λ as `keep` (None: 1) and the layers as `put_back`.
 
     Raises:
         BadInput: If λ or `lose` is out of range, an expert is unknown or cannot be moved, the run is not whole, or it
             has no valid text for `auto` to choose on.
     """
     _check(keep, lose)
+    if put_back is not None and keep != "auto":
+        raise BadInput("keep moves an expert as a whole, put_back some of its layers: give one of the two.")
     folder = local_folder(run)
     with disk_failure_reported(folder), locked(folder):
         experts = whole_run(folder)
-        keeps = _keeps(experts, keep, lose)
-        if keeps != {name: experts.manifest.experts[name].keep or 1.0 for name in experts.names}:
+        trained = _trained(experts)
+        if put_back is None:
+            moved = {name: Moved(share) for name, share in _keeps(trained, keep, lose).items()}
+        else:
+            moved = {name: Moved(1.0, layers) for name, layers in _layers(trained, put_back, lose).items()}
+        if moved != {name: Moved.of(experts.manifest.experts[name]) for name in experts.names}:
             with edited(folder) as shadow:
                 take_off(shadow)
-                lay_on(shadow, keeps)
+                lay_on(shadow, moved)
         experts = ExpertSet.load(folder)
         forget_stale(experts)
     return experts
@@ -71,19 +87,38 @@ def _check(keep: float | Mapping[str, float] | str, lose: float) -> None:
         raise BadInput(f"{arg('lose', lose)} is a share of an expert's own gain: choose above 0 and below 1.")
 
 
-def _keeps(experts: ExpertSet, keep: float | Mapping[str, float] | str, lose: float) -> dict[str, float]:
+def _trained(experts: ExpertSet) -> ExpertSet:
     trained = experts.trained()
-    moved = [name for name, entry in trained.manifest.experts.items() if entry.keep is not None]
+    moved = list(moved_of(trained.manifest.experts))
     if moved:
         raise BadInput(
             f"{experts.path}: {moved[0]} was moved back to the base before, and this run does not hold the trained "
             "weights. Blend the run that it was saved from."
         )
+    return trained
+
+
+def _keeps(trained: ExpertSet, keep: float | Mapping[str, float] | str, lose: float) -> dict[str, float]:
     if isinstance(keep, Mapping):
-        unknown = [name for name in keep if name not in experts.names]
-        if unknown:
-            raise BadInput(f"no expert '{unknown[0]}'. There are: {', '.join(experts.names)}.")
-        return {name: float(keep.get(name, 1.0)) for name in experts.names}
+        _refuse_unknown(trained, keep)
+        return {name: float(keep.get(name, 1.0)) for name in trained.names}
     if isinstance(keep, str):
         return choose_keeps(trained, lose=lose)
-    return {name: float(keep) for name in experts.names}
+    return {name: float(keep) for name in trained.names}
+
+
+def _layers(trained: ExpertSet, put_back: Mapping[str, Sequence[str]] | str, lose: float) -> dict[str, tuple[str, ...]]:
+    if isinstance(put_back, Mapping):
+        _refuse_unknown(trained, put_back)
+        for name, layers in put_back.items():
+            check_selectors(layers, tensor_names(trained.folder(name)), f"put_back of {name}")
+        return {name: tuple(put_back.get(name, ())) for name in trained.names}
+    if put_back != "auto":
+        raise BadInput(f"{arg('put_back', put_back)}: give layers by expert, or auto.")
+    return choose_put_back(trained, lose=lose)
+
+
+def _refuse_unknown(trained: ExpertSet, names: Iterable[str]) -> None:
+    unknown = [name for name in names if name not in trained.names]
+    if unknown:
+        raise BadInput(f"no expert '{unknown[0]}'. There are: {', '.join(trained.names)}.")

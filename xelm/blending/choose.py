@@ -8,10 +8,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from clustering.errors import BadInput, arg
+from xelm.blending.moved import Moved
 from xelm.blending.overlay import make_moved
 from xelm.evaluation.log_probs import heldout_log_probs
 from xelm.run.experts import ExpertSet
@@ -32,25 +34,28 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class _Expert:
+class Measured:
     """One expert on valid text, at every λ that was measured."""
 
     own: list[str]
     base: Nats
-    nats: dict[float, Nats]
+    nats: dict[Any, Nats]
+    """λ, or the layers that are put back -> the losses; 1: as trained."""
 
-    def changes(self, keep: float, codes: Sequence[str]) -> float:
+    def changes(self, keep: Any, codes: Sequence[str]) -> float:
         """Mean change of the loss against the base over languages, as a share; negative is better."""
         return float(np.mean([self.nats[keep][c].sum() / self.base[c].sum() - 1 for c in codes]))
 
-    def gain(self, keep: float) -> float:
+    def gain(self, keep: Any) -> float:
+        """The same on its own languages, as a gain."""
         return -self.changes(keep, self.own)
 
-    def cost(self, keep: float) -> float:
+    def cost(self, keep: Any) -> float:
+        """The same on all other languages."""
         elsewhere = [code for code in self.base if code not in self.own]
         return self.changes(keep, elsewhere) if elsewhere else 0.0
 
-    def kept(self, keep: float) -> tuple[float, float]:
+    def kept(self, keep: Any) -> tuple[float, float]:
         """Share of the own gain that is kept, and its standard error over documents (paired bootstrap)."""
         rng, draws = np.random.default_rng(0), np.zeros((2, _RESAMPLES))
         for code in self.own:
@@ -83,7 +88,7 @@ def choose_keeps(trained: ExpertSet, *, lose: float = LOSE) -> dict[str, float]:
     """
     if not trained.heldout("valid"):
         raise BadInput(f"{trained.path}: no valid text in this run to choose λ on. Name it: {arg('keep', 0.75)}.")
-    experts, keeps = _measured(trained), dict.fromkeys(trained.names, 1.0)
+    experts, keeps = measured(trained), dict.fromkeys(trained.names, 1.0)
     for name in [name for name, expert in experts.items() if not expert.own or expert.gain(1.0) <= 0]:
         why = "gains nothing on them" if experts[name].own else "there is none"
         logger.warning("%s stays as it was trained: on valid text of its languages %s.", name, why)
@@ -95,11 +100,11 @@ def choose_keeps(trained: ExpertSet, *, lose: float = LOSE) -> dict[str, float]:
     return keeps | _within(experts, steps, bound)
 
 
-def _any_above(experts: Mapping[str, _Expert], keep: float, bound: float) -> bool:
+def _any_above(experts: Mapping[str, Measured], keep: float, bound: float) -> bool:
     return any(expert.kept(keep)[0] >= bound for expert in experts.values())
 
 
-def _within(experts: Mapping[str, _Expert], steps: Sequence[float], bound: float) -> dict[str, float]:
+def _within(experts: Mapping[str, Measured], steps: Sequence[float], bound: float) -> dict[str, float]:
     """The λ of least cost whose share of the gain is clearly above the bound."""
     from scipy.interpolate import PchipInterpolator
 
@@ -132,17 +137,18 @@ def _lower(kept: Mapping[str, tuple[float, float]]) -> dict[str, float]:
     return dict(zip(kept, lower_E.tolist(), strict=True))
 
 
-def _measured(trained: ExpertSet) -> dict[str, _Expert]:
+def measured(trained: ExpertSet) -> dict[str, Measured]:
+    """The base and every expert as it was trained, on valid text."""
     base = _nats(trained, BASE)
     return {
-        name: _Expert(
+        name: Measured(
             [code for code in base if trained.plan.cluster_of(code) == name], base, {1.0: _nats(trained, name)}
         )
         for name in trained.names
     }
 
 
-def _measure(trained: ExpertSet, experts: Mapping[str, _Expert], keep: float) -> None:
+def _measure(trained: ExpertSet, experts: Mapping[str, Measured], keep: float) -> None:
     place = trained.path / _OVERLAY
     shutil.rmtree(place, ignore_errors=True)
     logger.info("blend: measuring λ = %.2f on valid text", keep)
@@ -154,7 +160,7 @@ def _measure(trained: ExpertSet, experts: Mapping[str, _Expert], keep: float) ->
         for name, expert in experts.items():
             target = Path(place, model_path(name))
             target.parent.mkdir(parents=True, exist_ok=True)
-            make_moved(trained, name, trained.folder(name), target, keep)
+            make_moved(trained, name, trained.folder(name), target, Moved(keep))
             expert.nats[keep] = _nats(moved, name)
             shutil.rmtree(target)
     finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from clustering.files import write_json
 from xelm.adding.enter import seal
+from xelm.blending.moved import Moved, moved_of
 from xelm.making.make_model import ENTRY_FILE
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import TRAINED, RunFolder, model_path
@@ -22,19 +23,19 @@ _FOLLOWS = ("eval/valid.json", "eval/test.json", "eval/samples.json", "report.ht
 """Files that depend on the experts' weights, besides the weights."""
 
 
-def take_off(shadow: Path) -> dict[str, float]:
+def take_off(shadow: Path) -> dict[str, Moved]:
     """Restore a blended run to what it was before; do nothing to another run.
 
     Args:
         shadow: The run, as given by `xelm.run.transaction.edited`.
 
     Returns:
-        Expert -> how much of the way from the base it kept; empty if the run was not blended.
+        Expert -> how it was moved; empty if the run was not blended.
     """
     if not ExpertSet.load(shadow).is_blended:
         return {}
-    keeps = {name: entry.keep for name, entry in Manifest.read(shadow).experts.items() if entry.keep is not None}
-    for name in keeps:
+    moved = moved_of(Manifest.read(shadow).experts)
+    for name in moved:
         shutil.rmtree(shadow / model_path(name))
     for name in _FOLLOWS:
         (shadow / name).unlink(missing_ok=True)
@@ -42,36 +43,36 @@ def take_off(shadow: Path) -> dict[str, float]:
         (shadow / name).parent.mkdir(parents=True, exist_ok=True)
         (shadow / TRAINED / name).rename(shadow / name)
     shutil.rmtree(shadow / TRAINED)
-    return keeps
+    return moved
 
 
-def lay_on(shadow: Path, keeps: Mapping[str, float]) -> None:
+def lay_on(shadow: Path, moved: Mapping[str, Moved]) -> None:
     """Move experts of a run that is not blended back to the base, evaluate it again and seal it.
 
     Args:
         shadow: The run, as given by `xelm.run.transaction.edited`.
-        keeps: Expert -> how much of the way from the base to keep, above 0 and below 1; experts of other names stay.
+        moved: Expert -> how to move it; experts of other names stay.
     """
     manifest = Manifest.read(shadow)
-    keeps = {name: keep for name, keep in keeps.items() if name in manifest.experts and keep < 1}
-    if not keeps:
+    moved = {name: one for name, one in moved.items() if name in manifest.experts and not one.is_trained}
+    if not moved:
         return
     for name in _FOLLOWS:
         if (shadow / name).is_file():
             (shadow / TRAINED / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(shadow / name, shadow / TRAINED / name)
     experts = ExpertSet.load(shadow)
-    for name, keep in keeps.items():
+    for name, one in moved.items():
         trained = shadow / TRAINED / model_path(name)
         trained.parent.mkdir(parents=True, exist_ok=True)
         (shadow / model_path(name)).rename(trained)
-        make_moved(experts, name, trained, shadow / model_path(name), keep)
-        manifest.experts[name] = dataclasses.replace(manifest.experts[name], keep=keep)
+        make_moved(experts, name, trained, shadow / model_path(name), one)
+        manifest.experts[name] = dataclasses.replace(manifest.experts[name], **one.fields)
     manifest.write(shadow)
     seal(shadow)
 
 
-def make_moved(experts: ExpertSet, name: str, trained: Path, target: Path, keep: float) -> None:
+def make_moved(experts: ExpertSet, name: str, trained: Path, target: Path, moved: Moved) -> None:
     """Write an expert moved back to the base into a folder of its own.
 
     Args:
@@ -79,14 +80,14 @@ def make_moved(experts: ExpertSet, name: str, trained: Path, target: Path, keep:
         name: The expert.
         trained: Its folder as it was trained.
         target: The folder to make.
-        keep: How much of the way from the base is kept.
+        moved: What of the way from the base is kept.
 
     Raises:
         BadInput: If there is no way back to the base for this expert.
     """
     shutil.copytree(trained, target)
-    experts.kind(name).move_back(target, experts.files.model("base"), keep)
-    entry = dataclasses.replace(experts.manifest.experts[name], keep=keep)
+    experts.kind(name).move_back(target, experts.files.model("base"), moved.keep, put_back=moved.put_back)
+    entry = dataclasses.replace(experts.manifest.experts[name], **moved.fields)
     if (target / ENTRY_FILE).is_file():
         write_json(target / ENTRY_FILE, dataclasses.asdict(entry))
 

@@ -17,7 +17,7 @@ def blend_table(experts: ExpertSet) -> dict[str, Any]:
     """For JSON.
 
     Returns:
-        `valid` and `test` (None without such text): expert -> `keep` (λ), `own_gain_percent` and
+        `valid` and `test` (None without such text): expert -> `keep` (λ), `put_back` (layers), `own_gain_percent` and
         `cost_elsewhere_percent` with `before` (as trained) and `after`, `gain_kept` and `cost_left` (shares of before;
         None where before was not positive).
     """
@@ -43,7 +43,7 @@ def _line(name: str, row: dict[str, Any]) -> list[str]:
     own, elsewhere = row["own_gain_percent"], row["cost_elsewhere_percent"]
     return [
         name,
-        f"{row['keep']:.2f}",
+        f"{row['keep']:.2f}" if not row["put_back"] else f"without {' '.join(row['put_back'])}",
         _number(own["after"], "+.1f"),
         _number(own["before"], "+.1f"),
         _number(row["gain_kept"], ".3f"),
@@ -60,6 +60,7 @@ def _split(experts: ExpertSet, split: str) -> dict[str, Any] | None:
     return {
         name: {
             "keep": experts.manifest.experts[name].keep or 1.0,
+            "put_back": experts.manifest.experts[name].put_back,
             **_compared(_of(before, name), _of(after, name)),
         }
         for name in experts.names

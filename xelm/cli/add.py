@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from xelm.adding.add import add_language
+from xelm.adding.add import add_language, addition_bill
 from xelm.cli._options import Command, options_of, print_json
 
 
@@ -21,14 +21,19 @@ from xelm.cli._options import Command, options_of, print_json
     "--vocabulary",
     help="Pieces of its own that the expert reads with: their number, or auto.  [default: the donor's pieces]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what was added as JSON.")
-def command(as_json: bool, vocabulary: str | None, **options: Any) -> None:
+@click.option("--dry-run", is_flag=True, help="Read the text and weigh the donors, print the bill, and train nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was added, or would be, as JSON.")
+def command(dry_run: bool, as_json: bool, vocabulary: str | None, **options: Any) -> None:
     """Add LANGUAGE to a finished run: train a new expert from the best donor. No other expert changes."""
     from xelm.adding.text import addition_text
     from xelm.vocabulary.own import read_vocabulary, vocabulary_text
 
-    size: Any = int(vocabulary) if vocabulary and vocabulary.isdecimal() else vocabulary
-    experts = add_language(vocabulary=size, **options)
+    options["vocabulary"] = int(vocabulary) if vocabulary and vocabulary.isdecimal() else vocabulary
+    if dry_run:
+        bill = addition_bill(**options)
+        print_json(bill.to_dict()) if as_json else click.echo(bill.to_text())
+        return
+    experts = add_language(**options)
     entry = experts.manifest.ledger[-1]
     if as_json:
         print_json(entry.to_dict())

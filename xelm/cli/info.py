@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from xelm.cli._options import Command, print_json
+
+if TYPE_CHECKING:
+    from xelm.run.records.manifest import ModelEntry
 
 
 @click.command("info", cls=Command, epilog="\b\nExample:\n  xelm info runs/a\n  xelm info runs/a --tokenizer")
@@ -43,7 +47,7 @@ def command(run: Path, tokenizer: bool, as_json: bool) -> None:
         [
             name,
             entry.state,
-            entry.kind if entry.keep is None else f"{entry.kind}, λ {entry.keep:.2f}",
+            ", ".join([entry.kind, *_moved(entry)]),
             origin(experts.path, manifest, name),
             f"{entry.tokens:,}",
             *own_and_elsewhere(forgotten.get(name)),
@@ -61,3 +65,9 @@ def command(run: Path, tokenizer: bool, as_json: bool) -> None:
     )
     for line in manifest.ledger:
         click.echo(f"added: {line.language} to {line.expert}, from {line.donor}")
+
+
+def _moved(entry: ModelEntry) -> list[str]:
+    """How its weights were moved back to the base."""
+    parts = [] if entry.keep is None else [f"λ {entry.keep:.2f}"]
+    return [*parts, f"layers put back: {' '.join(entry.put_back)}"] if entry.put_back else parts

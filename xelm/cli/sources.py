@@ -69,11 +69,22 @@ _FITTING = "After `fit TABLE` (the same as `xelm fit TABLE`)"
     type=click.Path(path_type=Path),
     help="Table of how good each source is by itself: language, number (results on other targets, size of data, …).",
 )
+@click.option(
+    "--effects",
+    type=click.Path(path_type=Path),
+    help="Effects made by `xelm measure`: what training on each source does to a model's reading of TARGET.",
+)
 @option(
     "--signals",
     type=click.Path(path_type=Path),
     group="Text",
     help="Table of numbers in place of text: a language in each row; columns word_overlap, subword_overlap, size, TTR.",
+)
+@option(
+    "--model",
+    metavar="NAME|RUN",
+    group="Text",
+    help="Also how a model sees the languages: distances of hidden states, effects measured in a run, its tokenizer.",
 )
 @option(
     "--sets",
@@ -111,6 +122,8 @@ def command(
     quality: Path | None,
     signals: Path | None,
     sets: int | None,
+    model: str | None,
+    effects: Path | None,
     ranker: Path | None,
     top: int | None,
     out: Path | None,
@@ -124,15 +137,15 @@ def command(
     from clustering.sources.pages import command_line
     from xelm.models.profile_tokenizers import rank_sources
 
-    if tokenizer and not corpus:
+    if tokenizer and not corpus and not model:
         raise BadInput("--tokenizer cuts the text of --corpus: give a corpus too, or leave it out.")
     if out is not None and out.suffix.lower() not in (".html", ".md", ".json"):
         raise BadInput(f"{out}: a report is written as .html, .md or .json; name the file so.")
-    if top is None and candidates is None and corpus is None:
+    if top is None and candidates is None and corpus is None and model is None:
         top = _DEFAULT_TOP
     names = [name.strip() for name in candidates.split(",") if name.strip()] if candidates is not None else None
     options: dict[str, Any] = {"cache": cache, "text_field": text_field, "quality": quality, "signals": signals}
-    options["sets"] = sets
+    options |= {"sets": sets, "model": model, "effects": effects}
     rules = CandidateRules(
         all_languages=all_languages, types=types, modality=modality, min_text=min_text, min_speakers=min_speakers
     )

@@ -135,7 +135,16 @@ def _refuse_other_folder(folder: Path) -> None:
 
 def _refuse_unfit(arms: Sequence[Arm], place: Place, recipe: Recipe, share: float) -> None:
     """Check first everything that would otherwise fail only after hours."""
-    blocks_of_budget(place.recipe, place.num_blocks, place.sequence_length)
+    if recipe.expert.is_auto:
+        raise BadInput(
+            '[expert] leaves layers to be measured ("auto:N"), and they depend on the plan. Name them to compare plans.'
+        )
+    if recipe.expert.replay:
+        raise BadInput(
+            f"[expert] replay = {recipe.expert.replay} mixes other languages into every expert, so an expert is no "
+            "longer its cluster's. Compare plans without it, with replay = 0."
+        )
+    blocks_of_budget(place.recipe.train, place.num_blocks, place.sequence_length)
     if any(arm.needs_effects for arm in arms):
         plan_branches(place, share)
     make_plans([arm for arm in arms if not arm.needs_effects], place, recipe, None)
@@ -190,7 +199,7 @@ def trials_of(place: Place, plan: ClusterPlan, paid_tokens: int = 0) -> list[Tri
 
 def trial_of(place: Place, codes: Sequence[str], fraction: float = 1.0) -> Trial:
     """The training of one expert, or of dense if all languages are given."""
-    blocks = blocks_of_budget(place.recipe, place.num_blocks, place.sequence_length, fraction=fraction)
+    blocks = blocks_of_budget(place.recipe.train, place.num_blocks, place.sequence_length, fraction=fraction)
     mine = tuple(sorted(codes))
     return Trial(mine, tuple(blocks[code] for code in mine), place.recipe.train.batch_size, "test", mine)
 

@@ -61,6 +61,22 @@ def mixture(
     return [Phase(phase.fraction / total, phase.shares) for phase in phases]
 
 
+def with_replay(phases: list[Phase], others: Mapping[str, float], share: float) -> list[Phase]:
+    """The phases of a training with a share of its blocks drawn from other languages.
+
+    Args:
+        phases: The training's own.
+        others: Other languages with their weights, which may have any sum above 0.
+        share: Share of the blocks of each phase, in [0, 1).
+    """
+    mass = sum(others.values())
+    replayed = {code: share * weight / mass for code, weight in others.items()}
+    return [
+        Phase(phase.fraction, {code: (1 - share) * value for code, value in phase.shares.items()} | replayed)
+        for phase in phases
+    ]
+
+
 def mean_shares(phases: list[Phase]) -> dict[str, float]:
     """Share of each language over all phases."""
     means: dict[str, float] = {}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from clustering.errors import BadInput
 from clustering.registry import Registry
+from xelm.models.layer_groups import check_selectors, layer_order, selects
 from xelm.recipe.parsing import build, check
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 KEY = "[expert] kind"
+_AUTO = "auto"
+_KEEPING: dict[str, Any] = {"anchor": 0.0, "freeze": (), "replay": 0.0}
+"""Keys of every kind that say how an expert keeps what the base knew, with their defaults."""
 _FIRST_KEYS = {"rank": 16, "alpha": 32, "targets": None, "num_last_layers": 2}
 """Keys of `[expert]` that are, used or not, in the fingerprint of every model of the first three kinds."""
 
@@ -34,6 +39,15 @@ class ExpertKind(ABC):
     kind: str
     """`full`: all weights of a copy; `lora`: low-rank adapters on the shared base; `layers`: own copies of a few
     layers, the rest shared; `last_n_layers`: a copy's last ones. Installed packages may add more."""
+    anchor: float | dict[str, float] = 0.0
+    """Strength of the pull back to the weights that a training starts from, on the scale of weight_decay (L2-SP): one
+    number, or a table of numbers by group of layers, such as `{ embedding = 2.0, layers = 0.5 }`."""
+    freeze: tuple[str, ...] | str = ()
+    """Weights that stay the base's: `embedding`, `other` (final norm, head), `layers`, `"3"`, `"0-2"`, or patterns of
+    parameter names such as `"*.mlp.*"`; or `"auto:N"`, the N parts that move least in short trainings before (`"auto"`:
+    half of them)."""
+    replay: float = 0.0
+    """Share of an expert's blocks that is drawn from the languages of the other experts."""
     unused: dict[str, Any] = field(default_factory=dict, repr=False)
     """Keys of other kinds that the recipe has, kept so that the kind can be changed back."""
 
@@ -58,6 +72,8 @@ class ExpertKind(ABC):
         chosen = EXPERT_KINDS.find(name, f"{where}.kind")
         kinds = [EXPERT_KINDS.find(other) for other in EXPERT_KINDS.names()]
         _refuse_unknown(table, sorted({key for kind in kinds for key in kind.options()}), where)
+        if isinstance(alone := table.get("freeze"), str) and not alone.startswith(_AUTO):
+            table = {**table, "freeze": [alone]}
         own = {key: value for key, value in table.items() if key in chosen.options()}
         unused = {key: value for key, value in table.items() if key not in own}
         for other in kinds:  # unused keys must be right too
@@ -65,6 +81,7 @@ class ExpertKind(ABC):
             if mine:
                 build(other, {"kind": other.name(), **mine}, where)
         built: ExpertKind = build(chosen, {"kind": name, **own}, where)
+        built.check_keeping()
         return dataclasses.replace(built, unused=unused)
 
     @classmethod
@@ -80,6 +97,21 @@ class ExpertKind(ABC):
     def as_kind(self, name: str) -> ExpertKind:
         """Another kind from the same table of the recipe."""
         return ExpertKind.of(**self.to_dict() | {"kind": name})
+
+    @property
+    def anchors(self) -> dict[str, float]:
+        """Selector -> strength of the pull (`xelm.training.anchor`)."""
+        if isinstance(self.anchor, dict):
+            return self.anchor
+        return {"*": self.anchor} if self.anchor else {}
+
+    def whole(self) -> ExpertKind:
+        """All weights, neither frozen nor pulled, and no replay: how a base or a full dense baseline is trained."""
+        return dataclasses.replace(self.as_kind("full"), **_KEEPING)
+
+    def without_replay(self) -> ExpertKind:
+        """The same with no text of other languages."""
+        return dataclasses.replace(self, replay=0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """The table of the recipe, defaults and unused keys included."""
@@ -97,7 +129,66 @@ class ExpertKind(ABC):
         """The settings that decide a model's weights, for its fingerprint."""
         table = dataclasses.asdict(self)
         table.pop("unused")
-        return table
+        return {key: value for key, value in table.items() if key not in _KEEPING or value != _KEEPING[key]}
+
+    def check_keeping(self) -> None:
+        """Refuse values of the keys that all kinds have.
+
+        Raises:
+            BadInput: If one is out of range.
+        """
+        strengths = self.anchors
+        wrong = {key: value for key, value in strengths.items() if not 0 <= value < float("inf")}
+        if isinstance(self.freeze, str) and self.freeze != _AUTO:
+            auto_number(self.freeze, "freeze")
+        check(not wrong, f"[expert] anchor = {self.anchor}: a strength is a number of at least 0.")
+        check(
+            0 <= self.replay < 1,
+            f"[expert] replay = {self.replay} is a share of the blocks: choose 0 up to, but not, 1.",
+        )
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether layers are left to be measured."""
+        return isinstance(self.freeze, str)
+
+    def settled(self, differences: Mapping[str, float], moves: Mapping[str, float]) -> dict[str, Any]:
+        """The fields that are left to be measured, with their values.
+
+        Args:
+            differences: Layer -> how differently it moves for languages of different clusters.
+            moves: Layer -> how far it moves.
+        """
+        if not isinstance(self.freeze, str):
+            return {}
+        number = len(moves) // 2 if self.freeze == _AUTO else auto_number(self.freeze, "freeze")
+        check(number < len(moves), f"[expert] freeze = {self.freeze!r}, but there are {len(moves)} parts: name fewer.")
+        least = sorted(moves, key=lambda layer: (moves[layer], layer))[:number]
+        return {"freeze": tuple(sorted(least, key=layer_order))}
+
+    def stand_in(self) -> ExpertKind:
+        """The same with other layers of the same number where they are left to be measured: for sizes and checks."""
+        return dataclasses.replace(self, freeze=()) if isinstance(self.freeze, str) else self
+
+    def make_trainable(self, model: PreTrainedModel) -> Any:
+        """`prepare` a model, and freeze what the recipe names.
+
+        Raises:
+            BadInput: If the model lacks a part that the options name, or nothing is left to train.
+        """
+        prepared = self.prepare(model)
+        trained = {name: p for name, p in prepared.named_parameters() if p.requires_grad}
+        check_selectors([key for key in self.anchors if key != "*"], trained, "[expert] anchor")
+        if isinstance(self.freeze, str):
+            raise BadInput(
+                f'[expert] freeze = "{self.freeze}" is settled when a run is trained; here, name the layers.'
+            )
+        check_selectors(self.freeze, trained, "[expert] freeze")
+        frozen = [name for name in trained if any(selects(selector, name) for selector in self.freeze)]
+        check(len(frozen) < len(trained), f"[expert] freeze = {list(self.freeze)}: nothing is left to train.")
+        for name in frozen:
+            trained[name].requires_grad_(False)
+        return prepared
 
     @abstractmethod
     def prepare(self, model: PreTrainedModel) -> Any:
@@ -132,20 +223,21 @@ class ExpertKind(ABC):
         return load(folder)
 
     @classmethod
-    def move_back(cls, folder: Path, base: Path, keep: float) -> None:
+    def move_back(cls, folder: Path, base: Path, keep: float, put_back: Sequence[str] = ()) -> None:
         """Move a saved expert part of the way back to the base, in place: base + keep × (expert - base).
 
         Args:
             folder: What `save` wrote, or a copy; its files are replaced whole.
             base: The run's base.
             keep: Share of the way that is kept, 0 to 1.
+            put_back: Selectors of weights (`xelm.models.layer_groups`) of which nothing is kept.
 
         Raises:
             BadInput: If this is impossible for this expert.
         """
         from xelm.models.interpolation import move_back
 
-        move_back(folder, base, keep)
+        move_back(folder, base, keep, put_back)
 
     @classmethod
     def cannot_share(cls, folder: Path) -> str | None:
@@ -168,7 +260,7 @@ class ExpertKind(ABC):
 
     def trained_parameters(self, model: PreTrainedModel) -> int:
         """Number of parameters that get a gradient. The model's weights take no memory; the model may be changed."""
-        return sum(p.numel() for p in self.prepare(model).parameters() if p.requires_grad)
+        return sum(p.numel() for p in self.make_trainable(model).parameters() if p.requires_grad)
 
 
 EXPERT_KINDS: Registry[type[ExpertKind]] = Registry(
@@ -188,6 +280,18 @@ def first_identity(kind: ExpertKind) -> dict[str, Any]:
     unused = {key: value for key, value in table.pop("unused").items() if key in _FIRST_KEYS}
     own = {key: v for key, v in table.items() if key in ("kind", *_FIRST_KEYS) or v != defaults[key]}
     return {**_FIRST_KEYS, **unused, **own}
+
+
+def auto_number(value: str, key: str) -> int:
+    """The number of layers that `auto:N` asks for.
+
+    Raises:
+        BadInput: If the value has another form.
+    """
+    found = re.fullmatch(r"auto:(\d+)", value)
+    number = int(found[1]) if found else 0
+    check(number >= 1, f'[expert] {key} = "{value}": write "auto:N" with how many layers, or name them in a list.')
+    return number
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: list[str], where: str) -> None:

@@ -5,13 +5,14 @@ After DMoE (Li et al. 2025, "Group then Scale: Dynamic Mixture-of-Experts Multil
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from clustering.errors import BadInput
-from xelm.expert_kinds.kind import ExpertKind, expert_kind
+from xelm.expert_kinds.kind import ExpertKind, auto_number, expert_kind
 from xelm.expert_kinds.last_layers import decoder_layers
 from xelm.recipe.parsing import check
 
@@ -26,17 +27,46 @@ class Layers(ExpertKind):
     """Copies of a few decoder layers."""
 
     kind: Literal["layers"] = "layers"
-    layers: tuple[int, ...] = ()
-    """For `layers`: the numbers of the decoder layers that an expert has of its own, from 0."""
+    layers: tuple[int, ...] | str = ()
+    """For `layers`: the numbers of the decoder layers that an expert has of its own, from 0; or `"auto:N"`, the N
+    layers that differ most between clusters after short trainings."""
 
     shares_base: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        if isinstance(self.layers, str):
+            auto_number(self.layers, "layers")
+            return
         wrong = [number for number in self.layers if number < 0]
         check(not wrong, f"[expert] layers = {list(self.layers)}: layers are counted from 0.")
         check(
             len(set(self.layers)) == len(self.layers), f"[expert] layers = {list(self.layers)}: a layer is named twice."
         )
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether layers are left to be measured."""
+        return isinstance(self.layers, str) or super().is_auto
+
+    def settled(self, differences: Mapping[str, float], moves: Mapping[str, float]) -> dict[str, Any]:
+        """The layers that differ most between clusters, if they are left to be measured."""
+        found = super().settled(differences, moves)
+        if not isinstance(self.layers, str):
+            return found
+        number, numbered = auto_number(self.layers, "layers"), [layer for layer in differences if layer.isdigit()]
+        check(
+            number <= len(numbered),
+            f'[expert] layers = "{self.layers}", but the model has {len(numbered)} layers.',
+        )
+        most = sorted(numbered, key=lambda layer: (-differences[layer], int(layer)))[:number]
+        return {**found, "layers": tuple(sorted(map(int, most)))}
+
+    def stand_in(self) -> ExpertKind:
+        """The first layers in place of those that are left to be measured."""
+        if not isinstance(self.layers, str):
+            return super().stand_in()
+        first = tuple(range(auto_number(self.layers, "layers")))
+        return dataclasses.replace(self, layers=first).stand_in()
 
     def prepare(self, model: PreTrainedModel) -> Any:
         """Freeze everything but the chosen layers."""
@@ -87,6 +117,10 @@ class Layers(ExpertKind):
         return LoraSource(LayerBank(base, decoder_layers(base), layers_prefix(base)), folders)
 
     def _numbers(self) -> list[int]:
+        if isinstance(self.layers, str):
+            raise BadInput(
+                f'[expert] layers = "{self.layers}" is settled when a run is trained; here, name the layers.'
+            )
         check(bool(self.layers), '[expert] kind = "layers" needs layers = [...]: which decoder layers, from 0.')
         return sorted(self.layers)
 

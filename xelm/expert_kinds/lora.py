@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from clustering.errors import BadInput
 from clustering.files import read_json, write_text
 from xelm.expert_kinds.kind import ExpertKind, expert_kind, first_identity
+from xelm.models.layer_groups import selects
 from xelm.recipe.parsing import check
 
 if TYPE_CHECKING:
@@ -78,14 +79,18 @@ class Lora(ExpertKind):
         model.save_pretrained(folder, state_dict=weights, **rows)
 
     @classmethod
-    def move_back(cls, folder: Path, base: Path, keep: float) -> None:
-        """Scale the adapters: exact, as they are added to the base's weights. New rows of a vocabulary stay."""
+    def move_back(cls, folder: Path, base: Path, keep: float, put_back: Sequence[str] = ()) -> None:
+        """Scale the adapters: exact, as they are added to the base's weights. Those put back are scaled by 0.
+
+        New rows of a vocabulary stay as they are.
+        """
         if (why := cls.cannot_share(folder)) and why != _OWN_ROWS:
             raise BadInput(f"{folder}: {why}; only plain LoRA can be moved back to the base by scaling it.")
         file = folder / "adapter_config.json"
         config = read_json(file)
         config["lora_alpha"] *= keep
         config["alpha_pattern"] = {key: keep * alpha for key, alpha in (config.get("alpha_pattern") or {}).items()}
+        config["alpha_pattern"] |= dict.fromkeys(_adapted_modules(folder, put_back), 0)
         write_text(file, json.dumps(config, indent=2, sort_keys=True))
 
     @classmethod
@@ -105,6 +110,16 @@ class Lora(ExpertKind):
         from router.models.lora_source import LoraSource
 
         return LoraSource(LoraBank(base), folders)
+
+
+def _adapted_modules(folder: Path, selectors: Sequence[str]) -> list[str]:
+    """Modules of the base that have adapters and that a selector names."""
+    from safetensors import safe_open
+
+    with safe_open(folder / "adapter_model.safetensors", "pt") as tensors:
+        names = [name for name in tensors.keys() if ".lora_A" in name]  # noqa: SIM118 (not a dictionary)
+    named = [name for name in names if any(selects(selector, name) for selector in selectors)]
+    return sorted(name.removeprefix("base_model.model.").partition(".lora_A")[0] for name in named)
 
 
 def _rows_of(folder: Path) -> list[int]:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 
 logger = logging.getLogger(__name__)
 ALL = "*"
@@ -68,12 +68,13 @@ def read_engines(given: Iterable[str], experts: Sequence[str]) -> list[Engine]:
         url, _, model = address.partition("#")
         parts = urlsplit(url)
         if not equals or parts.scheme not in ("http", "https") or not parts.netloc:
-            raise BadInput(f"--engine {text}: write NAME=URL, such as {experts[0]}=http://127.0.0.1:8001.")
+            raise BadInput(f"{arg('engines', text)}: write NAME=URL, such as {experts[0]}=http://127.0.0.1:8001.")
         if name != ALL and name not in experts:
-            raise BadInput(f"--engine {text}: no expert {name!r}. Choose one of {', '.join(experts)}, or * for all.")
+            known = ", ".join(experts)
+            raise BadInput(f"{arg('engines', text)}: no expert {name!r}. Choose one of {known}, or * for all.")
         engines.append(Engine(name, url.rstrip("/").removesuffix("/v1"), model or None))
     if not engines:
-        raise BadInput("--engine: give at least one, as NAME=URL.")
+        raise BadInput(f"{arg('engines')}: give at least one, as NAME=URL.")
     return engines
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 
 _GRACE_S = 10.0
 
@@ -36,7 +36,7 @@ async def _serve(app: web.Application, host: str, port: int, listening: Callable
         try:
             await site.start()
         except OSError as error:
-            raise BadInput(f"--host {host} --port {port}: {error.strerror or error}.") from None
+            raise BadInput(f"{arg('host', host)}, {arg('port', port)}: {error.strerror or error}.") from None
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):

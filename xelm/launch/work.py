@@ -14,6 +14,9 @@ FINISH = "finish"
 TRIALS_FILE = "trials.json"
 """Names of the tasks of `xelm.trials`, which uses the same folder in another kind of run."""
 
+LESSONS_FILE = "lessons.json"
+"""The same of `xelm.transferring`."""
+
 
 @dataclass(frozen=True)
 class Work:

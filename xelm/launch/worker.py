@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clustering.errors import BadInput
 from xelm.launch.attempt import attempt, note_failure
-from xelm.launch.work import FINISH, TRIALS_FILE, Work
+from xelm.launch.work import FINISH, LESSONS_FILE, TRIALS_FILE, Work
 from xelm.making.finish import finish
 from xelm.making.workspace import Workspace
 from xelm.run.failures import Failure, in_a_sentence
@@ -30,6 +30,10 @@ def do_task(file: Path, name: str) -> bool:
     """
     if file.name == TRIALS_FILE:
         return work_on(file, name)
+    if file.name == LESSONS_FILE:
+        from xelm.transferring.lessons import work_on as teach
+
+        return teach(file, name)
     work = Work.read(file)
     try:
         workspace = Workspace.prepare(work.recipe, work.run)

@@ -33,9 +33,9 @@ def check_early(recipe: Recipe, found: Found) -> ClusterPlan:
             each expert, a log that is not installed.
     """
     codes = [source.code for source in found.sources]
-    check_clusters(recipe, len(codes))
+    check_clusters(recipe.clusters, len(codes))
     check_identifier(recipe.router.identifier, codes)
-    plan = plan_for(recipe, found.sources, dict.fromkeys(codes, 1))
+    plan = plan_for(recipe.clusters, recipe.data, found.sources, dict.fromkeys(codes, 1))
     entries(codes, recipe.train)
     steps = round(recipe.train.tokens / (recipe.train.batch_size * found.sequence_length))
     if max(1, steps) < len(plan.clusters):
@@ -44,7 +44,7 @@ def check_early(recipe: Recipe, found: Found) -> ClusterPlan:
             f"tokens for some of {len(plan.clusters)} experts. Raise tokens, or lower batch_size or sequence_length."
         )
     if found.config is not None:
-        recipe.expert.trained_parameters(empty_model(found.config, recipe.objective))
+        recipe.expert.stand_in().trained_parameters(empty_model(found.config, recipe.objective))
     check_log(recipe.train.log)
     return plan
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clustering.errors import BadInput
-from xelm.recipe.recipe import Recipe, Train
+from xelm.recipe.recipe import Data, Train
 from xelm.run.records.manifest import Manifest
 
 ENGINE = ("micro_batch_size", "gradient_checkpointing", "precision", "compile")
@@ -32,27 +32,28 @@ _EVER = frozenset(
 """[train] keys that are in every fingerprint; a key that was added later is in it only if it is set."""
 
 
-def weights_settings(recipe: Recipe, engine: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def weights_settings(train: Train, reading: Data, engine: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The keys of `[train]` and `[data]` that decide the weights of a model, given its text and number of steps.
 
     Args:
-        recipe: The recipe.
+        train: The `[train]` section.
+        reading: The `[data]` section.
         engine: Settings of the engine to include, as earlier versions did; None: the default of each.
     """
     defaults = {item.name: item.default for item in dataclasses.fields(Train)}
-    train = dataclasses.asdict(recipe.train)
-    kept = {k: v for k, v in train.items() if k in _EVER or (k not in _BESIDE and v != defaults[k])}
-    reading = {key: value for key, value in recipe.data.settings().items() if key not in _DATA_BESIDE}
-    return kept | {key: defaults[key] for key in ENGINE} | dict(engine or {}) | reading
+    settings = dataclasses.asdict(train)
+    kept = {k: v for k, v in settings.items() if k in _EVER or (k not in _BESIDE and v != defaults[k])}
+    of_data = {key: value for key, value in reading.settings().items() if key not in _DATA_BESIDE}
+    return kept | {key: defaults[key] for key in ENGINE} | dict(engine or {}) | of_data
 
 
-def former_engines(recipe: Recipe, recorded: Manifest | None) -> list[dict[str, Any]]:
+def former_engines(train: Train, recorded: Manifest | None) -> list[dict[str, Any]]:
     """Settings of the engine that earlier versions may have written into this run's fingerprints: today's, and those
     that the run's manifest has."""
-    recipes = [dataclasses.asdict(recipe.train)]
+    tables = [dataclasses.asdict(train)]
     if recorded is not None:
-        recipes.append(recorded.recipe.get("train", {}))
-    return [{key: train[key] for key in ENGINE if key in train} for train in recipes]
+        tables.append(recorded.recipe.get("train", {}))
+    return [{key: table[key] for key in ENGINE if key in table} for table in tables]
 
 
 def changes(recipe: Mapping[str, Any], recorded: Manifest, texts: Mapping[str, str]) -> list[str]:

@@ -14,7 +14,8 @@ from xelm.corpus.blocks import Blocks
 from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_texts, training_texts
 from xelm.models import base as base_models
 from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
-from xelm.recipe.recipe import Recipe
+from xelm.objectives.objective import OBJECTIVES
+from xelm.recipe.recipe import Base, Data, Train
 from xelm.run.records.manifest import fingerprint
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Found:
-    """What can be known of a recipe's inputs without reading the text."""
+    """What can be known of the inputs without reading the text."""
 
     sources: list[Source]
     config: Any
@@ -32,15 +33,15 @@ class Found:
     """Tokens of a block."""
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Found:
+    def of(cls, base: Base, reading: Data, sequence_length: int | None) -> Found:
         """Find text and base.
 
         Raises:
             BadInput: If there are none, or blocks are longer than the base's context.
         """
-        sources = find_sources(recipe.data.path, recipe.data.languages)
-        length = base_models.sequence_length(recipe.base, recipe.train.sequence_length)
-        return cls(sources, None if recipe.base.new else base_models.model_config(recipe.base), length)
+        sources = find_sources(reading.path, reading.languages)
+        length = base_models.sequence_length(base, sequence_length)
+        return cls(sources, None if base.new else base_models.model_config(base), length)
 
 
 @dataclass(frozen=True)
@@ -57,18 +58,18 @@ class Inputs:
     blocks: dict[str, Blocks]
 
     @classmethod
-    def resolve(cls, recipe: Recipe, found: Found, run: Path) -> Inputs:
+    def resolve(cls, base: Base, reading: Data, train: Train, found: Found, run: Path) -> Inputs:
         """Tokenise everything; text that was tokenised before is taken from the run's cache.
 
         Raises:
             BadInput: For any fault of the text or the tokenizer.
         """
         fingerprints = {source.code: source.fingerprint() for source in found.sources}
-        tokenizer = _tokenizer(recipe, found.sources, fingerprints, run)
-        config = base_models.new_config(recipe.base.new, tokenizer) if recipe.base.new else found.config
-        recipe.objective.batches(tokenizer, recipe.train, "check")
+        tokenizer = _tokenizer(base, reading, found.sources, fingerprints, run)
+        config = base_models.new_config(base.new, tokenizer) if base.new else found.config
+        OBJECTIVES.find(train.objective).batches(tokenizer, train, "check")
         base_models.check_vocabulary(tokenizer, config)
-        stores = _stores(recipe, found.sources, fingerprints, tokenizer, run)
+        stores = _stores(reading, found.sources, fingerprints, tokenizer, run)
         blocks = {code: Blocks(store, found.sequence_length) for code, store in stores.items()}
         return cls(found.sources, fingerprints, tokenizer, config, stores, blocks)
 
@@ -103,32 +104,32 @@ class Inputs:
 
 
 def _tokenizer(
-    recipe: Recipe, sources: list[Source], fingerprints: dict[str, str], run: Path
+    base: Base, reading: Data, sources: list[Source], fingerprints: dict[str, str], run: Path
 ) -> PreTrainedTokenizerBase:
-    new, base = recipe.base.new, recipe.base
+    new = base.new
     if new is None:
         return base_models.load_tokenizer(str(base.model), trust_remote_code=base.trust_remote_code)
     if new.tokenizer == "byte":
         return new_tokenizer(new, ())
-    key = fingerprint(dataclasses.asdict(new), recipe.data.settings() | {"path": ""}, fingerprints)
+    key = fingerprint(dataclasses.asdict(new), reading.settings() | {"path": ""}, fingerprints)
     folder = run / "cache" / f"tokenizer-{key[:12]}"
-    texts = (text for source in sources for text in training_texts(source, recipe.data))
+    texts = (text for source in sources for text in training_texts(source, reading))
     keep_tokenizer(folder, new, texts)
     return base_models.load_tokenizer(str(folder))
 
 
 def _stores(
-    recipe: Recipe,
+    reading: Data,
     sources: list[Source],
     fingerprints: dict[str, str],
     tokenizer: PreTrainedTokenizerBase,
     run: Path,
 ) -> dict[str, TokenStore]:
-    reading = recipe.data.settings() | {"path": "", "languages": None}
+    settings = reading.settings() | {"path": "", "languages": None}
     mapping = fingerprint(sorted(tokenizer.get_vocab().items()), type(tokenizer).__name__)
     stores = {}
     for source in show_progress(sources, desc="tokenise", unit="language", leave=False):
-        key = fingerprint(reading, mapping, fingerprints[source.code])
+        key = fingerprint(settings, mapping, fingerprints[source.code])
         folder = run / "cache" / f"{source.code}-{key[:12]}"
-        stores[source.code] = build_store(folder, source, recipe.data, tokenizer, vocab_size=len(tokenizer))
+        stores[source.code] = build_store(folder, source, reading, tokenizer, vocab_size=len(tokenizer))
     return stores

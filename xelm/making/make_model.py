@@ -86,7 +86,7 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
     model = making.parent()
     entry, curve = making.planned, dict[str, Any]()
     if making.stage:
-        trained = train_stage(model, making.stage, _logger_to(log_file))
+        trained = train_stage(model, making.stage, log_into(log_file))
         entry.tokens, entry.isolation, curve = trained.tokens, trained.isolation, {"history": trained.history}
         if trained.evaluations:
             curve["evaluations"] = trained.evaluations
@@ -143,7 +143,8 @@ def _make_portable(folder: Path) -> None:
         (folder / "README.md").unlink(missing_ok=True)  # a template that names the folder of the base
 
 
-def _logger_to(file: Path) -> Callable[[dict[str, Any]], None]:
+def log_into(file: Path) -> Callable[[dict[str, Any]], None]:
+    """What appends each point of a training curve to a file, one JSON object a line."""
     file.parent.mkdir(parents=True, exist_ok=True)
 
     def log(point: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,8 @@ from xelm.making.inputs import Inputs
 from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.portable import portable
 from xelm.models import base as base_models
-from xelm.recipe.recipe import NewBase, Recipe, Train
+from xelm.objectives.objective import OBJECTIVES, Objective
+from xelm.recipe.recipe import Base, Data, NewBase, Train
 from xelm.run.folder import model_path
 from xelm.run.model_files import refuse_names_that_leave
 from xelm.run.names import BASE, DENSE
@@ -36,9 +38,17 @@ class Makings:
     """How the models of a run are made."""
 
     run: Path
-    recipe: Recipe
+    source: Base
+    """Where the base comes from."""
+    reading: Data
+    train: Train
+    expert: ExpertKind
     inputs: Inputs
     budget: Budget
+
+    @property
+    def _objective(self) -> Objective:
+        return OBJECTIVES.find(self.train.objective)
 
     def all(self) -> dict[str, Making]:
         """Every model, the base first."""
@@ -52,68 +62,68 @@ class Makings:
     @cached_property
     def base(self) -> Making:
         """The base: newly trained, or copied from the hub or a path."""
-        recipe, new = self.recipe, self.recipe.base.new
+        new = self.source.new
         full = ExpertKind.of(kind=_FULL)
         if new is None or self.budget.base is None:
-            source = str(recipe.base.model)
+            source = str(self.source.model)
             weights = base_models.weights_identity(source, self.inputs.config)
-            table = dataclasses.asdict(recipe.base) | {"model": portable(source)}
+            table = dataclasses.asdict(self.source) | {"model": portable(source)}
             parts = [table, self.inputs.config.to_dict(), weights]
-            if recipe.train.objective != Train.objective:  # another head on the same body
-                parts.append({"objective": recipe.train.objective})
+            if self.train.objective != Train.objective:  # another head on the same body
+                parts.append({"objective": self.train.objective})
             entry = ModelEntry([], portable(source), fingerprint=fingerprint(*parts), tokens_before=0)
             return Making(self.run / BASE, entry, self._hub_base, full, None, self.inputs.tokenizer)
         prints = [self._base_print(new, self.budget.base, settings) for settings in self._settings]
         entry = ModelEntry(sorted(self.inputs.blocks), None, fingerprint=prints[0], tokens_before=0)
-        settings = dataclasses.replace(recipe.train, learning_rate=new.learning_rate)
+        settings = dataclasses.replace(self.train, learning_rate=new.learning_rate)
         stage = self._stage(BASE, self.budget.base, settings, prints)
         return Making(self.run / BASE, entry, self._new_base, full, stage, self.inputs.tokenizer, prints[1:])
 
     def trained(self, name: str) -> Making:
         """An expert, or `dense`, made from the finished base."""
         if name != DENSE:
-            return self._trained(name, self.budget.experts[name], self.recipe.expert)
+            return self._trained(name, self.budget.experts[name], self.expert)
         if self.budget.dense is None:
             raise BadInput(f"no {name} in this recipe.")
-        whole = self._trained(name, self.budget.dense, self.recipe.expert.as_kind(_FULL))
+        whole = self._trained(name, self.budget.dense, self.expert.whole())
         # Earlier versions always trained dense in full, whatever the experts were; one that they began is kept.
         begun = is_made(whole) or (whole.stage is not None and newest_step(whole.stage.checkpoints) is not None)
-        if begun or self.recipe.train.dense == _FULL:
+        if begun or self.train.dense == _FULL:
             return whole
-        return self._trained(name, self.budget.dense, self.recipe.expert)
+        return self._trained(name, self.budget.dense, self.expert.without_replay())
 
     def _trained(self, name: str, budget: StageBudget, kind: ExpertKind) -> Making:
         prints = [self._trained_print(name, budget, kind, settings) for settings in self._settings]
         entry = ModelEntry(
-            list(budget.epochs),
+            budget.own,
             BASE,
             kind=kind.kind,
             fingerprint=prints[0],
             parent_fingerprint=self._base_entry.fingerprint,
             tokens_before=self.budget.base.tokens if self.budget.base else 0,
         )
-        stage = self._stage(name, budget, self.recipe.train, prints)
+        stage = self._stage(name, budget, self.train, prints, kind.anchors)
         folder = self.run / model_path(name)
         tokenizer = self.inputs.tokenizer
-        return Making(folder, entry, lambda: kind.prepare(self.own_base()), kind, stage, tokenizer, prints[1:])
+        return Making(folder, entry, lambda: kind.make_trainable(self.own_base()), kind, stage, tokenizer, prints[1:])
 
     @cached_property
     def _settings(self) -> list[dict[str, Any]]:
         """The settings that decide weights, as written today, then as earlier versions may have written them here."""
-        engines = former_engines(self.recipe, recorded_manifest(self.run))
-        found = [weights_settings(self.recipe, engine) for engine in (None, *engines)]
+        engines = former_engines(self.train, recorded_manifest(self.run))
+        found = [weights_settings(self.train, self.reading, engine) for engine in (None, *engines)]
         return [settings for index, settings in enumerate(found) if settings not in found[:index]]
 
     def _base_print(self, new: NewBase, budget: StageBudget, settings: dict[str, Any]) -> str:
         parts = [dataclasses.asdict(new), settings, self.inputs.fingerprints, budget.steps]
-        if self.recipe.base.dtype == "bfloat16":
-            parts.append({"dtype": self.recipe.base.dtype})
+        if self.source.dtype == "bfloat16":
+            parts.append({"dtype": self.source.dtype})
         return fingerprint(*parts)
 
     def _trained_print(self, name: str, budget: StageBudget, kind: ExpertKind, settings: dict[str, Any]) -> str:
         texts = {code: self.inputs.fingerprints[code] for code in budget.epochs}
         parts: list[Any] = [self._base_entry.fingerprint, kind.identity(), settings, texts, budget.steps]
-        if len(budget.counts) > 1 or self.recipe.train.sampling != "temperature":
+        if len(budget.counts) > 1 or self.train.sampling != "temperature":
             # How often, and when, a language is drawn depends on the other languages too.
             parts.append(budget.counts)
         return fingerprint(name, *parts)
@@ -124,14 +134,22 @@ class Makings:
         there = finished_entry(self.base.folder)
         return there if there and is_made(self.base) else self.base.entry
 
-    def _stage(self, name: str, budget: StageBudget, settings: Train, prints: list[str]) -> Stage:
+    def _stage(
+        self,
+        name: str,
+        budget: StageBudget,
+        settings: Train,
+        prints: list[str],
+        anchor: Mapping[str, float] | None = None,
+    ) -> Stage:
         return budget.stage(
             self.inputs.blocks,
             settings,
             self._checkpoints(name, prints),
-            batches=self.recipe.objective.batches(self.inputs.tokenizer, settings, name),
+            batches=self._objective.batches(self.inputs.tokenizer, settings, name),
             valid=self.inputs.valid_blocks(list(budget.shares)) if settings.evaluate_every_steps else {},
             log_folder=self.run / "logs",
+            anchor=anchor or {},
         )
 
     def _checkpoints(self, name: str, prints: list[str]) -> Path:
@@ -139,16 +157,15 @@ class Makings:
         return next((folder for folder in folders if newest_step(folder) is not None), folders[0])
 
     def _new_base(self) -> PreTrainedModel:
-        new = self.recipe.base.new
+        new = self.source.new
         if new is None:
             raise BadInput("this recipe has no [base.new].")
-        seed, dtype = self.recipe.train.seed, self.recipe.base.dtype
+        seed, dtype = self.train.seed, self.source.dtype
         return base_models.new_model(new, self.inputs.tokenizer, seed, dtype=dtype)
 
     def _hub_base(self) -> PreTrainedModel:
-        base = self.recipe.base
-        dtype = "auto" if base.dtype == "auto" else base_models.weights_dtype(base.dtype)
-        return self._load(str(base.model), dtype)
+        dtype = "auto" if self.source.dtype == "auto" else base_models.weights_dtype(self.source.dtype)
+        return self._load(str(self.source.model), dtype)
 
     def own_base(self) -> PreTrainedModel:
         """The finished base of the run."""
@@ -156,5 +173,5 @@ class Makings:
         return self._load(str(self.run / BASE), "auto")
 
     def _load(self, name: str, dtype: Any) -> PreTrainedModel:
-        trusted = self.recipe.base.trust_remote_code
-        return base_models.load_model(name, self.recipe.objective, dtype=dtype, trust_remote_code=trusted)
+        trusted = self.source.trust_remote_code
+        return base_models.load_model(name, self._objective, dtype=dtype, trust_remote_code=trusted)

@@ -10,7 +10,7 @@ from clustering.corpora.find import Source
 from clustering.errors import BadInput
 from xelm.corpus.store import training_texts
 from xelm.recipe.parsing import in_recipe
-from xelm.recipe.recipe import Data, Recipe
+from xelm.recipe.recipe import Clusters, Data
 
 if TYPE_CHECKING:
     from clustering import ClusterPlan
@@ -19,11 +19,12 @@ MOST_DOCUMENTS = 1000
 """Number of documents of each language that a plan by text reads."""
 
 
-def plan_for(recipe: Recipe, sources: Sequence[Source], tokens: Mapping[str, int]) -> ClusterPlan:
+def plan_for(clusters: Clusters, reading: Data, sources: Sequence[Source], tokens: Mapping[str, int]) -> ClusterPlan:
     """The plan of `[clusters]`: clusters of the languages by its method, or those of its file.
 
     Args:
-        recipe: The recipe, whose `[clusters]` are read, and `[data]` too if the method reads text.
+        clusters: The `[clusters]` section.
+        reading: The `[data]` section, for a method that reads text.
         sources: The text of every language.
         tokens: Training tokens of every language, for `balance = "tokens"`.
 
@@ -33,9 +34,8 @@ def plan_for(recipe: Recipe, sources: Sequence[Source], tokens: Mapping[str, int
     from clustering import cluster_languages
     from clustering.plans.methods import find_method
 
-    clusters = recipe.clusters
     if clusters.plan is not None:
-        return _plan_in_file(clusters.plan, recipe.data.path, tokens)
+        return _plan_in_file(clusters.plan, reading.path, tokens)
     assert clusters.k is not None  # a recipe has either a file or k
     by_text = find_method(clusters.method).needs == "texts" and clusters.distance is None
     try:
@@ -46,14 +46,14 @@ def plan_for(recipe: Recipe, sources: Sequence[Source], tokens: Mapping[str, int
             balance=clusters.balance,
             tokens=tokens if clusters.balance == "tokens" else None,
             distances=clusters.distance,
-            texts=plan_texts(sources, recipe.data) if by_text else None,
+            texts=plan_texts(sources, reading) if by_text else None,
             effects=clusters.effects,
         )
     except BadInput as error:
         raise _in_recipe(error) from error
 
 
-def check_clusters(recipe: Recipe, num_languages: int) -> None:
+def check_clusters(clusters: Clusters, num_languages: int) -> None:
     """Refuse `[clusters]` that cannot be carried out, before any text is read.
 
     Raises:
@@ -61,7 +61,6 @@ def check_clusters(recipe: Recipe, num_languages: int) -> None:
     """
     from clustering.plans.make import check_request
 
-    clusters = recipe.clusters
     if clusters.k is None:
         return
     try:

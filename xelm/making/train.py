@@ -82,12 +82,12 @@ def train(
         clear_other_inputs(workspace, redo=redo)
         for warning in workspace.duplicates().warnings():
             logger.warning("%s", warning)
-        manifest = _manifest(workspace, written)
+        manifest = _manifest(workspace, dataclasses.replace(written, expert=workspace.recipe.expert))
         if is_complete(workspace, manifest, report=report):
             logger.info("nothing to do: every model of %s is finished", run)
             return ExpertSet.load(run)
         _begin(workspace)
-        work = Work(run, recipe, redo, report, launch.processes, launch.fsdp)
+        work = Work(run, workspace.recipe, redo, report, launch.processes, launch.fsdp)
         _make_models(workspace, manifest, work, launch)
         _finish(workspace, work, launch)
     logger.info("run complete in %.0f s: %s", time.monotonic() - started_s, run)

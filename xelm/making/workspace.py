@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clustering.plans.effects import Effects
 from xelm.corpus.duplicates import Duplicates, find_duplicates, kept_duplicates
 from xelm.corpus.store import heldout_texts, training_texts
-from xelm.making.budgets.budget import Budget, make_budget
+from xelm.making.budgets.budget import Budget, ModelSize, make_budget
 from xelm.making.early import check_early
 from xelm.making.inputs import Found, Inputs
 from xelm.making.makings import Makings
 from xelm.making.plan import plan_for
+from xelm.measuring.layers import settle
 from xelm.recipe.recipe import Recipe
+from xelm.run.folder import RunFolder
 from xelm.run.records.manifest import fingerprint
 
 if TYPE_CHECKING:
@@ -39,18 +43,31 @@ class Workspace:
             BadInput: For any fault of the recipe or the text; faults that can be found before all text is read are
                 reported before.
         """
-        found = Found.of(recipe)
+        found = Found.of(recipe.base, recipe.data, recipe.train.sequence_length)
         plan = check_early(recipe, found)
-        inputs = Inputs.resolve(recipe, found, run)
+        inputs = Inputs.resolve(recipe.base, recipe.data, recipe.train, found, run)
         if recipe.clusters.balance == "tokens":
-            plan = plan_for(recipe, inputs.sources, inputs.num_tokens)
-        budget = make_budget(recipe, plan, inputs.num_blocks, inputs.sequence_length, inputs.config)
+            plan = plan_for(recipe.clusters, recipe.data, inputs.sources, inputs.num_tokens)
+        if recipe.expert.is_auto:
+            expert = settle(recipe.expert, Effects.load(RunFolder(run).effects), plan.clusters)
+            recipe = dataclasses.replace(recipe, expert=expert)
+        new = recipe.base.new
+        budget = make_budget(
+            recipe.train,
+            plan,
+            inputs.num_blocks,
+            inputs.sequence_length,
+            ModelSize.of(inputs.config, recipe.expert, recipe.objective, recipe.base.dtype),
+            base_tokens=new.tokens if new else None,
+            replay=recipe.expert.replay,
+        )
         return cls(run, recipe, inputs, plan, budget)
 
     @property
     def makings(self) -> Makings:
         """How the run's models are made, given what is in its folder now."""
-        return Makings(self.run, self.recipe, self.inputs, self.budget)
+        recipe = self.recipe
+        return Makings(self.run, recipe.base, recipe.data, recipe.train, recipe.expert, self.inputs, self.budget)
 
     def duplicates(self) -> Duplicates:
         """Text that is in two splits or languages; it is looked for once and kept beside the tokens."""

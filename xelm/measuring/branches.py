@@ -75,7 +75,7 @@ def plan_branches(
         raise BadInput(
             f"{arg('share', share)} of the budget for measuring: choose more than 0, at most 0.5; 0.05 is usual."
         )
-    whole = blocks_of_budget(place.recipe, place.num_blocks, place.sequence_length)
+    whole = blocks_of_budget(place.recipe.train, place.num_blocks, place.sequence_length)
     part = {code: share * blocks for code, blocks in whole.items()}
     usual = statistics.median((1 - _SHORTER) * blocks for blocks in part.values())
     batch = max(1, min(place.recipe.train.batch_size, int(usual / _STEPS)))

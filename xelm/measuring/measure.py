@@ -17,7 +17,7 @@ from clustering.files import read_json
 from clustering.plans.effects import Effects, Probe
 from xelm.launch.options import Launch
 from xelm.measuring.branches import DEFAULT_SHARE, Branches, plan_branches
-from xelm.measuring.updates import update_cosines
+from xelm.measuring.updates import compare_updates
 from xelm.recipe.recipe import Recipe
 from xelm.run.failures import disk_failure_reported
 from xelm.run.lock import locked
@@ -127,14 +127,15 @@ def _effects(place: Place, branches: Branches, key: str) -> Effects:
         raise BadInput(f"no valid text of {', '.join(silent)}, so no effect on it can be measured. Add text.")
     folders = [place.making(branches.longer[code]).folder for code in codes if code in branches.longer]
     together = len(folders) == len(codes)
-    cosines, by_layer = update_cosines(place.folder / BASE, folders) if together else (None, {})
+    updates = compare_updates(place.folder / BASE, folders) if together else None
     return Effects(
         tuple(codes),
         _probe(place, branches, "longer", before),
         _probe(place, branches, "shorter", before) if branches.shorter else None,
         bits_before=np.array([before[code].sum() / np.log(2) / sizes[code].sum() for code in codes]),
-        cosines=cosines,
-        layer_cosines=by_layer,
+        cosines=updates.cosines if updates else None,
+        layer_cosines=updates.layer_cosines if updates else {},
+        layer_sizes=updates.layer_sizes if updates else {},
         budget_tokens=place.recipe.train.tokens,
         about={
             "fingerprint": key,

@@ -1,4 +1,4 @@
-"""Cosines between the updates of branches (weights after training minus before), over all weights and by layer.
+"""Sizes of and cosines between the updates of branches (weights after training minus before), by layer.
 
 Where two languages pull the weights the same way, they compete for them or help each other; either way it shows
 without reading any text. An adapter's update is the product of its two factors, which is never made whole:
@@ -7,48 +7,60 @@ without reading any text. An adapter's update is the product of its two factors,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-_LAYER = re.compile(r"\.(?:layers|layer|h|blocks|block)\.(\d+)\.")
+from clustering.files import read_json
+from xelm.models.layer_groups import layer_of, layer_order
+
 _CHUNK = 2**20
 
 
-def update_cosines(base: Path, branches: Sequence[Path]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Cosines of all updates with one another.
+@dataclass(frozen=True)
+class Updates:
+    """How L branches moved the weights.
+
+    Attributes:
+        cosines: Cosines of all updates with one another, over all weights, shape (L, L). A branch that moved nothing
+            has cosine 0 with the others and 1 with itself.
+        layer_cosines: The same by layer (`embedding`, `0`, `1`, …, `other`).
+        layer_sizes: Length of each update in each layer against that of the base's weights, shape (L,); of adapters,
+            the length alone.
+    """
+
+    cosines: np.ndarray
+    layer_cosines: dict[str, np.ndarray]
+    layer_sizes: dict[str, np.ndarray]
+
+
+def compare_updates(base: Path, branches: Sequence[Path]) -> Updates:
+    """Compare the updates of all branches.
 
     Args:
         base: Folder of the base model.
         branches: Folders of the L branches, full models or adapters.
 
-    Returns:
-        Over all weights, shape (L, L), and the same by layer (`embedding`, `0`, `1`, …, `other`). A branch that moved
-        nothing has cosine 0 with the others and 1 with itself.
     """
     adapters = (branches[0] / "adapter_model.safetensors").is_file()
     products: dict[str, np.ndarray] = {}
-    for name, product in _adapter_products(branches) if adapters else _full_products(base, branches):
+    squares: dict[str, float] = {}
+    for name, product, square in _adapter_products(branches) if adapters else _full_products(base, branches):
         layer = layer_of(name)
         products[layer] = products.get(layer, 0.0) + product
-    order = sorted(
-        products, key=lambda layer: (layer == "other", layer != "embedding", int(layer) if layer.isdigit() else 0)
-    )
+        squares[layer] = squares.get(layer, 0.0) + square
+    order = sorted(products, key=layer_order)
     total = sum(products.values(), np.zeros((len(branches), len(branches))))
-    return _cosines(total), {layer: _cosines(products[layer]) for layer in order}
-
-
-def layer_of(name: str) -> str:
-    """The layer of a weight by its name: its number, `embedding`, or `other` (final norm, head)."""
-    found = _LAYER.search(f".{name}")
-    if found:
-        return found[1]
-    return "embedding" if "embed" in name or ".wte." in f".{name}" else "other"
+    return Updates(
+        _cosines(total),
+        {layer: _cosines(products[layer]) for layer in order},
+        {layer: np.sqrt(np.diag(products[layer]) / (squares[layer] or 1.0)) for layer in order},
+    )
 
 
 def _cosines(products_LL: np.ndarray) -> np.ndarray:
@@ -60,14 +72,15 @@ def _cosines(products_LL: np.ndarray) -> np.ndarray:
     return np.asarray(cosines)
 
 
-def _full_products(base: Path, branches: Sequence[Path]) -> Iterator[tuple[str, np.ndarray]]:
+def _full_products(base: Path, branches: Sequence[Path]) -> Iterator[tuple[str, np.ndarray, float]]:
+    """Name of a tensor, products of its updates, and the square of its length in the base."""
     with ExitStack() as stack:
         before = _reader(base, stack)
         after = [_reader(branch, stack) for branch in branches]
         for name in sorted(before):
             start = before[name]()
             updates = [read[name]() - start for read in after]
-            yield name, _products(updates)
+            yield name, _products(updates), float((start.astype(np.float64) ** 2).sum())
 
 
 def _products(updates: list[np.ndarray]) -> np.ndarray:
@@ -79,7 +92,9 @@ def _products(updates: list[np.ndarray]) -> np.ndarray:
     return total
 
 
-def _adapter_products(branches: Sequence[Path]) -> Iterator[tuple[str, np.ndarray]]:
+def _adapter_products(branches: Sequence[Path]) -> Iterator[tuple[str, np.ndarray, float]]:
+    config = read_json(branches[0] / "adapter_config.json")
+    scale = config["lora_alpha"] / config["r"]
     with ExitStack() as stack:
         readers = [_reader(branch, stack, flat=False) for branch in branches]
         for name in sorted(key for key in readers[0] if "lora_A" in key):
@@ -92,7 +107,7 @@ def _adapter_products(branches: Sequence[Path]) -> Iterator[tuple[str, np.ndarra
                 ]
                 for up, down in zip(ups, downs, strict=True)
             ]
-            yield name, np.array(product)
+            yield name, scale**2 * np.array(product), 0.0
 
 
 def _reader(folder: Path, stack: ExitStack, *, flat: bool = True) -> dict[str, Callable[[], np.ndarray]]:

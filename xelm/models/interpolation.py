@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json
+from xelm.models.layer_groups import selects
 
 if TYPE_CHECKING:
     import torch
 
 
-def move_back(folder: Path, base: Path, keep: float) -> None:
+def move_back(folder: Path, base: Path, keep: float, put_back: Sequence[str] = ()) -> None:
     """Replace a checkpoint's weights by base + keep × (expert - base), tensor by tensor, computed in at least float32.
 
     Args:
         folder: The expert's checkpoint, changed in place; every file is replaced whole.
         base: The base's checkpoint.
         keep: Share of the way from the base to the expert that is kept, 0 to 1.
+        put_back: Selectors of weights of which nothing is kept (`xelm.models.layer_groups`).
 
     Raises:
         BadInput: If the expert has weights that the base has not, or of another shape.
@@ -29,17 +31,26 @@ def move_back(folder: Path, base: Path, keep: float) -> None:
     from safetensors import safe_open
     from safetensors.torch import save_file
 
+    def share_of(name: str) -> float:
+        return 0.0 if any(selects(selector, name) for selector in put_back) else keep
+
     own = _OwnRows.of(folder)
     with _tensors_of(base) as of_base:
         for file in sorted(folder.glob("*.safetensors")):
             with safe_open(file, "pt") as expert:
                 moved = {
-                    name: _between(of_base.get(name), expert.get_tensor(name), keep, f"{folder}: {name}", own)
+                    name: _between(of_base.get(name), expert.get_tensor(name), share_of(name), f"{folder}: {name}", own)
                     for name in expert.keys()  # noqa: SIM118 (a safetensors file is no dictionary)
                 }
                 metadata = expert.metadata()
             with atomic_write(file) as partial:
                 save_file(moved, partial, metadata=metadata)
+
+
+def tensor_names(folder: Path) -> list[str]:
+    """Names of all tensors of a checkpoint or adapter."""
+    with _tensors_of(folder) as found:
+        return list(found)
 
 
 @contextmanager
@@ -82,8 +93,6 @@ def _between(base_file: Any, expert: torch.Tensor, keep: float, where: str, own:
     if base_file is None:
         raise BadInput(f"{where} is a weight that the base does not have, so there is no way back to it.")
     base = base_file.get_tensor(where.rpartition(": ")[2])
-    if not expert.is_floating_point():
-        return expert
     if own and expert.ndim and expert.shape[0] == own.rows and base.shape[1:] == expert.shape[1:]:
         known = _moved(base[: own.first], expert[: own.first], keep)
         return torch.cat([known, expert[own.first :]]).contiguous()
@@ -93,6 +102,8 @@ def _between(base_file: Any, expert: torch.Tensor, keep: float, where: str, own:
 
 
 def _moved(base: torch.Tensor, expert: torch.Tensor, keep: float) -> torch.Tensor:
+    if keep == 1 or not expert.is_floating_point():
+        return expert
     wide = expert.to(dtype=_wide(expert), copy=True)
     start = base.to(wide.dtype)
     return (start + keep * (wide - start)).to(expert.dtype).contiguous()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from clustering.errors import BadInput
 from clustering.progress import show_progress
 from router.letters import utf8_bytes
 from router.scoring.tokens import context_of
+from xelm.models.foreign import unusable_reported
 
 if TYPE_CHECKING:
     from clustering import Distances
@@ -51,11 +54,52 @@ def language_vectors(
         raise BadInput(f"layer={layer}: this model has hidden states 0 (embeddings) to {num_layers}.")
     vectors = {}
     for code, texts in show_progress(corpora.items(), desc="read by the model", unit="language"):
-        windows = _windows(texts, tokenizer, context_of(model, 512), max_tokens)
+        windows = _windows(texts, tokenizer, _context(model, tokenizer), max_tokens)
         if not windows:
             raise BadInput(f"{code}: no text for the model to read.")
         vectors[code] = _mean_state(model, windows, chosen)
     return vectors
+
+
+def load_reader(name: str) -> tuple[Any, Any]:
+    """A model that reads (causal, masked or encoder; of a model of both kinds its encoder), and its tokenizer.
+
+    Args:
+        name: Hub id or path.
+
+    Raises:
+        BadInput: If there is none, or its weights lack parts that hidden states come from.
+    """
+    from transformers import AutoModel
+
+    from xelm.models.base import load_tokenizer, quiet_transformers, refuse_endless
+
+    with unusable_reported(f"no usable model in '{name}'"), quiet_transformers(), _no_load_report():
+        refuse_endless(Path(name))
+        model, found = AutoModel.from_pretrained(name, use_safetensors=True, output_loading_info=True, dtype="auto")
+    # A pooler sits on top of the hidden states; masked models come without one.
+    if missing := sorted(key for key in found["missing_keys"] if "pooler" not in key):
+        raise BadInput(f"{name}: its weights lack {len(missing)} tensor(s) of the model, such as {missing[0]}.")
+    reader = model.get_encoder() if model.config.is_encoder_decoder else model
+    return reader.eval(), load_tokenizer(name)
+
+
+@contextmanager
+def _no_load_report() -> Iterator[None]:
+    """Leave out transformers' table of weights that are not used: a head that hidden states do not need."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _context(model: Any, tokenizer: Any) -> int:
+    """Most tokens in a window; the tokenizer knows of positions that a model keeps for padding (XLM-R)."""
+    return int(min(context_of(model, 512), getattr(tokenizer, "model_max_length", None) or 512))
 
 
 def model_distances(
@@ -69,7 +113,7 @@ def model_distances(
     """Distances between the languages of a corpus as a base model sees them.
 
     Args:
-        model: Hub id or path.
+        model: Hub id or path of a causal, masked or encoder model.
         corpus: As `[data] path` of a recipe.
         languages: Codes; None for all of the corpus.
         layer: As for `language_vectors`.
@@ -79,12 +123,11 @@ def model_distances(
         BadInput: If the model or a language's text cannot be had.
     """
     from clustering.corpora.find import find_sources
-    from xelm.models.base import load_model, load_tokenizer
 
     sources = find_sources(corpus, list(languages) if languages is not None else None)
     texts = {source.code: source.texts() for source in sources}
-    loaded = load_model(model, dtype="auto").eval()
-    vectors = language_vectors(loaded, load_tokenizer(model), texts, layer=layer, max_tokens=max_tokens)
+    loaded, tokenizer = load_reader(model)
+    vectors = language_vectors(loaded, tokenizer, texts, layer=layer, max_tokens=max_tokens)
     return distances_from_vectors(vectors, kind="model")
 
 

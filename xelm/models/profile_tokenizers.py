@@ -14,12 +14,13 @@ import numpy as np
 
 from clustering.errors import BadInput
 from clustering.sources.candidates import CandidateRules
-from clustering.sources.given import Given
-from clustering.sources.profiles import Tokenizer
+from clustering.sources.given import Given, read_signals
+from clustering.sources.profiles import Tokenizer, profile_texts
 from clustering.sources.rank import Corpora, Tokenize
 from clustering.sources.rank import rank_sources as _rank_sources
 
 if TYPE_CHECKING:
+    from clustering.plans.effects import Effects
     from clustering.rankers.ranker import Ranker
     from clustering.sources.report import SourceReport
 
@@ -39,8 +40,20 @@ def rank_sources(
     quality: Mapping[str, float] | str | Path | None = None,
     signals: Given | str | Path | None = None,
     sets: int | None = None,
+    model: str | Path | None = None,
+    effects: Effects | str | Path | None = None,
 ) -> SourceReport:
+    if model is not None:
+        from xelm.models.source_view import ModelView
+
+        view = ModelView.of(str(model), corpora, text_field)
+        tokenizer = view.model if tokenizer is None else tokenizer
+        candidates = None if candidates is None else list(candidates)
+        signals = with_view(view.signals(target, view.texts if candidates is None else candidates), signals)
+        effects = view.effects if effects is None else effects
     loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
+    if model is not None and corpora is None:
+        corpora = {code: profile_texts(texts, _named(loaded)) for code, texts in view.texts.items()}
     return _rank_sources(
         target,
         candidates,
@@ -55,16 +68,42 @@ def rank_sources(
         quality=quality,
         signals=signals,
         sets=sets,
+        effects=effects,
     )
 
 
-# Only what is said of the tokenizer differs.
-rank_sources.__doc__ = (_rank_sources.__doc__ or "").replace(
-    """For names of hub tokenizers use
+# Only what is said of the tokenizer and of the model differs.
+rank_sources.__doc__ = (
+    (_rank_sources.__doc__ or "")
+    .replace(
+        """For names of hub tokenizers use
             `xelm.rank_sources`.""",
-    """Or the name of a
+        """Or the name of a
             tokenizer on the hub, or of a folder that holds one.""",
+    )
+    .replace(
+        "\n    Returns:",
+        """        model: A causal, masked or encoder model (hub id or path) or a run, whose view is added: distances of
+            hidden states, effects measured in the run, and overlap by its tokenizer unless another is given. It reads
+            the corpora; of a run without corpora, its held-out text.
+
+    Returns:""",
+        1,
+    )
 )
+
+
+def with_view(view: Mapping[str, Mapping[str, float]], signals: Given | str | Path | None) -> Given:
+    """The model's numbers with the user's, which count before them."""
+    given = dict(read_signals(signals) if isinstance(signals, str | Path) else signals or {})
+    for name, values in view.items():
+        own = given.get(name, {})
+        given[name] = {**values, **own} if isinstance(own, Mapping) else own
+    return given
+
+
+def _named(tokenizer: Tokenize | None) -> Tokenizer | None:
+    return Tokenizer("function", tokenizer) if tokenizer and not isinstance(tokenizer, Tokenizer) else tokenizer
 
 
 def load_tokenizer(name: str) -> Tokenizer:

@@ -97,8 +97,8 @@ class Data:
     """Where the text is and how it is read."""
 
     path: str
-    """Folder of <code>.{txt,jsonl,ndjson,json,csv,tsv,parquet}, plain or as .gz or .zst, or of <code>/ folders of such
-    files; or a hub dataset with one config per language."""
+    """Folder of <code>.{txt,jsonl,ndjson,json,csv,tsv,parquet,conllu}, plain or as .gz or .zst, or of <code>/ folders
+    of such files; or a hub dataset with one config per language."""
     languages: tuple[str, ...] | None = None
     """Languages to train on. None: all of the folder."""
     text_field: str = "text"

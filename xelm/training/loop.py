@@ -18,6 +18,7 @@ import numpy as np
 from clustering.errors import BadInput
 from clustering.progress import show_progress
 from xelm.objectives.objective import Batch
+from xelm.training.anchor import Anchor
 from xelm.training.batches import draws_of_step, gather
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from xelm.training.memory import memory_failure_reported
@@ -43,6 +44,9 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
         stage: Blocks, order and settings.
         on_log: Called at each point of the curve with step, tokens, loss (nats per token), tokens_per_s.
 
+    Returns:
+        What it did; for a stage that pauses before its end, a checkpoint is left to continue from.
+
     Raises:
         BadInput: If its checkpoint cannot be resumed.
         FloatingPointError: If loss, gradient or weights are no longer numbers.
@@ -57,7 +61,7 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
         tracker.finish()
     return Trained(
         training.progress.history,
-        stage.num_steps * stage.tokens_per_step,
+        stage.last_step * stage.tokens_per_step,
         "attention" if training.isolated else "loss",
         training.progress.evaluations,
     )
@@ -90,9 +94,10 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     optimizer = _optimizer(model, stage)
     prepared, optimizer = accelerator.prepare(torch.compile(model) if stage.settings.compile else model, optimizer)
     inner = accelerator.unwrap_model(prepared, keep_torch_compile=False)
+    anchor = Anchor.of(inner, stage.anchor)  # before a checkpoint is loaded
     progress = load_checkpoint(stage.checkpoints, inner, optimizer) or Progress()
     prepared.train()
-    return _Training(accelerator, prepared, inner, optimizer, stage, progress, isolated, on_log)
+    return _Training(accelerator, prepared, inner, optimizer, anchor, stage, progress, isolated, on_log)
 
 
 @dataclass
@@ -104,6 +109,7 @@ class _Training:
     """The model as accelerate wraps it."""
     inner: torch.nn.Module
     optimizer: Any
+    anchor: Anchor
     stage: Stage
     progress: Progress
     isolated: bool
@@ -115,7 +121,7 @@ class _Training:
         point_every = max(1, stage.num_steps // _CURVE_POINTS)
         started_s, started_at = time.perf_counter(), progress.step
         bar = show_progress(
-            total=stage.num_steps * stage.tokens_per_step,
+            total=stage.last_step * stage.tokens_per_step,
             initial=progress.step * stage.tokens_per_step,
             desc=stage.name,
             unit="tok",
@@ -123,10 +129,11 @@ class _Training:
             disable=not self.accelerator.is_local_main_process,
         )
         with bar:
-            while progress.step < stage.num_steps:
+            while progress.step < stage.last_step:
                 for group in self.optimizer.param_groups:
                     group["lr"] = schedule.rate(progress.step)
                 loss = _step(self.accelerator, self.model, self.optimizer, stage, progress.step, self.isolated)
+                self.anchor.pull(schedule.rate(progress.step))
                 progress.step += 1
                 # Refuse it at once, so that no checkpoint holds weights that follow from it.
                 _refuse_no_number(loss, stage, progress.step)
@@ -141,7 +148,8 @@ class _Training:
                 self._evaluate()
                 self._checkpoint()
                 yield loss
-        self._refuse_broken()
+        if stage.last_step == stage.num_steps:
+            self._refuse_broken()
 
     def _evaluate(self) -> None:
         every, step = self.stage.settings.evaluate_every_steps, self.progress.step
@@ -177,11 +185,12 @@ class _Training:
             raise FloatingPointError(f"{self.stage.name}: {what}. {_way_out(self.stage)}")
 
     def _checkpoint(self) -> None:
-        step = self.progress.step
-        if step < self.stage.num_steps and step % self.stage.settings.checkpoint_every_steps == 0:
+        stage, step = self.stage, self.progress.step
+        due = step % stage.settings.checkpoint_every_steps == 0 or step == stage.last_step
+        if step < stage.num_steps and due:
             self._refuse_broken_weights()
             self.progress.random = random_states(self.accelerator.device)
-            save_checkpoint(self.stage.checkpoints, self.inner, self.optimizer, self.progress)
+            save_checkpoint(stage.checkpoints, self.inner, self.optimizer, self.progress)
             self.accelerator.wait_for_everyone()
 
     def _log(self, point: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,26 @@ class Stage:
     """Held-out text of its languages, for `evaluate_every_steps`."""
     log_folder: Path | None = None
     """Folder for `[train] log`; None: it writes nothing."""
+    anchor: Mapping[str, float] = field(default_factory=dict)
+    """Selector of weights (`xelm.models.layer_groups`) -> strength of the pull to where they start."""
+    pause_at: int | None = None
+    """Optimizer steps after which it stops with a checkpoint, to be continued or given up; None: at its end."""
 
     @property
     def num_steps(self) -> int:
+        """Optimizer steps of the whole training, by which the learning rate goes."""
         return len(self.order) // self.settings.batch_size
+
+    @property
+    def last_step(self) -> int:
+        """The step after which it stops, at its end or before."""
+        return self.num_steps if self.pause_at is None else min(self.num_steps, self.pause_at)
+
+    def shortened(self, num_steps: int) -> Stage:
+        """The same training ended after so many steps: it reads the same blocks up to there."""
+        order, size = self.order, num_steps * self.settings.batch_size
+        first = DrawOrder(order.languages, order.language[:size], order.block[:size])
+        return replace(self, order=first, pause_at=None)
 
     @property
     def tokens_per_step(self) -> int:

@@ -16,16 +16,16 @@ import numpy as np
 from clustering.errors import BadInput
 from xelm.corpus.draw import DrawOrder, apportion, shuffled_languages
 from xelm.corpus.mixture import mean_shares, mixture
-from xelm.recipe.recipe import Recipe
+from xelm.recipe.recipe import Train
 
 
 def blocks_of_budget(
-    recipe: Recipe, num_blocks: Mapping[str, int], sequence_length: int, *, fraction: float = 1.0
+    train: Train, num_blocks: Mapping[str, int], sequence_length: int, *, fraction: float = 1.0
 ) -> dict[str, int]:
     """Blocks that each language brings: its share of the budget, in whole steps.
 
     Args:
-        recipe: The budget and how languages share it.
+        train: The budget and how languages share it.
         num_blocks: Training blocks there are of each language.
         sequence_length: Tokens of a block.
         fraction: Share of the budget.
@@ -33,34 +33,34 @@ def blocks_of_budget(
     Raises:
         BadInput: If the shares would depend on the plan, or leave a language no step.
     """
-    if recipe.train.share != "languages":
+    if train.share != "languages":
         raise BadInput(
             '[train] share = "equal" gives a language more or less text by the plan it is in, so plans cannot be '
             'compared. Use share = "languages".'
         )
-    step_tokens = recipe.train.batch_size * sequence_length
-    total = max(1, round(fraction * recipe.train.tokens / step_tokens))
+    step_tokens = train.batch_size * sequence_length
+    total = max(1, round(fraction * train.tokens / step_tokens))
     everyone = {code: num_blocks[code] for code in sorted(num_blocks)}
-    shares = mean_shares(mixture(everyone, recipe.train, total * recipe.train.batch_size))
+    shares = mean_shares(mixture(everyone, train, total * train.batch_size))
     steps = apportion(total, shares)
     if starved := [code for code, count in steps.items() if not count]:
         raise BadInput(
-            f"[train] tokens={recipe.train.tokens} leaves no step of {step_tokens} tokens for {', '.join(starved)}. "
+            f"[train] tokens={train.tokens} leaves no step of {step_tokens} tokens for {', '.join(starved)}. "
             "Raise tokens, or lower batch_size or sequence_length."
         )
-    return {code: count * recipe.train.batch_size for code, count in steps.items()}
+    return {code: count * train.batch_size for code, count in steps.items()}
 
 
-def phases_of(recipe: Recipe, num_blocks: Mapping[str, int], brought: Mapping[str, int]) -> list[dict[str, int]]:
+def phases_of(train: Train, num_blocks: Mapping[str, int], brought: Mapping[str, int]) -> list[dict[str, int]]:
     """The blocks of each language over the phases of a training in which the mixture changes.
 
     Args:
-        recipe: The recipe, which decides the mixture.
+        train: Decides the mixture.
         num_blocks: Training blocks there are of each language of the run.
         brought: Blocks of each language of this training.
     """
     everyone = {code: num_blocks[code] for code in sorted(num_blocks)}
-    phases = mixture(everyone, recipe.train, sum(brought.values()))
+    phases = mixture(everyone, train, sum(brought.values()))
     counts: list[dict[str, int]] = [{} for _ in phases]
     for code, total in brought.items():
         weights = {str(index): phase.fraction * phase.shares.get(code, 0.0) for index, phase in enumerate(phases)}

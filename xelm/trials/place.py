@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,11 +75,13 @@ class Place:
         from clustering import ClusterPlan
 
         codes = [source.code for source in find_sources(recipe.data.path, recipe.data.languages)]
-        plan = folder / "work" / _ONE_CLUSTER
-        plan.parent.mkdir(parents=True, exist_ok=True)
-        ClusterPlan({"all": sorted(codes)}, "one cluster").save(plan)
-        clusters = Clusters(plan=str(plan))
-        return cls(Workspace.prepare(dataclasses.replace(recipe, clusters=clusters), folder))
+        # Trials read their own languages alone, and train all weights where they are to tell which layers matter.
+        expert = recipe.expert.whole() if recipe.expert.is_auto else recipe.expert.without_replay()
+        with tempfile.TemporaryDirectory() as scratch:
+            plan = Path(scratch) / _ONE_CLUSTER
+            ClusterPlan({"all": sorted(codes)}, "one cluster").save(plan)
+            alone = dataclasses.replace(recipe, clusters=Clusters(plan=str(plan)), expert=expert)
+            return cls(Workspace.prepare(alone, folder))
 
     @property
     def folder(self) -> Path:
@@ -119,11 +122,11 @@ class Place:
         """How a trial's model is made; its folder is named by everything that decides its weights."""
         inputs = self.workspace.inputs
         expert, settings = self.recipe.expert, dataclasses.replace(self.recipe.train, batch_size=trial.batch_size)
-        phases = phases_of(self.recipe, self.num_blocks, dict(zip(trial.codes, trial.blocks, strict=True)))
+        phases = phases_of(self.recipe.train, self.num_blocks, dict(zip(trial.codes, trial.blocks, strict=True)))
         key = fingerprint(
             self.base.entry.fingerprint,
             expert.identity(),
-            weights_settings(self.recipe),
+            weights_settings(self.recipe.train, self.recipe.data),
             trial.batch_size,
             {code: inputs.fingerprints[code] for code in trial.codes},
             phases,
@@ -132,7 +135,7 @@ class Place:
         entry = ModelEntry(list(trial.codes), BASE, kind=expert.kind, fingerprint=key)
         stage = self._stage(name, trial, phases, settings, key)
         folder = self.folder / "experts" / name
-        return Making(folder, entry, lambda: expert.prepare(self._own_base()), expert, stage, inputs.tokenizer)
+        return Making(folder, entry, lambda: expert.make_trainable(self._own_base()), expert, stage, inputs.tokenizer)
 
     def _stage(self, name: str, trial: Trial, phases: list[dict[str, int]], settings: Any, key: str) -> Stage:
         from xelm.training.stage import Stage
@@ -155,6 +158,7 @@ class Place:
             self.folder / "work" / f"{name}-{key[:12]}",
             batches=self.recipe.objective.batches(inputs.tokenizer, settings, own_name),
             log_folder=self.folder / "logs",
+            anchor=self.recipe.expert.anchors,
         )
 
     def experts(self, trial: Trial | None = None) -> ExpertSet:

@@ -27,7 +27,7 @@ def prepared(model: Any, kind: ExpertKind, folder: Path) -> Any:
     """
     if kind.shares_base:
         return _with_trained_rows(model, kind, folder)
-    model = kind.prepare(with_rows(model, folder))
+    model = kind.make_trainable(with_rows(model, folder))
     model.get_input_embeddings().weight.requires_grad_(True)
     if has_own_head(model):
         model.get_output_embeddings().weight.requires_grad_(True)
@@ -47,7 +47,7 @@ def _with_trained_rows(model: Any, kind: ExpertKind, folder: Path) -> Any:
             "leave vocabulary out to keep the donor's."
         )
     state = get_peft_model_state_dict(model, save_embedding_layers=False) if adapted else {}
-    outer = model if adapted else kind.prepare(model)
+    outer = model if adapted else kind.make_trainable(model)
     config = copy.deepcopy(outer.peft_config["default"])
     base = with_rows(outer.unload(), folder)
     rows = list(range(record.first_new, record.first_new + record.new_pieces))

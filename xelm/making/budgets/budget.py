@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from xelm.corpus.draw import apportion
-from xelm.corpus.mixture import Phase, mean_shares, mixture
+from xelm.corpus.mixture import Phase, mean_shares, mixture, with_replay
+from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budgets.steps import StageBudget, steps_of
 from xelm.models.base import empty_model
 from xelm.objectives.objective import Objective
-from xelm.recipe.recipe import Recipe
+from xelm.recipe.recipe import Train
 
 if TYPE_CHECKING:
     from clustering import ClusterPlan
@@ -51,9 +52,11 @@ class Budget:
 
         rows = []
         for stage in self.stages():
-            low, high = min(stage.epochs.values()), max(stage.epochs.values())
+            of_own = [stage.epochs[code] for code in stage.own]
+            low, high = min(of_own), max(of_own)
             epochs = f"{low:.1f}" if high - low < 0.05 else f"{low:.1f}-{high:.1f}"
-            rows.append([stage.name, " ".join(stage.epochs), stage.steps, f"{stage.tokens:,}", epochs])
+            codes = " ".join(stage.own) + (f" + {len(stage.replayed)} replayed" if stage.replayed else "")
+            rows.append([stage.name, codes, stage.steps, f"{stage.tokens:,}", epochs])
         table = tabulate(rows, headers=["stage", "languages", "steps", "tokens", "epochs"], colalign=("left", "left"))
         total = sum(stage.tokens for stage in self.experts.values())
         lines = [
@@ -68,79 +71,114 @@ class Budget:
 
 
 def make_budget(
-    recipe: Recipe, plan: ClusterPlan, num_blocks: Mapping[str, int], sequence_length: int, config: Any
+    train: Train,
+    plan: ClusterPlan,
+    num_blocks: Mapping[str, int],
+    sequence_length: int,
+    size: ModelSize,
+    *,
+    base_tokens: int | None = None,
+    replay: float = 0.0,
 ) -> Budget:
-    """Share out the tokens of a recipe.
+    """Share out the tokens of a run.
 
     Args:
-        recipe: Totals and how they are shared.
+        train: Totals and how they are shared.
         plan: Languages of each expert.
         num_blocks: Training blocks there are of each language.
         sequence_length: Tokens of a block.
-        config: The model's transformers configuration, which decides its size.
+        size: The size of its models.
+        base_tokens: Tokens of the base's own training; None: it is not trained here.
+        replay: Share of an expert's blocks that come from the other experts' languages.
 
     Raises:
         BadInput: If the budget of some expert is less than a step.
     """
-    step_tokens = recipe.train.batch_size * sequence_length
-    size = {"batch_size": recipe.train.batch_size, "sequence_length": sequence_length}
-    total_steps = steps_of(recipe.train.tokens, **size)
+    step_tokens = train.batch_size * sequence_length
+    of_step = {"batch_size": train.batch_size, "sequence_length": sequence_length}
+    total_steps = steps_of(train.tokens, **of_step)
     everyone = {code: num_blocks[code] for code in sorted(num_blocks)}
-    total_draws = total_steps * recipe.train.batch_size
-    whole = mixture(everyone, recipe.train, total_draws)
+    total_draws = total_steps * train.batch_size
+    whole = mixture(everyone, train, total_draws)
     shares = mean_shares(whole)
     weight = {
-        name: sum(shares[code] for code in codes) if recipe.train.share == "languages" else 1.0
+        name: sum(shares[code] for code in codes) if train.share == "languages" else 1.0
         for name, codes in plan.clusters.items()
     }
     steps = apportion(total_steps, weight)
     starved = [name for name, count in steps.items() if count == 0]
     if starved:
         raise BadInput(
-            f"[train] tokens={recipe.train.tokens} leaves no step of {step_tokens} tokens for {', '.join(starved)}. "
+            f"[train] tokens={train.tokens} leaves no step of {step_tokens} tokens for {', '.join(starved)}. "
             f"Raise tokens, or lower batch_size or sequence_length."
         )
 
     def stage(name: str, count: int, phases: list[Phase]) -> StageBudget:
-        return StageBudget.of(name, count, phases, num_blocks, **size)
+        return StageBudget.of(name, count, phases, num_blocks, **of_step)
 
     base = None
-    if recipe.base.new:
-        base_steps = steps_of(recipe.base.new.tokens, **size)
-        base = stage("base", base_steps, mixture(everyone, recipe.train, base_steps * recipe.train.batch_size))
-    experts = {
-        name: stage(name, steps[name], mixture(num_blocks, recipe.train, total_draws, codes=codes))
-        for name, codes in plan.clusters.items()
-    }
-    dense = stage("dense", total_steps, whole) if recipe.train.dense else None
-    model = ModelSize.of(recipe, config)
+    if base_tokens is not None:
+        base_steps = steps_of(base_tokens, **of_step)
+        base = stage("base", base_steps, mixture(everyone, train, base_steps * train.batch_size))
+
+    def expert(name: str, codes: list[str]) -> StageBudget:
+        own = mixture(num_blocks, train, total_draws, codes=codes)
+        others = {code: share for code, share in shares.items() if code not in codes}
+        if not replay or not others:
+            return stage(name, steps[name], own)
+        phases = with_replay(own, others, replay)
+        return replace(stage(name, steps[name], phases), replayed=tuple(others))
+
+    experts = {name: expert(name, codes) for name, codes in plan.clusters.items()}
+    dense = stage("dense", total_steps, whole) if train.dense else None
     return Budget(
         base=base,
         experts=experts,
         dense=dense,
-        num_parameters=model.parameters,
-        memory_gib=_memory_gib(recipe, model, sequence_length, config),
-        disk_gib=_disk_gib(recipe, model, len(experts)),
-        warnings=_warnings(recipe, base, experts, model.parameters),
+        num_parameters=size.parameters,
+        memory_gib=_memory_gib(train, size, sequence_length, whole=base is not None or train.dense == "full"),
+        disk_gib=_disk_gib(train, size, len(experts)),
+        warnings=_warnings(base, experts, size.parameters),
     )
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Parameters of a run's models."""
+    """What the memory and the disk of a run's models depend on."""
 
     parameters: int
     trained: int
     """Parameters of an expert that get a gradient."""
     stored: int
     """Parameters of an expert that its folder holds."""
+    weight_bytes: int
+    """Bytes of a weight."""
+    layers: int
+    hidden_size: int
+    vocab_size: int
 
     @classmethod
-    def of(cls, recipe: Recipe, config: Any) -> ModelSize:
-        """Count the parameters, without allocating them."""
-        parameters = count_parameters(config, recipe.objective)
-        trained = recipe.expert.trained_parameters(empty_model(config, recipe.objective))
-        return cls(parameters, trained, trained if recipe.expert.shares_base else parameters)
+    def of(cls, config: Any, expert: ExpertKind, objective: Objective, dtype: str) -> ModelSize:
+        """Count the parameters, without allocating them.
+
+        Args:
+            config: transformers configuration of the base.
+            expert: How experts are trained.
+            objective: What they are trained to do, which decides the head.
+            dtype: `[base] dtype`.
+        """
+        parameters = count_parameters(config, objective)
+        trained = expert.trained_parameters(empty_model(config, objective))
+        text = config.get_text_config() if hasattr(config, "get_text_config") else config
+        return cls(
+            parameters,
+            trained,
+            stored=trained if expert.shares_base else parameters,
+            weight_bytes=2 if dtype == "bfloat16" else 4,
+            layers=getattr(text, "num_hidden_layers", 12),
+            hidden_size=getattr(text, "hidden_size", 1024),
+            vocab_size=getattr(text, "vocab_size", 32000),
+        )
 
 
 def count_parameters(config: Any, objective: Objective) -> int:
@@ -148,29 +186,25 @@ def count_parameters(config: Any, objective: Objective) -> int:
     return sum(p.numel() for p in empty_model(config, objective).parameters())
 
 
-def _memory_gib(recipe: Recipe, size: ModelSize, sequence_length: int, config: Any) -> float:
-    """Memory of the largest training: the base's or a full dense baseline's if there is one, else an expert's."""
-    weight_bytes = 2 if recipe.base.dtype == "bfloat16" else 4
-    whole = recipe.base.new or recipe.train.dense == "full"
+def _memory_gib(train: Train, size: ModelSize, sequence_length: int, *, whole: bool) -> float:
+    """Memory of the largest training: of all weights (the base's, a full dense baseline's), else of an expert's."""
     trained = size.parameters if whole else size.trained
-    micro = recipe.train.micro_batch_size or recipe.train.batch_size
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    layers = 1 if recipe.train.gradient_checkpointing else getattr(text, "num_hidden_layers", 12)
+    micro = train.micro_batch_size or train.batch_size
+    layers = 1 if train.gradient_checkpointing else size.layers
     # 34 hidden-sized values a token and layer (Korthikanti et al. 2022, eq. 1, without attention scores);
     # logits are held three times: in the model's type, in fp32, and their gradient.
-    values = layers * 34 / 2 * getattr(text, "hidden_size", 1024) + 3 * getattr(text, "vocab_size", 32000)
+    values = layers * 34 / 2 * size.hidden_size + 3 * size.vocab_size
     activations = micro * sequence_length * values * 4
-    return (size.parameters * weight_bytes + trained * (weight_bytes + 8) + activations) / _GIB
+    return (size.parameters * size.weight_bytes + trained * (size.weight_bytes + 8) + activations) / _GIB
 
 
-def _disk_gib(recipe: Recipe, size: ModelSize, num_experts: int) -> float:
-    dense = {True: size.stored, False: 0, "full": size.parameters}[recipe.train.dense]
+def _disk_gib(train: Train, size: ModelSize, num_experts: int) -> float:
+    dense = {True: size.stored, False: 0, "full": size.parameters}[train.dense]
     checkpoint = 3 * size.parameters  # weights and two moments
-    stored = size.parameters + dense + num_experts * size.stored + checkpoint
-    return stored * (2 if recipe.base.dtype == "bfloat16" else 4) / _GIB
+    return (size.parameters + dense + num_experts * size.stored + checkpoint) * size.weight_bytes / _GIB
 
 
-def _warnings(recipe: Recipe, base: StageBudget | None, experts: dict[str, StageBudget], parameters: int) -> list[str]:
+def _warnings(base: StageBudget | None, experts: dict[str, StageBudget], parameters: int) -> list[str]:
     warnings = []
     for stage in experts.values():
         for code, epochs in stage.epochs.items():

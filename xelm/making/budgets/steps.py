@@ -30,6 +30,13 @@ class StageBudget:
     """For each language: its share of the stage's blocks; they sum to 1."""
     counts: list[dict[str, int]]
     """For each phase of the mixture: the number of blocks of each language."""
+    replayed: tuple[str, ...] = ()
+    """Languages of other experts, of which it reads some text too."""
+
+    @property
+    def own(self) -> list[str]:
+        """Languages of the model that is trained."""
+        return [code for code in self.epochs if code not in self.replayed]
 
     @classmethod
     def of(
@@ -74,7 +81,7 @@ class StageBudget:
             settings: The `[train]` section of the recipe.
             checkpoints: Folder of its checkpoints while it runs.
             batches: Turns blocks into batches, as the objective needs them.
-            options: The fields `valid` and `log_folder` of `Stage`.
+            options: The fields `valid`, `log_folder` and `anchor` of `Stage`.
         """
         mine = {code: blocks[code] for code in self.shares}
         num_blocks = {code: len(found) for code, found in mine.items()}

@@ -33,6 +33,7 @@ def _row(facts: Facts, name: str, measurement: Forgetting, measured: list[str]) 
     return {
         "name": name,
         "keep": facts.experts.manifest.experts[name].keep,
+        "put_back": facts.experts.manifest.experts[name].put_back,
         "colour": facts.colours.get(name),
         "own_gain": measurement.own_gain_percent,
         "cost_elsewhere": measurement.cost_elsewhere_percent,

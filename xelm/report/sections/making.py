@@ -48,7 +48,9 @@ def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _add_command(line: LedgerEntry) -> str:
     code = line.language
-    words = ["xelm", "add", code, "--data", f"{code}.jsonl", "--run", "RUN", "--donor", line.donor]
-    words += ["--replay", str(line.replay)] if line.replay else []
-    words += ["--as", "join"] if line.kind == "join" else []
-    return shlex.join([*words, "--tokens", str(line.tokens)])
+    words = ["xelm", "add", code, "--data", f"{code}.jsonl", "--run", "RUN"]
+    words += ["--trial", str(line.trial_share)] if line.trials else ["--donor", line.donor]
+    joins = line.kind == "join"
+    words += ["--replay", str(line.replay)] if line.replay or joins else []
+    words += ["--as", "join"] if joins else []
+    return shlex.join([*words, "--tokens", str(line.tokens + line.trial_tokens)])

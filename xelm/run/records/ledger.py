@@ -38,6 +38,28 @@ class DonorCandidate:
 
 
 @dataclass(frozen=True)
+class DonorTrial:
+    """A start that was trained for a small part of the budget, to be compared with others."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    tokens: list[int]
+    """Tokens it had been trained on at each look, the first 0."""
+    bits_per_byte: list[float]
+    """On held-out text of the new language, at each look."""
+    behind_percent: float | None = None
+    """How much more bits than the best start it was expected to need at the look after the one at which it was given up
+    (at the end of its share: how much more it needed); None for the winner."""
+    error_percent: float | None = None
+    """Standard error of that difference over pieces of text."""
+
+    def __post_init__(self) -> None:
+        if not self.tokens or len(self.tokens) != len(self.bits_per_byte):
+            raise ValueError("tokens and bits_per_byte of a trial must be as many, at least one")
+
+
+@dataclass(frozen=True)
 class TokenizerFit:
     """How a tokenizer splits a language's text."""
 
@@ -146,12 +168,16 @@ class LedgerEntry:
     replay: float
     """Share of the training blocks drawn from the donor's own languages."""
     tokens: int
-    """Trained on."""
+    """Trained on, its own trial among them."""
     bytes: int
     """Of training text of the new language."""
     sha256: str
     """Of that text's files."""
     tokenizer: TokenizerCheck
+    trials: list[DonorTrial] = field(default_factory=list)
+    """Starts that were tried, the winner first; empty if the donor was named or chosen by the signals alone."""
+    trial_share: float = 0.0
+    """Share of the budget that a trial of one start took at most, unless the best were tied."""
     languages_read: list[LanguageRead] = field(default_factory=list)
     """What all documents of the text read as; empty where an earlier version of xelm added the language."""
     documents_dropped: int = 0
@@ -161,6 +187,11 @@ class LedgerEntry:
     routes: RouteChanges | None = None
     forgetting: ForgettingChanges | None = None
     """On test text; None where an earlier version of xelm added the language."""
+
+    @property
+    def trial_tokens(self) -> int:
+        """Tokens of the budget that went into trials of other starts."""
+        return sum(trial.tokens[-1] for trial in self.trials[1:])
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -67,11 +67,15 @@ class ModelEntry:
     vocabulary: str | None = None
     """Fingerprint of its own tokenizer, which lies with it; experts with the same one read the same pieces. None: it
     reads those of the run."""
+    put_back: list[str] = field(default_factory=list)
+    """Layers whose weights are the base's again (`xelm.blend`)."""
 
     @property
     def weights_print(self) -> str | None:
         """What tells its present weights from all others; measurements are kept by it."""
-        return self.fingerprint if self.keep is None else fingerprint(self.fingerprint, {"keep": self.keep})
+        moved: dict[str, Any] = {} if self.keep is None else {"keep": self.keep}
+        moved |= {"put_back": self.put_back} if self.put_back else {}
+        return fingerprint(self.fingerprint, moved) if moved else self.fingerprint
 
     def recorded_as(self, planned: ModelEntry) -> ModelEntry:
         """The entry, with what an earlier version of xelm did not record taken from the plan it was made by."""

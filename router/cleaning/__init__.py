@@ -1,0 +1,1 @@
+"""Text as it comes from the web, reduced to what was said in a language."""

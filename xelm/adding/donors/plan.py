@@ -1,0 +1,133 @@
+"""Which starts of an addition are tried, and for how many tokens: the plan, its bill, and how its outcome is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from clustering.languages.codes import name_of
+from xelm.adding.donors.race import Looks
+from xelm.adding.donors.signals import Signals, likeliest
+from xelm.adding.request import Addition
+from xelm.run.names import is_expert
+from xelm.run.records.ledger import DonorCandidate, DonorTrial
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """The starts that are tried, the likeliest first, and when they are compared."""
+
+    starts: list[str]
+    looks: Looks
+
+
+def plan_trials(addition: Addition, candidates: Sequence[DonorCandidate], num_steps: int) -> TrialPlan | None:
+    """The trials of an addition; None if its donor is named, or there is nothing to try or too little to try it with.
+
+    Args:
+        addition: The request.
+        candidates: All models of the run with their signals.
+        num_steps: Optimizer steps of the whole budget.
+    """
+    if addition.donor != "auto" or not addition.trial:
+        return None
+    fit = [c for c in candidates if addition.kind == "new" or is_expert(c.name)]
+    starts, looks = likeliest(fit), Looks.of(num_steps, addition.trial)
+    return TrialPlan(starts, looks) if looks and len(starts) > 1 else None
+
+
+def why_untried(addition: Addition, num_steps: int) -> str:
+    """A sentence on why an addition that asks for trials has none; empty if it asks for none."""
+    if addition.donor != "auto" or not addition.trial:
+        return ""
+    if Looks.of(num_steps, addition.trial) is None:
+        steps = f"{num_steps} optimizer step{'s' if num_steps > 1 else ''}"
+        return f" No start was tried: {addition.trial:g} of a budget of {steps} is less than one."
+    return " There is no other start to try."
+
+
+def reason_of(tried: Sequence[DonorTrial], candidates: Sequence[DonorCandidate], language: str) -> str:
+    """Why the winner of the trials is the donor, and what each signal alone would have chosen."""
+    winner, *others = tried
+    beaten = ", ".join(f"{one.name} {one.behind_percent or 0.0:+.1f} %" for one in others)
+    signals = Signals.of([c for c in candidates if is_expert(c.name)])
+    by = signals.alone()
+    alone = f"Alone, loss would have chosen {by['loss']}"
+    if by["typology"]:
+        nearest = name_of(signals.by_typology.nearest or "") if signals.by_typology else ""
+        alone += f", typology {by['typology']} (nearest: {nearest})"
+    alone += f", overlap {by['overlap']}." if by["overlap"] else "."
+    unknown = "" if by["typology"] else f" URIEL does not know {name_of(language)}."
+    none = "" if by["overlap"] else " It shares no words with any expert's languages."
+    return (
+        f"{winner.name} promised most when {len(tried)} starts were tried ({winner.bits_per_byte[-1]:.3f} bits per "
+        f"byte of held-out text after {winner.tokens[-1]:,} tokens; {beaten}). {alone}{unknown}{none}"
+    )
+
+
+@dataclass(frozen=True)
+class AdditionBill:
+    """What an addition would train, and with how many tokens."""
+
+    language: str
+    budget_tokens: int
+    """All tokens of the addition, trials and expert together."""
+    donor: str
+    """The donor, if it is settled before training; otherwise the likeliest one."""
+    reason: str
+    candidates: list[DonorCandidate]
+    starts: list[str]
+    """Starts that are tried; empty if none is."""
+    trial_tokens: int
+    """Tokens of one start's trial at most, unless the two best are tied."""
+    tied_tokens: int
+    """The same if they are tied."""
+    fewest_tokens: int
+    """Tokens of the finished expert if the trials cost as much as they can; as many as the budget without trials."""
+
+    @classmethod
+    def of(
+        cls,
+        addition: Addition,
+        choice: tuple[str, str, Sequence[DonorCandidate]],
+        plan: TrialPlan | None,
+        num_steps: int,
+        step_tokens: int,
+    ) -> AdditionBill:
+        """Of a planned addition; `choice` is the donor by the signals alone, the reason, and all candidates."""
+        donor, reason, candidates = choice
+        budget = num_steps * step_tokens
+        if plan is None:
+            return cls(addition.language, budget, donor, reason, [*candidates], [], 0, 0, budget)
+        full, last = plan.looks.steps[plan.looks.full], plan.looks.steps[-1]
+        losers = last + (len(plan.starts) - 2) * full
+        return cls(
+            addition.language,
+            budget,
+            plan.starts[0],
+            reason,
+            [*candidates],
+            plan.starts,
+            full * step_tokens,
+            last * step_tokens,
+            (num_steps - losers) * step_tokens,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """Lines for the terminal."""
+        lines = [f"{name_of(self.language)} ({self.language}): {self.budget_tokens:,} tokens in all"]
+        if not self.starts:
+            return "\n".join([*lines, f"from {self.donor}, without trials. {self.reason}"])
+        return "\n".join(
+            [
+                *lines,
+                f"trials: {', '.join(self.starts)}, at most {self.trial_tokens:,} tokens each "
+                f"({self.tied_tokens:,} if the two best cannot be told apart); one that is surely behind stops earlier",
+                f"the best start goes on with what is left: at least {self.fewest_tokens:,} tokens for its expert",
+            ]
+        )

@@ -1,0 +1,1 @@
+"""The models that a task sits on: one of any kind, or those of a run."""

@@ -1,0 +1,1 @@
+"""Bilingual dictionaries from FreeDict, tables and MUSE files."""

@@ -1,0 +1,1 @@
+"""What learns the task, one file each: a head on frozen features, adapters, all weights."""

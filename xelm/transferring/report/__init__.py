@@ -1,0 +1,1 @@
+"""The report of a transfer experiment: as values, Markdown and a page."""

@@ -1,0 +1,1 @@
+"""Translators: a command, a model, a function; what they gave is kept."""
