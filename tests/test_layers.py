@@ -217,3 +217,21 @@ def test_the_building_blocks_can_all_be_had() -> None:
     import xelm.parts
 
     assert all(getattr(xelm.parts, name) is not None for name in xelm.parts.__all__)
+
+
+def _rooms() -> dict[str, list[str]]:
+    """The rooms of each package: folders with modules, one level down."""
+    return {p: sorted(f.parent.name for f in (ROOT / p).glob("*/__init__.py")) for p in PACKAGES}
+
+
+def test_every_room_is_on_the_map() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    block = page.split("```\nclustering/\n", 1)[1].split("```", 1)[0]
+    shown: dict[str, list[str]] = {"clustering": []}
+    for line in block.splitlines():
+        name = line.split("/")[0]
+        if name.startswith(" "):
+            shown[list(shown)[-1]].append(name.strip())
+        else:
+            shown[name] = []
+    assert {package: sorted(rooms) for package, rooms in shown.items()} == _rooms()

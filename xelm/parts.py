@@ -12,6 +12,7 @@ _HOME = {
     "BASE": "xelm.run.names",
     "BLIND_BITS": "xelm.adding.donors.signals",
     "Blocks": "xelm.corpus.blocks",
+    "apply_policy": "router.routes.policy",
     "CombinedIdentifier": "router.identify.combined",
     "DENSE": "xelm.run.names",
     "Data": "xelm.recipe.recipe",

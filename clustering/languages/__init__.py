@@ -1,1 +1,1 @@
-"""Languages: codes and names, words, and the text of a corpus."""
+"""Languages: codes, names, facts, and words of text."""

@@ -204,8 +204,8 @@ def fit_ranker(
         if 2 * len(also_sources) >= max(len(queries), 4):
             signals[name + _ALIKE] = (*used, *PAST)
             models[name + _ALIKE] = _fit(method, also_sources, history, signals[name + _ALIKE], num_trees, seed)
-    num_pairs = sum(len(scores) for _, scores in queries)
-    origin = f"{Path(results.origin).name} ({len(queries)} targets, {num_pairs} pairs)"
+    num_pairs, num_targets = sum(len(scores) for _, scores in queries), len({query.target for query, _ in queries})
+    origin = f"{Path(results.origin).name} ({num_targets} targets, {num_pairs} pairs)"
     log.info("ranker fitted on %s", origin)
     return Ranker(models, signals, history, origin)
 
@@ -215,8 +215,13 @@ def usefulness_of(table: TransferTable) -> History:
     targets, sources = sorted(set(table.targets)), sorted(set(table.sources))
     column = {name: number for number, name in enumerate(sources)}
     values = np.full((len(targets), len(sources)), np.nan)
-    for number, rows in enumerate(table.rows_by_target().values()):
-        values[number, [column[table.sources[row]] for row in rows]] = z_scores(table.scores[rows])
+    standing: dict[tuple[int, int], list[float]] = {}
+    for target, rows in table.groups():
+        number = targets.index(target)
+        for row, value in zip(rows, z_scores(table.scores[rows]), strict=True):
+            standing.setdefault((number, column[table.sources[row]]), []).append(float(value))
+    for place, found in standing.items():  # of several tasks the mean
+        values[place] = np.mean(found)
     return History(tuple(targets), tuple(sources), values.round(6))  # as in the file: a saved ranker is the same
 
 

@@ -28,6 +28,7 @@ _SCORE_WORDS = (
     *("rouge", "spearman", "pearson", "performance", "result", "value"),
 )
 _ERROR_WORDS = ("perplexity", "ppl", "loss", "error", "wer", "cer", "ter", "bpb", "bits", "nll")
+_TASK_WORDS = ("task", "dataset", "benchmark")
 _ENTITY_WORDS = {"lang", "language", "code", "iso", "name"}
 _STANDING = re.compile(r"\b(rank|relevance|percentile|quantile)\b")
 _CANONICAL = (
@@ -58,6 +59,7 @@ class TransferTable:
         origin: The file that it came from, for messages.
         taken: What was read as what: `target`, `source` and `score` -> the heading; in a wide table the score is in
             the cells.
+        tasks: R names of tasks, if the table holds several; else ().
     """
 
     targets: tuple[str, ...]
@@ -66,16 +68,49 @@ class TransferTable:
     features: dict[str, np.ndarray]
     origin: str
     taken: dict[str, str] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
 
     def rows_by_target(self) -> dict[str, np.ndarray]:
         """Row numbers of each target, targets sorted."""
         targets = np.array(self.targets)
         return {str(target): np.flatnonzero(targets == target) for target in np.unique(targets)}
 
+    def groups(self) -> list[tuple[str, np.ndarray]]:
+        """Targets, sorted, with their row numbers; once for each task, since scores of two tasks do not compare."""
+        if not self.tasks:
+            return list(self.rows_by_target().items())
+        tasks = np.array(self.tasks)
+        return [
+            (target, rows[tasks[rows] == task])
+            for target, rows in self.rows_by_target().items()
+            for task in np.unique(tasks[rows])
+        ]
+
+    def of_rows(self, rows: np.ndarray) -> TransferTable:
+        """The table of some of its rows."""
+        return replace(
+            self,
+            targets=tuple(self.targets[row] for row in rows),
+            sources=tuple(self.sources[row] for row in rows),
+            scores=self.scores[rows],
+            features={name: values[rows] for name, values in self.features.items()},
+            tasks=tuple(self.tasks[row] for row in rows) if self.tasks else (),
+        )
+
+    def by_task(self) -> dict[str, TransferTable]:
+        """A table for each task, tasks sorted; {"": this table} if it has only one."""
+        if not self.tasks:
+            return {"": self}
+        tasks = np.array(self.tasks)
+        return {
+            str(task): replace(self.of_rows(np.flatnonzero(tasks == task)), tasks=(), origin=f"{self.origin}, {task}")
+            for task in np.unique(tasks)
+        }
+
     def queries(self) -> list[tuple[Query, np.ndarray]]:
-        """Per target its query, all signals filled in, and the row numbers of its candidates."""
+        """Per target (and task) its query, all signals filled in, and the row numbers of its candidates."""
         made = []
-        for target, rows in self.rows_by_target().items():
+        for target, rows in self.groups():
             query = typology_signals(target, [self.sources[row] for row in rows])
             query.raw.update({name: values[rows] for name, values in self.features.items()})
             made.append((query, rows))
@@ -87,7 +122,8 @@ def read_transfer_table(
     *,
     lower_is_better: bool | None = None,
     keep_distances: bool = False,
-    score_column: str | None = None,
+    score_column: str | Sequence[str] | None = None,
+    task: str | None = None,
 ) -> TransferTable:
     """Read transfer results from a CSV or TSV with a header.
 
@@ -101,11 +137,16 @@ def read_transfer_table(
     that do not differ between a target's sources are left out, and logged; so are rows of a language with
     itself. Scripts and variants of a language (`zho_Hans`, `zho_Hant`) count as one, with their mean.
 
+    A column headed `task`, `dataset` or `benchmark` beside that of the target divides the table into tasks: sources are
+    compared within a task only. Other columns that could be the score are left out.
+
     Args:
         path: `.csv` or `.tsv`.
         lower_is_better: Whether a low score is a good one; None decides by the heading (perplexity, loss, ...).
         keep_distances: Keep the table's own URIEL distances too, as features `table_genetic` and so on.
-        score_column: Heading of the score, where several columns could be it. None: the first that could.
+        score_column: Heading of the score, where several columns could be it, or several, each a task of its own.
+            None: the first that could.
+        task: Read this task only.
 
     Raises:
         BadInput: If a column cannot be found, a language is unknown, a score is no number, a pair is there
@@ -116,7 +157,16 @@ def read_transfer_table(
     wide = long_form(header, rows)
     if wide is not None:
         header, rows = wide
+    if score_column is not None and not isinstance(score_column, str):
+        header, rows = _one_score_column(file, header, rows, score_column)
+        score_column = header[-1]
     words = {name: _words(name) for name in header}
+    tasks_in = _task_column(header, words)
+    if tasks_in is not None:
+        rows = _of_task(file, rows, header.index(tasks_in), task)
+        words[tasks_in] = ()
+    elif task is not None:
+        raise BadInput(f"{file}: no column of tasks, headed task, so there is no task {task!r}.")
     taken, is_error = _columns(file, header, rows, words, score_column)
     target, source, score = (header.index(taken[what]) for what in ("target", "source", "score"))
     rows = _with_all_three(file, rows, [target, source, score])
@@ -124,13 +174,55 @@ def read_transfer_table(
     if is_error if lower_is_better is None else lower_is_better:
         values = -values
     targets, sources = _codes(file, rows, target), _codes(file, rows, source)
-    others = {name: words[name] for name in header if name not in taken.values()}
-    features = _features(header, rows, others, values, targets, keep_distances)
-    table = TransferTable(targets, sources, values, features, str(file))
+    tasks = () if tasks_in is None else tuple(row[header.index(tasks_in)].strip() for row in rows)
+    tasks = tasks if len(set(tasks)) > 1 else ()
+    others = {name: words[name] for name in header if name not in (*taken.values(), tasks_in)}
+    groups = tuple(map("\t".join, zip(tasks, targets, strict=True))) if tasks else targets
+    features = _features(header, rows, others, values, groups, keep_distances)
+    table = TransferTable(targets, sources, values, features, str(file), tasks=tasks)
     table = _one_row_a_pair(table, [(row[target], row[source]) for row in rows])
+    if tasks_in is not None:
+        taken["tasks"] = f"{tasks_in} ({', '.join(sorted(set(table.tasks)) or [task or 'one'])})"
     table = replace(table, taken=dict.fromkeys(taken, "(wide)") if wide is not None else taken)
     _check(table)
     return table
+
+
+def _task_column(header: Sequence[str], words: dict[str, tuple[str, ...]]) -> str | None:
+    """The heading of the column that names the task; `task` alone may mean the target, where nothing else does."""
+    named = [name for name in header if len(words[name]) == 1 and words[name][0] in _TASK_WORDS]
+    others = {word for name in header for word in words[name] if name not in named}
+    return named[0] if named and others & {"target", "tgt", "test"} else None
+
+
+def _of_task(file: Path, rows: list[list[str]], position: int, task: str | None) -> list[list[str]]:
+    """The rows of a task; of all tasks for None, without those that name none."""
+    names = {row[position].strip() for row in rows if not _is_missing(row[position])}
+    if task is not None and task not in names:
+        raise BadInput(f"{file}: no task {task!r}. It has: {', '.join(sorted(names))}.")
+    kept = [row for row in rows if row[position].strip() in ({task} if task is not None else names)]
+    if task is None and len(kept) < len(rows):
+        log.warning("%s: %d rows without a task are left out", file, len(rows) - len(kept))
+    return kept
+
+
+def _one_score_column(
+    file: Path, header: list[str], rows: list[list[str]], columns: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """The table with a row for each of several scores, named as tasks."""
+    words = {name: _words(name) for name in header}
+    if absent := [name for name in columns if name not in header]:
+        raise BadInput(f"{file}: no column {absent[0]!r} for the score (found: {', '.join(header)}).")
+    if tasks_in := _task_column(header, words):
+        raise BadInput(f"{file}: several columns as scores make several tasks, which the column {tasks_in!r} does too.")
+    directions = {bool(set(words[name]) & set(_ERROR_WORDS)) for name in columns}
+    if len(directions) > 1:
+        raise BadInput(f"{file}: {', '.join(columns)}: of some a low score is good, of others a high one. Read apart.")
+    kept = [name for name in header if name not in columns]
+    places = [header.index(name) for name in kept]
+    named = "loss" if directions == {True} else "score"
+    melted = [[*(row[place] for place in places), name, row[header.index(name)]] for name in columns for row in rows]
+    return [*kept, "task", named], melted
 
 
 def _columns(
@@ -161,6 +253,9 @@ def _features(
     features: dict[str, np.ndarray] = {}
     for name in words:
         canonical = _feature_name(name, words[name], keep_distances)
+        if canonical == name and "level" not in words[name] and _pick_score([name], words, ())[0] is not None:
+            log.info("column %r left out: it is a score, which nobody has before the transfer", name)
+            continue
         column = None if canonical is None else _numbers_or_none(rows, header.index(name))
         if canonical is None or column is None or canonical in features:
             continue
@@ -173,18 +268,22 @@ def _features(
 
 def _one_row_a_pair(table: TransferTable, labels: Sequence[tuple[str, str]]) -> TransferTable:
     """The table without rows of a language with itself, and with the mean of rows that name the same pair."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for row, (target, source) in enumerate(zip(table.targets, table.sources, strict=True)):
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    tasks = table.tasks or ("",) * len(labels)
+    for row, (task, target, source) in enumerate(zip(tasks, table.targets, table.sources, strict=True)):
         if same_language_key(target) != same_language_key(source):
-            groups.setdefault((target, source), []).append(row)
+            groups.setdefault((task, target, source), []).append(row)
     if (alone := len(labels) - sum(map(len, groups.values()))) > 0:
         log.info("%d rows of a language with itself are left out", alone)
     several = {pair: [labels[row] for row in rows] for pair, rows in groups.items() if len(rows) > 1}
-    for (target, source), names in several.items():
+    for (_, target, source), names in several.items():
         if len(set(names)) < len(names):
-            raise BadInput(f"{table.origin}: the pair target {target}, source {source} is there more than once.")
+            raise BadInput(
+                f"{table.origin}: the pair target {target}, source {source} is there more than once. If these are "
+                "results of several tasks, name the task in a column headed task."
+            )
     if several:
-        (target, source), names = next(iter(several.items()))
+        (_, target, source), names = next(iter(several.items()))
         shown = " and ".join(" from ".join(pair) for pair in names)
         log.warning(
             "%d pairs of languages have several rows, of which the mean is taken: scripts and variants of a language "
@@ -197,17 +296,18 @@ def _one_row_a_pair(table: TransferTable, labels: Sequence[tuple[str, str]]) -> 
         return np.array([values[rows].mean() for rows in rows_of])
 
     return TransferTable(
-        tuple(target for target, _ in groups),
-        tuple(source for _, source in groups),
+        tuple(target for _, target, _ in groups),
+        tuple(source for _, _, source in groups),
         means(table.scores),
         {name: means(values) for name, values in table.features.items()},
         table.origin,
+        tasks=tuple(task for task, _, _ in groups) if table.tasks else (),
     )
 
 
 def _check(table: TransferTable) -> None:
     """Check that there is something to learn or test on; raises like `read_transfer_table`."""
-    usable = [target for target, rows in table.rows_by_target().items() if len(rows) > 1]
+    usable = {target for target, rows in table.groups() if len(rows) > 1}
     if len(usable) < 2:
         raise BadInput(
             f"{table.origin}: {len(usable)} target(s) with two or more sources; ranking is learned from at least "

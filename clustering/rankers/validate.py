@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -66,12 +66,16 @@ def cross_validate(table: TransferTable, *, method: Method = "trees", seed: int 
         NDCG@3 and regret of the ranker, of the default and of each single signal, over the same targets.
     """
     queries = [(query, rows) for query, rows in table.queries() if len(rows) > 1]
-    folds = max(2, min(folds, len(queries)))
-    part = np.random.default_rng(seed).permutation(len(queries)) % folds
+    targets = list(dict.fromkeys(query.target for query, _ in queries))
+    folds = max(2, min(folds, len(targets)))
+    part_of = dict(zip(targets, np.random.default_rng(seed).permutation(len(targets)) % folds, strict=True))
+    part = np.array([part_of[query.target] for query, _ in queries])  # all tasks of a target are left out together
     trained: list[np.ndarray] = [np.empty(0)] * len(queries)
     for fold in range(folds):
         others = [number for number in range(len(queries)) if part[number] != fold]
-        ranker = fit_ranker(_only(table, [queries[number][1] for number in others]), method=method, seed=seed)
+        ranker = fit_ranker(
+            table.of_rows(np.concatenate([queries[number][1] for number in others])), method=method, seed=seed
+        )
         for number in np.flatnonzero(part == fold).tolist():
             trained[number] = ranker.scores(queries[number][0])
     ways: dict[str, list[np.ndarray]] = {"trained": trained, "default": [_sum(query) for query, _ in queries]}
@@ -92,7 +96,7 @@ def cross_validate(table: TransferTable, *, method: Method = "trees", seed: int 
 
 def can_be_validated(table: TransferTable) -> bool:
     """Whether there are enough targets to leave some out and still fit on two."""
-    return sum(len(rows) > 1 for rows in table.rows_by_target().values()) >= 2 * _FEWEST_TARGETS
+    return len({target for target, rows in table.groups() if len(rows) > 1}) >= 2 * _FEWEST_TARGETS
 
 
 def _measured(
@@ -117,14 +121,3 @@ def _single(query: Query, name: str) -> np.ndarray:
     values = query.raw.get(name, np.full(len(query.candidates), np.nan))
     signed = values if SIGNALS[name].higher_is_nearer else -values
     return np.asarray(np.nan_to_num(signed, nan=float(np.nanmin(signed)) if np.isfinite(signed).any() else 0.0))
-
-
-def _only(table: TransferTable, groups: Sequence[np.ndarray]) -> TransferTable:
-    rows = np.concatenate(groups)
-    return replace(
-        table,
-        targets=tuple(table.targets[row] for row in rows),
-        sources=tuple(table.sources[row] for row in rows),
-        scores=table.scores[rows],
-        features={name: values[rows] for name, values in table.features.items()},
-    )

@@ -159,7 +159,6 @@ MUTANTS: list[tuple[str, str, str]] = [
     (MEASURED, "effects.matrix[row, others], effects.matrix[others, row]", "effects.matrix[row, others]"),
     (MEASURED, "key=lambda item: item[1]", "key=lambda item: -item[1]"),
     (MEASURED, "seats + (number < extra)", "seats + (number >= k - extra)"),
-    (MEASURED, "both = matrix + matrix.T", "both = matrix.copy()"),
     (MEASURED, "        if cost < least:", "        if cost > -least:"),
     (ADVICE, "_CERTAIN = 2.0", "_CERTAIN = 1.0"),
     (ADVICE, "_ENOUGH = 0.8", "_ENOUGH = 0.7"),

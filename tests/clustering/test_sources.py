@@ -186,7 +186,6 @@ def test_a_warning_is_written_once_for_all_languages_it_holds_for() -> None:
         ({"candidates": ["zul"], "top": 1.5}, "top=1.5: ask for a whole number"),
         ({"min_speakers": float("nan")}, "min_speakers=nan: give a whole number"),
     ],
-    ids=str,
 )
 def test_what_is_no_corpus_and_no_number_is_told(options: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from clustering.errors import BadInput
 from clustering.languages.codes import language
 from clustering.rankers.metrics import ndcg, regret
+from clustering.rankers.ranker import fit_ranker, usefulness_of
 from clustering.rankers.transfer_table import read_transfer_table
 from clustering.rankers.validate import cross_validate
 from xelm.cli import group
@@ -124,3 +125,67 @@ def test_fit_saves_what_beats_the_default(tmp_path: Path) -> None:
     done = CliRunner().invoke(group, ["fit", str(table), "--out", str(ranker), "--folds", "3"])
     assert done.exception is None, done.output
     assert ranker.is_file()
+
+
+TASKS = ("target", "source", "task", "score", "F1", "size")
+
+
+def several_tasks(folder: Path, tasks: tuple[str, ...] = ("pos", "ner"), heading: str = ",".join(TASKS)) -> Path:
+    """Seven targets and eight sources; what is good for one task is bad for the other."""
+    targets = ("deu", "fra", "rus", "tur", "hin", "ind", "swh")
+    sources = ("nld", "ita", "bul", "azj", "urd", "jav", "zul", "eng")
+    rows = [
+        f"{target},{source},{task},{(1 - 2 * number) * ((3 * i + 5 * j) % 11)},{(i * j) % 7},{10 * j}"
+        for number, task in enumerate(tasks)
+        for i, target in enumerate(targets)
+        for j, source in enumerate(sources)
+    ]
+    file = folder / "tasks.csv"
+    file.write_text("\n".join([heading, *rows]) + "\n", encoding="utf-8")
+    return file
+
+
+def test_tasks_of_one_table_are_compared_each_within_itself(tmp_path: Path) -> None:
+    table = read_transfer_table(several_tasks(tmp_path))
+    assert set(table.tasks) == {"pos", "ner"} and len(table.scores) == 2 * 7 * 8
+    assert table.taken["tasks"] == "task (ner, pos)"
+    assert "F1" not in table.features  # another score is nothing that one has before the transfer
+    assert len(table.queries()) == 14 and {len(rows) for _, rows in table.queries()} == {8}
+    # One task is the other turned round, so the mean standing of each source over both is nothing.
+    assert np.abs(np.nan_to_num(usefulness_of(table).usefulness)).max() == 0
+    alone = read_transfer_table(several_tasks(tmp_path), task="ner")
+    assert alone.tasks == () and len(alone.scores) == 56
+    assert np.array_equal(table.by_task()["ner"].scores, alone.scores)
+    assert np.array_equal(usefulness_of(alone).usefulness, usefulness_of(table.by_task()["ner"]).usefulness)
+    assert fit_ranker(table, num_trees=3).origin.startswith("tasks.csv (7 targets, 112 pairs)")
+
+
+def test_all_tasks_of_a_target_are_left_out_together(tmp_path: Path) -> None:
+    checked = cross_validate(read_transfer_table(several_tasks(tmp_path)), folds=100)
+    assert checked.folds == 7
+
+
+def test_several_scores_may_be_tasks(tmp_path: Path) -> None:
+    file = several_tasks(tmp_path, ("pos",), heading="target,source,kind,score,F1,size")
+    table = read_transfer_table(file, score_column=["score", "F1"])
+    assert set(table.tasks) == {"score", "F1"} and len(table.scores) == 112
+    assert "size" in table.features or "source_size" in table.features
+    with pytest.raises(BadInput, match="no column 'BLEU'"):
+        read_transfer_table(file, score_column=["score", "BLEU"])
+    with pytest.raises(BadInput, match="which the column 'task' does too"):
+        read_transfer_table(several_tasks(tmp_path), score_column=["score", "F1"])
+
+
+def test_a_task_that_is_not_there_and_pairs_of_unnamed_tasks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"no task 'mt'\. It has: ner, pos"):
+        read_transfer_table(several_tasks(tmp_path), task="mt")
+    unnamed = several_tasks(tmp_path, heading="target,source,kind,score,F1,size")
+    with pytest.raises(BadInput, match="name the task in a column headed task"):
+        read_transfer_table(unnamed)
+    with pytest.raises(BadInput, match="no column of tasks"):
+        read_transfer_table(several_tasks(tmp_path, heading="target,source,kind,score,F1,size"), task="pos")
+
+
+def test_a_column_headed_task_may_be_the_target(tmp_path: Path) -> None:
+    file = several_tasks(tmp_path, ("x",), heading="task,source,kind,score,F1,size")
+    assert read_transfer_table(file).taken["target"] == "task"

@@ -273,13 +273,17 @@ def test_advice_carries_the_gain_along_a_line_over_the_logarithm_of_tokens() -> 
     # Alone against together: 0.99 / 0.9 - 1 = 0.1 at 100 tokens, 0.96 / 0.8 - 1 = 0.2 at 1,000; so 0.1 a factor of 10:
     # 0.3 at 10,000 tokens a language, and 0 at 10.
     effects = Effects(("deu", "nld"), _probe(1000, -0.2, -0.04), shorter=_probe(100, -0.1, -0.01), budget_tokens=20_000)
+    assert effects.tokens == 4400  # both sizes of both languages, and of both together
     found = advise(effects)
     assert found.effect.value == NEAR(0.01) and found.gain is not None and found.gain.value == NEAR(0.2)
     assert found.expected is not None and found.expected.value == NEAR(0.3)
     assert found.turns_at == NEAR(10.0)
     assert (found.verdict, found.tokens, found.budget) == ("split", 1000.0, 10_000.0)
-    # Of the two plans, an expert each spares 0.02 over both languages, a mean of 0.01.
-    assert [row.spared for row in found.rows] == NEAR([0.0, 0.01])
+
+
+def test_what_splitting_spares_is_a_mean_over_languages() -> None:
+    # All together cost 10; Dutch with Russian -1, so two clusters spare 11, and three 10: over three languages.
+    assert [row.spared for row in advise(EFFECTS).rows] == NEAR([0.0, 11 / 3, 10 / 3])
 
 
 def test_a_figure_is_certain_at_two_standard_errors() -> None:

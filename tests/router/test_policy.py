@@ -168,3 +168,21 @@ def test_a_policy_that_gives_no_weights_is_refused():
 
     with pytest.raises(BadInput, match="no distribution over 3 experts"):
         apply_policy(WEIGHTS, Nothing(), EXPERTS)
+
+
+def test_bayes_runs_all_of_a_few_experts_and_of_many_those_that_matter():
+    few = np.array([[0.9989, 0.001, 0.0001]])
+    assert np.array_equal(apply_policy(few, "bayes", ["a", "b", "c"]), few)
+    names = [f"e{i}" for i in range(40)]
+    generator = np.random.default_rng(0)
+    weights = generator.dirichlet(np.full(40, 0.05), size=50)
+    kept = apply_policy(weights, "bayes", names)
+    assert np.allclose(kept.sum(axis=1), 1)
+    for before, after in zip(weights, kept, strict=True):
+        dropped = before[after == 0].sum()
+        assert dropped <= 1e-3 + 1e-12
+        smallest = before[after > 0].min()
+        assert dropped + smallest > 1e-3, "one more could not be dropped"
+        assert np.allclose(after[after > 0], before[after > 0] / (1 - dropped))
+        # Total variation between the two priors bounds that between the distributions over texts.
+        assert 0.5 * np.abs(after - before).sum() <= 1e-3 + 1e-12

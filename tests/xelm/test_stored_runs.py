@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,25 @@ def test_its_report_says_that_epochs_were_not_recorded_and_training_again_record
     assert '"format_version": 2' in (stored / "first" / "xelm.json").read_text(encoding="utf-8")
     assert "did not record how often" not in (stored / "first" / "report.html").read_text(encoding="utf-8")
     assert experts.verify() == []
+
+
+@pytest.mark.parametrize("entry", ["null", "[]", "3", '"x"', '{"tokens": null}', "{}"])
+def test_a_damaged_entry_of_an_earlier_version_is_told(stored: Path, entry: str) -> None:
+    file = stored / "grown" / "previous" / "c1-deu-nld.v1" / "xelm_model.json"
+    file.write_text(entry)
+    if not entry.startswith("{"):
+        with pytest.raises(BadInput, match=r"xelm_model\.json: damaged, no entry of a model"):
+            ExpertSet.load(stored / "grown")
+    else:
+        assert any("c1-deu-nld.v1" in problem for problem in ExpertSet.load(stored / "grown").verify())
+
+
+@pytest.mark.parametrize("name", [None, 3, [], {}])
+@pytest.mark.parametrize("field", ["expert", "donor"])
+def test_an_addition_of_no_name_is_told(stored: Path, field: str, name: object) -> None:
+    file = stored / "grown" / "xelm.json"
+    manifest = json.loads(file.read_text())
+    manifest["ledger"][0][field] = name
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(BadInput, match="ledger"):
+        ExpertSet.load(stored / "grown")

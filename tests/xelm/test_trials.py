@@ -112,9 +112,9 @@ def test_the_error_of_a_difference_is_that_of_a_ratio_over_pieces() -> None:
 
 def test_looks_double_within_the_share_and_two_more_are_for_ties() -> None:
     assert Looks.of(200, 0.2) == Looks((0, 2, 5, 10, 20, 40, 50, 60), 5)
-    assert Looks.of(5, 0.2) == Looks((0, 1, 2), 1)
-    assert Looks.of(4, 0.2) is None, "a fifth of it is less than a step"
-    assert Looks.of(4, 0.25) == Looks((0, 1), 1), "a second step would leave the winner none"
+    assert Looks.of(20, 0.2) == Looks((0, 1, 2, 4, 5, 6), 3)
+    assert Looks.of(19, 0.2) is None, "a fifth of it is less than four steps"
+    assert Looks.of(16, 0.25) == Looks((0, 1, 2, 4, 5, 6), 3)
     for steps in range(1, 300):
         for share in (0.01, 0.1, 0.2, 0.25):
             if looks := Looks.of(steps, share):
@@ -183,6 +183,26 @@ def test_three_starts_are_tried_and_the_best_goes_on_within_the_budget(run: Path
     text = addition_text(line)
     assert f"{line.trial_tokens:,}" in text and "Alone, loss would have chosen" in text
     assert json.loads(json.dumps(line.to_dict()))["trials"][0]["name"] == winner.name
+
+
+def test_a_start_whose_numbers_overflow_loses_and_stops_nobody(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import xelm.adding.donors.trial as trial
+
+    real = trial.train_stage
+
+    def overflows(model: object, stage: object, on_log: object) -> object:
+        if "from dense" in stage.name:  # type: ignore[attr-defined]
+            raise FloatingPointError("the loss is nan at step 1.")
+        return real(model, stage, on_log)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trial, "train_stage", overflows)
+    experts = _add(run)
+    line = experts.manifest.ledger[-1]
+    assert line.donor != "dense" and experts.verify() == []
+    dense = next(one for one in line.trials if one.name == "dense")
+    assert dense.tokens == [0]
+    assert line.tokens + line.trial_tokens <= TOKENS - STEP_TOKENS, "its one step is counted as spent"
+    assert addition_text(line)
 
 
 def test_without_trials_the_signals_choose_and_a_named_donor_is_trained_on_all_tokens(run: Path) -> None:

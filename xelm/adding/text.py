@@ -8,6 +8,11 @@ from clustering.languages.codes import name_of
 from xelm.run.records.ledger import BeforeAfter, LedgerEntry, TokenizerCheck
 from xelm.run.records.results import Forgetting
 
+MOST_COST = 0.5
+"""Percent by which the routed loss of an older language may rise without a warning."""
+_NOTED_COST, _NOTED_FALL = 0.05, 0.5
+"""Rises of loss, in percent, and falls of the share of sentences read right, in points, that are worth a line."""
+
 
 def addition_text(line: LedgerEntry) -> str:
     """The ledger's line of an addition as text for a person."""
@@ -21,6 +26,7 @@ def addition_text(line: LedgerEntry) -> str:
         line.reason,
         _tokenizer(line.tokenizer),
         _losses(line),
+        _relatives(line),
         _forgetting(line),
         _routes(line),
     ]
@@ -113,6 +119,33 @@ def _losses(line: LedgerEntry) -> str:
     return (
         f"{line_text}; {same} of {len(others)} other languages exactly as before, the largest change "
         f"{100 * (worst - 1):+.2f} %"
+    )
+
+
+def _relatives(line: LedgerEntry) -> str:
+    """What the newcomer costs older languages that it may be taken for: their routed loss, and how they are read."""
+    right = line.routes.right if line.routes else {}
+    rows = []
+    for code, bits in line.bits_per_byte.items():
+        if code == line.language or not bits.before:
+            continue
+        cost, read = 100 * (bits.after / bits.before - 1), right.get(code)
+        fell = 100 * ((read.before or 0.0) - read.after) if read and read.before is not None else 0.0
+        if cost > _NOTED_COST or fell > _NOTED_FALL:
+            shown = ["", ""] if read is None else [f"{100 * (read.before or 0):.1f}", f"{100 * read.after:.1f}"]
+            rows.append((cost, [f"{name_of(code)} ({code})", f"{cost:+.2f}", *shown]))
+    if not rows:
+        return ""
+    rows.sort(key=lambda row: -row[0])
+    headers = [f"cost of {line.language} to", "bits per byte, routed, %", "sentences read right, % before", "after"]
+    table = tabulate(
+        [row for _, row in rows], headers=headers, disable_numparse=True, colalign=("left", *["right"] * 3)
+    )
+    if rows[0][0] <= MOST_COST:
+        return table
+    return (
+        f"{table}\nwarning: {rows[0][1][0]} costs {rows[0][0]:.1f} % more now, since the two are hard to distinguish. "
+        "More or cleaner text of both helps, and so does one expert for both (--as join)."
     )
 
 

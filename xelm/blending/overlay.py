@@ -14,9 +14,9 @@ from pathlib import Path
 from clustering.files import write_json
 from xelm.adding.enter import seal
 from xelm.blending.moved import Moved, moved_of
-from xelm.making.make_model import ENTRY_FILE
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import TRAINED, RunFolder, model_path
+from xelm.run.records.entry_file import ENTRY_FILE
 from xelm.run.records.manifest import FILE_NAME, Manifest, kept_files
 
 _FOLLOWS = ("eval/valid.json", "eval/test.json", "eval/samples.json", "report.html", FILE_NAME)

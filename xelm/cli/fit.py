@@ -28,7 +28,14 @@ FOLDS_HELP = "Parts that the targets are left out in, to see how well it ranks; 
 )
 @click.argument("table", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="File for the ranker (JSON).")
-@click.option("--score", "score_column", metavar="HEADING", help="Column of the score, where several could be it.")
+@click.option(
+    "--score",
+    "score_columns",
+    metavar="HEADING",
+    multiple=True,
+    help="Column of the score, where several could be it. May be repeated: each is then a task.",
+)
+@click.option("--task", metavar="NAME", help="Learn from this task only, where a column headed task names several.")
 @click.option("--lower-is-better", is_flag=True, help="The score is a loss: a low one is good.")
 @click.option(
     "--method", type=click.Choice(["trees", "lightgbm"]), default="trees", show_default=True, help="What learns."
@@ -50,7 +57,8 @@ def fit(
     out: Path,
     *,
     method: str = "trees",
-    score_column: str | None = None,
+    score_columns: tuple[str, ...] = (),
+    task: str | None = None,
     lower_is_better: bool = False,
     folds: int = 5,
     anyway: bool = False,
@@ -62,7 +70,8 @@ def fit(
     from clustering.rankers.transfer_table import read_transfer_table
     from clustering.rankers.validate import can_be_validated, cross_validate
 
-    results = read_transfer_table(table, lower_is_better=lower_is_better or None, score_column=score_column)
+    score = score_columns[0] if len(score_columns) == 1 else score_columns or None
+    results = read_transfer_table(table, lower_is_better=lower_is_better or None, score_column=score, task=task)
     ranker = fit_ranker(results, method=method, seed=seed)  # type: ignore[arg-type]
     checked = (
         cross_validate(results, method=method, seed=seed, folds=folds)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from xelm.launch.attempt import known_failure, model_lock_file
 from xelm.run.experts import local_run
 from xelm.run.folder import RunFolder
 from xelm.run.paths import refuse_leaving
+from xelm.run.records.entry_file import ENTRY_FILE
 from xelm.run.records.lineage import entries
 from xelm.run.records.manifest import FILE_NAME, Manifest, ModelEntry
 from xelm.run.verify import check_names
@@ -84,7 +85,7 @@ def _model_status(run: Path, name: str, entry: ModelEntry) -> ModelStatus:
     files = RunFolder(run)
     point = _last_point(run, files.log(name))
     failure = known_failure(run, name)
-    done = entry.state == "done" or (files.model(name) / "xelm_model.json").is_file()
+    done = entry.state == "done" or (files.model(name) / ENTRY_FILE).is_file()
     running = not done and _is_locked(model_lock_file(run, name))
     return ModelStatus(
         name=name,

@@ -16,6 +16,7 @@ from xelm.expert_kinds.kind import ExpertKind
 from xelm.models.base import quiet_transformers
 from xelm.run.names import BASE
 from xelm.run.reading import read_as
+from xelm.run.records.entry_file import ENTRY_FILE
 from xelm.run.records.manifest import ModelEntry
 from xelm.training.loop import train_stage
 from xelm.training.processes import processes
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-ENTRY_FILE, CURVE_FILE, VOCABULARY_FILE = "xelm_model.json", "training.json", "vocabulary.json"
+CURVE_FILE, VOCABULARY_FILE = "training.json", "vocabulary.json"
 logger = logging.getLogger(__name__)
 
 

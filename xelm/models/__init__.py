@@ -1,1 +1,1 @@
-"""Models: loading a base from hub or path, making a small new one, turning a base into an expert."""
+"""Models: loading a base from hub or path, making a small new one, tokenizers."""

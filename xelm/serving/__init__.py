@@ -1,1 +1,1 @@
-"""Between a run and its answers: its models in memory, streams of text, a transformers model, an HTTP server."""
+"""Answers over HTTP, in the form of OpenAI's API."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clustering.languages.codes import name_of
-from xelm.adding.donors.race import Looks
+from xelm.adding.donors.race import FEWEST_STEPS, Looks
 from xelm.adding.donors.signals import Signals, likeliest
 from xelm.adding.request import Addition
 from xelm.run.names import is_expert
@@ -43,14 +43,17 @@ def why_untried(addition: Addition, num_steps: int) -> str:
         return ""
     if Looks.of(num_steps, addition.trial) is None:
         steps = f"{num_steps} optimizer step{'s' if num_steps > 1 else ''}"
-        return f" No start was tried: {addition.trial:g} of a budget of {steps} is less than one."
+        return f" No start was tried: {addition.trial:g} of a budget of {steps} is less than {FEWEST_STEPS}."
     return " There is no other start to try."
 
 
 def reason_of(tried: Sequence[DonorTrial], candidates: Sequence[DonorCandidate], language: str) -> str:
     """Why the winner of the trials is the donor, and what each signal alone would have chosen."""
     winner, *others = tried
-    beaten = ", ".join(f"{one.name} {one.behind_percent or 0.0:+.1f} %" for one in others)
+    beaten = ", ".join(
+        f"{one.name} overflowed" if one.behind_percent is None else f"{one.name} {one.behind_percent:+.1f} %"
+        for one in others
+    )
     signals = Signals.of([c for c in candidates if is_expert(c.name)])
     by = signals.alone()
     alone = f"Alone, loss would have chosen {by['loss']}"

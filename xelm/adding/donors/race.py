@@ -12,6 +12,9 @@ SHARE = 0.2
 """Default share of the budget that a trial of one start takes."""
 MOST_SHARE = 0.25
 """Largest such share: two losers that are raised, and the winner, must fit into the budget."""
+FEWEST_STEPS = 4
+"""Fewest optimizer steps of a start's share: with fewer, the steps that losers take cost the winner more than a better
+start brings it (experiments/new_language)."""
 _LOOKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 5 / 4, 3 / 2)
 """When starts are compared, as parts of the share; the last two are for ties."""
 _AGAIN = 0.5
@@ -34,9 +37,9 @@ class Looks:
 
     @classmethod
     def of(cls, num_steps: int, share: float) -> Looks | None:
-        """The looks of a budget; None if the share is not one step."""
+        """The looks of a budget; None if the share is fewer than `FEWEST_STEPS`."""
         end = int(share * num_steps + 1e-9)  # 0.2 of 5 steps is one, whatever the product rounds to
-        if end < 1:
+        if end < FEWEST_STEPS:
             return None
         most = (num_steps - end) // 2  # one loser at the end of its share, one tied to the last, and the winner
         steps = sorted({max(1, min(most, round(end * part))) for part in _LOOKS} | {end})

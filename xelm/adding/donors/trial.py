@@ -58,8 +58,9 @@ def hold_trials(
         start.read_at(0)
     while len(running) > 1:
         look += 1
-        for name in running:
-            starts[name].read_at(looks.steps[look])
+        running = _read(starts, running, looks.steps[look])
+        if len(running) == 1:
+            break
         nats = {name: starts[name].nats for name in running}
         standing = judge(nats, look, looks, blind=BLIND_BITS * math.log(2) * num_bytes)
         for name in running:
@@ -68,8 +69,22 @@ def hold_trials(
         running = standing.staying
     winner = starts[running[0]]
     losers = sorted((s for s in starts.values() if s is not winner), key=lambda s: -s.steps)
-    spent = sum(start.steps for start in losers)
+    spent = sum(start.begun for start in losers)
     return Trials(winner.continued(spent), [start.told(num_bytes) for start in (winner, *losers)])
+
+
+def _read(starts: Mapping[str, _Start], running: Sequence[str], step: int) -> list[str]:
+    """Train and read the starts up to a step; one whose numbers overflow is out, unless it is the last."""
+    alive = list(running)
+    for name in running:
+        try:
+            starts[name].read_at(step)
+        except FloatingPointError as error:
+            if len(alive) == 1:
+                raise
+            logger.warning("%s is given up: %s", name, error)
+            alive.remove(name)
+    return alive
 
 
 @dataclass
@@ -81,8 +96,10 @@ class _Start:
     read: Callable[[Any], np.ndarray]
     """Of a model: nats of each piece of text."""
     log_file: Path
+    begun: int = 0
+    """Optimizer steps that it was to take last; more than `steps` if its numbers overflowed."""
     steps: int = 0
-    """Optimizer steps taken."""
+    """Optimizer steps taken, and read after."""
     nats: list[np.ndarray] = field(default_factory=list)
     """After each look, the first before any training: nats of each piece of text."""
     looked: list[int] = field(default_factory=list)
@@ -111,6 +128,7 @@ class _Start:
 
     def read_at(self, step: int) -> None:
         """Train up to a step, if that was not done before, and read the text."""
+        self.begun = step
         file = self.making.folder.with_name(f"after-{step}.json")
         if not file.is_file():
             write_json(file, {"nats": self.read(self._model_at(step)).tolist()})

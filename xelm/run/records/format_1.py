@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clustering.files import read_json
 from xelm.run.names import BASE, DENSE
 from xelm.run.paths import inside
+from xelm.run.records.entry_file import ENTRY_FILE, read_entry
 
 Entry = dict[str, Any]
 
@@ -25,7 +25,7 @@ def upgraded(value: Mapping[str, Any], run: Path) -> dict[str, Any]:
         run: Its run, which holds the earlier versions of experts that a language joined.
 
     Raises:
-        BadInput: If the name of an expert is no plain name.
+        BadInput: If the name of an expert is no plain name, or the entry of an earlier version is no JSON object.
     """
     return {**value, **_with_lineage(value, run), "format_version": 2}
 
@@ -35,18 +35,19 @@ def _with_lineage(value: Mapping[str, Any], run: Path) -> dict[str, Any]:
     base, dense, experts = (value.get(key) for key in (BASE, DENSE, "experts"))
     if not isinstance(base, Mapping) or not isinstance(experts, Mapping):
         return {}
-    known: dict[Any, Entry] = {BASE: _come_from(base, None)}
+    known: dict[str, Entry] = {BASE: _come_from(base, None)}
     if isinstance(dense, Mapping):
         known[DENSE] = _come_from(dense, known[BASE])
     versions = {name: _versions(run, name, entry) for name, entry in experts.items() if isinstance(entry, Mapping)}
     lines = [line for line in value.get("ledger") or () if isinstance(line, Mapping)]
-    added = {line.get("expert") for line in lines if line.get("as") == "new"}
+    added = {str(line.get("expert")) for line in lines if line.get("as") == "new"}
     for name in versions:
         if name not in added:
             known[name] = _come_from(versions[name].pop(0), known[BASE])
     for line in lines:
-        if left := versions.get(str(line.get("expert"))):
-            known[line["expert"]] = _come_from(left.pop(0), known.get(line.get("donor")))
+        name = str(line.get("expert"))
+        if left := versions.get(name):
+            known[name] = _come_from(left.pop(0), known.get(str(line.get("donor"))))
     found = {name: known.get(name, entry) for name, entry in experts.items()}
     return {"experts": found, **{name: known[name] for name in (BASE, DENSE) if name in known}}
 
@@ -55,8 +56,8 @@ def _versions(run: Path, name: str, entry: Mapping[str, Any]) -> list[Mapping[st
     """An expert's entries from its first version to the present one."""
     entries: list[Mapping[str, Any]] = []
     number = 1
-    while (file := inside(run, f"previous/{name}.v{number}/xelm_model.json", str(run))).is_file():
-        entries.append(read_json(file))
+    while (file := inside(run, f"previous/{name}.v{number}/{ENTRY_FILE}", str(run))).is_file():
+        entries.append(read_entry(file))
         number += 1
     return [*entries, entry]
 

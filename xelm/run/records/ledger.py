@@ -50,7 +50,7 @@ class DonorTrial:
     """On held-out text of the new language, at each look."""
     behind_percent: float | None = None
     """How much more bits than the best start it was expected to need at the look after the one at which it was given up
-    (at the end of its share: how much more it needed); None for the winner."""
+    (at the end of its share: how much more it needed); None for the winner, and where its numbers overflowed."""
     error_percent: float | None = None
     """Standard error of that difference over pieces of text."""
 

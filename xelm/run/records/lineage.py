@@ -10,15 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clustering import ClusterPlan
-from clustering.errors import BadInput
-from clustering.files import read_json
 from xelm.run.folder import TRAINED, RunFolder
 from xelm.run.names import BASE, DENSE, is_expert
+from xelm.run.records.entry_file import ENTRY_FILE, read_entry
 from xelm.run.records.ledger import LedgerEntry
 from xelm.run.records.manifest import FILE_NAME, Manifest, ModelEntry
 from xelm.run.records.results import Evaluation
 
-_ENTRY_FILE = "xelm_model.json"
 _SHARED = ("languages", "parent", "kind", "tokens", "fingerprint", "keep")
 """Fields of a model that both its own file and the manifest hold."""
 
@@ -70,7 +68,7 @@ def _entry_problems(files: RunFolder, manifest: Manifest) -> Iterator[str]:
         own = _own(files.model(name))
         wrong = [key for key in _SHARED if key in own and own[key] != getattr(entry, key)]
         if wrong:
-            yield f"{FILE_NAME}: {', '.join(wrong)} of {name} are not what {name}/{_ENTRY_FILE} says"
+            yield f"{FILE_NAME}: {', '.join(wrong)} of {name} are not what {name}/{ENTRY_FILE} says"
 
 
 def _line_problems(manifest: Manifest, plan: ClusterPlan, line: LedgerEntry, last: bool) -> Iterator[str]:
@@ -102,10 +100,5 @@ def _figure_problems(files: RunFolder, newest: LedgerEntry) -> Iterator[str]:
 
 
 def _own(folder: Path) -> dict[str, object]:
-    file = folder / _ENTRY_FILE
-    if not file.is_file():
-        return {}
-    value = read_json(file)
-    if not isinstance(value, dict):
-        raise BadInput(f"{file}: damaged, no entry of a model.")
-    return value
+    file = folder / ENTRY_FILE
+    return dict(read_entry(file)) if file.is_file() else {}
