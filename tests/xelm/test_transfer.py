@@ -160,6 +160,17 @@ def test_stopped_and_run_again_gives_the_same_bytes(
         assert (tmp_path / "halves" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_killed_at_any_moment_it_goes_on(task: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(task, sources={"languages": ["eng"]})
+    whole = xelm.transfer(recipe, tmp_path / "out")
+    for name in ("transfer.json", "answers/x/deu-1.safetensors"):  # as a killed process leaves them
+        half = tmp_path / "out" / Path(name).parent / f".partial-{Path(name).name}-abc"
+        half.parent.mkdir(exist_ok=True)
+        half.write_bytes(b"half")
+    assert xelm.transfer(recipe, tmp_path / "out") == whole
+    assert not list((tmp_path / "out").rglob(".partial-*"))
+
+
 def test_finished_work_is_not_done_again(task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from xelm.transferring.heads.frozen import Frozen
 

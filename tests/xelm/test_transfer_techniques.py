@@ -243,3 +243,61 @@ def test_a_technique_of_another_package_is_one_class(task: Path, tmp_path: Path)
         del TECHNIQUES._found["half"]
     [row] = [row for row in report.rows if row.technique == "half"]
     assert {cell.num_taught for cell in row.transfer} == {32}
+
+
+def test_a_translation_model_gives_a_line_for_each_line(tmp_path: Path) -> None:
+    import torch
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    from tests.router.tiny import BYTE_VOCABULARY, byte_tokenizer
+    from xelm.transferring.translators.kinds import ModelTranslator
+
+    torch.manual_seed(0)
+    config = BartConfig(
+        vocab_size=BYTE_VOCABULARY,
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        max_position_embeddings=300,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=2,
+        forced_eos_token_id=2,
+    )
+    BartForConditionalGeneration(config).save_pretrained(tmp_path / "model")
+    byte_tokenizer().save_pretrained(tmp_path / "model")
+    translator = ModelTranslator(str(tmp_path / "model"))
+    found = translate(translator, ["one two", "three"], "eng", "spa", tmp_path / "kept")
+    assert len(found) == 2
+    assert translate(ModelTranslator("nowhere/at-all"), [], "eng", "spa", tmp_path / "kept") == []
+    with pytest.raises(BadInput, match="no translation model"):
+        translate(ModelTranslator(str(tmp_path)), ["one"], "eng", "spa", tmp_path / "kept")
+
+
+def test_pairs_of_a_folder_are_labelled_by_the_plain_head_and_tested_sentences_are_left_out(tmp_path: Path) -> None:
+    from tests.xelm.conftest import write_jsonl
+    from tests.xelm.transfers import sentence, split_of, topic_of, word_in
+
+    folder = write_task(tmp_path / "task", languages=("eng", "spa"))
+    pairs = [
+        {"text": " ".join(word_in(word, "spa") for word in words), "eng": " ".join(words)}
+        for words in (sentence(n, topic_of(n)) for n in range(90))
+    ]
+    write_jsonl(tmp_path / "pairs" / "spa.jsonl", pairs)
+
+    def align(sources: Any, targets: Any) -> list[set[tuple[int, int]]]:
+        return [{(place, place) for place in range(len(words))} for words in sources]
+
+    augment = [{"kind": "project", "parallel": str(tmp_path / "pairs"), "align": align, "keep": False}]
+    recipe = recipe_of(folder, task={"kind": "tagging"}, augment=augment, sources={"languages": ["eng"]})
+    report = xelm.transfer(recipe, tmp_path / "out")
+    tested = sum(split_of(n) == "test" for n in range(90))
+    assert f"project, spa: {tested} pairs are not aligned because a test holds the sentence" in report.notes
+    [row] = [row for row in report.rows if row.technique == "project"]
+    assert row.cells[0].num_taught == 90 - tested
+    assert row.cells[0].accuracy.value > 0.9

@@ -20,7 +20,8 @@ from xelm.transferring.work import teach_all
 
 REPORT = "transfer"
 """Name of the report's files, without ending."""
-_OURS = ("features", "answers", "translations", "kept", "work", "logs", ".lock", f"{REPORT}.", "recipe.toml")
+_OURS = ("features", "answers", "translations", "kept", "work", "logs", f"{REPORT}.", "recipe.toml", ".")
+"""Names that begin so may be in its folder; hidden ones are locks, and what a killed process left half written."""
 logger = logging.getLogger(__name__)
 
 
