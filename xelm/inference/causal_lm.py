@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from clustering.errors import BadInput
 from router.mixture.config import MixtureConfig
 from router.mixture.model import MixtureForCausalLM
+from router.scoring.growing import GrowingWeights
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder, model_path
 from xelm.run.names import BASE
@@ -119,9 +121,14 @@ class RoutedForCausalLM(MixtureForCausalLM):
             lm = _unchanged(self.routed, self.made_from)
             mask = kwargs.get("attention_mask")
             rows = _real_tokens(ids, torch.ones_like(ids) if mask is None else mask)
-            texts = lm.tokenizer.batch_decode(rows, skip_special_tokens=True)
-            weights_BM = torch.tensor(lm.weights(texts, self.config.policy), dtype=torch.float32, device=ids.device)
-            kwargs["expert_weights"] = weights_BM
+            tokenizer = lm.vocabularies.tokenizer(self.member_names[0])
+            texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
+            weights_BM = lm.weights(texts, self.config.policy)
+            if lm.vocabularies.differ:
+                whole = [GrowingWeights.constant(weights_K) for weights_K in weights_BM]
+                among = lm.vocabularies.among(whole, self.member_names)
+                weights_BM = np.array([weights.weights[0] for weights in among])
+            kwargs["expert_weights"] = torch.tensor(weights_BM, dtype=torch.float32, device=ids.device)
         return super().generate(*args, **kwargs)
 
     @classmethod
