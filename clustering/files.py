@@ -157,7 +157,7 @@ def parse_json(content: bytes, name: str, *, finite: bool = True) -> Any:
     Args:
         content: UTF-8.
         name: Name of the file in messages.
-        finite: As for `read_json`.
+        finite: Refuse NaN and infinity.
     """
 
     def refuse(text: str) -> NoReturn:

@@ -96,9 +96,9 @@ def distances_from(
 
     Args:
         target: Code, tag or name.
-        kinds: As in `distance_matrix`.
+        kinds: Kinds of distance, such as `syntactic`.
         candidates: Codes, tags or names; None takes all 7,970. The target itself gets distance 0.
-        missing: As in `distance_matrix`.
+        missing: How unknown features count: `knn` (predicted) or `shared` (features known of both).
 
     Returns:
         Values and coverage of each kind, candidates in the order given.

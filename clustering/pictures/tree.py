@@ -146,7 +146,7 @@ def draw_merges(
     colour = {leaf: colours[languages[leaf]] for leaf in range(count)}
     lines: dict[str, list[str]] = {}
     for node, pair in children.items():
-        x[node] = right * (1 - float(merges[node - count, 2]) / highest) + 4.0
+        x[node] = 4.0 + (right - 4.0) * (1 - float(merges[node - count, 2]) / highest)
         y[node] = (y[pair[0]] + y[pair[1]]) / 2
         colour[node] = colour[pair[0]] if colour[pair[0]] == colour[pair[1]] else _GREY
         for child in pair:

@@ -7,6 +7,7 @@ for (const figure of document.querySelectorAll("figure.zoom")) {
   const layer = svg.querySelector(".names"), fixed = svg.querySelectorAll("[data-scale]");
   const pen = document.createElement("canvas").getContext("2d");
   const font = getComputedStyle(document.body).fontFamily;
+  const whole = svg.getAttribute("viewBox"), names = layer.innerHTML;  // as written, for paper
   let view = null, chosen = null;
 
   const fit = () => {
@@ -46,9 +47,9 @@ for (const figure of document.querySelectorAll("figure.zoom")) {
     }
   };
   const zoom = (factor, x, y) => {
-    const box = svg.getBoundingClientRect(), whole = Math.max(width / box.width, height / box.height);
+    const box = svg.getBoundingClientRect(), most = Math.max(width / box.width, height / box.height);
     const px = x === undefined ? box.width / 2 : x - box.left, py = y === undefined ? box.height / 2 : y - box.top;
-    const unit = Math.min(Math.max(view.unit * factor, whole / 40), whole);
+    const unit = Math.min(Math.max(view.unit * factor, most / 40), most);
     view.x += px * (view.unit - unit); view.y += py * (view.unit - unit); view.unit = unit;
     draw();
   };
@@ -107,5 +108,11 @@ for (const figure of document.querySelectorAll("figure.zoom")) {
   }, { passive: false });
   figure.classList.add("live");
   new ResizeObserver(() => (view ? zoom(1) : fit())).observe(svg);
-  addEventListener("beforeprint", fit);
+  addEventListener("beforeprint", () => {
+    svg.setAttribute("viewBox", whole);
+    layer.innerHTML = names;
+    for (const mark of marks) if (mark.dataset.r) mark.setAttribute("r", mark.dataset.r);
+    for (const mark of fixed) mark.setAttribute("transform", `translate(${mark.dataset.x} ${mark.dataset.y})`);
+  });
+  addEventListener("afterprint", draw);
 }

@@ -58,7 +58,7 @@ def cross_validate(table: TransferTable, *, method: Method = "trees", seed: int 
 
     Args:
         table: The results.
-        method: As for `fit_ranker`.
+        method: What learns: `trees` or `lightgbm`.
         seed: Of the folds, the ranker and the bootstrap.
         folds: Parts of the targets; as many as there are targets leaves one out at a time.
 

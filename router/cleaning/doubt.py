@@ -7,6 +7,7 @@ here comes from the form of the text alone; it lowers the confidence of a route 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import cache, lru_cache
 from importlib.resources import files
 
@@ -15,7 +16,7 @@ from router.letters import plain_letters
 
 MENU, SEVERAL_SCRIPTS, SINGLE_WORD, NAME, NO_WORDS = 0.2, 0.3, 0.49, 0.49, 0.3
 """The certainty that each form leaves."""
-_LONGEST_WORD, _LONGEST_NAME, _LONGEST = 14, 30, 120
+_LONGEST_WORD, _LONGEST_NAME, _LONGEST = 14, 30, 100
 _MENU_SHARE, _SCRIPT_SHARE = 0.6, 0.1
 # Scripts that write no spaces: one run of letters may be a sentence.
 _NO_SPACES = frozenset({"Hani", "Hira", "Kana", "Thai", "Laoo", "Khmr", "Mymr", "Tibt", "Jpan"})
@@ -76,11 +77,8 @@ def _language_names() -> frozenset[str]:
 
 def _scripts(words: list[str]) -> set[str]:
     """Scripts with at least a tenth of the letters; those of Japanese and Korean count as one."""
-    counts: dict[str, int] = {}
-    for character in "".join(words):
-        script = _script(character)
-        if script:
-            counts[script] = counts.get(script, 0) + 1
+    counts = Counter(map(_script, "".join(words)))
+    counts.pop("", None)
     total = sum(counts.values())
     found = {script for script, number in counts.items() if number > _SCRIPT_SHARE * total}
     if found & {"Hira", "Kana"}:

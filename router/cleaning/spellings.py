@@ -16,6 +16,8 @@ from router.letters import plain_letters
 
 # The other spelling must explain a text this much better than any other language explains it as it stands.
 _LEAD = 1.02
+# Evidence a letter, over the usual one, from which on a text is in the language that it looks like.
+_TYPICAL = 0.97
 _LATIN, _CYRILLIC = "abcdefghijklmnopqrstuvwxyz", "абвгдежзиклмнопрстуфхцчш"
 
 
@@ -27,10 +29,10 @@ class OtherSpellings:
     """
 
     def __init__(self, ngram: NgramIdentifier):
-        self._ngram = ngram
+        self._usual_L = np.array([table.usual_evidence for table in ngram.tables.values()])
         registered = transliterations()
         self._columns = [
-            (column, registered[code])
+            (column, registered[code], NgramIdentifier({code: table}))
             for column, (code, table) in enumerate(ngram.tables.items())
             if code in registered and _is_cyrillic(table)
         ]
@@ -49,14 +51,17 @@ class OtherSpellings:
             Evidence, shape (B, L); whether it is that of the transliterated text, shape (B, L), bool.
         """
         respelt_BL = np.zeros(evidence_BL.shape, dtype=bool)
-        latin = [row for row, text in enumerate(texts) if lengths_B[row] and _is_latin(text)]
-        if not self._columns or not latin:
+        # A language that is read as it stands explains its text about as well as it explained the text it is from.
+        typical_B = (evidence_BL / self._usual_L).max(axis=1) / np.maximum(lengths_B, 1)
+        strange_B = (lengths_B > 0) & (typical_B < _TYPICAL)
+        latin = [row for row, text in enumerate(texts) if self._columns and strange_B[row] and _is_latin(text)]
+        if not latin:
             return evidence_BL, respelt_BL
         changed_BL = evidence_BL.copy()
-        for column, transliterate in self._columns:
-            other_BL, other_lengths_B = self._ngram.evidence([transliterate(texts[row]) for row in latin])
+        for column, transliterate, table in self._columns:
+            other_B1, other_lengths_B = table.evidence([transliterate(texts[row]) for row in latin])
             # Evidence a letter of the other spelling, over the letters of this one.
-            scaled_B = other_BL[:, column] * lengths_B[latin] / np.maximum(other_lengths_B, 1)
+            scaled_B = other_B1[:, 0] * lengths_B[latin] / np.maximum(other_lengths_B, 1)
             rivals_BL = np.delete(evidence_BL[latin], column, axis=1)
             wins_B = scaled_B > _LEAD * rivals_BL.max(axis=1, initial=0.0)
             rows = np.array(latin)[wins_B]

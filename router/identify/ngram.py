@@ -126,8 +126,10 @@ class NgramIdentifier:
         vocabulary_U, weights_UL = self._merged
         rows, columns = [], []
         for _, keys_G, owner_G in hashed_ngrams(texts):
-            found_G = np.minimum(np.searchsorted(vocabulary_U, keys_G), len(vocabulary_U) - 1)
-            known_G = vocabulary_U[found_G] == keys_G
+            # In order, and each once: a large vocabulary is read from one end to the other.
+            distinct, place_G = np.unique(keys_G, return_inverse=True)
+            found = np.minimum(np.searchsorted(vocabulary_U, distinct), len(vocabulary_U) - 1)
+            found_G, known_G = found[place_G], (vocabulary_U[found] == distinct)[place_G]
             rows.append(owner_G[known_G])
             columns.append(found_G[known_G])
         row, column = np.concatenate(rows), np.concatenate(columns)

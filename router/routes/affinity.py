@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -42,6 +43,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last axis, safe for large values."""
     odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(odds / odds.sum(axis=-1, keepdims=True))
+
+
+@lru_cache(maxsize=64)
+def matches(languages: tuple[str, ...], among: tuple[str, ...]) -> tuple[str | None, ...]:
+    """`match` of each language; experts that were measured on the same languages ask once."""
+    return tuple(match(language, among) for language in languages)
 
 
 def owners_of(plan: Mapping[str, Sequence[str]], languages: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -112,8 +119,7 @@ def loss_table(
         raise BadInput(f"losses lack {', '.join(missing)}. Give a row for each expert, or leave these experts out.")
     table_KL = np.full((len(experts), len(languages)), np.nan)
     for row, expert in enumerate(experts):
-        for column, language in enumerate(languages):
-            found = match(language, losses[expert])
+        for column, found in enumerate(matches(tuple(languages), tuple(losses[expert]))):
             if found is not None:
                 table_KL[row, column] = losses[expert][found]
     lacking = np.isnan(table_KL).any(axis=0).tolist()

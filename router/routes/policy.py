@@ -142,9 +142,9 @@ def apply_policy(
 
     Args:
         weights_BK: Expert weights of B texts, shape (B, K), rows summing to 1.
-        policy: As for `parse_policy`.
+        policy: A policy, or its name (`parse_policy`).
         experts: The K names, in the order of the columns.
-        m: As for `parse_policy`.
+        m: The option of a policy given by name: experts kept by `topm`, >= 1.
         abstained_B: Texts whose language the router did not decide, shape (B,): a policy that drops experts (`top1`,
             `topm`) does not change their weights, so that all likely experts answer together.
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clustering.languages.codes import match
-from router.routes.affinity import softmax
+from router.routes.affinity import matches, softmax
 
 # Bits per byte by which an expert is expected to read a language worse than the base where nothing was measured: ten
 # times the usual `loss_temperature`, so that the base has all weight.
@@ -53,11 +52,12 @@ class Unowned:
     ) -> Unowned:
         """Sort the languages by what was measured of them (losses: expert -> language -> bits per byte)."""
         rows = tuple(row for row, language in enumerate(languages) if language not in owned) if base else ()
-        measured = frozenset(languages[row] for row in rows if _column(losses, experts, languages[row]) is not None)
+        unowned = tuple(languages[row] for row in rows)
+        columns = _columns(losses, experts, unowned)
+        measured = frozenset(language for language, column in columns.items() if column is not None)
         probed_of = {}
-        for row in rows:
-            column = _column(probed, experts, languages[row])
-            if column is not None and base is not None and languages[row] not in measured:
+        for row, column in zip(rows, _columns(probed, experts, unowned).values(), strict=True):
+            if column is not None and languages[row] not in measured:
                 handicap = np.array([1.0 if name == base else 1 + PROBE_MARGIN for name in experts])
                 probed_of[row] = column * handicap
         index = list(experts).index(base) if base else None
@@ -97,9 +97,16 @@ class Unowned:
         return f"{expert} has the least expected loss over all languages that it may be"
 
 
-def _column(losses: Mapping[str, Mapping[str, float]], experts: Sequence[str], language: str) -> np.ndarray | None:
-    """The losses of all experts on a language; None if one of them lacks it."""
-    found = [match(language, losses[name]) if losses.get(name) else None for name in experts]
-    if None in found:
-        return None
-    return np.array([losses[name][code] for name, code in zip(experts, found, strict=True) if code is not None])
+def _columns(
+    losses: Mapping[str, Mapping[str, float]], experts: Sequence[str], languages: tuple[str, ...]
+) -> dict[str, np.ndarray | None]:
+    """Language -> the losses of all experts on it; None if one of them lacks it."""
+    if not all(losses.get(name) for name in experts):
+        return dict.fromkeys(languages)
+    found = [matches(languages, tuple(losses[name])) for name in experts]
+    columns: dict[str, np.ndarray | None] = {}
+    for row, language in enumerate(languages):
+        codes = [of_expert[row] for of_expert in found]
+        values = [losses[name][code] for name, code in zip(experts, codes, strict=True) if code is not None]
+        columns[language] = np.array(values) if len(values) == len(experts) else None
+    return columns

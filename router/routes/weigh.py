@@ -157,7 +157,7 @@ class ExpertWeigher:
         """Weights and reasons.
 
         Args:
-            posterior_BL: As for `weights`.
+            posterior_BL: Probabilities of the languages, shape (B, L), rows summing to 1.
             familiarity_B: Probability that each text is in one of the languages at all, shape (B,); 1 if not given.
             silent_B: Texts without letters, shape (B,), bool. Their language counts as undecided: confidence 0.
             certainty_B: How far the form of each text allows to be sure of a language, shape (B,); 1 if not given. It
@@ -187,7 +187,7 @@ class ExpertWeigher:
         return Route(
             language=language,
             confidence=confidence,
-            weights={name: float(w) for name, w in zip(self.experts, weights_K, strict=True) if w > 0},
+            weights={name: w for name, w in zip(self.experts, weights_K.tolist(), strict=True) if w > 0},
             reason=self._reason(posterior_L, weights_K, confidence, silent, abstained),
             abstained=abstained,
         )

@@ -131,7 +131,7 @@ def mix_growing(
         parts: Index of an expert -> its log-probabilities from the beginning of the text, in nats; as many as
             `growing.needed`, or more.
         num_predictions: Number of tokens predicted.
-        dynamic: As for `score_growing`.
+        dynamic: How far the weights also follow the experts' own predictions, from the beginning of the text.
 
     Returns:
         Shape (num_predictions,), in nats, float64.

@@ -122,11 +122,11 @@ def score_sequences(
 
     Args:
         sequences: Token ids of B texts; the first token of each is context only.
-        weights_BK: As for `score_texts`.
-        experts: As for `score_texts`.
-        get_model: As for `score_texts`.
-        dynamic: As for `score_texts`.
-        options: As for `score_texts`.
+        weights_BK: Weights after the policy, shape (B, K), rows summing to 1.
+        experts: The K names.
+        get_model: Called once for each expert that has work.
+        dynamic: How far the weights follow each sequence (`Policy.dynamic`).
+        options: See `ScoringOptions`.
 
     Returns:
         For each sequence the log-probabilities in nats, shape (T - 1,), float64.

@@ -115,7 +115,7 @@ def test_merges_are_drawn_at_their_heights() -> None:
     assert [leaf["language"] for leaf in drawn["leaves"]] == ["deu", "nld", "jpn"]
     assert {leaf["x"] for leaf in drawn["leaves"]} == {780.0}
     lines = {line["colour"]: line["path"] for line in drawn["lines"]}
-    assert "H589.0" in lines["#111"]  # 780 * (1 - 0.2 / 0.8) + 4
+    assert "H586.0" in lines["#111"]  # 4 + 776 * (1 - 0.2 / 0.8)
     assert "H4.0" in lines["#222"] and "V" in lines["var(--faint)"]
 
 

@@ -213,7 +213,10 @@ def test_a_new_kind_is_one_class_that_trains_is_recorded_and_answers(
     [
         ({"rankk": 2}, r"unknown key 'rankk' in \[expert\]: did you mean 'rank'"),
         ({"kind": "lora", "also_embedings": 1}, "did you mean 'also_embeddings'"),
-        ({"zzz": 2}, "known keys: alpha, also_embeddings, kind, layers, num_last_layers, rank, targets"),
+        (
+            {"zzz": 2},
+            "known keys: alpha, also_embeddings, anchor, freeze, kind, layers, num_last_layers, rank, replay, targets",
+        ),
         ({"kind": "norms", "rank": "two"}, "expert.rank = 'two': expected int"),
         ({"kind": "full", "rank": 0}, r"\[expert\] rank=0 must be at least 1"),
         (

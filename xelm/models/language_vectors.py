@@ -116,8 +116,8 @@ def model_distances(
         model: Hub id or path of a causal, masked or encoder model.
         corpus: As `[data] path` of a recipe.
         languages: Codes; None for all of the corpus.
-        layer: As for `language_vectors`.
-        max_tokens: As for `language_vectors`.
+        layer: Which hidden state, 0 (embeddings) to the number of layers; None: the middle one.
+        max_tokens: Most tokens read per language.
 
     Raises:
         BadInput: If the model or a language's text cannot be had.

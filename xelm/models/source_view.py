@@ -45,7 +45,7 @@ class ModelView:
 
         Args:
             name: Hub id or path of a causal, masked or encoder model, or a run.
-            corpora: As for `rank_sources`. None: the held-out text of a run.
+            corpora: {language: file or folder}, or one folder or hub dataset of all. None: the held-out text of a run.
             text_field: Key or column of the text.
 
         Raises:

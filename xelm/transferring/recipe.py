@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clustering.errors import BadInput
+from xelm.recipe.docstrings import fields_in_help
 from xelm.recipe.parsing import build, check, override
 from xelm.transferring.features.encoder import ENCODERS
 from xelm.transferring.heads.head import HEADS
@@ -18,6 +19,7 @@ from xelm.transferring.tasks.task import TASKS
 from xelm.transferring.techniques.technique import Techniques
 
 
+@fields_in_help
 @dataclass(frozen=True, kw_only=True)
 class TaskBase:
     """What the task sits on: a run, any model, or plain n-grams."""
@@ -69,6 +71,7 @@ class TaskBase:
         return (self.policy,) if isinstance(self.policy, str) else tuple(dict.fromkeys(self.policy))
 
 
+@fields_in_help
 @dataclass(frozen=True, kw_only=True)
 class TaskData:
     """What is to be answered."""
@@ -96,6 +99,7 @@ class TaskData:
         TASKS.find(self.kind, "[task] kind")
 
 
+@fields_in_help
 @dataclass(frozen=True, kw_only=True)
 class Sources:
     """The languages that teach."""
@@ -117,6 +121,7 @@ class Sources:
         check(bool(self.languages), "[sources] languages is empty: name one, or auto, each or all-but-target.")
 
 
+@fields_in_help
 @dataclass(frozen=True, kw_only=True)
 class Teaching:
     """How the task is learnt."""
@@ -162,6 +167,7 @@ class Teaching:
         return (self.adapter,) if isinstance(self.adapter, str) else tuple(dict.fromkeys(self.adapter))
 
 
+@fields_in_help
 @dataclass(frozen=True, kw_only=True)
 class Tests:
     """What is tested."""
@@ -179,16 +185,23 @@ class Tests:
         check(self.replicates >= 1, f"[evaluate] replicates={self.replicates} must be at least 1.")
 
 
+@fields_in_help
 @dataclass(frozen=True, kw_only=True)
 class TransferRecipe:
     """A complete experiment."""
 
     base: TaskBase
+    """The table `[base]`: the model that learns the task."""
     task: TaskData
+    """`[task]`: what is asked, and where its labelled text is."""
     sources: Sources = field(default_factory=Sources)
+    """`[sources]`: the languages that teach."""
     train: Teaching = field(default_factory=Teaching)
+    """`[train]`: how the task is taught."""
     augment: Techniques = field(default_factory=Techniques)
+    """`[[augment]]`: techniques, each beside the plain teaching."""
     evaluate: Tests = field(default_factory=Tests)
+    """`[evaluate]`: what is measured on which languages."""
 
     @classmethod
     def load(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> TransferRecipe:
