@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from xelm.making.train import dry_run, train
     from xelm.measuring.measure import measure_effects
     from xelm.models.profile_tokenizers import rank_sources
+    from xelm.pruning.prune import prune
     from xelm.recipe.recipe import Recipe
     from xelm.run.experts import ExpertSet
     from xelm.run.export import export
@@ -68,6 +69,7 @@ __all__ = [
     "export",
     "language",
     "measure_effects",
+    "prune",
     "rank_sources",
     "remove_language",
     "suggest_k",
@@ -104,6 +106,7 @@ _HOME = {
     "evaluate_on": "xelm.evaluation.evaluate",
     "export": "xelm.run.export",
     "language": "clustering.languages.codes",
+    "prune": "xelm.pruning.prune",
     "rank_sources": "xelm.models.profile_tokenizers",
     "remove_language": "xelm.adding.add",
     "suggest_k": "clustering.plans.make",

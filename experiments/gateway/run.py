@@ -33,6 +33,7 @@ from xelm.parts import read_file
 
 CLIENTS, TOKENS = 64, 4
 DOWN_S = 5.0
+NO_LIMIT = aiohttp.ClientTimeout(total=None)
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -81,7 +82,7 @@ async def ask(session: aiohttp.ClientSession, url: str, model: str, text: str, s
 async def overhead(gateway: str, engine: str, texts: list[str], expert: str) -> dict[str, float]:
     """Seconds of requests one at a time, directly and through the gateway in turn."""
     direct, through = [], []
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(timeout=NO_LIMIT) as session:
         for text in texts:
             direct.append((await ask(session, engine, expert, text, False))["seconds"])
             through.append((await ask(session, gateway, expert, text, False))["seconds"])
@@ -105,6 +106,8 @@ async def load(gateway: str, texts: list[str], number: int, kill: Any, restart: 
         for index in todo:
             answers[index] = await ask(session, gateway, "top1", texts[index % len(texts)], index % 10 == 0)
             done += 1
+            if done % 500 == 0:
+                print(f"{done} requests", file=sys.stderr, flush=True)
 
     async def death() -> None:
         while done < number // 3:
@@ -113,7 +116,7 @@ async def load(gateway: str, texts: list[str], number: int, kill: Any, restart: 
         await asyncio.sleep(DOWN_S)
         await asyncio.to_thread(restart)
 
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=NO_LIMIT) as session:
         await asyncio.gather(death(), *(client(session) for _ in range(CLIENTS)))
     return answers
 
@@ -140,10 +143,10 @@ def main() -> None:
     processes = {"first": first, "second": second}
     half = lm.names[: len(lm.names) // 2]
     engines = [f"--engine={name}={first_url if name in half else second_url}" for name in lm.names]
-    gateway, url = started(["gateway", run, *engines, "--port", "0"])
+    gateway, url = started(["gateway", run, *engines, "--port", "0", "--wait-s", "600"])
     try:
         alone = [text for text, name in zip(texts, owner, strict=True) if name == half[0]]
-        cost = asyncio.run(overhead(url, first_url, (alone * 200)[:200], half[0]))
+        cost = asyncio.run(overhead(url, first_url, (alone * 100)[:100], half[0]))
 
         def restart() -> None:
             processes["first"], _ = started([*serve, first_url.rsplit(":", 1)[1]])

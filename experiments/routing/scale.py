@@ -25,7 +25,7 @@ from samples import read
 
 from xelm.parts import CombinedIdentifier, ExpertWeigher, OpenIdentifier, apply_policy, route_openly
 
-SIZES = (25, 50, 100, 200)
+SIZES = (50, 200)
 BATCH, TEXTS = 64, 640
 
 

@@ -21,7 +21,8 @@ from xelm.adding.donors.trial import hold_trials
 from xelm.adding.enter import keep_first, put_language, put_model, seal, take_language, take_model
 from xelm.adding.ledger import Snapshot, with_changes
 from xelm.adding.prepare import Prepared, prepare
-from xelm.adding.request import Addition, NewText, request_of
+from xelm.adding.request import Addition, NewText, read_text, request_of
+from xelm.adding.vocabulary import tokenizer_for
 from xelm.blending.overlay import lay_on, take_off
 from xelm.corpus.store import training_texts
 from xelm.evaluation.log_probs import forget_stale
@@ -35,6 +36,7 @@ from xelm.run.records.ledger import DonorTrial, Kind, LedgerEntry
 from xelm.run.records.manifest import Manifest, ModelEntry
 from xelm.run.transaction import edited
 from xelm.run.verify import verify
+from xelm.vocabulary.own import Size
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ def add_language(
     believe_label: bool = False,
     drop_other_languages: bool = False,
     trial: float = SHARE,
+    vocabulary: Size | None = None,
 ) -> ExpertSet:
     """Add a language to a finished run (hierarchical multi-round training, HMR: Blevins et al. 2024, section 5).
 
@@ -74,6 +77,9 @@ def add_language(
         drop_other_languages: Leave out the documents that look like other languages; those of related languages stay.
         trial: If the donor is `auto`: share of the budget for which each start is tried at most, up to 0.25. The tokens
             of trials come out of the budget. 0: no trial; the donor is chosen by signals that need no training.
+        vocabulary: Pieces of its own for the new expert, learned from the text by the tokenizer's own algorithm: their
+            number, or `auto` for as many as make the text as cheap in tokens a word as the run's languages. None: the
+            expert reads the donor's pieces.
 
     Returns:
         The run with the language; the last line of its manifest's ledger says what was done.
@@ -83,7 +89,8 @@ def add_language(
             an argument does not fit.
         OSError: If the disk is full or read-only; what was trained is kept, and the same command resumes.
     """
-    request = {"replay": replay, "tokens": tokens, "trial": trial, "believe_label": believe_label}
+    request: dict[str, Any] = {"replay": replay, "tokens": tokens, "trial": trial, "believe_label": believe_label}
+    request["vocabulary"] = vocabulary
     folder = local_folder(run)
     with disk_failure_reported(folder), locked(folder):
         # A new expert never starts from weights that were moved back, but from what the donor learned.
@@ -109,8 +116,8 @@ def addition_bill(run: str | Path, language: str, data: str | Path, **options: A
         try:
             ready = prepare(experts, addition)
             making = _planned(experts, ready, ready.choice.donor)
-            trials = _trials(ready, making)
-            reason = ready.choice.reason + ("" if trials else why_untried(ready.addition, _size(making)[0]))
+            trials = _trials(experts, ready, making)
+            reason = ready.choice.reason + ("" if trials else _why_untried(experts, ready, making))
             choice = ready.choice.donor, reason, ready.choice.candidates
             return AdditionBill.of(ready.addition, choice, trials, *_size(making))
         finally:
@@ -213,7 +220,7 @@ def _add(experts: ExpertSet, addition: Addition) -> None:
     addition, choice, text = ready.addition, ready.choice, ready.text
     log_file, tried = _log_file(experts.path, addition.language), list[DonorTrial]()
     making = _planned(experts, ready, choice.donor)
-    if plan := _trials(ready, making):
+    if plan := _trials(experts, ready, making):
         logger.info("trials: %s", ", ".join(plan.starts))
         makings = {start: _planned(experts, ready, start) for start in plan.starts}
         documents = [Document(addition.language, piece) for piece in sample_of(text.valid)]
@@ -222,7 +229,7 @@ def _add(experts: ExpertSet, addition: Addition) -> None:
         reason = reason_of(tried, choice.candidates, addition.language)
         choice = replace(choice, donor=tried[0].name, reason=reason)
     else:
-        choice = replace(choice, reason=choice.reason + why_untried(addition, _size(making)[0]))
+        choice = replace(choice, reason=choice.reason + _why_untried(experts, ready, making))
     logger.info("donor: %s", choice.reason)
     name = _name_from(experts, addition, choice.donor)
     announce(making, addition, name)
@@ -233,11 +240,28 @@ def _add(experts: ExpertSet, addition: Addition) -> None:
 
 
 def _planned(experts: ExpertSet, ready: Prepared, start: str) -> Making:
-    return plan_branch(experts, ready.addition, start, _name_from(experts, ready.addition, start), ready.text)
+    addition, text = ready.addition, ready.text
+    own = tokenizer_for(experts, addition, start, text, ready.check)
+    if own:
+        text = read_text(experts, addition.source, Recipe.from_dict(experts.manifest.recipe).data, own)
+    return plan_branch(experts, addition, start, _name_from(experts, addition, start), text, own)
 
 
-def _trials(ready: Prepared, making: Making) -> TrialPlan | None:
-    return plan_trials(ready.addition, ready.choice.candidates, _size(making)[0])
+def _trials(experts: ExpertSet, ready: Prepared, making: Making) -> TrialPlan | None:
+    plan = plan_trials(ready.addition, ready.choice.candidates, _size(making)[0])
+    return None if plan and _reads_apart(experts, ready, plan) else plan
+
+
+def _reads_apart(experts: ExpertSet, ready: Prepared, plan: TrialPlan) -> bool:
+    """Whether starts would read different pieces, which cannot be compared piece by piece."""
+    return ready.addition.vocabulary is not None or any(experts.vocabulary(start) for start in plan.starts)
+
+
+def _why_untried(experts: ExpertSet, ready: Prepared, making: Making) -> str:
+    plan = plan_trials(ready.addition, ready.choice.candidates, _size(making)[0])
+    if plan and _reads_apart(experts, ready, plan):
+        return " No start was tried, since starts that read different pieces do not compare piece by piece."
+    return why_untried(ready.addition, _size(making)[0])
 
 
 def _size(making: Making) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from clustering.errors import BadInput, arg
 from clustering.languages.codes import name_of
-from xelm.adding.request import Addition, NewText
+from xelm.adding.request import Addition, NewText, Own
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.mixture import Phase
 from xelm.corpus.store import TokenStore, open_store
@@ -20,13 +20,16 @@ from xelm.recipe.recipe import Base, Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE
 from xelm.run.records.manifest import ModelEntry, fingerprint
+from xelm.vocabulary.training import prepared
 
 _MOST_EPOCHS = 40
 """How often a text is read at most if no budget is given: with more, the expert learns it by heart."""
 logger = logging.getLogger(__name__)
 
 
-def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, text: NewText) -> Making:
+def plan_branch(
+    experts: ExpertSet, addition: Addition, donor: str, name: str, text: NewText, own: Own | None = None
+) -> Making:
     """Plan how the expert `name` is made from the donor.
 
     Args:
@@ -34,13 +37,19 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
         addition: The request.
         donor: The model to start from.
         name: Name of the expert: a new one, or the donor's if the language joins it.
-        text: Text of the new language.
+        text: Text of the new language, read with the tokenizer `own`.
+        own: A tokenizer other than the run's.
 
     Raises:
         BadInput: If the text for replay is missing.
     """
     settings = Recipe.from_dict(experts.manifest.recipe).train
-    kind = _kind_of(experts, donor)
+    kind = _kind_of(experts, donor, own)
+    if own and addition.replay:
+        raise BadInput(
+            f"{arg('replay', addition.replay)}: the old text is kept as pieces of the run, and {donor} reads pieces of "
+            f"its own. Give {arg('replay', 0)}."
+        )
     stores = {addition.language: text.store} | _replayed(experts, addition, donor)
     shares = _shares(addition, [code for code in stores if code != addition.language])
     length = base_models.sequence_length(Base(model=str(experts.folder(BASE))), settings.sequence_length)
@@ -50,6 +59,7 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
     parent = experts.entry_or_none(donor)
     origin = parent.fingerprint if parent else None
     inputs = [text.fingerprint, shares, steps, kind.identity(), asdict(settings), origin]
+    inputs += [{"vocabulary": own.fingerprint}] if own else []
     entry = ModelEntry(
         [*experts.plan.clusters.get(name, []), addition.language],
         donor,
@@ -57,14 +67,24 @@ def plan_branch(experts: ExpertSet, addition: Addition, donor: str, name: str, t
         fingerprint=fingerprint(name, *inputs),
         parent_fingerprint=parent.fingerprint if parent else None,
         tokens_before=parent.tokens_after if parent else None,
+        vocabulary=own.fingerprint if own else None,
     )
     work = experts.files.checkpoints(addition.name, entry.fingerprint)
     blocks = {code: Blocks(store, length) for code, store in stores.items()}
     phases = [Phase(1.0, {code: shares[code] for code in sorted(shares)})]
     budget = StageBudget.of(addition.name, steps, phases, {code: len(b) for code, b in blocks.items()}, **size)
-    batches = experts.objective.batches(experts.tokenizer(), settings, addition.name)
+    tokenizer = own.tokenizer if own else experts.tokenizer()
+    batches = experts.objective.batches(tokenizer, settings, addition.name)
     stage = budget.stage(blocks, settings, work / "checkpoints", batches=batches, anchor=kind.anchors)
-    return Making(work / "expert", entry, lambda: _start(experts, donor, kind), kind, stage, experts.tokenizer())
+    return Making(
+        work / "expert",
+        entry,
+        lambda: _start(experts, donor, kind, own),
+        kind,
+        stage,
+        tokenizer,
+        vocabulary=own.folder if own else None,
+    )
 
 
 def announce(making: Making, addition: Addition, name: str) -> None:
@@ -84,18 +104,23 @@ def announce(making: Making, addition: Addition, name: str) -> None:
     )
 
 
-def _kind_of(experts: ExpertSet, donor: str) -> ExpertKind:
+def _kind_of(experts: ExpertSet, donor: str, own: Own | None) -> ExpertKind:
     """How the new expert trains: as the recipe says, unless the donor's weights do not allow this kind.
 
     An expert of a kind that shares the base is read on top of the base, so it cannot start from other full weights.
+    Of such kinds, only adapters can bring rows of a vocabulary along.
     """
     wanted = Recipe.from_dict(experts.manifest.recipe).expert
     if wanted.shares_base and donor != BASE and experts.kind(donor) is not type(wanted):
         return wanted.as_kind("full")
+    if own and wanted.shares_base and wanted.kind != "lora":
+        return wanted.as_kind("full")
     return wanted
 
 
-def _start(experts: ExpertSet, donor: str, kind: ExpertKind) -> Any:
+def _start(experts: ExpertSet, donor: str, kind: ExpertKind, own: Own | None) -> Any:
+    if own and own.is_new:
+        return prepared(experts.load_model(donor, trainable=True), kind, own.folder)
     return kind.make_trainable(experts.load_model(donor, trainable=True))
 
 

@@ -112,7 +112,7 @@ def _losses(experts: ExpertSet, language: str, texts: Sequence[str]) -> dict[str
     num_bytes = sum(len(document.text.encode()) for document in sample)
     losses = {}
     for name in experts.models:
-        log_probs = measure(experts, experts.load_model(name), sample)
+        log_probs = measure(experts, experts.load_model(name), sample, name)
         nats = -sum(float(log_probs_T.sum(dtype=np.float64)) for log_probs_T in log_probs)
         losses[name] = nats / math.log(2) / num_bytes
     return losses

@@ -199,7 +199,7 @@ def _reads_as_its_own(experts: ExpertSet, code: str, texts: Sequence[str]) -> bo
     if foreign < _TELLS_APART * own:
         return False
     sample = [Document(code, text) for text in texts]
-    log_probs = measure(experts, experts.load_model(name), sample)
+    log_probs = measure(experts, experts.load_model(name), sample, name)
     new = median(_bits(d.text, float(p_T.sum(dtype="float64"))) for d, p_T in zip(sample, log_probs, strict=True))
     logger.info(
         "%s reads the text with %.3f bits a byte, %s with %.3f, others with %.3f", name, new, code, own, foreign

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from router.scoring.growing import score_growing
 from xelm.evaluation.evaluate import evaluate_on
 from xelm.evaluation.log_probs import measure
 from xelm.evaluation.routed import growing_of
@@ -115,14 +114,14 @@ def with_changes(line: LedgerEntry, before: Snapshot, after: Snapshot) -> Ledger
 def _routed_bits(experts: ExpertSet, lm: RoutedLM, texts: Sequence[str]) -> float:
     """Bits per byte of texts, routed (`top1`) as in the run's evaluation."""
     if experts.objective.follows_text:
-        sequences, growing = growing_of(lm, texts, "top1")
-        log_probs = score_growing(sequences, growing, lm.names, experts.load_model)
+        scorer = dataclasses.replace(lm.scorer("top1"), get_model=experts.load_model)
+        log_probs = scorer.growing(texts, growing_of(lm, texts, "top1")[1])
     else:
         best_B = lm.weights(texts, "top1").argmax(axis=1)
         log_probs = []
         for column in sorted(set(best_B.tolist())):
             documents = [Document("", text) for text, best in zip(texts, best_B, strict=True) if best == column]
-            log_probs += measure(experts, experts.load_model(lm.names[column]), documents)
+            log_probs += measure(experts, experts.load_model(lm.names[column]), documents, lm.names[column])
     nats = -sum(float(log_probs_T.sum(dtype=np.float64)) for log_probs_T in log_probs)
     return nats / math.log(2) / max(1, sum(len(text.encode()) for text in texts))
 

@@ -20,6 +20,7 @@ from xelm.run.names import is_expert
 from xelm.run.records.heldout import SPLITS, read_heldout, texts_of
 from xelm.run.records.ledger import Kind
 from xelm.run.records.manifest import fingerprint
+from xelm.vocabulary.own import Size
 
 JOIN_REPLAY = 0.2
 """Replay of a language that joins an expert: without any, the expert loses a quarter on its own languages."""
@@ -40,6 +41,8 @@ class Addition:
     tokens: int | None = None
     believe_label: bool = False
     drop_other_languages: bool = False
+    vocabulary: Size | None = None
+    """Number of pieces of its own, or `auto`. None: it reads the donor's pieces."""
     trial: float = SHARE
     """Share of the budget for which each of the likeliest starts is tried if the donor is `auto`; 0: no trial."""
 
@@ -53,6 +56,8 @@ class Addition:
             raise BadInput(
                 f"{arg('as_', self.kind)}: choose new (an expert of its own) or join (the donor's expert takes it in)."
             )
+        if self.vocabulary is not None:
+            self._check_vocabulary()
         if self.tokens is not None and self.tokens < 1:
             raise BadInput(f"{arg('tokens', self.tokens)} must be at least 1.")
         if not 0 <= self.trial <= MOST_SHARE:
@@ -61,10 +66,33 @@ class Addition:
                 f"0 (no trial) to {MOST_SHARE}."
             )
 
+    def _check_vocabulary(self) -> None:
+        if self.vocabulary != "auto" and (isinstance(self.vocabulary, str) or int(self.vocabulary or 0) < 1):
+            raise BadInput(f"{arg('vocabulary', self.vocabulary)}: a number of pieces from 1 up, or auto.")
+        if self.kind == "join":
+            raise BadInput("an expert that others read with keeps its pieces: a vocabulary needs an expert of its own.")
+        if self.replay:
+            raise BadInput(
+                f"{arg('replay', self.replay)}: the donor's text is kept as pieces of the donor, which an expert with "
+                "a vocabulary of its own does not read. Leave one of the two out."
+            )
+
     @property
     def name(self) -> str:
         """Name of its training, which decides the order in which blocks are drawn."""
         return f"add-{self.language}"
+
+
+@dataclass(frozen=True)
+class Own:
+    """A tokenizer other than the run's, by which a new language's text is read."""
+
+    folder: Path
+    """Folder of the vocabulary (`xelm.vocabulary.own`), or of the expert whose vocabulary it is."""
+    tokenizer: Any
+    fingerprint: str
+    is_new: bool
+    """Whether it has pieces that the donor lacks."""
 
 
 @dataclass(frozen=True)
@@ -178,15 +206,16 @@ def _expert_of(experts: ExpertSet, language: str) -> str:
     return experts.plan.cluster_of(code)
 
 
-def read_text(experts: ExpertSet, source: Source, reading: Data) -> NewText:
-    """Read, split and tokenise the new language's text into the run's cache.
+def read_text(experts: ExpertSet, source: Source, reading: Data, own: Own | None = None) -> NewText:
+    """Read, split and tokenise the new language's text into the run's cache, by the run's tokenizer or another.
 
     Raises:
         BadInput: If the text cannot be read, or is too short to hold some of it out.
     """
-    text_print, tokenizer = source.fingerprint(), experts.tokenizer()
+    text_print, tokenizer = source.fingerprint(), own.tokenizer if own else experts.tokenizer()
     settings = reading.settings() | {"path": "", "languages": None}
-    folder = experts.files.cache / f"{source.code}-{fingerprint(text_print, settings)[:12]}"
+    parts = [text_print, settings, *([own.fingerprint] if own else [])]
+    folder = experts.files.cache / f"{source.code}-{fingerprint(*parts)[:12]}"
     store = build_store(folder, source, reading, tokenizer, vocab_size=len(tokenizer))
     texts = {split: texts_of(read_heldout(store.heldout_file, split)) for split in SPLITS}
     if not any(texts.values()):

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from xelm.run.records.manifest import ModelEntry
 
 
-@click.command("info", cls=Command, epilog="\b\nExample:\n  xelm info runs/a")
+@click.command("info", cls=Command, epilog="\b\nExample:\n  xelm info runs/a\n  xelm info runs/a --tokenizer")
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option("--tokenizer", is_flag=True, help="Show what the same text costs in each language: tokens, bytes, bits.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole manifest, and what experts forgot, as JSON.")
-def command(run: Path, as_json: bool) -> None:
+def command(run: Path, tokenizer: bool, as_json: bool) -> None:
     """Show what is in RUN: its models, their languages and training tokens, and what each started from."""
     from tabulate import tabulate
 
@@ -26,6 +27,15 @@ def command(run: Path, as_json: bool) -> None:
     from xelm.run.records.lineage import entries, origin
 
     experts = ExpertSet.load(run)
+    if tokenizer:
+        from xelm.vocabulary.fairness import costs, costs_json, costs_text
+
+        found = costs(experts)
+        if as_json:
+            print_json(costs_json(found))
+        else:
+            click.echo(costs_text(found))
+        return
     manifest, result = experts.manifest, experts.result("test")
     forgotten = result.forgetting if result else {}
     if as_json:

@@ -7,6 +7,7 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from xelm.run.experts import Document, ExpertSet
 from xelm.run.names import BASE, DENSE
 from xelm.run.records.manifest import fingerprint
 from xelm.run.records.results import Cell, Cells, Evaluation, Summary, with_forgetting
+
+if TYPE_CHECKING:
+    from xelm.inference.routed import RoutedLM
 
 POLICIES = ("top1", "ensemble", "bayes")
 logger = logging.getLogger(__name__)
@@ -102,7 +106,7 @@ def _table(
         log_probs[name] = (
             heldout_log_probs(experts, name, split, keep=keep)
             if split in SPLITS
-            else measure(experts, experts.load_model(name), documents)
+            else measure(experts, experts.load_model(name), documents, name)
         )
     result = Evaluation(
         split,
@@ -127,10 +131,13 @@ def _with_routed(
     from xelm.inference.routed import RoutedLM
 
     lm, texts = RoutedLM(experts), [document.text for document in documents]
+    policies = _that_can_mix(lm, texts, policies)
     # Every model has read every text above, so mixing needs no second pass.
-    by_text = {policy: mixed_log_probs(lm, policy, by_whole_text(lm, texts, policy), log_probs) for policy in policies}
+    by_text = {
+        policy: mixed_log_probs(lm, policy, by_whole_text(lm, texts, policy), log_probs, texts) for policy in policies
+    }
     along = {
-        policy: mixed_log_probs(lm, policy, growing_of(lm, texts, policy)[1], log_probs)
+        policy: mixed_log_probs(lm, policy, growing_of(lm, texts, policy)[1], log_probs, texts)
         for policy in policies
         if experts.objective.follows_text
     }
@@ -148,6 +155,27 @@ def _with_routed(
         routed_by_text=text_cells if along else {},
         right_expert=shares,
     )
+
+
+def _that_can_mix(lm: RoutedLM, texts: Sequence[str], policies: Sequence[str]) -> list[str]:
+    """The policies that answer whole documents; mixtures of experts that read different pieces are left out."""
+    from xelm.evaluation.routed import growing_of
+
+    kept = []
+    for policy in policies:
+        found = growing_of(lm, texts, policy)[1] if lm.vocabularies.differ else []
+        apart = [weights for weights in found if lm.vocabularies.mixed_rows(weights.weights)]
+        if apart:
+            logger.warning(
+                "%s: not evaluated, as %d of %d documents go to experts that read different pieces, which are mixed "
+                "byte by byte: too slow for whole documents (docs/vocabulary.md).",
+                policy,
+                len(apart),
+                len(texts),
+            )
+        else:
+            kept.append(policy)
+    return kept
 
 
 def _cells(name: str, documents: list[Document], log_probs: Sequence[np.ndarray]) -> Cells:

@@ -63,18 +63,27 @@ def _heldout(
         file = experts.files.cache / _FOLDER / _file_name(name, model_print, code, split, documents)
         kept = _read(file, len(documents))
         if kept is None:
-            kept = measure(experts, load(), documents)
+            kept = measure(experts, load(), documents, name)
             if keep:
                 _write(file, kept)
         found += kept
     return found
 
 
-def measure(experts: ExpertSet, model: PreTrainedModel, documents: Sequence[Document]) -> list[np.ndarray]:
-    """Log-probabilities of any documents under a loaded model, which are not kept."""
+def measure(
+    experts: ExpertSet, model: PreTrainedModel, documents: Sequence[Document], name: str = BASE
+) -> list[np.ndarray]:
+    """Log-probabilities of any documents under a loaded model, which are not kept.
+
+    Args:
+        experts: The run.
+        model: The model.
+        documents: The documents.
+        name: The model of the run whose tokenizer it reads with.
+    """
     context = context_length(Base(model=str(experts.folder(BASE))))
     texts = [document.text for document in documents]
-    scores = experts.objective.log_probs(model, texts, experts.tokenizer(), context)
+    scores = experts.objective.log_probs(model, texts, experts.tokenizer(name), context)
     return [log_probs_T.astype(np.float32) for log_probs_T in scores]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from router.routes.policy import parse_policy
 from router.scoring.growing import GrowingWeights, mix_growing
 from xelm.inference.completions import prompt_ids
+from xelm.run.names import BASE
 
 if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM
@@ -27,7 +28,11 @@ def by_whole_text(lm: RoutedLM, texts: Sequence[str], policy: str) -> list[Growi
 
 
 def mixed_log_probs(
-    lm: RoutedLM, policy: str, growing: Sequence[GrowingWeights], log_probs: Mapping[str, Sequence[np.ndarray]]
+    lm: RoutedLM,
+    policy: str,
+    growing: Sequence[GrowingWeights],
+    log_probs: Mapping[str, Sequence[np.ndarray]],
+    texts: Sequence[str],
 ) -> list[np.ndarray]:
     """Log-probabilities of the mixture from those that every model has already given.
 
@@ -36,6 +41,7 @@ def mixed_log_probs(
         policy: Name of the policy that the weights come from.
         growing: Weights of each text.
         log_probs: Model -> for each text the log-probabilities of its tokens, in nats.
+        texts: The texts, for those that experts with pieces of their own answer.
 
     Returns:
         For each text, shape (its tokens - 1,), in nats.
@@ -43,6 +49,13 @@ def mixed_log_probs(
     dynamic = parse_policy(policy, lm.names).dynamic
     mixed = []
     for row, weights in enumerate(growing):
+        weighed_K = np.flatnonzero(weights.weights.any(axis=0))
+        if len(weighed_K) == 1:
+            mixed.append(log_probs[lm.names[int(weighed_K[0])]][row])
+            continue
+        if lm.vocabularies.read_apart(weights.weights):
+            mixed += lm.scorer(policy).growing([texts[row]], [weights])
+            continue
         parts = {column: log_probs[name][row] for column, name in enumerate(lm.names)}
-        mixed.append(mix_growing(weights, parts, len(parts[0]), dynamic))
+        mixed.append(mix_growing(weights, parts, len(log_probs[BASE][row]), dynamic))
     return mixed

@@ -16,7 +16,11 @@ from xelm.models.layer_groups import selects
 from xelm.recipe.parsing import check
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
+
+_ROWS = "trainable_tokens_delta"
+_OWN_ROWS = "has a vocabulary of its own"
 
 
 @expert_kind
@@ -67,12 +71,20 @@ class Lora(ExpertKind):
         with warnings.catch_warnings():
             # peft would go on with adapters that change nothing, or with random ones.
             warnings.filterwarnings("error", message="Found missing adapter keys")
-            return PeftModel.from_pretrained(load(base), str(folder), is_trainable=trainable)
+            return PeftModel.from_pretrained(_with_rows(load(base), folder), str(folder), is_trainable=trainable)
+
+    def save(self, model: Any, folder: Path, weights: dict[str, torch.Tensor] | None) -> None:
+        """Write the adapters, and of an own vocabulary the new rows alone."""
+        rows = {"save_embedding_layers": False} if model.peft_config["default"].trainable_token_indices else {}
+        model.save_pretrained(folder, state_dict=weights, **rows)
 
     @classmethod
     def move_back(cls, folder: Path, base: Path, keep: float, put_back: Sequence[str] = ()) -> None:
-        """Scale the adapters: exact, as they are added to the base's weights. Those put back are scaled by 0."""
-        if why := cls.cannot_share(folder):
+        """Scale the adapters: exact, as they are added to the base's weights. Those put back are scaled by 0.
+
+        New rows of a vocabulary stay as they are.
+        """
+        if (why := cls.cannot_share(folder)) and why != _OWN_ROWS:
             raise BadInput(f"{folder}: {why}; only plain LoRA can be moved back to the base by scaling it.")
         file = folder / "adapter_config.json"
         config = read_json(file)
@@ -86,7 +98,9 @@ class Lora(ExpertKind):
         """More than plain LoRA on linear layers (DoRA, trained biases) needs a base of its own."""
         from router.models.lora_files import beyond_plain_lora
 
-        extras = beyond_plain_lora(folder)
+        extras = [extra for extra in beyond_plain_lora(folder) if _ROWS not in extra]
+        if not extras and _rows_of(folder):
+            return _OWN_ROWS
         return f"has {', '.join(extras)}" if extras else None
 
     @classmethod
@@ -106,3 +120,21 @@ def _adapted_modules(folder: Path, selectors: Sequence[str]) -> list[str]:
         names = [name for name in tensors.keys() if ".lora_A" in name]  # noqa: SIM118 (not a dictionary)
     named = [name for name in names if any(selects(selector, name) for selector in selectors)]
     return sorted(name.removeprefix("base_model.model.").partition(".lora_A")[0] for name in named)
+
+
+def _rows_of(folder: Path) -> list[int]:
+    """Rows of the vocabulary that adapters bring along."""
+    config = read_json(folder / "adapter_config.json", finite=False)
+    rows = config.get("trainable_token_indices") if isinstance(config, dict) else None
+    found = list(rows.values()) if isinstance(rows, dict) else [rows] if rows else []
+    if not all(isinstance(part, list) and all(type(row) is int for row in part) for part in found):
+        raise BadInput(f"{folder}: trainable_token_indices of its adapters are no lists of rows.")
+    return sorted({row for part in found for row in part})
+
+
+def _with_rows(model: PreTrainedModel, folder: Path) -> Any:
+    """The base with room for the rows that adapters bring along."""
+    from xelm.models.rows import grow
+
+    rows = _rows_of(folder)
+    return grow(model, rows[-1] + 1) if rows else model

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from clustering.errors import BadInput
 from router.mixture.config import MixtureConfig
 from router.mixture.model import MixtureForCausalLM
+from router.scoring.growing import GrowingWeights
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder, model_path
 from xelm.run.names import BASE
@@ -75,6 +77,8 @@ class RoutedForCausalLM(MixtureForCausalLM):
     """The `RoutedLM` that it came from; transformers resolves annotations here, so no name that is not loaded."""
     made_from: Any
     """The `ExpertSet` whose experts it holds."""
+    member_names: Any
+    """Their names: experts that read the same pieces."""
 
     @classmethod
     def from_routed(cls, lm: RoutedLM, policy: str = "ensemble", *, m: int | None = None) -> RoutedForCausalLM:
@@ -85,7 +89,8 @@ class RoutedForCausalLM(MixtureForCausalLM):
         """
         parsed = lm.policy(policy, m)
         chosen = str(parsed)
-        members = lm.models.get_many(lm.names)
+        names = lm.vocabularies.sharing(chosen if chosen in lm.names else BASE)
+        members = lm.models.get_many(names)
         config = RoutedConfig(
             [member.config for member in members],
             dynamic=parsed.dynamic,
@@ -93,7 +98,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
             vocab_size=members[0].config.get_text_config().vocab_size,
         )
         model = cls(config, members)
-        model.routed, model.made_from = lm, lm.experts
+        model.routed, model.made_from, model.member_names = lm, lm.experts, names
         model.generation_config = GenerationConfig.from_dict(members[0].generation_config.to_dict())
         return model.eval()  # type: ignore[no-untyped-call]
 
@@ -102,7 +107,7 @@ class RoutedForCausalLM(MixtureForCausalLM):
         lm = _unchanged(self.routed, self.made_from)
         rows = _real_tokens(input_ids, mask_BS)
         prompts = None if num_prompt is None else [int(number) for number in num_prompt]
-        growing = lm.growing_weights(rows, self.config.policy, num_prompt=prompts)
+        growing = lm.growing_weights(rows, self.config.policy, num_prompt=prompts, names=self.member_names)
         weights_BTM = torch.zeros((*input_ids.shape, len(self.experts)))
         for row, (tokens, its_weights) in enumerate(zip(rows, growing, strict=True)):
             weights_BTM[row] = torch.from_numpy(its_weights.weights[0])  # for padding, which is never read
@@ -116,9 +121,14 @@ class RoutedForCausalLM(MixtureForCausalLM):
             lm = _unchanged(self.routed, self.made_from)
             mask = kwargs.get("attention_mask")
             rows = _real_tokens(ids, torch.ones_like(ids) if mask is None else mask)
-            texts = lm.tokenizer.batch_decode(rows, skip_special_tokens=True)
-            weights_BM = torch.tensor(lm.weights(texts, self.config.policy), dtype=torch.float32, device=ids.device)
-            kwargs["expert_weights"] = weights_BM
+            tokenizer = lm.vocabularies.tokenizer(self.member_names[0])
+            texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
+            weights_BM = lm.weights(texts, self.config.policy)
+            if lm.vocabularies.differ:
+                whole = [GrowingWeights.constant(weights_K) for weights_K in weights_BM]
+                among = lm.vocabularies.among(whole, self.member_names)
+                weights_BM = np.array([weights.weights[0] for weights in among])
+            kwargs["expert_weights"] = torch.tensor(weights_BM, dtype=torch.float32, device=ids.device)
         return super().generate(*args, **kwargs)
 
     @classmethod
@@ -169,9 +179,14 @@ class RoutedForCausalLM(MixtureForCausalLM):
             raise BadInput(f"{', '.join(unknown) or 'positional arguments'}: only max_shard_size is accepted here.")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise BadInput(f"{folder}: not empty. Give a new folder.")
+        if left_out := [name for name in self.routed.names if name not in self.member_names]:
+            raise BadInput(
+                f"{', '.join(left_out)} read other pieces than the rest, so they are not in this model and it is not "
+                "the whole run. Copy the run's folder instead."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         experts = _unchanged(self.routed, self.made_from).experts
-        for name, member in zip(self.routed.names, self.experts, strict=True):
+        for name, member in zip(self.member_names, self.experts, strict=True):
             _save_member(experts, name, member, folder, shards)
         here, there = experts.files, RunFolder(folder)
         for source, target in (

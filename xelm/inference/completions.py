@@ -56,6 +56,21 @@ def answer_ids(prompts: Sequence[str], answers: Sequence[str], tokenizer: Any) -
     return sequences, [len(prompt) for prompt in before]
 
 
+def translated(ids: Sequence[int], old: Any, new: Any) -> list[int]:
+    """A prompt's tokens as another tokenizer reads them, if the two share their special tokens."""
+    special, found, run = set(old.all_special_ids), list[int](), list[int]()
+    for token in [*ids, None]:
+        if token is not None and token not in special:
+            run.append(token)
+            continue
+        if run:
+            text = utf8_bytes(old.decode(run)).decode()
+            found += new(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        found += [] if token is None else [token]
+        run = []
+    return found
+
+
 def decoder(tokenizer: Any) -> Any:
     """The function from token ids to text without special tokens."""
     return lambda tokens: tokenizer.decode(tokens, skip_special_tokens=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -34,6 +35,7 @@ from xelm.models.foreign import unusable_reported
 from xelm.run.experts import ExpertSet, local_run
 from xelm.run.names import BASE
 from xelm.run.snapshot import Follow, read_whole
+from xelm.vocabulary.byte_mixture import ByteMixture
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -83,6 +85,7 @@ class RoutedLM:
         self.experts = experts
         self._router = RunRouter(experts, rule=rule, languages=languages)
         self.names = self._router.names
+        self.vocabularies = self._router.vocabularies
         self.identifier = self._router.identifier
         self._probes = Probes()
         self._placement = Placement(**{"check_files": False, **placement})
@@ -174,10 +177,11 @@ class RoutedLM:
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer that all experts share; it puts the start token first, as `generate` and `score` do."""
-        from xelm.models.tokenizers import with_start_token
+        """The run's tokenizer; it puts the start token first, as `generate` and `score` do.
 
-        return cast("PreTrainedTokenizerBase", with_start_token(self.experts.tokenizer()))
+        An expert with a vocabulary of its own reads with another one: `vocabularies.tokenizer(name)`.
+        """
+        return self.vocabularies.tokenizer()
 
     @cached_property
     def end_tokens(self) -> frozenset[int]:
@@ -322,11 +326,11 @@ class RoutedLM:
             BadInput: If the policy or the routing is unknown, `texts` is no list of strings, or there is not one
                 prefix for each text.
         """
-        texts, parsed = as_texts(texts), self.policy(policy, m)
+        texts, _ = as_texts(texts), self.policy(policy, m)
         check_routing(routing, prefix, spans)
         if not texts:
             return []
-        scorer = Scorer(self._router, self.tokenizer, self._model, parsed, options)
+        scorer = self.scorer(policy, m=m, options=options)
         if prefix is not None:
             return scorer.answers(texts, prefixes_of(prefix, len(texts)))
         if spans:
@@ -372,8 +376,13 @@ class RoutedLM:
         check_options(options)
         if not prompts:
             return []
-        ids = prompt_ids(prompts, self.tokenizer)
-        return self.complete_ids(ids, self.route(prompts), policy, m=m, stops=stops, **options)
+        routes, parsed = self.route(prompts), self.policy(policy, m)
+
+        def encode(rows: list[int], tokenizer: Any) -> list[list[int]]:
+            return prompt_ids([prompts[row] for row in rows], tokenizer)
+
+        ids = self.vocabularies.by_tokenizer(self._router.weights(routes, parsed), encode, parsed)
+        return self.complete_ids(ids, routes, policy, m=m, stops=stops, **options)
 
     def complete_ids(
         self,
@@ -385,13 +394,20 @@ class RoutedLM:
         stops: Iterable[str] = (),
         **options: Any,
     ) -> list[Completion]:
-        """Do as `complete` for prompts that are tokens already and have their routes."""
+        """Do as `complete` for prompts that have their routes and are tokens already, of their experts' tokenizers."""
         parsed = self.policy(policy, m)
         answer: dict[str, Any] = {"stops": stops, "end_tokens": self.end_tokens, **options}
         weights_BK = self._router.weights(routes, parsed)
-        return complete_ids(
-            ids, routes, weights_BK, self.names, self.models, self.tokenizer, dynamic=parsed.dynamic, **answer
-        )
+
+        def complete(rows: list[int], tokenizer: Any) -> list[Completion]:
+            own = {**answer, "for_batch": _for_rows(answer["for_batch"], rows)} if "for_batch" in answer else answer
+            chosen, ways = [ids[row] for row in rows], [routes[row] for row in rows]
+            return complete_ids(
+                chosen, ways, weights_BK[rows], self.names, self.models, tokenizer, dynamic=parsed.dynamic, **own
+            )
+
+        num_each = options.get("num_return_sequences") or 1
+        return self.vocabularies.by_tokenizer(weights_BK, complete, parsed, each=num_each)
 
     def stream(
         self,
@@ -424,12 +440,14 @@ class RoutedLM:
             raise BadInput(f"the prompt is a {type(prompt).__name__}; stream takes one string.")
         stops, _ = as_stops(stops), self.policy(policy, m)
         check_options(options)
-        routes, ids = self.route([prompt]), prompt_ids([prompt], self.tokenizer)
+        routes = self.route([prompt])
+        tokenizer = self.tokenizer_for(routes[0], policy, m=m)
+        ids = prompt_ids([prompt], tokenizer)
 
         def run(**hooks: Any) -> None:
             self.complete_ids(ids, routes, policy, m=m, **options, **hooks)
 
-        return stream_text(run, decoder(self.tokenizer), stops=stops)
+        return stream_text(run, decoder(tokenizer), stops=stops)
 
     def as_causal_lm(self, policy: str = "ensemble", *, m: int | None = None) -> RoutedForCausalLM:
         """A transformers model whose logits are the routed mixture's log-probabilities, for `generate`, pipelines and
@@ -449,6 +467,7 @@ class RoutedLM:
         *,
         m: int | None = None,
         num_prompt: Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
     ) -> list[GrowingWeights]:
         """Weights for the token after each token, from the text up to there.
 
@@ -457,15 +476,65 @@ class RoutedLM:
             policy: Which experts answer: `top1`, `topm`, `ensemble`, `bayes`, or the name of one.
             m: For `topm`: how many experts are kept.
             num_prompt: For each text, how many of its tokens are a prompt, whose weights hold from its end on.
+            names: Experts that read the same pieces, those of the sequences: weights of these alone. None: of all, and
+                the sequences are of the run's tokenizer.
+
+        Raises:
+            BadInput: If the policy is unknown, or a text goes to an expert that is not among `names`.
+        """
+        scorer = self.scorer(str(self.policy(policy, m)))
+        if names is None or not self.vocabularies.differ:
+            return scorer.weights_along(sequences, num_prompt)
+        own = dataclasses.replace(scorer, tokenizer=self.vocabularies.tokenizer(names[0]))
+        return self.vocabularies.among(own.weights_along(sequences, num_prompt), names)
+
+    def scorer(
+        self, policy: str = "ensemble", *, m: int | None = None, options: ScoringOptions | None = None
+    ) -> Scorer:
+        """What scores texts under a policy.
 
         Raises:
             BadInput: If the policy is unknown.
         """
+        context = self.context if self.vocabularies.differ else 0
+        return Scorer(self._router, self.tokenizer, self._model, self.policy(policy, m), options, context)
+
+    def next_bytes(self, texts: Iterable[str], policy: str = "ensemble", *, m: int | None = None) -> np.ndarray:
+        """Probabilities of the byte after each text: 256 bytes, then the text's end, shape (texts, 257), rows summing
+        to 1. Experts that read different pieces are mixed exactly, since all of them read bytes.
+
+        Args:
+            texts: Texts, each within one context of the experts.
+            policy: Which experts answer: `top1`, `topm`, `ensemble`, `bayes`, or the name of one.
+            m: For `topm`: how many experts are kept.
+
+        Raises:
+            BadInput: If the policy is unknown, an expert's tokenizer has no bytes, or a text is too long.
+        """
+        texts, parsed = as_texts(texts), self.policy(policy, m)
+        weights_BK = self._router.weights(self.route(texts), parsed)
+        mixture = ByteMixture(self.vocabularies, self._model, self.context)
+        rows = [mixture.next_bytes(t, w, dynamic=parsed.dynamic) for t, w in zip(texts, weights_BK, strict=True)]
+        return np.array(rows).reshape(len(texts), -1)
+
+    def tokenizer_for(self, route: Route, policy: str = "top1", *, m: int | None = None) -> PreTrainedTokenizerBase:
+        """The tokenizer with which a routed text is read under a policy.
+
+        Raises:
+            BadInput: If the policy is unknown, or mixes experts that read different pieces.
+        """
         parsed = self.policy(policy, m)
-        return Scorer(self._router, self.tokenizer, self._model, parsed).weights_along(sequences, num_prompt)
+        weights_BK = self._router.weights([route], parsed)
+        [tokenizer] = self.vocabularies.by_tokenizer(weights_BK, lambda rows, found: [found] * len(rows), parsed)
+        return tokenizer
 
     def _model(self, name: str) -> Any:
         return self.models.get(name)
+
+
+def _for_rows(for_batch: Any, rows: Sequence[int]) -> Any:
+    """The hooks of a batch, asked for by places among the given rows."""
+    return lambda chosen: for_batch([rows[place] for place in chosen])
 
 
 def _open(path: str, settings: dict[str, Any]) -> RoutedLM:

@@ -18,6 +18,7 @@ from router.routes.route import route_openly, route_texts, weights_of
 from router.routes.weigh import ExpertWeigher, Route, RoutingRule
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE
+from xelm.vocabulary.of_run import Vocabularies
 
 LANGUAGES = ("open", "run")
 """The languages that may be identified: any language known to the identifier, or only those of the run."""
@@ -40,6 +41,7 @@ class RunRouter:
         if languages not in LANGUAGES:
             raise BadInput(f"{arg('languages', languages)}: choose {' or '.join(LANGUAGES)}.")
         self.names = [*experts.names, BASE]
+        self.vocabularies = Vocabularies(experts, self.names)
         self.identifier = load_identifier(experts.files.router)
         self._experts, self._rule = experts, rule
         self._centres = load_centres(experts.files.router)
@@ -83,7 +85,8 @@ class RunRouter:
     def weights(self, routes: Sequence[Route], policy: Policy) -> np.ndarray:
         """Weights of `names` that answer under a policy, shape (routes, names), rows summing to 1."""
         weights_BK, abstained_B = weights_of(routes, self.names)
-        return apply_policy(weights_BK, policy, self.names, abstained_B=abstained_B)
+        kept_BK = apply_policy(weights_BK, policy, self.names, abstained_B=abstained_B)
+        return self.vocabularies.settle(kept_BK, policy)
 
     def foreign(self, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
         """The texts in languages that no expert was trained on, each after its language."""

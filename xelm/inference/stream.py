@@ -31,6 +31,10 @@ class TextGrowth:
         self.tokens: list[int] = []
         self.stopped = False
 
+    def with_decoder(self, decode: Callable[[list[int]], str]) -> TextGrowth:
+        """An empty one with the same stop texts and another tokenizer."""
+        return TextGrowth(decode, self._stops)
+
     def add(self, tokens: Sequence[int]) -> str:
         """The text that is final once `tokens` have arrived; empty after a stop text."""
         if self.stopped:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-CURVE_FILE = "training.json"
+CURVE_FILE, VOCABULARY_FILE = "training.json", "vocabulary.json"
 logger = logging.getLogger(__name__)
 
 
@@ -44,6 +44,8 @@ class Making:
     tokenizer: PreTrainedTokenizerBase
     former: Sequence[str] = ()
     """Other fingerprints that mean the same model (`xelm.making.identity`)."""
+    vocabulary: Path | None = None
+    """Folder whose `vocabulary.json` tells of the tokenizer, if it is the model's own."""
 
     @property
     def planned(self) -> ModelEntry:
@@ -123,6 +125,8 @@ def _save(
             making.kind.save(model, partial, weights)
         _make_portable(partial)
         making.tokenizer.save_pretrained(partial)
+        if making.vocabulary is not None:
+            shutil.copyfile(making.vocabulary / VOCABULARY_FILE, partial / VOCABULARY_FILE)
         write_json(partial / ENTRY_FILE, asdict(entry))
         if curve:
             write_json(partial / CURVE_FILE, curve)

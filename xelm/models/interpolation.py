@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
-from clustering.files import atomic_write
+from clustering.files import atomic_write, read_json
 from xelm.models.layer_groups import selects
 
 if TYPE_CHECKING:
@@ -33,11 +34,12 @@ def move_back(folder: Path, base: Path, keep: float, put_back: Sequence[str] = (
     def share_of(name: str) -> float:
         return 0.0 if any(selects(selector, name) for selector in put_back) else keep
 
+    own = _OwnRows.of(folder)
     with _tensors_of(base) as of_base:
         for file in sorted(folder.glob("*.safetensors")):
             with safe_open(file, "pt") as expert:
                 moved = {
-                    name: _between(of_base.get(name), expert.get_tensor(name), share_of(name), f"{folder}: {name}")
+                    name: _between(of_base.get(name), expert.get_tensor(name), share_of(name), f"{folder}: {name}", own)
                     for name in expert.keys()  # noqa: SIM118 (a safetensors file is no dictionary)
                 }
                 metadata = expert.metadata()
@@ -61,16 +63,45 @@ def _tensors_of(folder: Path) -> Iterator[dict[str, Any]]:
         yield {name: file for file in files for name in file.keys()}  # noqa: SIM118
 
 
-def _between(base_file: Any, expert: torch.Tensor, keep: float, where: str) -> torch.Tensor:
+@dataclass(frozen=True)
+class _OwnRows:
+    """The rows of an expert that stand for pieces of its own."""
+
+    first: int
+    """Id of the first piece that the base has not."""
+    rows: int
+    """Rows of the expert's embedding."""
+
+    @classmethod
+    def of(cls, folder: Path) -> _OwnRows | None:
+        """Those of a checkpoint; None if it has none."""
+        file = folder / "vocabulary.json"
+        if not file.is_file():
+            return None
+        table, config = read_json(file), read_json(folder / "config.json", finite=False)
+        first = table.get("first_new") if isinstance(table, dict) else None
+        rows = config.get("vocab_size") if isinstance(config, dict) else None
+        if type(first) is not int or type(rows) is not int or not 0 <= first < rows:
+            raise BadInput(f"{file}: damaged, or not of this checkpoint: first_new is {first} of {rows} rows.")
+        return cls(first, rows)
+
+
+def _between(base_file: Any, expert: torch.Tensor, keep: float, where: str, own: _OwnRows | None) -> torch.Tensor:
+    """A tensor part of the way back; rows of pieces that the base does not have stay as they are."""
+    import torch
+
     if base_file is None:
         raise BadInput(f"{where} is a weight that the base does not have, so there is no way back to it.")
-    name = where.rpartition(": ")[2]
-    base = base_file.get_tensor(name)
+    base = base_file.get_tensor(where.rpartition(": ")[2])
+    if own and expert.ndim and expert.shape[0] == own.rows and base.shape[1:] == expert.shape[1:]:
+        known = _moved(base[: own.first], expert[: own.first], keep)
+        return torch.cat([known, expert[own.first :]]).contiguous()
     if base.shape != expert.shape:
-        raise BadInput(
-            f"{where} has the shape {tuple(expert.shape)}, the base's {tuple(base.shape)}: an expert with a vocabulary "
-            "of its own cannot be moved back to the base."
-        )
+        raise BadInput(f"{where} has the shape {tuple(expert.shape)}, the base's {tuple(base.shape)}.")
+    return _moved(base, expert, keep)
+
+
+def _moved(base: torch.Tensor, expert: torch.Tensor, keep: float) -> torch.Tensor:
     if keep == 1 or not expert.is_floating_point():
         return expert
     wide = expert.to(dtype=_wide(expert), copy=True)

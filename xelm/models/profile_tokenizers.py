@@ -164,7 +164,7 @@ def fast_tokenizer(name: str, backend: Any, **options: Any) -> Tokenizer:
 
 def _is_piece_of_character(token: str) -> bool:
     """Whether a token of a byte-level vocabulary is not whole characters."""
-    byte_of = _byte_of_letter()
+    byte_of = byte_of_letter()
     if not all(letter in byte_of for letter in token):
         return False  # an added token, written as text
     try:
@@ -175,7 +175,7 @@ def _is_piece_of_character(token: str) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _byte_of_letter() -> dict[str, int]:
+def byte_of_letter() -> dict[str, int]:
     """GPT-2's table: printable bytes stand for themselves, the other 68 for the letters from U+0100."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]

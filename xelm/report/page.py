@@ -35,6 +35,7 @@ def _values(experts: ExpertSet) -> dict[str, Any]:
     from xelm.report.sections.making import making
     from xelm.report.sections.routing import router_of, routing
     from xelm.report.sections.samples import samples
+    from xelm.report.sections.tokens import tokens
 
     facts = Facts.of(experts)
     lm = router_of(experts)
@@ -50,6 +51,7 @@ def _values(experts: ExpertSet) -> dict[str, Any]:
         "forgetting": forgetting(facts),
         "routing": routing(facts, lm),
         "samples": samples(facts, lm),
+        "tokens": tokens(facts),
         "additions": additions(facts),
         "making": making(experts.manifest),
     }

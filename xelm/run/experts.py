@@ -163,12 +163,18 @@ class ExpertSet:
 
         return read_whole(self.path, read)
 
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer that all models of the run share."""
+    def tokenizer(self, name: str = BASE) -> PreTrainedTokenizerBase:
+        """The tokenizer of a model: the run's, or an expert's own."""
         from xelm.models.base import load_tokenizer
 
-        refuse_names_that_leave(self.path, self.folder(BASE))
-        return load_tokenizer(str(self.folder(BASE)))
+        folder = self.folder(BASE if self.vocabulary(name) is None else name)
+        refuse_names_that_leave(self.path, folder)
+        return load_tokenizer(str(folder))
+
+    def vocabulary(self, name: str) -> str | None:
+        """Fingerprint of a model's own vocabulary; None if it reads the pieces of the run."""
+        entry = self.entry_or_none(name)
+        return entry.vocabulary if entry else None
 
     def heldout(self, split: str, languages: Iterable[str] | None = None) -> list[Document]:
         """Held-out documents kept in the run.

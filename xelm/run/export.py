@@ -34,5 +34,5 @@ def export(run: str | Path, name: str, out: str | Path) -> Path:
         model = model.merge_and_unload()
     with atomic_write(folder) as partial, quiet_transformers():
         model.save_pretrained(partial)
-        experts.tokenizer().save_pretrained(partial)
+        experts.tokenizer(name).save_pretrained(partial)
     return folder

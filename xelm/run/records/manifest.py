@@ -64,6 +64,9 @@ class ModelEntry:
     keep: float | None = None
     """How much of the way from the base to the trained expert its weights are (`xelm.blend`), above 0 and below 1.
     None: all of it. All else in this entry tells of the trained expert."""
+    vocabulary: str | None = None
+    """Fingerprint of its own tokenizer, which lies with it; experts with the same one read the same pieces. None: it
+    reads those of the run."""
     put_back: list[str] = field(default_factory=list)
     """Layers whose weights are the base's again (`xelm.blend`)."""
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from clustering.errors import BadInput, arg
 from router.models.pool import TooManyExperts
-from xelm.inference.completions import decoder, prompt_ids
+from router.routes.weigh import Route
+from xelm.inference.completions import decoder, prompt_ids, translated
 from xelm.inference.routed import RoutedLM
 from xelm.inference.stream import TextGrowth
 from xelm.serving.engine.echo import prompt_log_probs
@@ -128,12 +129,8 @@ class Engine:
             )
         prepared = []
         for index, prompt in enumerate(prompts):
-            room = lm.context - len(prompt.ids)
-            if not prompt.ids or room < bool(max_tokens):
-                raise BadInput(
-                    f"prompt {index} has {len(prompt.ids)} tokens; 1 to {lm.context - 1} leave room for an answer in "
-                    f"the experts' context of {lm.context}."
-                )
+            # Where experts read different pieces, a prompt's length is known only after its routing.
+            room = max_tokens if prompt.ids and lm.vocabularies.differ else self._room(prompt.ids, max_tokens, index)
             for number in range(n):
                 growth = TextGrowth(decoder(lm.tokenizer), stops)
                 most = min(max_tokens, room)
@@ -141,6 +138,15 @@ class Engine:
                     Answer(prompt, most, growth, lm.end_tokens, sampling, number=number, num_logprobs=num_logprobs)
                 )
         return prepared
+
+    def _room(self, ids: Sequence[int], max_tokens: int, index: int) -> int:
+        context = self.lm.context
+        if not ids or context - len(ids) < bool(max_tokens):
+            raise BadInput(
+                f"prompt {index} has {len(ids)} tokens; 1 to {context - 1} leave room for an answer in the experts' "
+                f"context of {context}."
+            )
+        return context - len(ids)
 
     def submit(self, job: Job) -> None:
         """Put a job in the queue.
@@ -221,7 +227,9 @@ class Engine:
                     self._end(job, Event(error=_public(error), status=status, is_end=True))
 
     def _generate(self, rows: list[Row]) -> None:
-        self._route(rows)
+        rows = self._routed(rows)
+        if not rows:
+            return
         answers = [row.answer for row in rows]
         self.lm.complete_ids(
             [answer.ids for answer in answers],
@@ -238,13 +246,36 @@ class Engine:
             top_k=None,
         )
 
-    def _route(self, rows: Sequence[Row]) -> None:
+    def _routed(self, rows: list[Row]) -> list[Row]:
+        """The rows with their routes, without those of jobs that their experts cannot answer, which are told why."""
         new = [row for row in rows if row.answer.route is None]
-        if not new:
-            return
-        for row, route in zip(new, self.lm.route([row.answer.prompt.text for row in new]), strict=True):
+        refused: dict[int, tuple[Job, str]] = {}
+        for row, route in zip(new, self.lm.route([row.answer.prompt.text for row in new]) if new else [], strict=True):
+            try:
+                self._read_with(row, route)
+            except BadInput as error:
+                refused[id(row.job)] = (row.job, str(error))
+                continue
             row.answer.route = route
             row.job.tell(Event(row.index, route=route))
+        with self._changed:
+            for job, why in refused.values():
+                self._end(job, Event(error=why, status=400, is_end=True))
+        return [row for row in rows if id(row.job) not in refused]
+
+    def _read_with(self, row: Row, route: Route) -> None:
+        """Let an answer be read with the tokenizer of its experts, if they have one of their own."""
+        lm = self.lm
+        if not lm.vocabularies.differ:
+            return
+        answer, tokenizer = row.answer, lm.tokenizer_for(route, row.job.policy)
+        ids = answer.prompt.ids
+        if tokenizer is not lm.tokenizer:
+            if answer.num_logprobs is not None:
+                raise BadInput("logprobs: the expert of this text reads pieces of its own, which no answer can name.")
+            with self._tokenizing:
+                ids = translated(ids, lm.tokenizer, tokenizer)
+        answer.read_with(ids, decoder(tokenizer), self._room(ids, answer.max_tokens, row.index))
 
     def _hooks(self, rows: list[Row]) -> dict[str, Any]:
         """The hooks that choose a batch's tokens and pass each new token to its answer."""

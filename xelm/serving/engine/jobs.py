@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -77,6 +77,12 @@ class Answer:
         self.route: Route | None = None
         self.finish_reason: str | None = None if max_tokens else "length"
         self.log_probs: list[TokenLogProb] = []
+
+    def read_with(self, ids: list[int], decode: Callable[[list[int]], str], room: int) -> None:
+        """Read prompt and answer with its experts' tokenizer, which leaves so much room; before the first token."""
+        self.max_tokens = min(self.max_tokens, room)
+        self.prompt = replace(self.prompt, ids=ids)
+        self._growth = self._growth.with_decoder(decode)
 
     @property
     def tokens(self) -> list[int]:

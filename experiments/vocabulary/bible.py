@@ -1,0 +1,83 @@
+"""Languages of four other scripts added to a Latin-script run, with pieces of their own and without.
+
+`experiments/vocabulary/bible.py RUN DATA OUT.json`: RUN from `recipe.toml`. Each arm is `xelm add` on a copy of
+the run with the same donor (the base); arms already in OUT.json are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import xelm
+from xelm.parts import read_json, write_json
+
+LANGUAGES = ("amh", "chr", "ojb", "syc")
+READ_BYTES = 60_000
+"""Training text that the arms of equal bytes read."""
+BLOCK = 256 * 16
+
+
+def arms(rates: dict[str, float], whole: int) -> dict[str, tuple[str | None, int]]:
+    """Name -> (vocabulary, budget in tokens). Tokens are what a training computes, bytes what it reads."""
+    few, many = rates["own"], rates["run"]
+    return {
+        "run's pieces, equal bytes": (None, round(READ_BYTES * many)),
+        "own pieces, equal bytes": ("auto", round(READ_BYTES * few)),
+        "own pieces, equal compute": ("auto", round(READ_BYTES * many)),
+        "run's pieces, all text": (None, round(whole * many)),
+        "own pieces, all text": ("auto", round(whole * few)),
+    }
+
+
+def add(run: Path, data: Path, code: str, vocabulary: str | None, tokens: int) -> dict[str, Any]:
+    """Add the language to a copy of the run and say what came of it."""
+    copy = run.parent / f"{run.name}-{code}"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(run, copy)
+    started = time.monotonic()
+    tokens = max(BLOCK, tokens)
+    experts = xelm.add_language(
+        copy, code, data / f"{code}.jsonl.gz", donor="base", tokens=tokens, vocabulary=vocabulary, believe_label=True
+    )
+    seconds = time.monotonic() - started
+    line, name = experts.manifest.ledger[-1], experts.plan.cluster_of(code)
+    cell = experts.result("test").models[name][code]
+    record = experts.folder(name) / "vocabulary.json"
+    others = {other: cells.before == cells.after for other, cells in line.bits_per_byte.items() if other != code}
+    found = {
+        "bits_per_byte": cell.bits_per_byte,
+        "tokens_per_byte": cell.tokens / cell.bytes,
+        "tokens": line.tokens,
+        "seconds": seconds,
+        "others_unchanged": all(others.values()),
+        "vocabulary": read_json(record) if record.is_file() else None,
+        "train_bytes": experts.manifest.data[code]["bytes"],
+    }
+    shutil.rmtree(copy)
+    return found
+
+
+def main(run: Path, data: Path, out: Path) -> None:
+    """Run the arms that are not in `out` yet."""
+    results: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
+    order = ("own pieces, equal bytes", "run's pieces, equal bytes", "own pieces, equal compute")
+    for names in (order, ("run's pieces, all text", "own pieces, all text")):
+        for code in LANGUAGES:
+            for name in names:
+                done = results.setdefault(code, {})
+                first = done.get(order[0])
+                rates = {"run": 1.0, "own": first["tokens_per_byte"] if first else 0.2}
+                vocabulary, tokens = arms(rates, first["train_bytes"] if first else 1)[name]
+                if name not in done:
+                    done[name] = add(run, data, code, vocabulary, tokens)
+                    write_json(out, results)
+                    print(code, name, done[name]["bits_per_byte"], round(done[name]["seconds"]), flush=True)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:4]))

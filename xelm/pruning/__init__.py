@@ -1,0 +1,1 @@
+"""A model or a run with only the pieces that some languages need."""

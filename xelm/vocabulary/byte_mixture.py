@@ -1,0 +1,69 @@
+"""Mixtures of experts that read different pieces: exact at the level of bytes, which all of them share.
+
+Shape letters: `K` experts, `S` stretches of a text, `T` bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from clustering.errors import BadInput
+from router.letters import utf8_bytes
+from router.scoring.growing import GrowingWeights, mix_growing
+from xelm.vocabulary.byte_model import ByteModel, cannot_read_bytes
+from xelm.vocabulary.of_run import Vocabularies
+
+
+class ByteMixture:
+    """The experts of a run, read byte by byte.
+
+    Args:
+        vocabularies: The run's vocabularies.
+        get_model: From an expert's name to its model.
+        context: Most tokens that an expert reads.
+    """
+
+    def __init__(self, vocabularies: Vocabularies, get_model: Callable[[str], Any], context: int):
+        self._vocabularies, self._get_model, self._context = vocabularies, get_model, context
+
+    def log_probs(self, text: str, growing: GrowingWeights, *, dynamic: float) -> np.ndarray:
+        """Log-probabilities of a text's bytes under a mixture, shape (T,), in nats.
+
+        Args:
+            text: The text, within one context.
+            growing: Weights of the experts; stretches begin at bytes.
+            dynamic: How far weights also follow the experts' own predictions, byte by byte.
+
+        Raises:
+            BadInput: If an expert's tokenizer has no bytes, or the text does not fit into the context.
+        """
+        clean = utf8_bytes(text).decode()
+        weighed_K = np.flatnonzero(growing.weights.sum(axis=0) > 0)
+        parts = {int(column): self._reader(int(column)).log_probs(clean) for column in weighed_K}
+        return mix_growing(growing, parts, len(clean.encode()), dynamic)
+
+    def next_bytes(self, text: str, weights_K: np.ndarray, *, dynamic: float) -> np.ndarray:
+        """Probabilities of the byte after a text: 256 bytes, then the text's end, shape (257,), summing to 1."""
+        clean = utf8_bytes(text).decode()
+        raw = np.frombuffer(clean.encode(), dtype=np.uint8)
+        logs, rows = [], []
+        for column in np.flatnonzero(weights_K > 0):
+            all_T = self._reader(int(column)).next_bytes(clean)
+            so_far = float(all_T[np.arange(len(raw)), raw].sum())
+            logs.append(np.log(weights_K[column]) + dynamic * so_far)
+            rows.append(all_T[-1])
+        shares = np.exp(np.array(logs) - np.logaddexp.reduce(logs))
+        return np.asarray(shares @ np.exp(np.array(rows)))
+
+    def _reader(self, column: int) -> ByteModel:
+        name = self._vocabularies.names[column]
+        tokenizer = self._vocabularies.tokenizer(name)
+        if why := cannot_read_bytes(tokenizer):
+            raise BadInput(
+                f"{name} cannot be mixed with experts that read other pieces: {why}. Use top1, or the name of one "
+                "expert."
+            )
+        return ByteModel(self._get_model(name), tokenizer, self._context)
