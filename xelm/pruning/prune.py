@@ -56,7 +56,7 @@ def prune(
             does not compute what the whole one does.
     """
     if isinstance(languages, str):
-        raise BadInput(f"languages={languages!r}: write a list, such as [{languages!r}].")
+        raise BadInput(f"{arg('languages', languages)}: write a list, such as [{languages!r}].")
     if min_count < 1:
         raise BadInput(f"{arg('min_count', min_count)}: must be at least 1.")
     if not 0 <= unchanged < 1:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from router.routes.policy import Policy
 from router.scoring.growing import GrowingWeights
 from xelm.run.experts import ExpertSet
@@ -90,7 +90,7 @@ class Vocabularies:
             chosen = [name for name, weight in zip(self.names, weights_BK[row], strict=True) if weight > 0]
             own = [name for name in chosen if self._experts.vocabulary(name) is not None]
             raise BadInput(
-                f"policy={policy}: {', '.join(own)} of {', '.join(chosen)} read pieces of their own, so these experts "
+                f"{arg('policy', str(policy))}: {', '.join(own)} of {', '.join(chosen)} read pieces of their own, so these experts "
                 "cannot be mixed token by token. Use top1, or the name of one expert; score mixes them byte by byte."
             )
 
@@ -126,7 +126,7 @@ class Vocabularies:
             read_by = {key for weights_K in weights_SK for key in self._read_by(weights_K)}
             if read_by - {None}:
                 raise BadInput(
-                    "spans=True: a part of this text goes to an expert that reads pieces of its own, and the parts of "
+                    f"{arg('spans', True)}: a part of this text goes to an expert that reads pieces of its own, and the parts of "
                     "one text are scored with one tokenizer. Leave spans out, or score the parts one by one."
                 )
 
