@@ -90,8 +90,9 @@ class Vocabularies:
             chosen = [name for name, weight in zip(self.names, weights_BK[row], strict=True) if weight > 0]
             own = [name for name in chosen if self._experts.vocabulary(name) is not None]
             raise BadInput(
-                f"{arg('policy', str(policy))}: {', '.join(own)} of {', '.join(chosen)} read pieces of their own, so these experts "
-                "cannot be mixed token by token. Use top1, or the name of one expert; score mixes them byte by byte."
+                f"{arg('policy', str(policy))}: {', '.join(own)} of {', '.join(chosen)} read pieces of their own, so "
+                "these experts cannot be mixed token by token. Use top1, or the name of one expert; "
+                "score mixes them byte by byte."
             )
 
     def among(self, growing: Sequence[GrowingWeights], names: Sequence[str]) -> list[GrowingWeights]:
@@ -126,7 +127,7 @@ class Vocabularies:
             read_by = {key for weights_K in weights_SK for key in self._read_by(weights_K)}
             if read_by - {None}:
                 raise BadInput(
-                    f"{arg('spans', True)}: a part of this text goes to an expert that reads pieces of its own, and the parts of "
+                    "spans=True: a part of this text goes to an expert that reads pieces of its own, and the parts of "
                     "one text are scored with one tokenizer. Leave spans out, or score the parts one by one."
                 )
 
