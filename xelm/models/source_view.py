@@ -55,8 +55,8 @@ class ModelView:
         if not (run / FILE_NAME).is_file():
             if corpora is None:
                 raise BadInput(
-                    f"{arg('model', name)}: it reads text of each language. Give {arg('corpora')}, or a run with its own "
-                    "text."
+                    f"{arg('model', name)}: it reads text of each language. Give {arg('corpora')}, or a run, which "
+                    "has its own text."
                 )
             return cls(name, _texts(corpora, text_field))
         experts = ExpertSet.load(run).trained()
