@@ -184,3 +184,27 @@ def test_the_command_prints_sizes_and_the_share_unchanged(corpus: Path, tmp_path
     shown = CliRunner().invoke(group, [*words, "--out", str(tmp_path / "small")], catch_exceptions=False)
     assert "parameters:" in shown.output
     assert "tokenised as before" in shown.output
+
+
+def test_a_pruned_run_verifies_and_answers_as_before(tmp_path: Path) -> None:
+    from tests.xelm.adding import train_tiny
+
+    new = {"tokenizer": "bpe", "vocab_size": 320, "hidden_size": 16, "num_layers": 1, "num_heads": 2}
+    new |= {"context_length": 48, "tokens": 1536, "learning_rate": 5e-3}
+    run = train_tiny(tmp_path, base={"new": new}, train={"sequence_length": 32})
+    result = xelm.prune(run, ["German", "nld"], tmp_path / "small", unchanged=0)
+    small, whole = xelm.ExpertSet.load(tmp_path / "small"), xelm.ExpertSet.load(run)
+    assert small.verify() == []
+    assert result.rows < result.rows_before
+    assert result.comparison.share_unchanged > 0.5
+    assert {len(small.tokenizer(name)) for name in small.models} == {result.pieces}
+    assert small.languages == whole.languages
+    one, other = xelm.RoutedLM(whole, device="cpu"), xelm.RoutedLM(small, device="cpu")
+    text = TEXT["deu"][0]
+    before, after = one.tokenizer(text)["input_ids"], other.tokenizer(text)["input_ids"]
+    assert one.tokenizer.convert_ids_to_tokens(before) == other.tokenizer.convert_ids_to_tokens(after)
+    # Fewer pieces share the probability of the rest, so a text can only become more probable.
+    name = one.experts.plan.cluster_of("deu")
+    assert 0 < other.score([text], name)[0].nats <= one.score([text], name)[0].nats
+    with pytest.raises(xelm.BadInput, match="no language of this run"):
+        xelm.prune(run, ["fra"], tmp_path / "none")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clustering.errors import BadInput, arg
+from clustering.errors import BadInput, arg, refuse_text
 from clustering.files import atomic_write, write_text
 from xelm.pruning.parts import REPORT_FILE, Pruning, Texts, compare, corpus_texts, pruning, reduce_vocabulary
 from xelm.pruning.prune_run import prune_run
@@ -55,8 +55,7 @@ def prune(
         BadInput: If there is no such model or text, its tokenizer or architecture cannot be pruned, or the pruned model
             does not compute what the whole one does.
     """
-    if isinstance(languages, str):
-        raise BadInput(f"languages={languages!r}: write a list, such as [{languages!r}].")
+    refuse_text("languages", languages)
     if min_count < 1:
         raise BadInput(f"{arg('min_count', min_count)}: must be at least 1.")
     if not 0 <= unchanged < 1:

@@ -58,7 +58,12 @@ def prune_run(run: Path, languages: Sequence[str], out: Path, corpus: str | Path
     """
     experts = ExpertSet.load(run)
     if experts.is_blended:
-        raise BadInput(f"{run}: its experts were moved back to the base. Undo it first: xelm blend RUN --keep 1.")
+        raise BadInput(f"{run}: its experts were moved back to the base. Undo it first: `xelm blend RUN --keep 1`.")
+    if own := [name for name in experts.names if experts.vocabulary(name) is not None]:
+        raise BadInput(
+            f"{run}: {', '.join(own)} read pieces of their own, which pruning would take. Prune the run before such "
+            "languages are added."
+        )
     codes = [_code(experts, language) for language in languages]
     texts = _texts(experts, codes) if corpus is None else corpus_texts(Data(path=str(corpus)), codes)
     whole, tokenizer = experts.load_model(BASE), experts.tokenizer()

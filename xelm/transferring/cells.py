@@ -38,11 +38,6 @@ class Cell:
     seed: int
 
     @property
-    def is_zero_shot(self) -> bool:
-        """Whether no row of the target teaches."""
-        return self.shots == 0 and self.target not in self.languages
-
-    @property
     def row(self) -> tuple[str, str, str, str, int]:
         """The row of the table that it belongs to: technique, policy, head, sources, shots."""
         return (self.technique, self.policy, self.head, self.sources, self.shots)

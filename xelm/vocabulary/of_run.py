@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from router.routes.policy import Policy
 from router.scoring.growing import GrowingWeights
 from xelm.run.experts import ExpertSet
@@ -90,8 +90,9 @@ class Vocabularies:
             chosen = [name for name, weight in zip(self.names, weights_BK[row], strict=True) if weight > 0]
             own = [name for name in chosen if self._experts.vocabulary(name) is not None]
             raise BadInput(
-                f"policy={policy}: {', '.join(own)} of {', '.join(chosen)} read pieces of their own, so these experts "
-                "cannot be mixed token by token. Use top1, or the name of one expert; score mixes them byte by byte."
+                f"{arg('policy', str(policy))}: {', '.join(own)} of {', '.join(chosen)} read pieces of their own, so "
+                "these experts cannot be mixed token by token. Use top1, or the name of one expert; "
+                "score mixes them byte by byte."
             )
 
     def among(self, growing: Sequence[GrowingWeights], names: Sequence[str]) -> list[GrowingWeights]:

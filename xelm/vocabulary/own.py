@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.files import atomic_write, write_json
 from xelm.models.base import load_tokenizer
 from xelm.models.rows import has_own_head, put_rows
@@ -87,7 +87,7 @@ def own_vocabulary(
         BadInput: If the tokenizer cannot learn pieces, or the text gives none.
     """
     if size != "auto" and size < 1:
-        raise BadInput(f"vocabulary={size}: give at least 1 piece, or auto.")
+        raise BadInput(f"{arg('vocabulary', size)}: give at least 1 piece, or auto.")
     table = table_of(tokenizer)
     aim = statistics.median(found) if (found := list(others)) and size == "auto" else None
     learned = learn_pieces(table, texts, max(SIZES) if size == "auto" else size)

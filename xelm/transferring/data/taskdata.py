@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clustering.errors import BadInput
 from clustering.languages.codes import match, to_code
@@ -145,11 +145,6 @@ class Rowset:
         if self.task.second_fields:
             return match(name, self.rows) or to_code(name)
         return self.code_of(name, "[sources]")
-
-    @property
-    def test_ids(self) -> frozenset[Any]:
-        """Ids of all test rows, for what must be kept out of training (pairs for an aligner, say)."""
-        return frozenset(row.id for code in self.tested for row in self.test(code) if row.id is not None)
 
     @property
     def test_texts(self) -> frozenset[str]:

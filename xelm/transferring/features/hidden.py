@@ -105,12 +105,10 @@ class HiddenEncoder(Encoder):
     def _states(self, model: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
         layer = self._settings.layer
         given = model(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=layer is not None)
-        if layer is None:
-            return given.last_hidden_state.float()
-        layers = given.hidden_states
-        if not -len(layers) <= layer < len(layers):
+        layers: list[torch.Tensor] = [given.last_hidden_state] if layer is None else given.hidden_states
+        if layer is not None and not -len(layers) <= layer < len(layers):
             raise BadInput(f"[base] layer = {layer}: {self.name} has layers 0 to {len(layers) - 1}.")
-        return layers[layer].float()
+        return layers[layer or 0].float()
 
 
 @ENCODERS.named("hidden")

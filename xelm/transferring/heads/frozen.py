@@ -24,7 +24,6 @@ class Frozen(Head):
     name = "head"
     is_frozen = True
     is_random = False
-    needs_model = False
 
     def key(self) -> list[Any]:
         return [self.name, self.settings.strength]

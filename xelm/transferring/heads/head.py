@@ -69,7 +69,6 @@ class Head(ABC):
     """Whether it only sees vectors of a model that does not change, so that steps can change these."""
     is_random: ClassVar[bool] = True
     """Whether its answers depend on the seed."""
-    needs_model: ClassVar[bool] = True
 
     def __init__(self, settings: Teaching) -> None:
         self.settings = settings

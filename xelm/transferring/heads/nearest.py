@@ -16,7 +16,6 @@ class Nearest(Head):
     name = "nearest"
     is_frozen = True
     is_random = False
-    needs_model = False
 
     def answer(self, lesson: Lesson, desk: Desk) -> dict[str, np.ndarray]:
         found = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -87,8 +86,3 @@ def _warn(texts: Sequence[str], found: Sequence[str], name: str) -> None:
     same = sum(1 for text, given in zip(texts, found, strict=True) if text and given == text)
     if texts and (empty + same) / len(texts) >= _MANY:
         logger.warning("%s: of %d texts, %d came back empty and %d unchanged.", name, len(texts), empty, same)
-
-
-def fingerprint_of(value: object) -> str:
-    """A short fingerprint of JSON values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
