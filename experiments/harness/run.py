@@ -136,7 +136,9 @@ def main() -> None:
         write_tasks(Path(scratch), texts)
         for policy in ("base", "top1", "ensemble", "bayes"):
             model = lm.as_causal_lm(policy)
-            results[policy] = evaluate(HFLM(pretrained=model, tokenizer=lm.tokenizer, batch_size=8), Path(scratch))
+            # The run's tokenizer puts the start token first; with the harness' own there would be two.
+            plain = HFLM(pretrained=model, tokenizer=lm.tokenizer, batch_size=8, add_bos_token=False)
+            results[policy] = evaluate(plain, Path(scratch))
             for routing in ("prefix", "text"):
                 scores = lm.score(every, policy, routing=routing)
                 bits = sum(score.nats for score in scores) / np.log(2) / sum(score.bytes for score in scores)

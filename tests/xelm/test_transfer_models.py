@@ -100,6 +100,8 @@ def test_each_language_is_encoded_once(
     assert {row["technique"] for row in report.table} == {"plain", "center"}
     xelm.transfer({**recipe, "train": {"shots": [0, 4, 8]}}, tmp_path / "out")
     assert len(read) == 4
+    xelm.transfer({**recipe, "augment": [{"kind": "pseudo-label"}]}, tmp_path / "out")
+    assert len(read) == 4  # labels of the head's own are put on texts that are known
 
 
 def test_centred_vectors_have_no_mean_of_their_language(model: Path, task: Path, tmp_path: Path) -> None:

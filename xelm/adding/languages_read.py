@@ -204,7 +204,7 @@ def _fits_script(text: str, code: str) -> bool:
     most = counts.most_common(1)[0][0]
     if usual == "Jpan":
         return most in ("Hira", "Kana", "Hani")
-    return _ONE_SCRIPT.get(most, most) == _ONE_SCRIPT.get(str(usual), usual)
+    return bool(_ONE_SCRIPT.get(most, most) == _ONE_SCRIPT.get(str(usual), usual))
 
 
 def _batches(texts: Iterator[str], size: int = 256) -> Iterator[list[str]]:

@@ -247,7 +247,8 @@ def _plan_text(plan: ClusterPlan) -> str:
         figures.insert(0, f"silhouette {_figure(quality.silhouette)}")
     if quality.stability is not None:
         figures.append(f"stability {_figure(quality.stability)}")
-    return "\n".join([*lines, "", f"{plan.method} on {plan.distances.kind} distances: {', '.join(figures)}"])
+    kind = plan.distances.kind if plan.distances else "unknown"
+    return "\n".join([*lines, "", f"{plan.method} on {kind} distances: {', '.join(figures)}"])
 
 
 def _coverage_lines(plan: ClusterPlan) -> list[str]:

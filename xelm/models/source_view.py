@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from clustering.corpora.find import Source, find_sources, source_of
 from clustering.corpora.rows import Reading
 from clustering.distances.own import distances_from_vectors
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.languages.codes import match, name_of, points_of
 from clustering.plans.effects import Effects
 from clustering.sources.profiles import Profile
@@ -55,7 +55,8 @@ class ModelView:
         if not (run / FILE_NAME).is_file():
             if corpora is None:
                 raise BadInput(
-                    f"model {name}: it reads text of each language. Give corpora, or a run with its own text."
+                    f"{arg('model', name)}: it reads text of each language. Give {arg('corpora')}, or a run, which "
+                    "has its own text."
                 )
             return cls(name, _texts(corpora, text_field))
         experts = ExpertSet.load(run).trained()
@@ -108,7 +109,9 @@ def _texts(corpora: Any, text_field: str) -> dict[str, Iterable[str]]:
     texts: dict[str, Iterable[str]] = {}
     for name, corpus in corpora.items():
         if isinstance(corpus, Profile) or str(corpus).endswith(".npz"):
-            raise BadInput(f"corpora of {name}: a profile has no text that the model could read. Give its text.")
+            raise BadInput(
+                f"{arg('corpora')} of {name}: a profile has no text that the model could read. Give its text."
+            )
         texts[name] = _Again(corpus if isinstance(corpus, Source) else source_of(corpus, name), reading)
     return texts
 

@@ -30,7 +30,8 @@ def read_as(kind: type[Read], file: Path, value: Any = None) -> Read:
 
     try:
         adapter = _adapter_of(kind)  # type: ignore[arg-type]  # classes are hashable
-        return adapter.validate_python(read_json(file) if value is None else value)
+        found: Read = adapter.validate_python(read_json(file) if value is None else value)
+        return found
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         why = first["msg"].removeprefix("Value error, ")

@@ -56,9 +56,11 @@ class Stage:
 
     @property
     def tokens_per_step(self) -> int:
+        """Tokens that an optimizer step reads, over all devices."""
         return self.settings.batch_size * sequence_length(self.blocks)
 
     def schedule(self) -> Schedule:
+        """The learning rates of its steps."""
         s = self.settings
         return Schedule(
             kind=s.schedule,

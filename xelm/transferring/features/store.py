@@ -21,8 +21,8 @@ _SPLITS = ("train", "test")
 class FeatureStore:
     """Vectors by rows.
 
-    Rows of the data are encoded with all rows of their language and split; rows that techniques made, with all that
-    are asked for together. So a vector never depends on what was encoded before, and an interrupted experiment goes
+    Texts of the data are encoded with all of their language and split; texts that techniques made, with all that are
+    asked for together. So a vector never depends on what was encoded before, and an interrupted experiment goes
     on with the same bits.
     """
 
@@ -52,8 +52,6 @@ class FeatureStore:
         return self._language(code, "train")
 
     def _place(self, row: Example) -> tuple[str, slice] | None:
-        if row.made_by:
-            return None
         for split in _SPLITS:
             place = self._index(row.language, split).get(row.content)
             if place is not None:
