@@ -105,11 +105,13 @@ def test_languages_are_found_by_any_name_and_a_part_of_them_will_do(tmp_path: Pa
 
 def test_effects_come_back_from_their_file(tmp_path: Path) -> None:
     probe = Probe({"deu": 10, "nld": 20}, _random(2), np.array([[0.1, np.nan], [0.2, 0.3]]))
-    effects = Effects(("deu", "nld"), probe, probe, np.ones(2), np.eye(2), {"0": np.eye(2)}, 500, {"kind": "full"})
+    layers = {"layer_cosines": {"0": np.eye(2)}, "layer_sizes": {"0": np.array([0.5, np.nan])}}
+    effects = Effects(("deu", "nld"), probe, probe, np.ones(2), np.eye(2), **layers, budget_tokens=500)
     effects.save(tmp_path / "e.json")
     again = Effects.load(tmp_path / "e.json")
     assert again.to_dict()["probe"]["matrix"] == effects.to_dict()["probe"]["matrix"]
-    assert again.tokens == 60
+    assert (again.tokens, again.budget_tokens) == (60, 500)
+    assert np.array_equal(again.layer_sizes["0"], [0.5, np.nan], equal_nan=True)
     assert np.array_equal(again.matrix, effects.matrix) and np.array_equal(again.errors, effects.errors, equal_nan=True)
     value = read_json(tmp_path / "e.json")
     for key, wrong, message in [

@@ -145,7 +145,7 @@ _SCENE: list[Scene] = []
 
 
 def test_nothing_outside_moves_and_what_cannot_be_used_is_told(scene: Scene) -> None:
-    _examples(120, share_of_writers=20)(scene)
+    _examples(200, share_of_writers=20)(scene)
     assert scene.hashes() == scene.before, "no file is ever changed in place, which links to the run show"
 
 

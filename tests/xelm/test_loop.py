@@ -168,7 +168,8 @@ def test_a_loss_that_is_no_number_stops_with_the_remedy_and_leaves_no_checkpoint
             {"micro_batch_size": 1, "gradient_checkpointing": True, "precision": "bf16"},
             True,
             "test: the memory of this machine is too small for this training. No setting of the engine needs less: use "
-            "a device with more memory, or share the model out (--processes N --fsdp).",
+            "a device with more memory, or share the model out over several "
+            "processes (the options processes and fsdp).",
         ),
     ],
     ids=["gpu", "cpu"],

@@ -111,7 +111,7 @@ def test_nobody_is_its_own_parent_and_no_version_is_named_that_is_gone(stored: P
     assert origins() == {"c1-deu-nld": "c1-deu-nld (version 1, kept)", "c2-rus": "base"}
     remove_language(run, "swe")
     assert origins() == {"c1-deu-nld": "base", "c2-rus": "base"}
-    add_language(run, "swe", text, donor="deu", as_="join", tokens=128)
+    add_language(run, "swe", text, donor="deu", as_="join", tokens=128, replay=0)
     assert origins() == {"c1-deu-nld": "c1-deu-nld (version 1, kept)", "c2-rus": "base"}
     assert "c1-deu-nld (version 1, kept)" in (run / "report.html").read_text(encoding="utf-8")
     assert ExpertSet.load(run).verify() == []
