@@ -1,4 +1,5 @@
-# `make demo`: from nothing to demo-run/report.html.  `make test`: lint, types, tests with coverage.
+# `make demo`: from nothing to demo-run/report.html.  `make test`: lint, types, tests.
+# `make coverage`: the same tests, and how much of the code they reach (a third slower).
 # `make test-versions`: the tests that touch other libraries, on the lowest and the newest versions allowed.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,12 +14,15 @@ VERSION_TESTS := tests/router tests/clustering/test_plan.py tests/xelm/test_add.
 TORCH = torch==$$($(BIN)/python -c "from importlib.metadata import version; print(version('torch'))")
 UV := UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" SSL_CERT_FILE="$${SSL_CERT_FILE-$$PIP_CERT}" $(BIN)/uv
 
-.PHONY: demo test test-versions lint docs clean
+.PHONY: demo test coverage test-versions lint docs clean
 
 demo: $(READY)
 	$(BIN)/xelm demo --out demo-run
 
 test: $(READY) lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+
+coverage: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=85
 
 # Beside the usual environment: the lowest direct and the newest versions of everything in pyproject.toml.

@@ -127,8 +127,8 @@ def folder(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return copy
 
 
-SLOW = {"plans.md"}
-"""Trains many small runs: half a minute."""
+SLOW = {"plans.md", "forgetting.md"}
+"""They train many small runs: half a minute, a quarter of one."""
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_a_file_in_place_of_a_folder_is_refused(corpus: Path) -> None:
         find_sources(str(corpus / "deu.jsonl"))
 
 
-def test_a_folder_that_is_not_there_is_refused_without_waiting_for_a_network() -> None:
+def test_what_is_neither_a_folder_nor_a_dataset_is_refused() -> None:
     with pytest.raises(BadInput, match="neither a folder here nor a dataset that can be reached"):
         find_sources("no/such-dataset")
 

@@ -24,15 +24,6 @@ WORDS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that reaches for the hub fails at once instead of waiting for a network."""
-    import huggingface_hub.constants
-
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-
-
 def sentences(code: str, number: int, seed: int = 0) -> list[str]:
     """Distinct made-up sentences of a language."""
     rng, words = random.Random(f"{code}{seed}"), WORDS[code].split()

@@ -123,6 +123,7 @@ def _shape(line: str) -> str:
     return " ".join(re.sub(r"[-+]?\d+(\.\d+)?", "#", line).split())
 
 
+@pytest.mark.slow  # six commands on a run of its own: 20 s
 def test_the_walk_through_of_the_docs_works_and_prints_what_it_says(
     tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,7 +158,16 @@ def test_training_again_has_nothing_to_do(run: Path, finished: Path) -> None:
     assert contents(run) == start
 
 
-@pytest.mark.parametrize("kind", ["new", "join"])
+@pytest.mark.parametrize(
+    ("finished", "kind"),
+    [
+        ("full", "join"),
+        ("lora", "new"),
+        pytest.param("full", "new", marks=pytest.mark.slow),
+        pytest.param("lora", "join", marks=pytest.mark.slow),
+    ],
+    indirect=["finished"],
+)
 def test_an_addition_starts_from_the_trained_donor_and_comes_and_goes_without_trace(
     run: Path, finished: Path, grown_unblended: Callable[[str], Path], tmp_path: Path, kind: Any
 ) -> None:
