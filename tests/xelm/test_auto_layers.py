@@ -65,7 +65,7 @@ def _recipe(folder: Path, **expert: Any) -> Recipe:
     return Recipe.from_dict(tiny_table(data=data, base=BASE, train=LONG, expert=expert))
 
 
-@pytest.mark.parametrize("method", ["ward", "measured"])
+@pytest.mark.parametrize("method", [pytest.param("ward", marks=pytest.mark.slow), "measured"])
 def test_the_layers_of_the_greatest_difference_are_chosen_and_recorded(tmp_path: Path, method: str) -> None:
     run = train_tiny(
         tmp_path, base=BASE, train=LONG, expert={"kind": "layers", "layers": "auto:2"}, clusters={"method": method}

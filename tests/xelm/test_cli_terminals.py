@@ -43,6 +43,7 @@ def test_any_encoding_prints_what_it_can(arguments: tuple[str, ...], encoding: s
     assert "Error" not in done.stderr
 
 
+@pytest.mark.slow  # starts the program on a run: 9 s
 def test_an_answer_in_another_script_is_printed_as_far_as_it_can_be(tmp_path: Path) -> None:
     run = unpack(tmp_path) / "grown"
     done = _program("generate", str(run), "вода и", "--max-new-tokens", "2", PYTHONIOENCODING="latin-1")

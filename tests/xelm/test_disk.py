@@ -71,7 +71,12 @@ def test_a_disk_that_fills_up_stops_the_run_and_leaves_a_checkpoint_to_go_on_fro
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), OSError(30, "Read-only file system")], ids=str
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        pytest.param(OSError(30, "Read-only file system"), marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_an_addition_that_a_full_disk_stops_after_its_training_keeps_the_work_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError

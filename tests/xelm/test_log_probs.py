@@ -36,9 +36,9 @@ def test_an_addition_measures_only_what_is_new(finished: Path, tmp_path: Path, m
     measured: list[set[str]] = []
     real = xelm.evaluation.log_probs.measure
 
-    def counting(experts: ExpertSet, model: object, documents: list[object]) -> object:
+    def counting(experts: ExpertSet, model: object, documents: list[object], *more: object) -> object:
         measured.append({document.language for document in documents})  # type: ignore[attr-defined]
-        return real(experts, model, documents)  # type: ignore[arg-type]
+        return real(experts, model, documents, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(xelm.evaluation.log_probs, "measure", counting)
     run = copy_of(finished, tmp_path)
