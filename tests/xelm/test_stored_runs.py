@@ -115,3 +115,10 @@ def test_an_addition_of_no_name_is_told(stored: Path, field: str, name: object) 
     file.write_text(json.dumps(manifest))
     with pytest.raises(BadInput, match="ledger"):
         ExpertSet.load(stored / "grown")
+
+
+def test_a_tokenizer_of_settings_that_are_none_is_told(stored: Path) -> None:
+    file = stored / "grown" / "base" / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model_max_length": ""}))
+    with pytest.raises(BadInput, match="no tokenizer in"):
+        ExpertSet.load(stored / "grown").tokenizer()
