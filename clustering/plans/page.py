@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from clustering import pictures
 from clustering.distances.uriel import coordinates
 from clustering.errors import BadInput
 from clustering.languages.codes import name_of
+from clustering.pictures.environment import page_template
 from clustering.pictures.globe import Point, draw_map
 from clustering.pictures.tree import draw_merges
 from clustering.plans.plan import ClusterPlan
@@ -25,12 +25,7 @@ def plan_html(plan: ClusterPlan, colours: Mapping[str, str], merges: np.ndarray)
         colours: Cluster -> its colour.
         merges: Of its tree, as scipy's linkage, shape (L - 1, 4).
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    loader = FileSystemLoader([Path(__file__).parent, Path(pictures.__file__).parent])
-    options: dict[str, Any] = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(autoescape=True, loader=loader, **options)
-    return environment.get_template("plan.html").render(**_context(plan, colours, merges))
+    return page_template(Path(__file__).parent, "plan.html").render(**_context(plan, colours, merges))
 
 
 def _context(plan: ClusterPlan, colours: Mapping[str, str], merges: np.ndarray) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import re
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from clustering.errors import BadInput
 from clustering.languages.codes import UnknownLanguageError, same_language_key, to_code
 from clustering.rankers.wide_table import long_form
 from clustering.sources.signals import SIGNALS, Query, typology_signals
+from clustering.tables import rows_of
 
 log = logging.getLogger(__name__)
 
@@ -322,9 +322,7 @@ def _read_rows(file: Path) -> tuple[list[str], list[list[str]]]:
         raise BadInput(f"{file}: no such file.") from None
     except UnicodeDecodeError as error:
         raise BadInput(f"{file}: not valid UTF-8 at byte {error.start}.") from None
-    first = text.split("\n", 1)[0]
-    delimiter = max(",\t;", key=first.count)
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(cell.strip() for cell in row)]
+    rows = rows_of(text)
     if len(rows) < 2:
         raise BadInput(f"{file}: no rows. A header with target, source, score and a line per pair is needed.")
     header = [name.strip() for name in rows[0]]

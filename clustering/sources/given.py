@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from clustering.errors import BadInput, refuse_text
 from clustering.languages.codes import match, name_of, same_language_key, to_point
 from clustering.rankers.transfer_table import signal_in_heading
 from clustering.sources.signals import SIGNALS
+from clustering.tables import read_rows
 
 Given = Mapping[str, Mapping[str, float] | float]
 """Signal -> language -> number; of the target's own (`target_size`, `target_ttr`) the number alone."""
@@ -42,14 +42,7 @@ def read_signals(path: str | Path) -> dict[str, dict[str, float]]:
         BadInput: If the file is missing, a language is unknown or there twice, or a cell is no number.
     """
     file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise BadInput(f"{file}: no such file.") from None
-    except (UnicodeDecodeError, IsADirectoryError) as error:
-        raise BadInput(f"{file}: not a table of text: {error}.") from None
-    delimiter = max(",\t;", key=text.split("\n", 1)[0].count)
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(cell.strip() for cell in row)]
+    rows = read_rows(file)
     if len(rows) < 2 or len(rows[0]) < 2:
         raise BadInput(f"{file}: a heading, and rows of a language and its numbers are needed.")
     names = [signal_in_heading(heading) for heading in rows[0][1:]]

@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clustering import pictures
+from clustering.pictures.environment import page_template
 from clustering.pictures.globe import Point, draw_map
 from clustering.pictures.tree import draw_family, family_trees
 from clustering.sources.signals import SIGNALS, Signal
@@ -120,11 +120,7 @@ def set_lines(report: SourceReport) -> list[str]:
 
 def html(report: SourceReport) -> str:
     """The report as one HTML page that loads nothing from anywhere."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    loader = FileSystemLoader([Path(__file__).parent, Path(pictures.__file__).parent])
-    options: dict[str, Any] = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    return Environment(autoescape=True, loader=loader, **options).get_template("pages.html").render(**_context(report))
+    return page_template(Path(__file__).parent, "pages.html").render(**_context(report))
 
 
 def markdown(report: SourceReport) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from clustering.errors import BadInput
 from clustering.languages.codes import same_language_key, to_code, to_point
 from clustering.languages.points import code_of
+from clustering.tables import read_rows
 
 
 def read_quality(path: str | Path) -> dict[str, float]:
@@ -20,16 +20,8 @@ def read_quality(path: str | Path) -> dict[str, float]:
         BadInput: If the file is missing, a language is unknown or there twice, or a value is no finite number.
     """
     file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise BadInput(f"{file}: no such file.") from None
-    except (UnicodeDecodeError, IsADirectoryError) as error:
-        raise BadInput(f"{file}: not a table of text: {error}.") from None
-    delimiter = max(",\t;", key=text.split("\n", 1)[0].count)
     found: dict[str, float] = {}
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(cell.strip() for cell in row)]
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(read_rows(file), start=1):
         if len(row) != 2:
             raise BadInput(f"{file}, row {number}: {len(row)} cells; a language and a number are needed.")
         value = _number(row[1])

@@ -86,18 +86,18 @@ def _whole_rankings(
 ) -> dict[str, Callable[[], list[np.ndarray]]]:
     runs: dict[str, Callable[[], list[np.ndarray]]] = {
         "LangRank (its features, LightGBM)": lambda: [langrank_scores(full)],
-        "default, typology alone": lambda: [_default(own, only=_TYPOLOGY)],
-        "default": lambda: [_default(own)],
-        "default, weights shaken": lambda: [_default(own, shake=seed) for seed in range(_SHAKES)],
-        "trained": lambda: [_trained(own, seed, strict=False) for seed in range(seeds)],
+        "default, typology alone": lambda: [default_scores(own, only=_TYPOLOGY)],
+        "default": lambda: [default_scores(own)],
+        "default, weights shaken": lambda: [default_scores(own, shake=seed) for seed in range(_SHAKES)],
+        "trained": lambda: [trained_scores(own, seed, strict=False) for seed in range(seeds)],
     }
     if strict:
         runs["LangRank, target nowhere in the table"] = lambda: [langrank_scores(full, strict=True)]
-        runs["trained, target nowhere in the table"] = lambda: [_trained(own, 0, strict=True)]
+        runs["trained, target nowhere in the table"] = lambda: [trained_scores(own, 0, strict=True)]
     return runs
 
 
-def _default(table: TransferTable, only: tuple[str, ...] | None = None, shake: int | None = None) -> np.ndarray:
+def default_scores(table: TransferTable, only: tuple[str, ...] | None = None, shake: int | None = None) -> np.ndarray:
     """The training-free ranking; `shake` multiplies each weight by exp(N(0, 0.3))."""
     generator = np.random.default_rng(shake)
     weights: dict[str, float] = {}
@@ -111,7 +111,7 @@ def _default(table: TransferTable, only: tuple[str, ...] | None = None, shake: i
     return scores
 
 
-def _trained(table: TransferTable, seed: int, *, strict: bool) -> np.ndarray:
+def trained_scores(table: TransferTable, seed: int, *, strict: bool) -> np.ndarray:
     """The trained ranker, fitted anew without each target."""
     scores = np.zeros(len(table.targets))
     targets, sources = np.array(table.targets), np.array(table.sources)
@@ -119,19 +119,8 @@ def _trained(table: TransferTable, seed: int, *, strict: bool) -> np.ndarray:
         kept = targets != query.target
         if strict:
             kept &= sources != query.target
-        scores[rows] = fit_ranker(_subset(table, kept), seed=seed).scores(query)
+        scores[rows] = fit_ranker(table.of_rows(np.flatnonzero(kept)), seed=seed).scores(query)
     return scores
-
-
-def _subset(table: TransferTable, kept: np.ndarray) -> TransferTable:
-    rows = np.flatnonzero(kept)
-    return TransferTable(
-        tuple(table.targets[row] for row in rows),
-        tuple(table.sources[row] for row in rows),
-        table.scores[rows],
-        {name: values[rows] for name, values in table.features.items()},
-        table.origin,
-    )
 
 
 def _show(name: str, table: TransferTable, measured: dict[str, dict]) -> str:

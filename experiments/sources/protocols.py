@@ -20,8 +20,9 @@ import numpy as np
 from tabulate import tabulate
 
 from clustering import fit_ranker, read_transfer_table
+from experiments.sources.benchmark import default_scores, trained_scores
 from experiments.sources.metrics import ndcg, regret
-from xelm.parts import TransferTable, default_contributions
+from xelm.parts import TransferTable
 
 _DRAWS = 2000
 
@@ -40,34 +41,16 @@ def main(tables: tuple[Path, ...], seed: int, out: Path | None) -> None:
     found: dict[str, dict[str, Any]] = {}
     for name, table in known.items():
         click.echo(f"{name}: {len(table.rows_by_target())} targets, {len(table.scores)} pairs", err=True)
-        found[name] = {"default": _measured(table, _default(table), seed)}
+        found[name] = {"default": _measured(table, default_scores(table), seed)}
         for strict in (False, True):
             protocol = "target nowhere" if strict else "leave one out"
-            found[name][protocol] = _measured(table, _left_out(table, seed, strict=strict), seed)
+            found[name][protocol] = _measured(table, trained_scores(table, seed, strict=strict), seed)
     for learned, tested in permutations(known, 2):
         scores = _across(known[learned], known[tested], seed)
         found[tested][f"other task: {learned}"] = _measured(known[tested], scores, seed)
     click.echo(_show(found))
     if out:
         out.write_text(json.dumps({"seed": seed, "tables": found}, indent=1) + "\n", encoding="utf-8")
-
-
-def _default(table: TransferTable) -> np.ndarray:
-    scores = np.zeros(len(table.scores))
-    for query, rows in table.queries():
-        scores[rows] = sum(default_contributions(query.raw).values(), np.zeros(len(rows)))
-    return scores
-
-
-def _left_out(table: TransferTable, seed: int, *, strict: bool) -> np.ndarray:
-    scores = np.zeros(len(table.scores))
-    targets, sources = np.array(table.targets), np.array(table.sources)
-    for query, rows in table.queries():
-        kept = targets != query.target
-        if strict:
-            kept &= sources != query.target
-        scores[rows] = fit_ranker(table.of_rows(np.flatnonzero(kept)), seed=seed).scores(query)
-    return scores
 
 
 def _across(learned: TransferTable, tested: TransferTable, seed: int) -> np.ndarray:

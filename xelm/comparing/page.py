@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xelm.report import text
+from xelm.report.environment import page_environment
 from xelm.report.sections.heatmap import shade
 
 if TYPE_CHECKING:
@@ -13,18 +13,7 @@ if TYPE_CHECKING:
 
 def render(comparison: PlanComparison) -> str:
     """The comparison as one HTML page that loads nothing; the same comparison gives the same bytes."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("xelm", "comparing"), PackageLoader("xelm", "report/templates")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(count=text.count, signed=text.signed, listed=text.listed)
-    return environment.get_template("comparison.html").render(**_values(comparison))
+    return page_environment("comparing").get_template("comparison.html").render(**_values(comparison))
 
 
 def _values(comparison: PlanComparison) -> dict[str, Any]:

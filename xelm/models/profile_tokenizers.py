@@ -122,6 +122,16 @@ def load_tokenizer(name: str) -> Tokenizer:
     except (OSError, ValueError, KeyError) as error:
         first_line = str(error).strip().split("\n")[0]
         raise BadInput(f"No tokenizer {name!r}: {first_line} Give a hub id or a folder with tokenizer.json.") from None
+    return profile_tokenizer(name, loaded)
+
+
+def profile_tokenizer(name: str, loaded: Any) -> Tokenizer:
+    """A loaded tokenizer for profiles; it no longer truncates or pads.
+
+    Args:
+        name: What it is called in caches, before the digest of its vocabulary.
+        loaded: A tokenizer of transformers.
+    """
     vocabulary = loaded.get_vocab()
     digest = hashlib.sha256(json.dumps(sorted(vocabulary.items())).encode()).hexdigest()[:12]
     backend = getattr(loaded, "backend_tokenizer", None)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from xelm.report import text
+from xelm.report.environment import page_environment
 from xelm.report.facts import Facts
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
-
     from xelm.run.experts import ExpertSet
 
 
@@ -20,7 +17,7 @@ def render(experts: ExpertSet) -> str:
     Raises:
         BadInput: If a file of the run is damaged.
     """
-    return _environment().get_template("page.html").render(**_values(experts))
+    return page_environment().get_template("page.html").render(**_values(experts))
 
 
 def _values(experts: ExpertSet) -> dict[str, Any]:
@@ -55,21 +52,3 @@ def _values(experts: ExpertSet) -> dict[str, Any]:
         "additions": additions(facts),
         "making": making(experts.manifest),
     }
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("xelm", "report/templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(
-        clean=text.clean, count=text.count, compact=text.compact, signed=text.signed, listed=text.listed
-    )
-    return environment

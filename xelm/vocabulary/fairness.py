@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
 from clustering.languages.codes import name_of
 from xelm.adding.tokenizer_fit import fit_of
 from xelm.run.experts import ExpertSet
+from xelm.run.names import BASE
 from xelm.run.records.heldout import HeldoutRow, read_heldout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _REFERENCE = "eng"
 _FEWEST_PARALLEL = 3
@@ -52,30 +56,34 @@ def costs(experts: ExpertSet) -> list[Cost]:
     """
     rows = {code: read_heldout(experts.files.heldout(code)) for code in experts.languages}
     rows = {code: found for code, found in rows.items() if found}
-    lengths = {code: _lengths(experts, code, found) for code, found in rows.items()}
+    owners = {code: experts.plan.cluster_of(code) for code in rows}
+    tokenizers = {name: experts.tokenizer(name) for name in {_reader(experts, owner) for owner in owners.values()}}
+    read_by = {code: tokenizers[_reader(experts, owner)] for code, owner in owners.items()}
+    lengths = {code: _lengths(read_by[code], found) for code, found in rows.items()}
     result = experts.result("test")
     found = []
     for code in rows:
-        name = experts.plan.cluster_of(code)
-        cells = result.models.get(name, {}) if result else {}
-        found.append(_cost(experts, code, rows[code], lengths, cells[code].bits_per_byte if code in cells else None))
+        cells = result.models.get(owners[code], {}) if result else {}
+        bits = cells[code].bits_per_byte if code in cells else None
+        found.append(_cost(experts, code, read_by[code], rows[code], lengths, bits))
     return sorted(found, key=lambda cost: (-(cost.against_english or 0.0), -cost.tokens_per_byte, cost.language))
 
 
 def _cost(
     experts: ExpertSet,
     code: str,
+    tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[HeldoutRow],
     lengths: Mapping[str, Mapping[tuple[str, str], int]],
     bits: float | None,
 ) -> Cost:
     from clustering.sources.profiles import profile_texts
-    from xelm.models.profile_tokenizers import load_tokenizer
+    from xelm.models.profile_tokenizers import profile_tokenizer
 
     name = experts.plan.cluster_of(code)
     own = experts.vocabulary(name) is not None
     texts = [row.text for row in rows]
-    fit = fit_of(profile_texts(texts, load_tokenizer(str(experts.folder(name if own else "base")))))
+    fit = fit_of(profile_texts(texts, profile_tokenizer(name, tokenizer)))
     english = lengths.get(_REFERENCE, {})
     shared = [key for key in lengths[code] if key in english]
     if len(shared) < _FEWEST_PARALLEL:
@@ -97,7 +105,12 @@ def _cost(
     )
 
 
-def _lengths(experts: ExpertSet, code: str, rows: Sequence[HeldoutRow]) -> dict[tuple[str, str], int]:
+def _reader(experts: ExpertSet, name: str) -> str:
+    """The model with whose tokenizer an expert reads: itself, or the base."""
+    return BASE if experts.vocabulary(name) is None else name
+
+
+def _lengths(tokenizer: PreTrainedTokenizerBase, rows: Sequence[HeldoutRow]) -> dict[tuple[str, str], int]:
     """Tokens of each document by split and id; empty if ids are missing or repeat.
 
     The last document of a split may be cut where the run keeps no more held-out text, so it is left out.
@@ -109,7 +122,6 @@ def _lengths(experts: ExpertSet, code: str, rows: Sequence[HeldoutRow]) -> dict[
     kept = [row for number, row in enumerate(rows) if number != last[row.split]]
     if not kept:
         return {}
-    tokenizer = experts.tokenizer(experts.plan.cluster_of(code))
     ids = tokenizer([row.text for row in kept], add_special_tokens=False, split_special_tokens=True, verbose=False)
     return {(row.split, str(row.id)): len(found) for row, found in zip(kept, ids["input_ids"], strict=True)}
 

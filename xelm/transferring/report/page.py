@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clustering.languages.codes import name_of
-from xelm.report import text as words
 from xelm.report.charts import Line, line_chart
+from xelm.report.environment import page_environment
 from xelm.report.sections.heatmap import shade
 from xelm.transferring.cells import OWN
 from xelm.transferring.report import text
@@ -20,18 +20,7 @@ _FEWEST_SOURCES = 2
 
 def render(report: TransferReport) -> str:
     """The report as one HTML page that loads nothing; the same report gives the same bytes."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("xelm", "transferring/report"), PackageLoader("xelm", "report/templates")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(count=words.count, signed=words.signed)
-    return environment.get_template("transfer.html").render(**_values(report))
+    return page_environment("transferring/report").get_template("transfer.html").render(**_values(report))
 
 
 def _values(report: TransferReport) -> dict[str, Any]:
