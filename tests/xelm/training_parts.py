@@ -39,10 +39,15 @@ def tiny_llama(seed: int = 0, num_layers: int = 1, **settings: Any) -> Any:
 
 
 def sharded_model(kind: str) -> Any:
-    """What the tests of sharding train: `full`, `tied` (one matrix for both ends) or `lora`."""
-    model = tiny_llama(num_layers=2, tie_word_embeddings=kind == "tied")
+    """What the tests of sharding train: `full`, `tied` (one matrix for both ends), `chunks` (the same) or `lora`."""
+    model = tiny_llama(num_layers=2, tie_word_embeddings=kind in ("tied", "chunks"))
     torch.manual_seed(1)
     return ExpertKind.of(kind="lora", rank=2).prepare(model) if kind == "lora" else model
+
+
+def sharded_settings(kind: str) -> dict[str, Any]:
+    """How they train it: `chunks` without logits."""
+    return {"micro_batch_size": 1, "evaluate_every_steps": 6, "loss": "chunks" if kind == "chunks" else "auto"}
 
 
 def blocks_of(documents: list[list[int]], sequence_length: int) -> Blocks:

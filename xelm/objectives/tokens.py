@@ -12,6 +12,8 @@ from xelm.objectives.objective import IGNORED
 if TYPE_CHECKING:
     import torch
 
+    from xelm.objectives.head import Head
+
 
 @dataclass(frozen=True)
 class TokenBatch:
@@ -29,15 +31,25 @@ class TokenBatch:
         """Number of positions that are judged."""
         return int((self.labels != IGNORED).sum())
 
-    def summed_loss(self, model: torch.nn.Module, *, isolated: bool, device: torch.device) -> torch.Tensor:
-        """Cross entropy over all targets, in nats."""
+    def summed_loss(
+        self, model: torch.nn.Module, *, isolated: bool, device: torch.device, head: Head | None = None
+    ) -> torch.Tensor:
+        """Cross entropy over all targets, in nats; with the model's `head`, only their positions meet it."""
         import torch
 
         ids, labels = torch.from_numpy(self.input_ids).to(device), torch.from_numpy(self.labels).to(device)
         extra: dict[str, Any] = {"position_ids": torch.from_numpy(self.position_ids).to(device)} if isolated else {}
         if labels.shape[1] < ids.shape[1]:  # a causal model would keep its keys and values
             extra["use_cache"] = False
+        if head is not None:
+            places, right = (torch.from_numpy(values).to(device) for values in self._judged())
+            return head.summed_loss(model, {"input_ids": ids, **extra}, places, right)
         logits = model(input_ids=ids, **extra).logits[:, : labels.shape[1]]
         return torch.nn.functional.cross_entropy(
             logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="sum"
         )
+
+    def _judged(self) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the judged positions among all B * T, and their labels."""
+        rows, columns = np.nonzero(self.labels != IGNORED)
+        return rows * self.input_ids.shape[1] + columns, self.labels[rows, columns]
