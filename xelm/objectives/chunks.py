@@ -10,6 +10,7 @@ Shape letters: N positions that are judged, n those of a chunk, H width of the m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,13 +37,13 @@ def chunked_cross_entropy(
         positions: Positions of a chunk.
     """
     differentiable = torch.is_grad_enabled()  # within `forward` it never is
-    loss: torch.Tensor = _ChunkedCrossEntropy.apply(hidden_NH, weight_VH, bias_V, labels_N, positions, differentiable)
-    return loss
+    apply: Callable[..., torch.Tensor] = _ChunkedCrossEntropy.apply
+    return apply(hidden_NH, weight_VH, bias_V, labels_N, positions, differentiable)
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]  # torch's takes anything
+    def forward(
         ctx: Any,
         hidden_NH: torch.Tensor,
         weight_VH: torch.Tensor,
