@@ -56,8 +56,8 @@ def pseudo_scores(
     context = context_length(Base(model=str(experts.folder(BASE))))
     found: list[dict[int, np.ndarray]] = [{} for _ in texts]
     for column, name in enumerate(vocabularies.names):
-        rows = np.flatnonzero(weights_BK[:, column] > 0)
-        if not len(rows):
+        rows: list[int] = np.flatnonzero(weights_BK[:, column] > 0).tolist()
+        if not rows:
             continue
         chosen = [texts[row] for row in rows]
         log_probs = experts.objective.log_probs(get_model(name), chosen, experts.tokenizer(name), context)

@@ -60,7 +60,7 @@ def denoise_log_probs(
     sentinels, end = sentinels_of(tokenizer), end_of(tokenizer)
     # A piece must have a sentinel for each of its gaps.
     room = max(1, min(context - len(end), int(MEAN_LENGTH) * _GROUPS * len(sentinels)))
-    rows = []
+    rows: list[_Row] = []
     for number, (ids, text) in enumerate(zip(documents, clean, strict=True)):
         rng = np.random.default_rng(zlib.crc32(text.encode()))
         for begin in range(0, len(ids), room):
