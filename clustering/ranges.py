@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
-from functools import cache
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -20,7 +19,6 @@ Share = Annotated[float, Interval(gt=0, le=1)]
 Count = Annotated[int, Interval(ge=1)]
 
 
-@cache
 def ranges_of(cls: type) -> dict[str, tuple[type, Interval]]:
     """{field: its type and its range} of a dataclass; fields without a range are left out."""
     hints = get_type_hints(cls, include_extras=True)

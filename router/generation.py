@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from router.scoring.tokens import context_of
 
 DEFAULT_BATCH_SIZE = 32
@@ -186,7 +186,7 @@ def _batches(
     a longer neighbour.
     """
     if batch_size < 1:
-        raise BadInput(f"batch_size={batch_size} must be at least 1.")
+        raise BadInput(f"{arg('batch_size', batch_size)} must be at least 1.")
     _check_lengths(lengths, rows, context)
     ordered = sorted(rows, key=lambda row: lengths[row])
     by_room: dict[int, list[int]] = {}

@@ -272,7 +272,7 @@ class Train:
         micro = self.micro_batch_size
         check(
             micro is None or (micro >= 1 and self.batch_size % micro == 0),
-            f"[train] micro_batch_size={micro} must divide batch_size={self.batch_size}.",
+            f"[train] micro_batch_size={micro} must divide [train] batch_size={self.batch_size}.",
         )
 
 
