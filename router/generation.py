@@ -195,7 +195,7 @@ def _batches(rooms: dict[int, int], lengths: Sequence[int], batch_size: int) -> 
     a longer neighbour.
     """
     if batch_size < 1:
-        raise BadInput(f"batch_size={batch_size} must be at least 1.")
+        raise BadInput(f"{arg('batch_size', batch_size)} must be at least 1.")
     by_room: dict[int, list[int]] = {}
     for row in sorted(rooms, key=lambda row: lengths[row]):
         by_room.setdefault(rooms[row], []).append(row)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clustering.corpora.rows import Reading
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.files import expanded
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.objectives.objective import OBJECTIVES, Objective
@@ -273,7 +273,7 @@ class Train:
         micro = self.micro_batch_size
         check(
             micro is None or (micro >= 1 and self.batch_size % micro == 0),
-            f"[train] micro_batch_size={micro} must divide batch_size={self.batch_size}.",
+            f"[train] micro_batch_size={micro} must divide {arg('batch_size', self.batch_size)}.",
         )
 
 
