@@ -17,6 +17,7 @@ from xelm.transferring.features.encoder import Encoder
 
 if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM
+    from xelm.run.experts import ExpertSet
     from xelm.transferring.data.taskdata import Rowset
     from xelm.transferring.recipe import TaskBase
 
@@ -29,12 +30,20 @@ logger = logging.getLogger(__name__)
 class RunBase(ModelBase):
     """The models of a run."""
 
-    def __init__(self, settings: TaskBase, rowset: Rowset) -> None:
+    def __init__(self, settings: TaskBase, rowset: Rowset | None = None, *, experts: ExpertSet | None = None) -> None:
+        """Open a run.
+
+        Args:
+            settings: Its path, and how states become vectors.
+            rowset: Rows of a task; None: no language's expert is looked for by routing.
+            experts: The run, if it is open and its files were checked.
+        """
         from xelm.run.experts import ExpertSet
 
         super().__init__(settings)
         assert settings.run is not None
-        self._rowset, self.experts = rowset, ExpertSet.load(settings.run)
+        self._rowset, self.experts = rowset, experts or ExpertSet.load(settings.run)
+        self._checks = experts is None
         self._expert_of: dict[str, str] = {}
         for policy in settings.policies:
             self._check(policy)
@@ -58,6 +67,7 @@ class RunBase(ModelBase):
     def expert_of(self, code: str) -> str:
         """The model to which the router sends most of a language's text (training text; test text if it has none)."""
         if code not in self._expert_of:
+            assert self._rowset is not None
             rows = self._rowset.rows[code]["train"] or self._rowset.rows[code]["test"]
             weights_BK = self.routed.weights([row.text for row in rows[:_MOST_TEXTS]], "ensemble")
             self._expert_of[code] = self.routed.names[int(weights_BK.mean(axis=0).argmax())]
@@ -97,10 +107,10 @@ class RunBase(ModelBase):
         from xelm.inference.models import Placement, load_checked, load_options
 
         options = load_options(Placement(device=self.settings.device, dtype="float32"))
-        model = load_checked(self.experts, name, options, check=True)
+        model = load_checked(self.experts, name, options, check=self._checks)
         if hasattr(model, "merge_and_unload"):  # an adapter: a second one of the task stands beside it all the same
             model = model.merge_and_unload()
-        return without_output(model), fast_only(self.experts.tokenizer(), name)
+        return without_output(model), fast_only(self.experts.tokenizer(name), name)
 
     def identity(self, name: str) -> list[str]:
         folder = self.experts.folder(name)
