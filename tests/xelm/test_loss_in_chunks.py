@@ -16,7 +16,9 @@ from tests.xelm.training_parts import budget_of, same_bits, stage_of, tiny_llama
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.objectives.chunks import chunked_cross_entropy
 from xelm.objectives.head import Head, is_chunked
+from xelm.objectives.denoise import DenoiseBatches
 from xelm.objectives.masked import MaskedBatches
+from xelm.objectives.objective import Batches
 from xelm.recipe.recipe import Recipe
 from xelm.training.loop import train_stage
 
@@ -123,12 +125,26 @@ def _modern_bert() -> Any:
     return ModernBertForMaskedLM(ModernBertConfig(vocab_size=48, **tokens, **sizes))
 
 
+def _t5() -> Any:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(0)
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "dropout_rate": 0.0}
+    return T5ForConditionalGeneration(T5Config(vocab_size=48, decoder_start_token_id=0, pad_token_id=0, **sizes))
+
+
 MODELS = {
     "llama": tiny_llama,
     "tied": lambda: tiny_llama(tie_word_embeddings=True),
     "lora": lambda: ExpertKind.of(kind="lora", rank=2).prepare(tiny_llama()),
     "xlm-r": _xlm_r,
     "modernbert": _modern_bert,
+    "t5": _t5,
+}
+BATCHES: dict[str, Batches] = {
+    "xlm-r": MaskedBatches(3, 48, (0, 1, 2, 3), (0.3,), seed=0),
+    "modernbert": MaskedBatches(3, 48, (0, 1, 2, 3), (0.3,), seed=0),
+    "t5": DenoiseBatches((44, 45, 46, 47), (0, 1, 44, 45, 46, 47), (1,), pad_id=0, seed=0),
 }
 
 
@@ -141,9 +157,7 @@ def test_a_training_without_logits_learns_the_same(
     for loss in ("logits", "chunks"):
         model = MODELS[kind]()
         stage = stage_of(tmp_path / loss, loss=loss, evaluate_every_steps=6, **settings)
-        stage = dataclasses.replace(stage, valid=stage.blocks)
-        if kind in ("xlm-r", "modernbert"):
-            stage = dataclasses.replace(stage, batches=MaskedBatches(3, 48, (0, 1, 2, 3), (0.3,), seed=0))
+        stage = dataclasses.replace(stage, valid=stage.blocks, batches=BATCHES.get(kind, stage.batches))
         trained = train_stage(model, stage, lambda point: None)
         curves.append([p["loss"] for p in trained.history] + [p["valid_loss"]["deu"] for p in trained.evaluations])
         learned.append(weights_of(model))
@@ -202,6 +216,19 @@ def _cohere() -> Any:
 
 def _lora_on_the_head() -> Any:
     return ExpertKind.of(kind="lora", rank=2, targets=("lm_head",)).prepare(tiny_llama())
+
+
+def _bart() -> Any:
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    torch.manual_seed(0)
+    sizes = {"d_model": 16, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 1}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "dropout": 0.0}
+    return BartForConditionalGeneration(BartConfig(vocab_size=48, max_position_embeddings=64, **sizes, **heads))
+
+
+def test_a_bias_that_a_model_adds_to_its_logits_is_seen_even_if_it_is_zero() -> None:
+    assert Head.of(_bart()) is None
 
 
 @pytest.mark.parametrize("make", [_gemma_2, _cohere, _lora_on_the_head], ids=["soft-capped", "scaled", "adapted"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,6 @@ def sharded_model(kind: str) -> Any:
     return ExpertKind.of(kind="lora", rank=2).prepare(model) if kind == "lora" else model
 
 
-def sharded_settings(kind: str) -> dict[str, Any]:
-    """How they train it: `chunks` without logits."""
-    return {"micro_batch_size": 1, "evaluate_every_steps": 6, "loss": "chunks" if kind == "chunks" else "auto"}
-
-
 def blocks_of(documents: list[list[int]], sequence_length: int) -> Blocks:
     """Blocks over documents given as token ids."""
     starts = np.cumsum([0, *map(len, documents)])[:-1]
@@ -73,6 +69,13 @@ def stage_of(
     blocks = blocks or blocks_of(random_documents(40), 16)
     order = draw_order({"deu": len(blocks)}, {"deu": 1.0}, num_steps * train.batch_size, seed=train.seed, name="test")
     return Stage("test", order, {"deu": blocks}, learning_rate, train, folder / "checkpoints")
+
+
+def sharded_stage(folder: Path, kind: str) -> Stage:
+    """How they train it, `chunks` without logits; evaluations fall on checkpoints."""
+    settings = {"micro_batch_size": 1, "evaluate_every_steps": 5, "loss": "chunks" if kind == "chunks" else "auto"}
+    stage = stage_of(folder, **settings)
+    return replace(stage, valid=stage.blocks)
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:

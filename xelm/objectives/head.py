@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
+from xelm.objectives.objective import IGNORED
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
@@ -35,6 +39,24 @@ def is_chunked(kind: LossKind, *, positions: int, vocab_size: int) -> bool:
     """
     large = vocab_size >= _SMALLEST_VOCABULARY and LOGITS_HELD * 4 * positions * vocab_size >= _SMALLEST_BYTES
     return kind == "chunks" or (kind == "auto" and large)
+
+
+def judged(labels_BT: np.ndarray, length: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """The judged positions of a batch, found on the CPU so that no device is waited for.
+
+    Args:
+        labels_BT: Labels, of which `IGNORED` ones are not judged; T may be less than the outputs of a block.
+        length: Outputs of a block.
+        device: Of the model.
+
+    Returns:
+        Numbers of the positions among all outputs, (N,), and their labels, (N,).
+    """
+    import torch
+
+    rows, columns = np.nonzero(labels_BT != IGNORED)
+    places_N, labels_N = rows * length + columns, labels_BT[rows, columns]
+    return torch.from_numpy(places_N).to(device), torch.from_numpy(labels_N).to(device)
 
 
 @dataclass
@@ -64,14 +86,8 @@ class Head:
             return None
         head, device = cls(found), found.weight.device
         given_V = torch.linspace(-1e4, 1e4, found.out_features, device=device).to(found.weight.dtype)
-        ids = torch.arange(8, device=device)[None]
-        was_training = model.training
-        model.eval()
-        with torch.no_grad(), head._replaced(lambda hidden: given_V.expand(*hidden.shape[:-1], -1)):
-            returned = model(input_ids=ids).logits
-        model.train(was_training)
-        same_shape = returned.shape == (*ids.shape, len(given_V))
-        return head if same_shape and bool((returned.float() == given_V.float()).all()) else None
+        kept = all(head._is_kept(model, given) for given in (given_V.expand(1, 8, -1), given_V[:1].expand(1, 1, 1)))
+        return head if kept else None
 
     def summed_loss(
         self, model: torch.nn.Module, inputs: Mapping[str, Any], places_N: torch.Tensor, labels_N: torch.Tensor
@@ -89,6 +105,19 @@ class Head:
             loss: torch.Tensor = model(**inputs).logits
         self._places = self._labels = None
         return loss.reshape(())
+
+    def _is_kept(self, model: PreTrainedModel, given: torch.Tensor) -> bool:
+        """Whether a model returns just what its head gives."""
+        import torch
+
+        ids = torch.arange(8, device=given.device)[None]
+        decoder = {"decoder_input_ids": ids} if getattr(model.config, "is_encoder_decoder", False) else {}
+        was_training = model.training
+        model.eval()
+        with torch.no_grad(), self._replaced(lambda _hidden: given):
+            returned = model(input_ids=ids, **decoder).logits
+        model.train(was_training)
+        return returned.shape == given.shape and torch.equal(returned.float(), given.float())
 
     def _loss(self, hidden_BTH: torch.Tensor) -> torch.Tensor:
         import torch

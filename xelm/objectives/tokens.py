@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xelm.objectives.head import judged
 from xelm.objectives.objective import IGNORED
 
 if TYPE_CHECKING:
@@ -42,14 +43,8 @@ class TokenBatch:
         if labels.shape[1] < ids.shape[1]:  # a causal model would keep its keys and values
             extra["use_cache"] = False
         if head is not None:
-            places, right = (torch.from_numpy(values).to(device) for values in self._judged())
-            return head.summed_loss(model, {"input_ids": ids, **extra}, places, right)
+            return head.summed_loss(model, {"input_ids": ids, **extra}, *judged(self.labels, ids.shape[1], device))
         logits = model(input_ids=ids, **extra).logits[:, : labels.shape[1]]
         return torch.nn.functional.cross_entropy(
             logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="sum"
         )
-
-    def _judged(self) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the judged positions among all B * T, and their labels."""
-        rows, columns = np.nonzero(self.labels != IGNORED)
-        return rows * self.input_ids.shape[1] + columns, self.labels[rows, columns]

@@ -24,7 +24,7 @@ from xelm.training.batches import draws_of_step, gather, sequence_length
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from xelm.training.memory import memory_failure_reported
 from xelm.training.random_state import random_states
-from xelm.training.sharding import refuse_unfit, whole
+from xelm.training.sharding import refuse_unfit, shard_again, whole
 from xelm.training.stage import Stage, Trained
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ class _Training:
         # Sharded weights need all processes for a computation.
         if self.accelerator.is_main_process or self.accelerator.is_fsdp2:
             losses = valid_losses(self.inner, self.stage, self.loss, self.accelerator.device)
+            shard_again(self.inner)
             point = {"step": step, "tokens": step * self.stage.tokens_per_step, "valid_loss": losses}
             self.progress.evaluations.append(point)
             self._log(point)
@@ -175,6 +176,7 @@ class _Training:
         self.inner.eval()
         with torch.no_grad(), _autocast(self.stage, self.accelerator.device):
             loss = self.loss.summed(batch, self.inner, self.accelerator.device)
+        shard_again(self.inner)
         _refuse_no_number(float(loss), self.stage, self.progress.step, "the loss after the last step")
 
     def _refuse_broken_weights(self) -> None:
