@@ -151,9 +151,8 @@ def main() -> None:
             rows.append((result, f"{_start(mutant)} {result} | {killer} |"))
             print(f"{result:9}  {file}: {mutant[1].strip()!r} -> {mutant[2].strip()!r}  {killer}", flush=True)
     killed = sum(result == KILLED for result, _ in rows)
-    summary = (
-        f"{killed} of {len(rows)} killed in {time.monotonic() - started:.0f} s, {date.today()}, commit {_commit()}."
-    )
+    took_s = time.monotonic() - started
+    summary = f"{killed} of {len(rows)} killed in {took_s:.0f} s, {date.today()}, commit {_commit()}."
     print(summary)
     if arguments.out:
         lines = ["| file | formula | mutant | result | by |", "|---|---|---|---|---|", *(row for _, row in rows)]
@@ -162,10 +161,8 @@ def main() -> None:
 
 
 def _commit() -> str:
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return asked.stdout.strip()
+    asked = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _start(mutant: tuple[str, str, str]) -> str:
