@@ -118,7 +118,7 @@ def test_mixtures_of_adapters_equal_the_naive_reference(adapters, source, dynami
         found = model(torch.tensor([tokens]), expert_weights=torch.tensor([[0.3, 0.7]])).logits[0]
     assert np.abs(found.numpy() - want).max() < 1e-4
     weights = np.array([[0.3, 0.7, 0, 0]])
-    scored = score_sequences([tokens], weights, NAMES, source.get, dynamic=dynamic)[0]
+    scored = score_sequences([tokens], weights, MixedExperts(NAMES, source, dynamic))[0]
     assert np.abs(scored - want[np.arange(11), tokens[1:]]).max() < 1e-4
 
 

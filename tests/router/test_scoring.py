@@ -53,7 +53,7 @@ def test_scores_equal_naive_reference_for_every_policy(experts, references, poli
     weights = apply_policy(random_weights(np.random.default_rng(1), len(references), 3), policy, NAMES)
     dynamic = parse_policy(policy, NAMES).dynamic
     sequences = [tokens for tokens, _ in references]
-    found = score_sequences(sequences, weights, NAMES, experts.get, dynamic=dynamic)
+    found = score_sequences(sequences, weights, MixedExperts(NAMES, experts, dynamic))
     for (tokens, probs), weights_K, log_probs in zip(references, weights, found, strict=True):
         want = naive_mixture(probs, weights_K, tokens, dynamic)[np.arange(len(tokens) - 1), tokens[1:]]
         assert log_probs.shape == want.shape
@@ -84,7 +84,7 @@ def test_bayes_weights_carry_over_windows(experts):
     tokens = np.random.default_rng(3).integers(3, VOCABULARY, size=60).tolist()
     options = ScoringOptions(context=20)
     weights = np.array([[0.5, 0.0, 0.5]])
-    mixed = score_sequences([tokens], weights, NAMES, experts.get, dynamic=True, options=options)[0].sum()
+    mixed = score_sequences([tokens], weights, MixedExperts(NAMES, experts, True), options)[0].sum()
     each = [token_log_probs(experts[name], [tokens], options)[0].sum() for name in "ac"]
     # The product of bayes' predictions is the prior-weighted sum of the experts' probabilities of the whole text.
     assert mixed == pytest.approx(np.logaddexp(*each) + math.log(0.5), abs=1e-9)
@@ -165,7 +165,7 @@ def test_batches_keep_within_the_limit_but_never_lose_a_window():
         (lambda e: token_log_probs(e["a"], [[3, VOCABULARY]]), "does not fit a vocabulary"),
         (lambda e: token_log_probs(e["a"], [[3, 4]], ScoringOptions(context=1)), "context=1"),
         (lambda e: token_log_probs(e["a"], [[3, 4]], ScoringOptions(context=8, stride=8)), "stride=8"),
-        (lambda e: score_sequences([[3, 4]], np.ones((1, 2)), NAMES, e.get), "weights have shape"),
+        (lambda e: score_sequences([[3, 4]], np.ones((1, 2)), MixedExperts(NAMES, e)), "weights have shape"),
     ],
 )
 def test_misuse_is_named(experts, call, message):

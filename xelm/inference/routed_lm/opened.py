@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
@@ -131,16 +131,16 @@ class OpenRun:
             "check_files": check_files,
         }
         folder = local_run(run)
-
-        def read() -> Self:
-            if check_files:
-                check_opening(folder)
-            return cls(ExpertSet.load(folder), **options)
-
         follow = Follow.of(folder)
-        lm = read_whole(folder, read)
+        lm = read_whole(folder, partial(cls._read, folder, options))
         lm._follow = follow
         return lm
+
+    @classmethod
+    def _read(cls, folder: Path, options: dict[str, Any]) -> Self:
+        if options["check_files"]:
+            check_opening(folder)
+        return cls(ExpertSet.load(folder), **options)
 
     def refresh(self) -> bool:
         """Open the run again if another process changed it since `from_pretrained`; every call that routes asks this.

@@ -117,5 +117,8 @@ class RoutesTexts(OpenRun):
         """
         parsed = self.policy(policy, m)
         weights_BK = self._router.weights([route], parsed)
-        [tokenizer] = self.vocabularies.by_tokenizer(weights_BK, lambda rows, found: [found] * len(rows), parsed)
-        return tokenizer
+
+        def itself(rows: list[int], tokenizer: PreTrainedTokenizerBase) -> list[PreTrainedTokenizerBase]:
+            return [tokenizer] * len(rows)
+
+        return self.vocabularies.by_tokenizer(weights_BK, itself, parsed)[0]
