@@ -26,7 +26,7 @@ from xelm.distilling.teacher import Teacher
 @pytest.fixture(scope="module", params=["full", "lora"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     expert = {"kind": request.param} | ({"rank": 2} if request.param == "lora" else {})
-    train = {"tokens": 4096, "learning_rate": 2e-2}
+    train: dict[str, object] = {"tokens": 4096, "learning_rate": 2e-2}
     return train_tiny(tmp_path_factory.mktemp(request.param), expert=expert, train=train)
 
 
@@ -68,7 +68,7 @@ def test_the_loss_is_that_of_plain_loops(run: Path) -> None:
             document = int(np.searchsorted(store.starts, place, side="right") - 1)
             ends = [*store.starts[1:].tolist(), len(store.tokens)]
             text = lm.tokenizer.decode(store.tokens[store.starts[document] : ends[document]], skip_special_tokens=True)
-            weights = lm.weights([text], "ensemble")[0]
+            weights = lm.weights([str(text)], "ensemble")[0]
             context = ids[d][t - int(positions[d][t]) : t + 1]
             mixed = sum(w * _probs(models[n], context) for n, w in zip(teacher.names, weights, strict=True) if w > 1e-3)
             mixed = mixed / sum(w for w in weights if w > 1e-3)
@@ -137,9 +137,7 @@ class _Killed(BaseException):
 def test_an_interrupted_student_ends_as_the_undisturbed_one(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import xelm.training.loop as loop
-
-    whole = loop.save_checkpoint
+    from xelm.training.checkpoint import save_checkpoint as whole
 
     def save(folder: Path, model: Any, optimizer: Any, progress: Any) -> None:
         whole(folder, model, optimizer, progress)
@@ -149,7 +147,7 @@ def test_an_interrupted_student_ends_as_the_undisturbed_one(
     options: dict[str, Any] = {"tokens": 1024, "to": "dense", "seed": 3}
     one = xelm.distill(run, tmp_path / "whole", **options)
     with monkeypatch.context() as patch, pytest.raises(_Killed):
-        patch.setattr(loop, "save_checkpoint", save)
+        patch.setattr("xelm.training.loop.save_checkpoint", save)
         xelm.distill(run, tmp_path / "cut", **options)
     assert not (tmp_path / "cut").exists()
     two = xelm.distill(run, tmp_path / "cut", **options)

@@ -131,7 +131,8 @@ def _usual_tokens(experts: ExpertSet) -> int:
 
 
 def _load(folder: Path, experts: ExpertSet) -> PreTrainedModel:
-    return base_models.load_model(str(folder), experts.objective, whole=True).eval()
+    model: PreTrainedModel = base_models.load_model(str(folder), experts.objective, whole=True).eval()
+    return model
 
 
 @dataclass(frozen=True)
