@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -22,11 +22,13 @@ from router.scoring.growing import GrowingWeights
 from router.scoring.texts import Score
 from router.scoring.tokens import ScoringOptions, context_of
 from router.texts import as_texts
-from xelm.inference.completions import Completion, as_set, complete_ids, decoder, prompt_ids
+from xelm.inference.able import check_follows_text, check_generates
+from xelm.inference.completions import Completion, as_set, complete_ids
 from xelm.inference.files import check_opening
 from xelm.inference.growing import check_routing, prefixes_of
 from xelm.inference.models import Placement, open_models
 from xelm.inference.probe import Probes
+from xelm.inference.pseudo import pseudo_scores
 from xelm.inference.run_router import RunRouter
 from xelm.inference.scoring import Scorer
 from xelm.inference.stops import as_stops
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from xelm.inference.causal_lm import RoutedForCausalLM
+    from xelm.objectives.prompting import Prompting
 
 logger = logging.getLogger(__name__)
 
@@ -210,12 +213,10 @@ class RoutedLM:
         Raises:
             BadInput: If models of the experts' objective cannot generate (masked models).
         """
-        if not self.experts.objective.generates:
-            raise BadInput(
-                f"{self.experts.path}: its experts are {self.experts.objective} models. They fill gaps in text, so "
-                "this run can be routed and evaluated but neither generates nor scores; load an expert as "
-                "transformers' fill-mask."
-            )
+        check_generates(self.experts)
+        return self._pool()
+
+    def _pool(self) -> Any:
         with self._opening:
             if self._opened is None:
                 self._opened = open_models(self.experts, self.names, self._placement)
@@ -265,6 +266,7 @@ class RoutedLM:
         """
         texts = as_texts(texts)
         self.refresh()
+        check_follows_text(self.experts, "probe")
         if foreign := list(self._router.foreign(texts)):
             codes, chosen = zip(*foreign, strict=True)
             self._probes.add(codes, chosen, self.tokenizer, self.names, self._model)
@@ -307,7 +309,8 @@ class RoutedLM:
         """Score how probable texts are: nats, tokens, bytes, bits per byte. An empty text has 0 nats.
 
         By default these are causal probabilities: the experts that predict a token are chosen by the text before it,
-        so that the probabilities of all texts of one length sum to 1.
+        so that the probabilities of all texts of one length sum to 1. Experts that fill gaps (`masked`, `denoise`) give
+        a pseudo-loss instead, by the weights of the whole text: every token predicted from what stands around it.
 
         Args:
             texts: Texts of any length; those longer than the context are scored in overlapping windows.
@@ -330,6 +333,8 @@ class RoutedLM:
         check_routing(routing, prefix, spans)
         if not texts:
             return []
+        if not self.experts.objective.follows_text:
+            return self._pseudo_scores(texts, policy, m, plain=prefix is None and not spans and options is None)
         scorer = self.scorer(policy, m=m, options=options)
         if prefix is not None:
             return scorer.answers(texts, prefixes_of(prefix, len(texts)))
@@ -337,10 +342,19 @@ class RoutedLM:
             return scorer.parts(texts)
         return scorer.wholes(texts) if routing == "text" else scorer.causal(texts)
 
+    def _pseudo_scores(self, texts: list[str], policy: str, m: int | None, *, plain: bool) -> list[Score]:
+        if not plain:
+            check_follows_text(self.experts, "a score with prefix, spans or options")
+        weights_BK, parsed = self.weights(texts, policy, m=m), self.policy(policy, m)
+        return pseudo_scores(self.experts, texts, weights_BK, self.vocabularies, self._pool().get, parsed)
+
     def generate(
         self, prompts: Iterable[str], policy: str = "top1", *, m: int | None = None, **options: Any
     ) -> list[str]:
         """Continue prompts in any languages; answers come in the order asked, without the prompt.
+
+        Experts of the objective `denoise` also fill the gaps of a prompt (`Das <extra_id_0> ist groß.`), which is then
+        answered by the whole text, its gaps filled.
 
         Args:
             prompts: Texts. An empty one starts from the tokenizer's start token.
@@ -379,7 +393,7 @@ class RoutedLM:
         routes, parsed = self.route(prompts), self.policy(policy, m)
 
         def encode(rows: list[int], tokenizer: Any) -> list[list[int]]:
-            return prompt_ids([prompts[row] for row in rows], tokenizer)
+            return self._prompting(tokenizer).ids([prompts[row] for row in rows])
 
         ids = self.vocabularies.by_tokenizer(self._router.weights(routes, parsed), encode, parsed)
         return self.complete_ids(ids, routes, policy, m=m, stops=stops, **options)
@@ -403,7 +417,10 @@ class RoutedLM:
             own = {**answer, "for_batch": _for_rows(answer["for_batch"], rows)} if "for_batch" in answer else answer
             chosen, ways = [ids[row] for row in rows], [routes[row] for row in rows]
             return complete_ids(
-                chosen, ways, weights_BK[rows], self.names, self.models, tokenizer, dynamic=parsed.dynamic, **own
+                *(chosen, ways, weights_BK[rows], self.names, self.models, tokenizer),
+                dynamic=parsed.dynamic,
+                prompting=self._prompting(tokenizer),
+                **own,
             )
 
         num_each = options.get("num_return_sequences") or 1
@@ -442,12 +459,17 @@ class RoutedLM:
         check_options(options)
         routes = self.route([prompt])
         tokenizer = self.tokenizer_for(routes[0], policy, m=m)
-        ids = prompt_ids([prompt], tokenizer)
+        prompting = self._prompting(tokenizer)
+        ids = prompting.ids([prompt])
+        prompting.check_grows(ids, "streams")
 
         def run(**hooks: Any) -> None:
             self.complete_ids(ids, routes, policy, m=m, **options, **hooks)
 
-        return stream_text(run, decoder(tokenizer), stops=stops)
+        return stream_text(run, partial(prompting.text, ids[0]), stops=stops)
+
+    def _prompting(self, tokenizer: PreTrainedTokenizerBase) -> Prompting:
+        return self.experts.objective.prompting(tokenizer)
 
     def as_causal_lm(self, policy: str = "ensemble", *, m: int | None = None) -> RoutedForCausalLM:
         """A transformers model whose logits are the routed mixture's log-probabilities, for `generate`, pipelines and
@@ -458,6 +480,7 @@ class RoutedLM:
         """
         from xelm.inference.causal_lm import RoutedForCausalLM
 
+        check_follows_text(self.experts, "as_causal_lm")
         return RoutedForCausalLM.from_routed(self, policy, m=m)
 
     def growing_weights(
@@ -496,6 +519,7 @@ class RoutedLM:
         Raises:
             BadInput: If the policy is unknown.
         """
+        check_follows_text(self.experts, "a score along the text")
         context = self.context if self.vocabularies.differ else 0
         return Scorer(self._router, self.tokenizer, self._model, self.policy(policy, m), options, context)
 
@@ -512,6 +536,7 @@ class RoutedLM:
             BadInput: If the policy is unknown, an expert's tokenizer has no bytes, or a text is too long.
         """
         texts, parsed = as_texts(texts), self.policy(policy, m)
+        check_follows_text(self.experts, "next_bytes")
         weights_BK = self._router.weights(self.route(texts), parsed)
         mixture = ByteMixture(self.vocabularies, self._model, self.context)
         rows = [mixture.next_bytes(t, w, dynamic=parsed.dynamic) for t, w in zip(texts, weights_BK, strict=True)]
