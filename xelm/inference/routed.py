@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xelm.inference.routed_lm.able import check_follows_text
 from xelm.inference.routed_lm.answers import AnswersPrompts
 from xelm.inference.routed_lm.scores import ScoresTexts
 
@@ -37,4 +38,5 @@ class RoutedLM(ScoresTexts, AnswersPrompts):
         """
         from xelm.inference.causal_lm import RoutedForCausalLM
 
+        check_follows_text(self.experts, "as_causal_lm")
         return RoutedForCausalLM.from_routed(self, policy, m=m)

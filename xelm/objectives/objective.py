@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from clustering.registry import Registry
+from xelm.objectives.prompting import Prompting
 from xelm.training.isolation import isolates_documents
 
 if TYPE_CHECKING:
@@ -106,6 +107,10 @@ class Objective(ABC):
         Returns:
             For each text, log-probabilities in nats, shape (its judged tokens,).
         """
+
+    def prompting(self, tokenizer: PreTrainedTokenizerBase) -> Prompting:
+        """How its models read prompts and say answers; for objectives whose models generate."""
+        return Prompting(tokenizer)
 
     def __str__(self) -> str:
         return self.name

@@ -207,8 +207,9 @@ class Train:
     clip_norm: float = 1.0
     """Largest norm of the gradient; a larger one is scaled down to it."""
     objective: str = "causal"
-    """`causal`: predict the next token; `masked`: fill in masked tokens, for models such as XLM-R and ModernBERT, and
-    `[base] model` must be one. Installed packages may add more."""
+    """`causal`: predict the next token; `masked`: fill in masked tokens, for models such as XLM-R and ModernBERT;
+    `denoise`: write the spans left out of a text, for encoder-decoder models such as T5 and mT5. `[base] model` must be
+    of that kind. Installed packages may add more."""
     mask_rates: tuple[float, ...] = (0.30, 0.15, 0.05)
     """For `masked`: share of tokens to fill in, over equal parts of a training (mmBERT: Marone et al. 2025)."""
     sampling: Literal["temperature", "unimax"] = "temperature"

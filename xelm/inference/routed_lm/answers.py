@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from router.generation_options import check_options
 from router.mixture.experts import MixedExperts
 from router.routes.weigh import Route
 from router.texts import as_texts
-from xelm.inference.completions import Completion, complete_ids, decoder, prompt_ids
+from xelm.inference.completions import Completion, complete_ids
 from xelm.inference.routed_lm.routes import RoutesTexts
 from xelm.inference.stops import as_stops
 from xelm.inference.stream import stream_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from xelm.objectives.prompting import Prompting
 
 
 class AnswersPrompts(RoutesTexts):
@@ -23,6 +29,9 @@ class AnswersPrompts(RoutesTexts):
         self, prompts: Iterable[str], policy: str = "top1", *, m: int | None = None, **options: Any
     ) -> list[str]:
         """Continue prompts in any languages; answers come in the order asked, without the prompt.
+
+        Experts of the objective `denoise` also fill the gaps of a prompt (`Das <extra_id_0> ist groß.`), which is then
+        answered by the whole text, its gaps filled.
 
         Args:
             prompts: Texts. An empty one starts from the tokenizer's start token.
@@ -61,7 +70,7 @@ class AnswersPrompts(RoutesTexts):
         routes, parsed = self.route(prompts), self.policy(policy, m)
 
         def encode(rows: list[int], tokenizer: Any) -> list[list[int]]:
-            return prompt_ids([prompts[row] for row in rows], tokenizer)
+            return self._prompting(tokenizer).ids([prompts[row] for row in rows])
 
         ids = self.vocabularies.by_tokenizer(self._router.weights(routes, parsed), encode, parsed)
         return self.complete_ids(ids, routes, policy, m=m, stops=stops, **options)
@@ -85,7 +94,9 @@ class AnswersPrompts(RoutesTexts):
         def complete(rows: list[int], tokenizer: Any) -> list[Completion]:
             own = {**answer, "for_batch": _for_rows(answer["for_batch"], rows)} if "for_batch" in answer else answer
             chosen, ways = [ids[row] for row in rows], [routes[row] for row in rows]
-            return complete_ids(chosen, ways, weights_BK[rows], experts, tokenizer, **own)
+            return complete_ids(
+                chosen, ways, weights_BK[rows], experts, tokenizer, prompting=self._prompting(tokenizer), **own
+            )
 
         num_each = options.get("num_return_sequences") or 1
         return self.vocabularies.by_tokenizer(weights_BK, complete, parsed, each=num_each)
@@ -123,12 +134,17 @@ class AnswersPrompts(RoutesTexts):
         check_options(options)
         routes = self.route([prompt])
         tokenizer = self.tokenizer_for(routes[0], policy, m=m)
-        ids = prompt_ids([prompt], tokenizer)
+        prompting = self._prompting(tokenizer)
+        ids = prompting.ids([prompt])
+        prompting.check_grows(ids, "streams")
 
         def run(**hooks: Any) -> None:
             self.complete_ids(ids, routes, policy, m=m, **options, **hooks)
 
-        return stream_text(run, decoder(tokenizer), stops=stops)
+        return stream_text(run, partial(prompting.text, ids[0]), stops=stops)
+
+    def _prompting(self, tokenizer: PreTrainedTokenizerBase) -> Prompting:
+        return self.experts.objective.prompting(tokenizer)
 
 
 def _for_rows(for_batch: Any, rows: Sequence[int]) -> Any:

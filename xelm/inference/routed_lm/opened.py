@@ -10,13 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
-from clustering.errors import BadInput
 from router.routes.weigh import RoutingRule
 from router.scoring.tokens import context_of
 from xelm.inference.completions import as_set
 from xelm.inference.files import check_opening
 from xelm.inference.models import Placement, open_models
-from xelm.inference.probe import Probes
+from xelm.inference.routed_lm.able import check_generates
+from xelm.inference.routed_lm.probe import Probes
 from xelm.inference.run_router import RunRouter
 from xelm.models.foreign import unusable_reported
 from xelm.run.experts import ExpertSet, local_run
@@ -45,17 +45,7 @@ class RunModels:
 
     @property
     def source(self) -> Any:
-        """An `ExpertPool`, or a `LoraSource` on a shared base.
-
-        Raises:
-            BadInput: If models of the experts' objective cannot generate (masked models).
-        """
-        if not self._experts.objective.generates:
-            raise BadInput(
-                f"{self._experts.path}: its experts are {self._experts.objective} models. They fill gaps in text, so "
-                "this run can be routed and evaluated but neither generates nor scores; load an expert as "
-                "transformers' fill-mask."
-            )
+        """An `ExpertPool`, or a `LoraSource` on a shared base."""
         with self._opening:
             if self._opened is None:
                 self._opened = open_models(self._experts, self._names, self._placement)
@@ -205,6 +195,7 @@ class OpenRun:
         Raises:
             BadInput: If models of the experts' objective cannot generate (masked models).
         """
+        check_generates(self.experts)
         return self._models.source
 
 

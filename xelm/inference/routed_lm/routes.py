@@ -13,6 +13,7 @@ from router.mixture.experts import MixedExperts
 from router.routes.policy import Policy, parse_policy
 from router.routes.weigh import Route
 from router.texts import as_texts
+from xelm.inference.routed_lm.able import check_follows_text
 from xelm.inference.routed_lm.opened import OpenRun
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class RoutesTexts(OpenRun):
         """
         texts = as_texts(texts)
         self.refresh()
+        check_follows_text(self.experts, "probe")
         if foreign := list(self._router.foreign(texts)):
             codes, chosen = zip(*foreign, strict=True)
             self._probes.add(codes, chosen, self.tokenizer, MixedExperts(self.names, self._models))

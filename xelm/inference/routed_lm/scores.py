@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from router.mixture.experts import MixedExperts
 from router.scoring.growing import GrowingWeights
 from router.scoring.texts import Score
 from router.scoring.tokens import ScoringOptions
 from router.texts import as_texts
 from xelm.inference.growing import check_routing, prefixes_of
+from xelm.inference.pseudo import pseudo_scores
+from xelm.inference.routed_lm.able import check_follows_text
 from xelm.inference.routed_lm.routes import RoutesTexts
 from xelm.inference.scoring import Scorer
 from xelm.vocabulary.byte_mixture import ByteMixture
@@ -34,7 +37,8 @@ class ScoresTexts(RoutesTexts):
         """Score how probable texts are: nats, tokens, bytes, bits per byte. An empty text has 0 nats.
 
         By default these are causal probabilities: the experts that predict a token are chosen by the text before it,
-        so that the probabilities of all texts of one length sum to 1.
+        so that the probabilities of all texts of one length sum to 1. Experts that fill gaps (`masked`, `denoise`) give
+        a pseudo-loss instead, by the weights of the whole text: every token predicted from what stands around it.
 
         Args:
             texts: Texts of any length; those longer than the context are scored in overlapping windows.
@@ -57,12 +61,21 @@ class ScoresTexts(RoutesTexts):
         check_routing(routing, prefix, spans)
         if not texts:
             return []
+        if not self.experts.objective.follows_text:
+            return self._pseudo_scores(texts, policy, m, plain=prefix is None and not spans and options is None)
         scorer = self.scorer(policy, m=m, options=options)
         if prefix is not None:
             return scorer.answers(texts, prefixes_of(prefix, len(texts)))
         if spans:
             return scorer.parts(texts)
         return scorer.wholes(texts) if routing == "text" else scorer.causal(texts)
+
+    def _pseudo_scores(self, texts: list[str], policy: str, m: int | None, *, plain: bool) -> list[Score]:
+        if not plain:
+            check_follows_text(self.experts, "a score with prefix, spans or options")
+        weights_BK, parsed = self.weights(texts, policy, m=m), self.policy(policy, m)
+        mixed = MixedExperts(self.names, self._models, parsed.dynamic)
+        return pseudo_scores(self.experts, texts, weights_BK, self.vocabularies, mixed)
 
     def growing_weights(
         self,
@@ -100,6 +113,7 @@ class ScoresTexts(RoutesTexts):
         Raises:
             BadInput: If the policy is unknown.
         """
+        check_follows_text(self.experts, "a score along the text")
         context = self.context if self.vocabularies.differ else 0
         return Scorer(self._router, self.tokenizer, self._models, self.policy(policy, m), options, context)
 
@@ -116,6 +130,7 @@ class ScoresTexts(RoutesTexts):
             BadInput: If the policy is unknown, an expert's tokenizer has no bytes, or a text is too long.
         """
         texts, parsed = as_texts(texts), self.policy(policy, m)
+        check_follows_text(self.experts, "next_bytes")
         weights_BK = self._router.weights(self.route(texts), parsed)
         mixture = ByteMixture(self.vocabularies, self._models, self.context)
         rows = [mixture.next_bytes(t, w, dynamic=parsed.dynamic) for t, w in zip(texts, weights_BK, strict=True)]
