@@ -24,7 +24,7 @@ import xelm
 from xelm.parts import SingleModel, TaskBase, write_json
 
 PIVOT, BY_TATOEBA = "eng", ("kab",)
-LENGTH, EPOCHS, DRAWS = 96, 3, 2000
+LENGTH, EPOCHS, DRAWS = 96, 2, 2000
 Rows = list[dict[str, Any]]
 
 
@@ -80,18 +80,28 @@ def pairs_of(code: str, sib: Sib, data: Path, half: list[Any]) -> tuple[Rows, in
     return [{"text": row["text"], PIVOT: row[PIVOT], "split": "train"} for row in kept], len(rows) - len(kept)
 
 
-def vectors(model: Path, texts: list[str]) -> np.ndarray:
-    """Pooled states."""
-    base = SingleModel(TaskBase(model=str(model), max_length=LENGTH, device="cpu"))
-    return np.asarray(base.encoder("model").texts(texts))
+class Vectors:
+    """Pooled states of one model, each text read once."""
+
+    def __init__(self, model: Path) -> None:
+        self._base = SingleModel(TaskBase(model=str(model), max_length=LENGTH, device="cpu"))
+        self._known: dict[str, np.ndarray] = {}
+
+    def of(self, texts: list[str]) -> np.ndarray:
+        """Shape (texts, dimensions)."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            self._known |= dict(zip(new, np.asarray(self._base.encoder("model").texts(new)), strict=True))
+        return np.stack([self._known[text] for text in texts])
 
 
-def zero_shot(model: Path, code: str, sib: Sib, head: list[Any], own: list[str]) -> dict[str, list[int]]:
+def zero_shot(model: Vectors, code: str, sib: Sib, head: list[Any]) -> dict[str, list[int]]:
     """Which test sentences a head taught in English answers rightly: in English, in the language, and there centred."""
     test = sib.ids["test"]
+    valid = sib.ids["valid"]
     taught, home, there, unlabelled = (
-        vectors(model, texts)
-        for texts in (sib.texts(PIVOT, head), sib.texts(PIVOT, test), sib.texts(code, test), own[:350])
+        model.of(texts)
+        for texts in (sib.texts(PIVOT, head), sib.texts(PIVOT, test), sib.texts(code, test), sib.texts(code, valid))
     )
     wanted = np.array(sib.topics(test))
 
@@ -128,7 +138,7 @@ def label_control(model: Path, code: str, sib: Sib, labelled: list[Any], work: P
     return float(row["accuracy"])
 
 
-def one(model: Path, data: Path, work: Path, sib: Sib, code: str, seed: int) -> dict[str, Any]:
+def one(model: Path, base: Vectors, data: Path, work: Path, sib: Sib, code: str, seed: int) -> dict[str, Any]:
     """One language and seed, kept when it is done."""
     folder = work / f"{code}-{seed}"
     if (folder / "result.json").is_file():
@@ -140,8 +150,6 @@ def one(model: Path, data: Path, work: Path, sib: Sib, code: str, seed: int) -> 
     valid = zip(sib.texts(code, sib.ids["valid"]), sib.texts(PIVOT, sib.ids["valid"]), strict=True)
     held = [{"text": text, PIVOT: english, "split": "test"} for text, english in valid]
     write_rows(folder / "pairs" / f"{code}.jsonl", [*pairs, *held])
-    own = [row["text"] for row in pairs]
-    before = zero_shot(model, code, sib, head, own)
     alignment = xelm.align(
         model,
         folder / "pairs",
@@ -149,6 +157,7 @@ def one(model: Path, data: Path, work: Path, sib: Sib, code: str, seed: int) -> 
         out=folder / "aligned",
         max_length=LENGTH,
         epochs=EPOCHS,
+        most=len(held),
         seed=seed,
         device="cpu",
     )
@@ -158,8 +167,8 @@ def one(model: Path, data: Path, work: Path, sib: Sib, code: str, seed: int) -> 
         "pairs": alignment.training["pairs"][code],
         "overlap": overlap,
         "retrieval": alignment.table,
-        "before": before,
-        "after": zero_shot(folder / "aligned", code, sib, head, own),
+        "before": zero_shot(base, code, sib, head),
+        "after": zero_shot(Vectors(folder / "aligned"), code, sib, head),
     }
     write_json(folder / "result.json", result)
     shutil.rmtree(folder / "aligned")
@@ -198,10 +207,10 @@ def main() -> None:
     asked = parser.parse_args()
     codes = asked.languages.split(",")
     sib = Sib(asked.data, [PIVOT, *codes])
-    results = []
+    results, base = [], Vectors(asked.model)
     for seed in range(asked.seeds):
         for code in codes:
-            found = one(asked.model, asked.data, asked.work, sib, code, seed)
+            found = one(asked.model, base, asked.data, asked.work, sib, code, seed)
             summary = {
                 side: {key: float(np.mean(hits)) for key, hits in found[side].items()} for side in ("before", "after")
             }

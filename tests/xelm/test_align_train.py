@@ -118,16 +118,14 @@ class _Killed(BaseException):
 
 def _kill_at(patch: pytest.MonkeyPatch, step: int) -> None:
     """Stop the training after the checkpoint of a step."""
-    import xelm.training.loop as loop
-
-    whole = loop.save_checkpoint
+    from xelm.training.checkpoint import save_checkpoint as whole
 
     def save(folder: Path, model: Any, optimizer: Any, progress: Any) -> None:
         whole(folder, model, optimizer, progress)
         if progress.step >= step:
             raise _Killed
 
-    patch.setattr(loop, "save_checkpoint", save)
+    patch.setattr("xelm.training.loop.save_checkpoint", save)
 
 
 @pytest.mark.parametrize("adapter", ["lora", "full"])

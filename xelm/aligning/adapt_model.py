@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clustering.errors import BadInput
 from xelm.aligning.adapt import Course, Merged, Whole, memory_in_our_words
 from xelm.expert_kinds.kind import ExpertKind
-from xelm.making.make_model import Making, finished_entry, make_model
+from xelm.making.make_model import Making, make_model
+from xelm.making.new_folder import is_there, put_in_place, work_beside
 from xelm.models.base import load_tokenizer
 from xelm.pruning.prune import load_any
-from xelm.run.failures import disk_failure_reported
-from xelm.run.lock import locked
 from xelm.run.records.manifest import ModelEntry, fingerprint
 from xelm.transferring.bases.base import ONLY, SingleModel, fast_only
 
@@ -32,14 +29,11 @@ def adapt_model(course: Course, out: Path, report: Callable[[Path, dict[str, Any
     """
     base, name = SingleModel(course.settings), str(course.settings.model)
     key = fingerprint("align", base.identity(ONLY), course.identity())
-    if (there := finished_entry(out)) and there.fingerprint == key:
+    if is_there(out, key):
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput(f"{out}: not empty, and not written by the same command. Give a new folder.")
     course.refuse_few()
     adapter = course.teaching.adapter or "lora"
-    work = out.with_name(f"{out.name}.work")
-    with disk_failure_reported(out), locked(work):
+    with work_beside(out) as work:
         tokenizer = fast_only(load_tokenizer(name), name)
         stage = course.stage(base.encoder(ONLY), tokenizer, work / f"checkpoints-{key[:12]}", adapter, {})
         base.encoder.cache_clear()
@@ -53,7 +47,4 @@ def adapt_model(course: Course, out: Path, report: Callable[[Path, dict[str, Any
         with memory_in_our_words():
             make_model(making, work / "training.jsonl")
         report(made, {"model": name, "folder": str(out), **course.facts(stage, adapter)})
-        if out.is_dir():
-            out.rmdir()
-        made.rename(out)
-    shutil.rmtree(work)
+        put_in_place(made, out)

@@ -80,7 +80,8 @@ def align(
         device: As for torch (`cpu`, `cuda`); `auto` takes a GPU if there is one.
         heldout: Share of the pairs that is tested where rows name no split; means, rotations and training take the
             others.
-        most: Most pairs of a language that are tested: the more there are, the harder it is to find the right one.
+        most: Most pairs of a language that are tested, and most that means and rotation come from. The more there are,
+            the harder it is to find the right one.
         adapter: What is trained: `lora`, adapters that are then added to the weights, or `full`, all weights. None:
             `lora`; of an expert that is no whole model, what it has of its own.
         rank: Rank of `lora`.

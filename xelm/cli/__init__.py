@@ -26,6 +26,7 @@ COMMANDS = {
     "add": "Add a language to a finished run; no other expert changes.",
     "remove": "Remove a language that was added.",
     "blend": "Move experts part of the way back to the base: they forget less.",
+    "distill": "Let the experts of a run teach one student.",
     "prune": "Keep only the pieces that some languages need: a smaller model.",
     "eval": "Measure every model on every language: perplexity and bits per byte.",
     "route": "Show which experts answer a text, and why.",
