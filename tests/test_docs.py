@@ -105,6 +105,8 @@ def _prepare_transfer(folder: Path) -> None:
     write_dictionary(folder / "words")
     llama(0, BYTE_VOCABULARY).save_pretrained(folder / "encoder")
     byte_tokenizer().save_pretrained(folder / "encoder")
+    shutil.copytree(folder / "encoder", folder / "models" / "e5-small")
+    write_task(folder / "pairs", number=60, languages=("eng", "deu", "nld"))
     (folder / "translator.py").write_text(
         f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{TRANSLATOR}", encoding="utf-8"
     )

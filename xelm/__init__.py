@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from router.scoring.texts import Score
     from router.scoring.tokens import ScoringOptions
     from xelm.adding.add import add_language, remove_language
+    from xelm.aligning.align import align
+    from xelm.aligning.alignment import Alignment
     from xelm.blending.blend import blend
     from xelm.comparing.compare import compare_plans
     from xelm.comparing.comparison import PlanComparison
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 __all__ = [
+    "Alignment",
     "BadInput",
     "ClusterPlan",
     "Effects",
@@ -60,6 +63,7 @@ __all__ = [
     "TransferRecipe",
     "TransferReport",
     "add_language",
+    "align",
     "blend",
     "cluster_languages",
     "compare_plans",
@@ -78,6 +82,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Alignment": "xelm.aligning.alignment",
     "BadInput": "clustering.errors",
     "ClusterPlan": "clustering",
     "Effects": "clustering.plans.effects",
@@ -97,6 +102,7 @@ _HOME = {
     "TransferRecipe": "xelm.transferring.recipe",
     "TransferReport": "xelm.transferring.report.report",
     "add_language": "xelm.adding.add",
+    "align": "xelm.aligning.align",
     "blend": "xelm.blending.blend",
     "cluster_languages": "clustering",
     "compare_plans": "xelm.comparing.compare",

@@ -20,6 +20,7 @@ COMMANDS = {
     "fit": "Learn to rank source languages from your own transfer results.",
     "train": "Train base, experts and dense baseline from a recipe; run it again to resume.",
     "transfer": "Teach a task in some languages and answer it in the others.",
+    "align": "Measure how well translations find each other.",
     "compare": "Train experts for several plans from one base and compare them.",
     "measure": "Measure what training on each language does to every other.",
     "add": "Add a language to a finished run; no other expert changes.",

@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 class RunBase(ModelBase):
     """The models of a run."""
 
-    def __init__(self, settings: TaskBase, rowset: Rowset) -> None:
+    def __init__(self, settings: TaskBase, rowset: Rowset | None = None) -> None:
+        """Open a run; without rows of a task no language's expert is looked for by routing."""
         from xelm.run.experts import ExpertSet
 
         super().__init__(settings)
@@ -58,6 +59,7 @@ class RunBase(ModelBase):
     def expert_of(self, code: str) -> str:
         """The model to which the router sends most of a language's text (training text; test text if it has none)."""
         if code not in self._expert_of:
+            assert self._rowset is not None
             rows = self._rowset.rows[code]["train"] or self._rowset.rows[code]["test"]
             weights_BK = self.routed.weights([row.text for row in rows[:_MOST_TEXTS]], "ensemble")
             self._expert_of[code] = self.routed.names[int(weights_BK.mean(axis=0).argmax())]
@@ -100,7 +102,7 @@ class RunBase(ModelBase):
         model = load_checked(self.experts, name, options, check=True)
         if hasattr(model, "merge_and_unload"):  # an adapter: a second one of the task stands beside it all the same
             model = model.merge_and_unload()
-        return without_output(model), fast_only(self.experts.tokenizer(), name)
+        return without_output(model), fast_only(self.experts.tokenizer(name), name)
 
     def identity(self, name: str) -> list[str]:
         folder = self.experts.folder(name)
