@@ -7,33 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
+from router.encoder_decoder import decoder_start, reads_apart
+from router.mixture.experts import MixedExperts, MixedSource
 from router.scoring.tokens import context_of
 
 DEFAULT_BATCH_SIZE = 32
 # Without a length transformers would stop after 20 tokens in all, prompt included.
 DEFAULT_NEW_TOKENS = 64
-
-
-class ModelSource(Protocol):
-    """A source of models, such as an `ExpertPool`."""
-
-    def get_many(self, names: Sequence[str]) -> list[Any]:
-        """The models of these experts, in memory together."""
-        ...
-
-
-@runtime_checkable
-class MixedSource(Protocol):
-    """A source whose model can answer for several experts in one batch, such as a `LoraSource`."""
-
-    def for_rows(self, names: Sequence[str]) -> Any:
-        """One model whose batches have one row for each name."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -70,10 +55,8 @@ def group_rows(weights_BK: np.ndarray) -> list[Group]:
 def generate_ids(
     prompts: Sequence[Sequence[int]],
     weights_BK: np.ndarray,
-    experts: Sequence[str],
-    models: ModelSource,
+    experts: MixedExperts,
     *,
-    dynamic: float = False,
     pad_token_id: int = 0,
     batch_size: int = DEFAULT_BATCH_SIZE,
     for_batch: Callable[[Sequence[int]], dict[str, Any]] | None = None,
@@ -86,13 +69,12 @@ def generate_ids(
     sampled ones draw from torch's global generator in that order. Answers end where the context does.
 
     Args:
-        prompts: Token ids of B prompts, each with at least one.
+        prompts: Token ids of B prompts, each with at least one; encoder-decoder models read them by their encoder.
         weights_BK: Weights after the policy, shape (B, K), rows summing to 1.
-        experts: The K names.
-        models: The source of a group's models.
-        dynamic: Whether the weights follow the text (`bayes`).
+        experts: The K experts.
         pad_token_id: Fills short prompts on the left.
         batch_size: Most prompts in one pass.
+        first_tokens: For encoder-decoder models: tokens with which every answer begins, which are not returned.
         for_batch: From the indices of a batch's prompts to options for that batch alone, such as stopping criteria that
             must know the prompt of each row.
         **options: For transformers' `generate`: max_new_tokens (default 64), do_sample, num_beams, streamer ...
@@ -105,13 +87,14 @@ def generate_ids(
         BadInput: If a prompt is empty or longer than the context, an option does not fit, or a streamer is given with
             more than one prompt.
     """
-    _check(prompts, weights_BK, experts, options)
+    experts.check(weights_BK, len(prompts))
+    _check(prompts, options)
     if "max_length" in options:
         raise BadInput("max_length counts the prompt too, which differs from prompt to prompt. Use max_new_tokens.")
     num_new = options.pop("max_new_tokens", DEFAULT_NEW_TOKENS)
     answers: list[list[list[int]]] = [[] for _ in prompts]
     lengths = [len(prompt) for prompt in prompts]
-    for job in _jobs(lengths, np.asarray(weights_BK), experts, models, dynamic, batch_size, num_new):
+    for job in _jobs(lengths, np.asarray(weights_BK), experts, batch_size, num_new):
         own = for_batch(job.rows) if for_batch else {}
         limited = {**options, **own, "max_new_tokens": job.num_new}
         batch = _run(job.model, [prompts[row] for row in job.rows], job.weights, pad_token_id, limited)
@@ -120,11 +103,7 @@ def generate_ids(
     return answers
 
 
-def _check(
-    prompts: Sequence[Sequence[int]], weights_BK: np.ndarray, experts: Sequence[str], options: dict[str, Any]
-) -> None:
-    if np.shape(weights_BK) != (len(prompts), len(experts)):
-        raise BadInput(f"weights have shape {np.shape(weights_BK)}, expected {(len(prompts), len(experts))}.")
+def _check(prompts: Sequence[Sequence[int]], options: dict[str, Any]) -> None:
     for index, prompt in enumerate(prompts):
         if not len(prompt):
             raise BadInput(f"Prompt {index} is empty and the tokenizer has no start token. Give it some text.")
@@ -137,61 +116,64 @@ def _check(
 def _jobs(
     lengths: Sequence[int],
     weights_BK: np.ndarray,
-    experts: Sequence[str],
-    models: ModelSource,
-    dynamic: float,
+    experts: MixedExperts,
     batch_size: int,
     num_new: int,
 ) -> Iterator[_Job]:
     """Batches in the order in which they run: group by group, or all together if one pass serves several experts."""
-    groups = group_rows(weights_BK)
+    groups, models = group_rows(weights_BK), experts.models
     if isinstance(models, MixedSource) and all(len(group.experts) == 1 for group in groups):
-        chosen = [experts[int(k)] for k in weights_BK.argmax(axis=1)]
-        context = context_of(models.for_rows(chosen))
-        for rows, room in _batches(range(len(lengths)), lengths, batch_size, num_new, context):
+        chosen = [experts.names[int(k)] for k in weights_BK.argmax(axis=1)]
+        rooms = _rooms(models.for_rows(chosen), range(len(lengths)), lengths, num_new)
+        for rows, room in _batches(rooms, lengths, batch_size):
             yield _Job(models.for_rows([chosen[row] for row in rows]), rows, None, room)
         return
     for group in groups:
-        members = models.get_many([experts[k] for k in group.experts])
-        model = _compose(members, dynamic)
-        context = min(context_of(member) for member in members)
-        for rows, room in _batches(group.rows, lengths, batch_size, num_new, context):
+        members = models.get_many([experts.names[k] for k in group.experts])
+        model = _compose(members, experts.dynamic)
+        shortest = min(members, key=context_of)
+        for rows, room in _batches(_rooms(shortest, group.rows, lengths, num_new), lengths, batch_size):
             weights_BM = weights_BK[np.ix_(rows, group.experts)] if len(members) > 1 else None
             yield _Job(model, rows, weights_BM, room)
 
 
-def _check_lengths(lengths: Sequence[int], rows: Sequence[int], context: int) -> None:
+def _rooms(model: Any, rows: Sequence[int], lengths: Sequence[int], num_new: int) -> dict[int, int]:
+    """The number of tokens that each prompt's answer may have."""
+    context, apart = context_of(model), reads_apart(model)
     for row in rows:
-        if lengths[row] >= context:
+        if lengths[row] >= context + apart:
+            room = "" if apart else ", and the answer needs room too"
             raise BadInput(
-                f"Prompt {row} has {lengths[row]} tokens; the experts read at most {context}, and the answer "
-                "needs room too. Shorten the prompt, for instance to its end."
+                f"Prompt {row} has {lengths[row]} tokens; the experts read at most {context}{room}. "
+                "Shorten the prompt, for instance to its end."
             )
+    return {row: min(num_new, context - (0 if apart else lengths[row])) for row in rows}
 
 
 def _compose(members: Sequence[Any], dynamic: float) -> Any:
     if len(members) == 1:
         return members[0]
+    if any(map(reads_apart, members)):
+        raise BadInput(
+            "encoder-decoder experts answer one at a time: the answers of several are not mixed. "
+            f"Use {arg('policy', 'top1')}, or an expert's name."
+        )
     from router.mixture.model import MixtureForCausalLM
 
     return MixtureForCausalLM.from_experts(members, dynamic=dynamic)
 
 
-def _batches(
-    rows: Sequence[int], lengths: Sequence[int], batch_size: int, num_new: int, context: int
-) -> Iterator[tuple[list[int], int]]:
+def _batches(rooms: dict[int, int], lengths: Sequence[int], batch_size: int) -> Iterator[tuple[list[int], int]]:
     """Rows of similar length, and the number of tokens that each may add.
 
     Rows that would outgrow the context share a batch only with rows of their own length, so that none is cut short by
     a longer neighbour.
     """
     if batch_size < 1:
-        raise BadInput(f"batch_size={batch_size} must be at least 1.")
-    _check_lengths(lengths, rows, context)
-    ordered = sorted(rows, key=lambda row: lengths[row])
+        raise BadInput(f"{arg('batch_size', batch_size)} must be at least 1.")
     by_room: dict[int, list[int]] = {}
-    for row in ordered:
-        by_room.setdefault(min(num_new, context - lengths[row]), []).append(row)
+    for row in sorted(rooms, key=lambda row: lengths[row]):
+        by_room.setdefault(rooms[row], []).append(row)
     for room, members in by_room.items():
         for start in range(0, len(members), batch_size):
             yield members[start : start + batch_size], room
@@ -211,16 +193,23 @@ def _run(
     longest = max(map(len, prompts))
     ids_BT = torch.full((len(prompts), longest), pad_token_id, dtype=torch.long)
     mask_BT = torch.zeros_like(ids_BT)
+    apart = reads_apart(model)
     for row, prompt in enumerate(prompts):
-        ids_BT[row, longest - len(prompt) :] = torch.tensor(list(prompt))
-        mask_BT[row, longest - len(prompt) :] = 1
+        # An encoder counts positions from its first token on.
+        begin = 0 if apart else longest - len(prompt)
+        ids_BT[row, begin : begin + len(prompt)] = torch.tensor(list(prompt))
+        mask_BT[row, begin : begin + len(prompt)] = 1
     extra: dict[str, Any] = {"pad_token_id": pad_token_id, **options}
+    num_before = longest
+    if apart:
+        first_BT = decoder_start(model, len(prompts), extra.pop("first_tokens", ()))
+        extra["decoder_input_ids"], num_before = first_BT.to(device), first_BT.shape[1]
     if weights_BM is not None:
         extra["expert_weights"] = torch.tensor(weights_BM, dtype=torch.float32, device=device)
     with torch.inference_mode():
         output = model.generate(input_ids=ids_BT.to(device), attention_mask=mask_BT.to(device), **extra)
     ends = _end_tokens(model, options)
-    continuations = [_up_to_end(tokens, ends) for tokens in output[:, longest:].tolist()]
+    continuations = [_up_to_end(tokens, ends) for tokens in output[:, num_before:].tolist()]
     per_prompt = len(continuations) // len(prompts)
     return [continuations[i : i + per_prompt] for i in range(0, len(continuations), per_prompt)]
 

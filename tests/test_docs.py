@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.router.tiny import BYTE_VOCABULARY, byte_tokenizer, llama
+from tests.xelm.seq2seq import make_gap_run
 from tests.xelm.transfers import write_dictionary, write_task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,6 +84,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     xelm.train(folder / "recipe.toml", folder / "runs" / "a")
     shutil.copytree(folder / "runs" / "a", folder / "runs" / "progit")
     _prepare_transfer(folder)
+    make_gap_run(folder / "runs" / "mt5")
     return folder
 
 

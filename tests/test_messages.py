@@ -17,8 +17,11 @@ from click.testing import CliRunner
 
 import xelm
 from clustering.errors import BadInput, arg
+from router.generation_options import AnswerOptions, check_options
 from xelm.cli import COMMANDS
-from xelm.cli._options import options_of
+from xelm.cli._options import made_of, options_of
+from xelm.gateway.patience import Patience
+from xelm.serving.limits import Limits
 
 ROOT = Path(__file__).resolve().parents[1]
 # A whole command, such as `xelm measure RECIPE --out effects.json`, can be typed wherever the message is read.
@@ -28,6 +31,8 @@ KEY = re.compile(r"\[[\w.]+\] \w+=")
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
 PYTHON_ONLY = {"k"}
 """Names that also stand for something else in messages: `[clusters] k`."""
+OF_MODELS = {"run", "rule", "device_map", "max_bytes", "check_files"}
+"""What only Python offers of opening a run."""
 WITHOUT_FRONT_END = {"xelm/serving/limits.py"}
 """Tells a client of the server which flag its owner may set."""
 
@@ -89,8 +94,14 @@ def test_the_same_error_in_python_and_on_the_command_line(tmp_path: Path) -> Non
     [
         ("add", xelm.add_language, {"language"}),
         ("compare", xelm.compare_plans, {"recipe", "launch"}),
+        ("gateway", Patience, set()),
+        ("gateway", xelm.RoutedLM.from_pretrained, OF_MODELS | {"device", "dtype", "max_loaded"}),
+        ("generate", AnswerOptions, set()),
+        ("generate", xelm.RoutedLM.from_pretrained, OF_MODELS),
         ("measure", xelm.measure_effects, {"recipe", "launch"}),
+        ("route", xelm.RoutedLM.route, {"self", "texts"}),
         ("score", xelm.RoutedLM.score, {"self", "texts", "options"}),
+        ("serve", Limits, set()),
         ("train", xelm.train, {"recipe", "launch", "report"}),
         ("transfer", xelm.transfer, {"recipe", "launch"}),
     ],
@@ -100,9 +111,10 @@ def test_a_command_has_every_argument_of_its_function_with_its_default(
 ) -> None:
     command, got = import_module(f"xelm.cli.{name}").command, dict[str, Any]()
     options = [p for p in command.params if isinstance(p, click.Option)]
-    required = {p.name: p.opts[0] for p in options if p.required}
+    required = {p.name: p.opts[0] for p in options if p.required and p.name != "engines"}
     monkeypatch.setattr(command, "callback", lambda **given: got.update(given))
-    command.main(["word", *(part for flag in required.values() for part in (flag, "word"))], standalone_mode=False)
+    words = ["word", *(["word"] if name == "route" else []), *(["--engine", "word"] if name == "gateway" else [])]
+    command.main([*words, *(part for flag in required.values() for part in (flag, "word"))], standalone_mode=False)
     wanted = {key: p.default for key, p in inspect.signature(function).parameters.items() if key not in without}
     assert set(wanted) <= set(got)
     assert set(required) - {"out"} == {key for key, v in wanted.items() if v is inspect.Parameter.empty} - {"out"}
@@ -159,3 +171,37 @@ def test_options_are_made_from_the_words_and_types_of_fields_and_arguments() -> 
     assert CliRunner().invoke(command, typed).exit_code == 0
     assert got == {"degrees": 180.0, "kind": "wood", "loaves": 2, "out": Path("x"), "seeds": ("a", "b")}
     assert CliRunner().invoke(command, ["--loaves", "two", "--degrees", "1"]).exit_code == 2
+
+
+@pytest.mark.parametrize("typed", [["--top-p", "0"], ["--top-p", "1.5"], ["--top-k", "-1"], ["--temperature", "0"]])
+def test_a_range_is_written_once_and_holds_on_the_command_line_and_in_python(typed: list[str]) -> None:
+    made = dict[str, object]()
+
+    @click.command()
+    @options_of(AnswerOptions)
+    def command(**options: Any) -> None:
+        made["settings"] = made_of(AnswerOptions, options)
+
+    assert CliRunner().invoke(command, ["--top-p", "0.5", "--temperature", "0.8"]).exit_code == 0
+    assert made["settings"] == AnswerOptions(top_p=0.5, temperature=0.8)
+    assert CliRunner().invoke(command, typed).exit_code == 2
+    name, value = typed[0][2:].replace("-", "_"), float(typed[1])
+    with pytest.raises(BadInput, match=rf"{name}={value}"):
+        check_options({name: value})
+
+
+@pytest.mark.parametrize("settings", [{"top_p": 0.5}, {"top_k": 3}, {"min_p": 0.1}])
+def test_limits_of_a_drawing_need_one(settings: dict[str, Any]) -> None:
+    [(name, value)] = settings.items()
+    with pytest.raises(BadInput, match=f"{name}={value}: nothing is drawn. Give temperature= too"):
+        AnswerOptions(**settings).for_generate()
+    drawn = AnswerOptions(temperature=0.8, repetition_penalty=1.2, **settings).for_generate()
+    assert drawn == {
+        "max_new_tokens": 64,
+        "do_sample": True,
+        "temperature": 0.8,
+        "top_p": 1.0,
+        "repetition_penalty": 1.2,
+        **settings,
+    }
+    assert AnswerOptions(max_new_tokens=3).for_generate() == {"max_new_tokens": 3, "do_sample": False}

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from xelm.blending.blend import blend
     from xelm.comparing.compare import compare_plans
     from xelm.comparing.comparison import PlanComparison
+    from xelm.distilling.distill import distill
+    from xelm.distilling.distillation import Distillation
     from xelm.evaluation.evaluate import evaluate, evaluate_on
     from xelm.inference.routed import RoutedLM
     from xelm.launch.options import Launch
@@ -46,6 +48,7 @@ __all__ = [
     "Alignment",
     "BadInput",
     "ClusterPlan",
+    "Distillation",
     "Effects",
     "ExpertSet",
     "Launch",
@@ -67,6 +70,7 @@ __all__ = [
     "blend",
     "cluster_languages",
     "compare_plans",
+    "distill",
     "dry_run",
     "evaluate",
     "evaluate_on",
@@ -85,6 +89,7 @@ _HOME = {
     "Alignment": "xelm.aligning.alignment",
     "BadInput": "clustering.errors",
     "ClusterPlan": "clustering",
+    "Distillation": "xelm.distilling.distillation",
     "Effects": "clustering.plans.effects",
     "ExpertSet": "xelm.run.experts",
     "PlanComparison": "xelm.comparing.comparison",
@@ -107,6 +112,7 @@ _HOME = {
     "cluster_languages": "clustering",
     "compare_plans": "xelm.comparing.compare",
     "measure_effects": "xelm.measuring.measure",
+    "distill": "xelm.distilling.distill",
     "dry_run": "xelm.making.train",
     "evaluate": "xelm.evaluation.evaluate",
     "evaluate_on": "xelm.evaluation.evaluate",

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import torch
 
+from clustering.errors import BadInput
+
 # A token that is impossible for an expert (a logit of minus infinity) costs it this much, in nats. If every
 # expert did, the posterior would be 0/0 without the floor; e^-10000 is far below what a float can show.
 LEAST_LOG_PROB = -1e4
@@ -35,7 +37,17 @@ def log_posterior(log_prior_BMT: torch.Tensor, log_likelihood_BMT: torch.Tensor)
 
     Returns:
         Normalised log-weights after each position, shape (B, M, T).
+
+    Raises:
+        BadInput: If the prior has another shape: (B, M) would be added to the wrong axes wherever the sizes allow it.
     """
+    num_rows, num_experts, num_positions = log_likelihood_BMT.shape
+    if log_prior_BMT.shape not in ((num_rows, num_experts, 1), (num_rows, num_experts, num_positions)):
+        raise BadInput(
+            f"log_prior_BMT has shape {tuple(log_prior_BMT.shape)}; {num_rows} rows, {num_experts} experts and "
+            f"{num_positions} positions need ({num_rows}, {num_experts}, 1), or the last size {num_positions}. "
+            "Weights of whole rows get their third axis by log_prior_BM[..., None]."
+        )
     evidence_BMT = log_prior_BMT + log_likelihood_BMT.cumsum(-1)
     return torch.log_softmax(evidence_BMT, dim=1)
 

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, TextIteratorStreamer, pipeline
 
 from clustering.errors import BadInput
+from router.mixture.logspace import log_posterior
 from router.mixture.model import MixtureForCausalLM
 from router.routes.policy import apply_policy, parse_policy
 from tests.router.tiny import (
@@ -345,3 +346,12 @@ def _run(**arguments):
 
 def _generate(**arguments):
     return MixtureForCausalLM.from_experts([llama(0), llama(1)]).generate(torch.tensor([[3, 4]]), **arguments)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2,), (3, 2, 1), (2, 3, 2), (1, 3, 1)])
+def test_a_prior_of_another_shape_is_refused_and_not_broadcast(shape):
+    likelihood_BMT = torch.zeros(2, 3, 3)  # as many positions as experts, where (2, 3) would be added to the wrong axes
+    with pytest.raises(BadInput, match=r"log_prior_BMT has shape .*need \(2, 3, 1\)"):
+        log_posterior(torch.zeros(shape), likelihood_BMT)
+    for fits in ((2, 3, 1), (2, 3, 3)):
+        assert log_posterior(torch.zeros(fits), likelihood_BMT).exp().flatten().tolist() == pytest.approx([1 / 3] * 18)

@@ -139,6 +139,10 @@ def test_a_masked_model_trains_is_evaluated_and_says_that_it_cannot_write(
     assert lm.route(["Das Haus und das Wasser"])[0].language in ("deu", "nld")
     with pytest.raises(BadInput, match=r"experts are masked models\. They fill gaps"):
         lm.generate(["Das Haus"])
+    [score] = lm.score(["Das Haus"], "top1")  # but it fills in every token of a text
+    name = lm.names[int(lm.weights(["Das Haus"])[0].argmax())]
+    [alone] = experts.objective.log_probs(experts.load_model(name), ["Das Haus"], experts.tokenizer(), 40)
+    assert score.nats == pytest.approx(-alone.sum()) and score.tokens == len(alone)
 
 
 def test_a_causal_model_is_no_masked_one(tmp_path: Path, tiny_recipe: Callable[..., Recipe]) -> None:

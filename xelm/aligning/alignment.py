@@ -11,6 +11,7 @@ from typing import Any
 from clustering.files import write_text
 from xelm.aligning.probes import WAYS
 from xelm.recipe.docstrings import fields_in_help
+from xelm.run.reading import read_as
 from xelm.transferring.measures.bootstrap import Interval
 
 MEAN = "mean"
@@ -95,6 +96,18 @@ class Alignment:
             for row in self.rows
         ]
 
+    @classmethod
+    def read(cls, path: str | Path) -> Alignment:
+        """Read what `save` wrote.
+
+        Args:
+            path: The file.
+
+        Raises:
+            BadInput: If it is missing or damaged.
+        """
+        return read_as(cls, Path(path))
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -136,7 +149,24 @@ class Alignment:
             f"(chance {one.chance:.3f}, {len(one.languages)} languages)"
             for one in self.leakage
         ]
+        if self.training:
+            lines.append(self._trained())
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def _trained(self) -> str:
+        facts = self.training
+        pairs = ", ".join(f"{code} {number:,}" for code, number in facts["pairs"].items())
+        lines = [f"trained on {pairs} pairs in {facts['steps']:,} steps ({facts['adapter']})"]
+        bits = facts.get("bits_per_byte", {})
+        lines += [
+            f"bits per byte of {code}, held-out text: {value:.3f} before, {bits['after'][code]:.3f} after"
+            for code, value in bits.get("before", {}).items()
+            if code in bits["after"]
+        ]
+        lines.append(
+            f"expert {facts['expert']} of {facts['model']}" if "expert" in facts else f"written to {facts['folder']}"
+        )
+        return "\n".join(lines)
 
 
 def _cell(found: Found | None) -> str:

@@ -14,7 +14,6 @@ from xelm.transferring.features.encoder import Encoder
 from xelm.transferring.measures.bootstrap import Draws
 from xelm.transferring.measures.bootstrap import Hits as Right
 
-_MOST_FITTED = 10_000
 _MOST_FOR_LEAKAGE = 500
 _REPLICATES = 1000
 
@@ -28,10 +27,10 @@ class Measurement:
         Args:
             pairs: Language -> pairs.
             pivot: The pivot's code.
-            most: Most pairs of a language that are tested.
+            most: Most pairs of a language that are tested, and most that means and rotation come from.
         """
         self.pivot = pivot
-        self._fit = {code: own.fit[:_MOST_FITTED] for code, own in pairs.items()}
+        self._fit = {code: own.fit[:most] for code, own in pairs.items()}
         self._held = {code: own.held[:most] for code, own in pairs.items()}
         self.notes = [
             f"{code}: {most} of {len(own.held)} held-out pairs are tested"

@@ -7,20 +7,23 @@ import inspect
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import click
+from annotated_types import Interval
 from click.core import ParameterSource
 
 from clustering.errors import NO_VALUE, BadInput, in_python
+from clustering.ranges import range_of
 from xelm.recipe.docstrings import argument_docs, field_docs
 
 _REQUIRED = inspect.Parameter.empty
 Function = TypeVar("Function", bound=Callable[..., Any])
+Settings = TypeVar("Settings")
 
 
 class Option(click.Option):
@@ -110,7 +113,8 @@ def options_of(
 
     Args:
         source: The dataclass, with a text under each field; or the function, with an `Args:` section in its docstring.
-            Types are bool, int, float, str, a path, a `Literal`, a sequence of one of these, or one of these or None.
+            Types are bool, int, float, str, a number with its range, a path, a `Literal`, a sequence of one of these,
+            or one of these or None.
         group: Heading in `--help`.
         flags: Flags that differ from the name (`time_min` -> `--time`).
         names: Fields or arguments to take; None takes all.
@@ -133,7 +137,7 @@ def options_of(
 
 def _arguments(source: type | Callable[..., Any]) -> list[_Argument]:
     if isinstance(source, type):
-        docs, hints = field_docs(source), get_type_hints(source)
+        docs, hints = field_docs(source), get_type_hints(source, include_extras=True)
         fields = dataclasses.fields(source)
         return [_Argument(item.name, hints[item.name], _default(item), docs.get(item.name, "")) for item in fields]
     docs, parameters = argument_docs(source), inspect.signature(source).parameters
@@ -152,18 +156,36 @@ def _kind(hint: Any, default: Any) -> dict[str, Any]:
     """Type and default of an option, from those of a field or an argument."""
     if hint is bool:
         return {"is_flag": True, "default": default}
-    options = [hint] if get_origin(hint) is Literal else [*(get_args(hint) if _is_union(hint) else (hint,))]
+    options = [*(get_args(hint) if _is_union(hint) else (hint,))]
     [*others, kind] = [part for part in options if part is not NoneType]
     shown = (
         {"default": default, "show_default": default is not None} if default is not _REQUIRED else {"required": True}
     )
-    if get_origin(kind) in (tuple, Sequence):
+    if (found := range_of(kind)) is not None:
+        return {"type": _ranged(*found), **shown}
+    if get_origin(kind) in (tuple, Sequence, Iterable):
         return {"type": _kind(get_args(kind)[0], _REQUIRED)["type"], "multiple": True}
     if Path in (kind, *others):
         return {"type": click.Path(path_type=Path), **shown}
     if get_origin(kind) is Literal:
         return {"type": click.Choice(get_args(kind)), **shown}
     return {"type": str if kind is Any else kind, **shown}
+
+
+def _ranged(kind: type, interval: Interval) -> click.IntRange | click.FloatRange:
+    low, high = interval.ge, interval.le
+    ends: dict[str, Any] = {
+        "min": interval.gt if low is None else low,
+        "max": interval.lt if high is None else high,
+        "min_open": interval.gt is not None,
+        "max_open": interval.lt is not None,
+    }
+    return click.IntRange(**ends) if kind is int else click.FloatRange(**ends)
+
+
+def made_of(source: type[Settings], options: dict[str, Any]) -> Settings:
+    """A dataclass from the options that `options_of` made of it, which are taken out of those given."""
+    return source(**{item.name: options.pop(item.name) for item in dataclasses.fields(source) if item.name in options})  # type: ignore[arg-type]
 
 
 def _is_union(hint: Any) -> bool:

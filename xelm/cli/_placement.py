@@ -7,23 +7,18 @@ from typing import Any, TypeVar
 
 import click
 
-from xelm.cli._options import option, options_of
+from xelm.cli._options import options_of
 from xelm.inference.models import Placement
+from xelm.inference.routed import RoutedLM
+from xelm.inference.run_router import LANGUAGES
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def languages_option(function: Function) -> Function:
-    """Add `--languages`, named as in `RoutedLM.from_pretrained`."""
-    return option(
-        "--languages",
-        default="open",
-        show_default=True,
-        type=click.Choice(["open", "run"]),
-        group="Models",
-        help="open: a text may be in any language, and the base answers in one that no expert was trained on; "
-        "run: every text counts as one of the run's languages.",
-    )(function)
+languages_option = options_of(
+    RoutedLM.from_pretrained, group="Models", names=("languages",), languages={"type": click.Choice(LANGUAGES)}
+)
+"""Add `--languages`, named as in `RoutedLM.from_pretrained`."""
 
 
 def placement_options(function: Function) -> Function:

@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from clustering.errors import BadInput
-from xelm.cli._options import Command, option
+from xelm.cli._options import Command, made_of, options_of
 from xelm.cli._placement import languages_option
+from xelm.gateway.patience import Patience
 
 logger = logging.getLogger(__name__)
 
@@ -35,40 +36,15 @@ logger = logging.getLogger(__name__)
 @click.option(
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes any free one."
 )
-@option(
-    "--wait-s",
-    default=60.0,
-    show_default=True,
-    type=click.FloatRange(min=0),
-    group="Limits",
-    help="Seconds for which a request is sent again while its expert has no engine that answers.",
-)
-@option(
-    "--timeout-s",
-    default=300.0,
-    show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
-    group="Limits",
-    help="Longest silence of an engine in the middle of a request.",
-)
-@option(
-    "--check-s",
-    default=2.0,
-    show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
-    group="Limits",
-    help="Seconds between two health checks of an engine.",
-)
+@options_of(Patience, group="Limits")
 @languages_option
 def command(
     run: Path,
     engines: tuple[str, ...],
     host: str,
     port: int,
-    wait_s: float,
-    timeout_s: float,
-    check_s: float,
     languages: str,
+    **limits: float,
 ) -> None:
     """Send each request to the engine of the expert that its text calls for; no model is loaded here.
 
@@ -82,15 +58,15 @@ def command(
     except ModuleNotFoundError as error:
         raise BadInput(f"the gateway needs {error.name}: pip install 'xelm[gateway]'.") from None
     from xelm.gateway.engines import Pool, read_engines
-    from xelm.gateway.proxy import Patience
     from xelm.inference.routed import RoutedLM
 
+    patience = made_of(Patience, limits)
     lm = RoutedLM.from_pretrained(run, languages=languages)
-    pool = Pool(read_engines(engines, lm.names), every_s=check_s)
+    pool = Pool(read_engines(engines, lm.names), every_s=patience.check_s)
     without = [name for name in lm.names if not pool.of(name)]
     if without:
         logger.warning("no engine for %s: requests that go there get status 503", ", ".join(without))
-    app = make_gateway(lm, pool, Patience(wait_s=wait_s, timeout_s=timeout_s))
+    app = make_gateway(lm, pool, patience)
 
     def listening(port: int) -> None:
         shown = f"[{host}]" if ":" in host else host

@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from router.generation import DEFAULT_NEW_TOKENS
-from router.generation_options import LEAST_TEMPERATURE
-from xelm.cli._options import Command, option, options_of, print_json
+from router.generation_options import AnswerOptions
+from xelm.cli._options import Command, made_of, options_of, print_json
 from xelm.cli._placement import placement_options
 from xelm.inference.routed import RoutedLM
 
@@ -29,29 +28,7 @@ from xelm.inference.routed import RoutedLM
 @options_of(RoutedLM.score, names=("policy", "m"), policy={"default": "top1"})
 @click.option("--stream", is_flag=True, help="Print the answers as they are made, one prompt after the other.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of prompt, text and route.")
-@option(
-    "--max-new-tokens",
-    default=DEFAULT_NEW_TOKENS,
-    show_default=True,
-    type=click.IntRange(min=1),
-    group="Sampling",
-    help="Most tokens of an answer.",
-)
-@option(
-    "--temperature",
-    type=click.FloatRange(min=LEAST_TEMPERATURE),
-    group="Sampling",
-    help="Sample at this temperature.  [default: the most probable token each time]",
-)
-@option(
-    "--top-p",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0, 1, min_open=True),
-    group="Sampling",
-    help="With --temperature: sample from the most probable tokens that together have this probability.",
-)
-@option("--seed", type=int, default=0, show_default=True, group="Sampling", help="Seed of the sampling.")
+@options_of(AnswerOptions, group="Sampling")
 @placement_options
 def command(
     run: Path,
@@ -59,13 +36,9 @@ def command(
     file: Path | None,
     policy: str,
     m: int | None,
-    max_new_tokens: int,
-    temperature: float | None,
-    top_p: float,
-    seed: int,
     stream: bool,
     as_json: bool,
-    **placement: Any,
+    **settings: Any,
 ) -> None:
     """Continue each PROMPT with the experts of RUN for its language."""
     from transformers import set_seed
@@ -77,10 +50,10 @@ def command(
         raise click.UsageError("no prompt: give one as an argument, or a file of them with --file.")
     if stream and as_json:
         raise click.UsageError("--stream prints text as it is made, --json one list at the end: choose one.")
-    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature else {"do_sample": False}
-    options: dict[str, Any] = {"policy": policy, "m": m, "max_new_tokens": max_new_tokens, **sampling}
-    set_seed(seed)
-    lm = RoutedLM.from_pretrained(run, **placement)
+    answer = made_of(AnswerOptions, settings)
+    options: dict[str, Any] = {"policy": policy, "m": m, **answer.for_generate()}
+    set_seed(answer.seed)
+    lm = RoutedLM.from_pretrained(run, **settings)
     if stream:
         for text in texts:
             click.echo(text, nl=False)
@@ -91,12 +64,12 @@ def command(
     answers = lm.complete(texts, **options)
     if as_json:
         rows = [
-            {"prompt": text, "text": answer.text, "route": asdict(answer.route)}
-            for text, answer in zip(texts, answers, strict=True)
+            {"prompt": text, "text": found.text, "route": asdict(found.route)}
+            for text, found in zip(texts, answers, strict=True)
         ]
         print_json(rows)
         return
-    for text, answer in zip(texts, answers, strict=True):
-        weights = answer.route.weights
+    for text, found in zip(texts, answers, strict=True):
+        weights = found.route.weights
         expert = max(weights, key=lambda name: weights[name])
-        click.echo(f"[{answer.route.language} -> {expert}] {text}{answer.text}")
+        click.echo(f"[{found.route.language} -> {expert}] {text}{found.text}")

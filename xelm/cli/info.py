@@ -70,4 +70,6 @@ def command(run: Path, tokenizer: bool, as_json: bool) -> None:
 def _moved(entry: ModelEntry) -> list[str]:
     """How its weights were moved back to the base."""
     parts = [] if entry.keep is None else [f"λ {entry.keep:.2f}"]
+    if entry.aligned is not None:
+        parts.append("trained on pairs")
     return [*parts, f"layers put back: {' '.join(entry.put_back)}"] if entry.put_back else parts

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xelm.cli._options import Command, print_json
+from xelm.cli._options import Command, options_of, print_json
 from xelm.cli._placement import languages_option
+from xelm.inference.routed import RoutedLM
 
 if TYPE_CHECKING:
     from router.routes.weigh import Route
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
-@click.option("--spans", is_flag=True, help="Cut each text where its language changes, and route each part.")
+@options_of(RoutedLM.route, names=("spans",))
 @click.option(
     "--probe",
     is_flag=True,
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 @languages_option
 def command(run: Path, texts: tuple[str, ...], spans: bool, probe: bool, as_json: bool, languages: str) -> None:
     """Show which experts of RUN answer each TEXT, and why."""
-    from xelm.inference.routed import RoutedLM
-
     lm = RoutedLM.from_pretrained(run, languages=languages)
     if probe:
         lm.probe(list(texts))

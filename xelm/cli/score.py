@@ -27,14 +27,8 @@ _LONGEST_SHOWN = 60
 @click.option(
     "--file", type=click.Path(path_type=Path), help="File of further texts, one on each line (.txt, .jsonl, …)."
 )
-@options_of(RoutedLM.score, names=("policy", "m", "spans"))
-@click.option("--prefix", help="Text before each TEXT: only TEXT is scored, as an answer of the prefix's experts.")
-@click.option(
-    "--routing",
-    type=click.Choice(ROUTINGS),
-    default=ROUTINGS[0],
-    show_default=True,
-    help="What chooses the experts of a token: the text before it, or the whole TEXT, as if its language were known.",
+@options_of(
+    RoutedLM.score, names=("policy", "m", "spans", "prefix", "routing"), routing={"type": click.Choice(ROUTINGS)}
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print a JSON list of text, nats, tokens, bytes and bits_per_byte."
@@ -46,7 +40,7 @@ def command(
     file: Path | None,
     policy: str,
     m: int | None,
-    prefix: str | None,
+    prefix: tuple[str, ...],
     routing: str,
     spans: bool,
     as_json: bool,
@@ -58,7 +52,9 @@ def command(
     every = [*texts, *((row.text for row in read_file(file)) if file else ())]
     if not every:
         raise click.UsageError("no text: give one as an argument, or a file of them with --file.")
-    asked: dict[str, Any] = {"prefix": prefix, "routing": routing, "spans": spans}
+    # One stands before every text, several stand before one each.
+    before = prefix[0] if len(prefix) == 1 else prefix or None
+    asked: dict[str, Any] = {"prefix": before, "routing": routing, "spans": spans}
     scores = RoutedLM.from_pretrained(run, **placement).score(every, policy, m=m, **asked)
     if as_json:
         rows = [

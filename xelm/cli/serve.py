@@ -6,14 +6,13 @@ import logging
 import signal
 import socket
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from clustering.errors import BadInput
-from xelm.cli._options import Command, option, options_of
+from xelm.cli._options import Command, made_of, option, options_of
 from xelm.cli._placement import placement_options
 from xelm.serving.limits import Access, Limits
 
@@ -65,7 +64,7 @@ def command(
     `model` is a policy (top1, topm, ensemble, bayes) or an expert's name. POST /v1/completions, /v1/chat/completions
     (where the base has a chat template) and /v1/route; GET /v1/models, /health and /metrics.
     """
-    limits = Limits(**{field.name: options.pop(field.name) for field in fields(Limits)})
+    limits = made_of(Limits, options)
     try:
         from xelm.serving.app import make_app
         from xelm.serving.server import make_server

@@ -56,7 +56,7 @@ class Lora(ExpertKind):
             r=self.rank,
             lora_alpha=self.alpha,
             target_modules=list(self.targets) if self.targets else "all-linear",
-            task_type="CAUSAL_LM" if model.can_generate() else None,
+            task_type=_task_of(model),
         )
         try:
             return get_peft_model(model, config)
@@ -112,6 +112,12 @@ class Lora(ExpertKind):
         from router.models.lora_source import LoraSource
 
         return LoraSource(LoraBank(base), folders)
+
+
+def _task_of(model: PreTrainedModel) -> str | None:
+    if getattr(model.config, "is_encoder_decoder", False):
+        return "SEQ_2_SEQ_LM"
+    return "CAUSAL_LM" if model.can_generate() else None
 
 
 def _adapted_modules(folder: Path, selectors: Sequence[str]) -> list[str]:

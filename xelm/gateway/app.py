@@ -15,7 +15,8 @@ from aiohttp import web
 from xelm.gateway.asked import ROUTED, Asked, RefusedError, merged, read_request
 from xelm.gateway.engines import Pool
 from xelm.gateway.metrics import GatewayMetrics
-from xelm.gateway.proxy import ClientLeftError, Patience, Proxy, parsed
+from xelm.gateway.patience import Patience
+from xelm.gateway.proxy import ClientLeftError, Proxy, parsed
 from xelm.gateway.routing import Dispatcher, Sent, header_of
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from clustering.errors import BadInput, arg
+from xelm.gateway.patience import Patience
 
 logger = logging.getLogger(__name__)
 ALL = "*"
@@ -86,7 +87,7 @@ class Pool:
         every_s: Seconds between two health checks of an engine.
     """
 
-    def __init__(self, engines: Sequence[Engine], *, every_s: float = 2.0):
+    def __init__(self, engines: Sequence[Engine], *, every_s: float = Patience.check_s):
         self.engines = list(engines)
         self._every_s = every_s
         self._changed = asyncio.Condition()

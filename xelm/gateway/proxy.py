@@ -14,6 +14,7 @@ from aiohttp import web
 from xelm.gateway.asked import RefusedError
 from xelm.gateway.engines import Engine, Pool
 from xelm.gateway.metrics import GatewayMetrics
+from xelm.gateway.patience import Patience
 
 # Belong to one connection, or are set anew.
 _OF_CONNECTION = frozenset(
@@ -35,20 +36,6 @@ _OF_CONNECTION = frozenset(
     }
 )
 _BUSY = (502, 503, 504)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long a request is tried.
-
-    Attributes:
-        wait_s: Seconds in which an engine must take a request; until then it is sent again, for as long as no engine
-            of the expert is up or all are busy.
-        timeout_s: Longest silence of an engine that has taken one, in seconds.
-    """
-
-    wait_s: float = 60.0
-    timeout_s: float = 300.0
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from router.generation import MixedSource, ModelSource, generate_ids
+from router.generation import generate_ids
 from router.letters import utf8_bytes
+from router.mixture.experts import MixedExperts
 from router.routes.weigh import Route
 from router.scoring.texts import encode
 from xelm.inference.stops import AnswerStops, as_stops, holds, until_stop
 from xelm.inference.stream import cut_at
+from xelm.objectives.prompting import Prompting
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,12 @@ def complete_ids(
     ids: Sequence[Sequence[int]],
     routes: Sequence[Route],
     weights_BK: np.ndarray,
-    names: Sequence[str],
-    models: ModelSource | MixedSource,
+    experts: MixedExperts,
     tokenizer: Any,
     *,
-    dynamic: float = False,
     stops: Sequence[str] = (),
     end_tokens: Collection[int] = (),
+    prompting: Prompting | None = None,
     **options: Any,
 ) -> list[Completion]:
     """Continue prompts given as token ids.
@@ -95,44 +96,48 @@ def complete_ids(
         ids: From `prompt_ids`, B prompts.
         routes: The route of each prompt.
         weights_BK: Weights after the policy, shape (B, K), rows summing to 1.
-        names: The K experts.
-        models: Gives an expert's model by its name.
+        experts: The K experts.
         tokenizer: The tokenizer that all experts share.
-        dynamic: Whether the weights change as the text goes on.
         stops: Texts at which an answer ends. They are not part of it, and are looked for in the answer alone.
+        prompting: How the experts read prompts; None: as causal models do.
         end_tokens: The experts' end tokens, from which it follows how an answer ended.
         **options: As for `router.generation.generate_ids`; `stop_strings` also end an answer and are part of it.
 
     Returns:
         The answers in the order of the prompts; with `num_return_sequences` = n, n answers for each.
     """
-    stops, decode = as_stops(stops), decoder(tokenizer)
+    stops, decode, prompting = as_stops(stops), decoder(tokenizer), prompting or Prompting(tokenizer)
     kept = options.pop("stop_strings", None) or []
     ending = [*stops, *as_stops([kept] if isinstance(kept, str) else kept)]
     if ending:
-        options["for_batch"] = _ending_at(ending, decode, ids, options.pop("stopping_criteria", None))
+        prompting.check_grows(ids, "stop texts")
+        num_before = prompting.num_before
+        lengths = [len(prompt) if num_before is None else num_before for prompt in ids]
+        options["for_batch"] = _ending_at(ending, decode, lengths, options.pop("stopping_criteria", None))
+    if prompting.first_tokens:
+        options["first_tokens"] = prompting.first_tokens
     pad = next((t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0)
-    answers = generate_ids(ids, weights_BK, names, models, dynamic=dynamic, pad_token_id=pad, **options)  # type: ignore[arg-type]
+    answers = generate_ids(ids, weights_BK, experts, pad_token_id=pad, **options)
     completions = []
     ends = as_set(options["eos_token_id"]) if "eos_token_id" in options else set(end_tokens)
     for prompt, route, sequences in zip(ids, routes, answers, strict=True):
         for sequence in sequences:
             tokens = until_stop(sequence, ending, decode)
-            text = decode(tokens)
+            text = prompting.text(prompt, tokens)
             ended = holds(text, ending) or bool(tokens and tokens[-1] in ends)
             completions.append(Completion(text[: cut_at(text, stops)], tokens, len(prompt), ended, route))
     return completions
 
 
 def _ending_at(
-    stops: Sequence[str], decode: Callable[[list[int]], str], ids: Sequence[Sequence[int]], others: Any
+    stops: Sequence[str], decode: Callable[[list[int]], str], lengths: Sequence[int], others: Any
 ) -> Callable[[Sequence[int]], dict[str, Any]]:
     """The stopping criteria of a batch, which must know where its answers begin."""
 
     def for_batch(rows: Sequence[int]) -> dict[str, Any]:
         from transformers import StoppingCriteriaList
 
-        own = AnswerStops(stops, decode, max(len(ids[row]) for row in rows))
+        own = AnswerStops(stops, decode, max(lengths[row] for row in rows))
         return {"stopping_criteria": StoppingCriteriaList([*(others or ()), own])}
 
     return for_batch

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustering.distances.own import distances_from_vectors
-from clustering.errors import BadInput
+from clustering.errors import BadInput, arg
 from clustering.progress import show_progress
 from router.letters import utf8_bytes
 from router.scoring.tokens import context_of
@@ -51,7 +51,7 @@ def language_vectors(
     num_layers = model.config.get_text_config().num_hidden_layers
     chosen = (num_layers + 1) // 2 if layer is None else layer
     if not 0 <= chosen <= num_layers:
-        raise BadInput(f"layer={layer}: this model has hidden states 0 (embeddings) to {num_layers}.")
+        raise BadInput(f"{arg('layer', layer)}: this model has hidden states 0 (embeddings) to {num_layers}.")
     vectors = {}
     for code, texts in show_progress(corpora.items(), desc="read by the model", unit="language"):
         windows = _windows(texts, tokenizer, _context(model, tokenizer), max_tokens)

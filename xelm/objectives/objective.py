@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from clustering.registry import Registry
+from xelm.objectives.prompting import Prompting
 from xelm.training.isolation import isolates_documents
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Objective(ABC):
     """Whether a token is predicted from those before it alone, so that the weights of a mixture can follow the text."""
     fits_new_base: ClassVar[bool]
     """Whether the models of `[base.new]` have its head."""
+    reads_pairs: ClassVar[bool] = False
+    """Whether it trains on the translations of `[data] pairs`."""
 
     @abstractmethod
     def auto_class(self) -> Any:
@@ -106,6 +109,10 @@ class Objective(ABC):
         Returns:
             For each text, log-probabilities in nats, shape (its judged tokens,).
         """
+
+    def prompting(self, tokenizer: PreTrainedTokenizerBase) -> Prompting:
+        """How its models read prompts and say answers; for objectives whose models generate."""
+        return Prompting(tokenizer)
 
     def __str__(self) -> str:
         return self.name

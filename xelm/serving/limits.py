@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clustering.errors import BadInput, arg
+from clustering.errors import BadInput
+from clustering.ranges import Count, Positive, check_ranges
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -16,23 +17,21 @@ if TYPE_CHECKING:
 class Limits:
     """Limits of a server and of its requests."""
 
-    max_batch: int = 32
+    max_batch: Count = 32
     """Most answers computed in one pass."""
-    max_queued: int = 1024
+    max_queued: Count = 1024
     """Most answers that wait; further requests get 503."""
-    max_body_bytes: int = 1 << 20
+    max_body_bytes: Count = 1 << 20
     """Largest request, in bytes of its JSON."""
-    max_tokens: int = 1024
+    max_tokens: Count = 1024
     """Most tokens of an answer, even if the request asks for more."""
-    timeout_s: float = 120.0
+    timeout_s: Positive = 120.0
     """Seconds after which a request that is not answered gets 503, waiting included."""
-    max_connections: int = 512
+    max_connections: Count = 512
     """Most connections at the same time."""
 
     def __post_init__(self) -> None:
-        for name in (field.name for field in fields(self)):
-            if not getattr(self, name) > 0:
-                raise BadInput(f"{arg(name, getattr(self, name))} must be greater than 0.")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from xelm.serving.engine.sampling import Sampling
+from clustering.ranges import Share
+from xelm.serving.engine.sampling import MinP, Penalty, Sampling, Seed, Warmth
 
 MAX_PROMPTS = 64
 MAX_STOPS = 4
 MAX_LOGPROBS = 20
 COLDEST = 0.01
 """Lowest temperature at which tokens are drawn: far below it, logits divided by it overflow."""
-Penalty = Annotated[float, Field(ge=-2, le=2)]
 Text = Annotated[str, Field(max_length=1_000_000)]
 TokenIds = Annotated[list[int], Field(max_length=1_000_000)]
 
@@ -29,8 +30,8 @@ class _Request(BaseModel):
     def _without_nulls(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        fields = cls.model_fields
-        return {key: v for key, v in value.items() if v is not None or key not in fields or fields[key].is_required()}
+        known = cls.model_fields
+        return {key: v for key, v in value.items() if v is not None or key not in known or known[key].is_required()}
 
 
 class StreamOptions(_Request):
@@ -44,15 +45,15 @@ class _Generation(_Request):
     """The common fields of completions and chats."""
 
     model: str = "top1"
-    temperature: float = Field(default=0.0, ge=0, le=10)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: int = Field(default=0, ge=-1, le=1_000_000)
+    temperature: Warmth = Sampling.temperature
+    top_p: Share = Sampling.top_p
+    top_k: int = Field(default=Sampling.top_k, ge=-1, le=1_000_000)
     """Number of most likely tokens to draw from; 0 or -1: all."""
-    min_p: float = Field(default=0.0, ge=0, le=1)
-    presence_penalty: Penalty = 0.0
-    frequency_penalty: Penalty = 0.0
+    min_p: MinP = Sampling.min_p
+    presence_penalty: Penalty = Sampling.presence_penalty
+    frequency_penalty: Penalty = Sampling.frequency_penalty
     n: int = Field(default=1, ge=1, le=MAX_PROMPTS)
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    seed: Seed | None = Sampling.seed
     stop: str | list[str] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -95,15 +96,8 @@ class _Generation(_Request):
     @property
     def sampling(self) -> Sampling:
         """How tokens are chosen."""
-        return Sampling(
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=max(0, self.top_k),
-            min_p=self.min_p,
-            presence_penalty=self.presence_penalty,
-            frequency_penalty=self.frequency_penalty,
-            seed=self.seed,
-        )
+        asked = {field.name: getattr(self, field.name) for field in fields(Sampling)}
+        return Sampling(**{**asked, "top_k": max(0, self.top_k)})
 
 
 class CompletionRequest(_Generation):

@@ -18,6 +18,9 @@ from xelm.transferring.paths import anchor
 from xelm.transferring.tasks.task import TASKS
 from xelm.transferring.techniques.technique import Techniques
 
+Pool = Literal["mean", "first", "last"]
+"""How the states of a text become one vector."""
+
 
 @fields_in_help
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,7 @@ class TaskBase:
     an expert's name; a list gives a row of the table each."""
     layer: int | None = None
     """Hidden layer of the features, from 0 (embeddings); negative ones count from the last. None: the last."""
-    pool: Literal["mean", "first", "last"] = "mean"
+    pool: Pool = "mean"
     """How the states of a text become one vector."""
     prefix: str = ""
     """Text put before each text, if the model was trained so (`query: `)."""

@@ -34,6 +34,8 @@ def lineage_problems(run: Path, manifest: Manifest) -> list[str]:
         problems += [f"{where}: {why}" for why in _line_problems(manifest, plan, line, last)]
         if line.language in codes[:position]:
             problems.append(f"{where}: is there twice")
+    if any(_aligned_later(entry, manifest) for entry in manifest.experts.values()):
+        return problems  # the figures of the newest addition are those from before that
     return problems + list(_figure_problems(files, manifest.ledger[-1]))
 
 
@@ -86,6 +88,11 @@ def _line_problems(manifest: Manifest, plan: ClusterPlan, line: LedgerEntry, las
         yield f"{line.expert} came from {entry.parent} ({entry.tokens} tokens), not from {line.donor} ({line.tokens})"
     if not isinstance(counts, dict) or counts.get("sha256") != line.sha256 or counts.get("bytes") != line.bytes:
         yield "its text is not the one under data"
+
+
+def _aligned_later(entry: ModelEntry, manifest: Manifest) -> bool:
+    """Whether an expert was trained on pairs after the newest addition."""
+    return entry.aligned is not None and entry.aligned.get("additions", 0) >= len(manifest.ledger)
 
 
 def _figure_problems(files: RunFolder, newest: LedgerEntry) -> Iterator[str]:

@@ -69,6 +69,10 @@ class ModelEntry:
     reads those of the run."""
     put_back: list[str] = field(default_factory=list)
     """Layers whose weights are the base's again (`xelm.blend`)."""
+    aligned: dict[str, Any] | None = None
+    """If it was trained on pairs afterwards (`xelm.align`): `from`, the fingerprint of the weights that this began
+    with; `pairs`, their number by language; `additions`, the languages that had been added by then. None: it was not.
+    Epochs and tokens tell of the training before."""
 
     @property
     def weights_print(self) -> str | None:

@@ -17,6 +17,7 @@ from router.models.pool import TooManyExperts
 from router.routes.weigh import Route
 from xelm.inference.completions import decoder, prompt_ids, translated
 from xelm.inference.routed import RoutedLM
+from xelm.inference.routed_lm.able import check_follows_text
 from xelm.inference.stream import TextGrowth
 from xelm.serving.engine.echo import prompt_log_probs
 from xelm.serving.engine.jobs import Answer, Event, Job, Prompt
@@ -45,6 +46,7 @@ class Engine:
     def __init__(self, lm: RoutedLM, *, max_batch: int = 32, max_queued: int = 1024):
         if max_batch < 1 or max_queued < 1:
             raise BadInput(f"{arg('max_batch', max_batch)} and {arg('max_queued', max_queued)} must be at least 1.")
+        check_follows_text(lm.experts, "a server")
         self.lm = lm
         self._max_batch, self._max_queued = max_batch, max_queued
         self._waiting: deque[Job] = deque()

@@ -10,31 +10,40 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Interval
+
+from clustering.ranges import Share
 
 if TYPE_CHECKING:
     import torch
 
     from xelm.serving.engine.jobs import Answer
 
+Warmth = Annotated[float, Interval(ge=0, le=10)]
+MinP = Annotated[float, Interval(ge=0, le=1)]
+Penalty = Annotated[float, Interval(ge=-2, le=2)]
+Seed = Annotated[int, Interval(ge=-(2**63), lt=2**63)]
+
 
 @dataclass(frozen=True)
 class Sampling:
     """How the tokens of an answer are chosen."""
 
-    temperature: float = 0.0
+    temperature: Warmth = 0.0
     """0 takes the likeliest token."""
-    top_p: float = 1.0
-    """Share of probability that is kept, (0, 1]."""
-    top_k: int = 0
+    top_p: Share = 1.0
+    """Share of probability that is kept."""
+    top_k: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
     """How many tokens are kept; 0: all."""
-    min_p: float = 0.0
-    """Tokens below this share of the likeliest one's probability are dropped, 0 to 1."""
-    presence_penalty: float = 0.0
+    min_p: MinP = 0.0
+    """Tokens below this share of the likeliest one's probability are dropped."""
+    presence_penalty: Penalty = 0.0
     """Nats subtracted from the logit of every token that the answer already contains."""
-    frequency_penalty: float = 0.0
+    frequency_penalty: Penalty = 0.0
     """Nats subtracted from the logit of a token each time that the answer already contains it."""
-    seed: int | None = None
+    seed: Seed | None = None
     """Seed of the row's own generator; None: a new one each time."""
 
     @property

@@ -184,8 +184,14 @@ def _no_reports() -> Iterator[None]:
 
 def without_output(model: Any) -> Any:
     """The part of a model that makes hidden states, in evaluation mode."""
-    inner = getattr(model, "base_model", model)
-    return (inner.get_encoder() if getattr(inner.config, "is_encoder_decoder", False) else inner).eval()
+    return body_of(model).eval()
+
+
+def body_of(model: Any) -> Any:
+    """The part of a model that makes hidden states, of an adapted one with its adapters."""
+    whole = model.get_base_model() if hasattr(model, "peft_config") else model
+    inner = getattr(whole, "base_model", whole)
+    return inner.get_encoder() if getattr(inner.config, "is_encoder_decoder", False) else inner
 
 
 def fast_only(tokenizer: Any, name: str) -> Any:

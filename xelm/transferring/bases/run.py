@@ -17,6 +17,7 @@ from xelm.transferring.features.encoder import Encoder
 
 if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM
+    from xelm.run.experts import ExpertSet
     from xelm.transferring.data.taskdata import Rowset
     from xelm.transferring.recipe import TaskBase
 
@@ -29,13 +30,20 @@ logger = logging.getLogger(__name__)
 class RunBase(ModelBase):
     """The models of a run."""
 
-    def __init__(self, settings: TaskBase, rowset: Rowset | None = None) -> None:
-        """Open a run; without rows of a task no language's expert is looked for by routing."""
+    def __init__(self, settings: TaskBase, rowset: Rowset | None = None, *, experts: ExpertSet | None = None) -> None:
+        """Open a run.
+
+        Args:
+            settings: Its path, and how states become vectors.
+            rowset: Rows of a task; None: no language's expert is looked for by routing.
+            experts: The run, if it is open and its files were checked.
+        """
         from xelm.run.experts import ExpertSet
 
         super().__init__(settings)
         assert settings.run is not None
-        self._rowset, self.experts = rowset, ExpertSet.load(settings.run)
+        self._rowset, self.experts = rowset, experts or ExpertSet.load(settings.run)
+        self._checks = experts is None
         self._expert_of: dict[str, str] = {}
         for policy in settings.policies:
             self._check(policy)
@@ -99,7 +107,7 @@ class RunBase(ModelBase):
         from xelm.inference.models import Placement, load_checked, load_options
 
         options = load_options(Placement(device=self.settings.device, dtype="float32"))
-        model = load_checked(self.experts, name, options, check=True)
+        model = load_checked(self.experts, name, options, check=self._checks)
         if hasattr(model, "merge_and_unload"):  # an adapter: a second one of the task stands beside it all the same
             model = model.merge_and_unload()
         return without_output(model), fast_only(self.experts.tokenizer(name), name)
