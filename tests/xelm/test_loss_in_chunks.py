@@ -15,8 +15,8 @@ from clustering import ClusterPlan
 from tests.xelm.training_parts import budget_of, same_bits, stage_of, tiny_llama, weights_of
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.objectives.chunks import chunked_cross_entropy
-from xelm.objectives.head import Head, is_chunked
 from xelm.objectives.denoise import DenoiseBatches
+from xelm.objectives.head import Head, is_chunked
 from xelm.objectives.masked import MaskedBatches
 from xelm.objectives.objective import Batches
 from xelm.recipe.recipe import Recipe
