@@ -74,6 +74,8 @@ class Objective(ABC):
     """Whether a token is predicted from those before it alone, so that the weights of a mixture can follow the text."""
     fits_new_base: ClassVar[bool]
     """Whether the models of `[base.new]` have its head."""
+    reads_pairs: ClassVar[bool] = False
+    """Whether it trains on the translations of `[data] pairs`."""
 
     @abstractmethod
     def auto_class(self) -> Any:

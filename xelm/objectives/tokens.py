@@ -34,10 +34,16 @@ class TokenBatch:
         import torch
 
         ids, labels = torch.from_numpy(self.input_ids).to(device), torch.from_numpy(self.labels).to(device)
-        extra: dict[str, Any] = {"position_ids": torch.from_numpy(self.position_ids).to(device)} if isolated else {}
+        extra: dict[str, Any] = self.arguments(model, isolated=isolated, device=device)
         if labels.shape[1] < ids.shape[1]:  # a causal model would keep its keys and values
             extra["use_cache"] = False
         logits = model(input_ids=ids, **extra).logits[:, : labels.shape[1]]
         return torch.nn.functional.cross_entropy(
             logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="sum"
         )
+
+    def arguments(self, model: torch.nn.Module, *, isolated: bool, device: torch.device) -> dict[str, torch.Tensor]:
+        """What a model is told beside the tokens: positions, if it keeps documents apart by them."""
+        import torch
+
+        return {"position_ids": torch.from_numpy(self.position_ids).to(device)} if isolated else {}

@@ -113,6 +113,11 @@ class Data:
     """Share of documents held out for the evaluation, chosen in the same way."""
     heldout_bytes: int = 65_536
     """Most held-out text kept per language and split, in UTF-8 bytes."""
+    pairs: str | None = None
+    """For the objective `tlm`: folder of translations, as `xelm align --pairs` reads them, that are trained on beside
+    the text; the pairs that `xelm align` would test on are left out."""
+    pivot: str = "eng"
+    """For `pairs`: the language of the translations."""
 
     def __post_init__(self) -> None:
         check(bool(self.path), "[data] path is empty: name a folder or a hub dataset.")
@@ -135,6 +140,8 @@ class Data:
         settings = dataclasses.asdict(self)
         if self.id_field == "id":
             del settings["id_field"]
+        if self.pairs is None:
+            del settings["pairs"], settings["pivot"]
         return settings
 
 
@@ -208,8 +215,8 @@ class Train:
     """Largest norm of the gradient; a larger one is scaled down to it."""
     objective: str = "causal"
     """`causal`: predict the next token; `masked`: fill in masked tokens, for models such as XLM-R and ModernBERT;
-    `denoise`: write the spans left out of a text, for encoder-decoder models such as T5 and mT5. `[base] model` must be
-    of that kind. Installed packages may add more."""
+    `tlm`: the same, reading translations beside the text; `denoise`: write the spans left out of a text, for
+    encoder-decoder models such as T5 and mT5. `[base] model` must be of that kind. Installed packages may add more."""
     mask_rates: tuple[float, ...] = (0.30, 0.15, 0.05)
     """For `masked`: share of tokens to fill in, over equal parts of a training (mmBERT: Marone et al. 2025)."""
     sampling: Literal["temperature", "unimax"] = "temperature"
@@ -324,6 +331,15 @@ class Recipe:
             self.objective.fits_new_base or self.base.new is None,
             f'[train] objective = "{name}" needs a {name} model as [base] model; [base.new] makes causal ones.',
         )
+        check(
+            self.objective.reads_pairs == (self.data.pairs is not None),
+            f'[train] objective = "{name}" '
+            + (
+                "needs [data] pairs, a folder of translations."
+                if self.objective.reads_pairs
+                else 'does not read [data] pairs: choose "tlm", or leave pairs out.'
+            ),
+        )
 
     @property
     def objective(self) -> Objective:
@@ -380,6 +396,8 @@ class Recipe:
     def anchored(self, folder: Path) -> Recipe:
         """The same with relative paths starting at a folder."""
         data = dataclasses.replace(self.data, path=_anchor(self.data.path, folder))
+        if data.pairs:
+            data = dataclasses.replace(data, pairs=_anchor(data.pairs, folder))
         base, clusters = self.base, self.clusters
         if base.model:
             base = dataclasses.replace(base, model=_anchor(base.model, folder))
