@@ -12,6 +12,7 @@ from xelm.corpus.mixture import Phase, mixture, with_replay
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budgets.steps import StageBudget, steps_of
 from xelm.models.base import empty_model
+from xelm.objectives.head import CHUNK_BYTES, LOGITS_HELD, is_chunked
 from xelm.objectives.objective import Objective
 from xelm.recipe.recipe import Train
 
@@ -34,6 +35,8 @@ class Budget:
     memory_gib: float
     """Memory of one training process: weights, gradients, optimizer and a rough figure for activations."""
     disk_gib: float
+    loss: str
+    """How the loss is computed, in words."""
     warnings: list[str]
     speed: Speed | None = None
     """Measured by a dry run."""
@@ -63,7 +66,7 @@ class Budget:
             table,
             f"experts together: {total:,} tokens; dense baseline: {self.dense.tokens if self.dense else 0:,} tokens",
             f"{self.num_parameters:,} parameters; about {self.memory_gib:.2f} GiB of memory while training, "
-            f"{self.disk_gib:.2f} GiB of disk for the run",
+            f"{self.disk_gib:.2f} GiB of disk for the run; loss {self.loss}",
         ]
         if self.speed:
             lines.append(self.speed.to_text())
@@ -109,6 +112,7 @@ def make_budget(
         num_parameters=size.parameters,
         memory_gib=_memory_gib(train, size, sequence_length, whole=base is not None or train.dense == "full"),
         disk_gib=_disk_gib(train, size, len(experts)),
+        loss=_loss(train, size, sequence_length),
         warnings=_warnings(base, experts, size.parameters),
     )
 
@@ -216,11 +220,20 @@ def _memory_gib(train: Train, size: ModelSize, sequence_length: int, *, whole: b
     trained = size.parameters if whole else size.trained
     micro = train.micro_batch_size or train.batch_size
     layers = 1 if train.gradient_checkpointing else size.layers
-    # 34 hidden-sized values a token and layer (Korthikanti et al. 2022, eq. 1, without attention scores);
-    # logits are held three times: in the model's type, in fp32, and their gradient.
-    values = layers * 34 / 2 * size.hidden_size + 3 * size.vocab_size
-    activations = micro * sequence_length * values * 4
+    # 34 hidden-sized values a token and layer (Korthikanti et al. 2022, eq. 1, without attention scores).
+    positions = micro * sequence_length
+    in_chunks = is_chunked(train.loss, positions=positions, vocab_size=size.vocab_size)
+    logits = CHUNK_BYTES if in_chunks else positions * LOGITS_HELD * size.vocab_size * 4
+    activations = positions * layers * 34 / 2 * size.hidden_size * 4 + logits
     return (size.parameters * size.weight_bytes + trained * (size.weight_bytes + 8) + activations) / _GIB
+
+
+def _loss(train: Train, size: ModelSize, sequence_length: int) -> str:
+    positions = (train.micro_batch_size or train.batch_size) * sequence_length
+    gib = LOGITS_HELD * 4 * positions * size.vocab_size / _GIB
+    in_chunks = is_chunked(train.loss, positions=positions, vocab_size=size.vocab_size)
+    way = "in chunks, without" if in_chunks else "from"
+    return f"{way} the logits of {positions:,} positions ({gib:.2f} GiB)"
 
 
 def _disk_gib(train: Train, size: ModelSize, num_experts: int) -> float:
