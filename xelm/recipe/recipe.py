@@ -391,7 +391,8 @@ class Recipe:
     @classmethod
     def from_dict(cls, table: dict[str, Any]) -> Recipe:
         """Build from nested dictionaries (the shape of `to_dict`)."""
-        return build(cls, table)
+        recipe: Recipe = build(cls, table)
+        return recipe
 
     def to_dict(self) -> dict[str, Any]:
         """Nested dictionaries of every field, defaults included."""
