@@ -7,34 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from clustering.errors import BadInput, arg
 from router.encoder_decoder import decoder_start, reads_apart
+from router.mixture.experts import MixedExperts, MixedSource
 from router.scoring.tokens import context_of
 
 DEFAULT_BATCH_SIZE = 32
 # Without a length transformers would stop after 20 tokens in all, prompt included.
 DEFAULT_NEW_TOKENS = 64
-
-
-class ModelSource(Protocol):
-    """A source of models, such as an `ExpertPool`."""
-
-    def get_many(self, names: Sequence[str]) -> list[Any]:
-        """The models of these experts, in memory together."""
-        ...
-
-
-@runtime_checkable
-class MixedSource(Protocol):
-    """A source whose model can answer for several experts in one batch, such as a `LoraSource`."""
-
-    def for_rows(self, names: Sequence[str]) -> Any:
-        """One model whose batches have one row for each name."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -71,10 +55,8 @@ def group_rows(weights_BK: np.ndarray) -> list[Group]:
 def generate_ids(
     prompts: Sequence[Sequence[int]],
     weights_BK: np.ndarray,
-    experts: Sequence[str],
-    models: ModelSource,
+    experts: MixedExperts,
     *,
-    dynamic: float = False,
     pad_token_id: int = 0,
     batch_size: int = DEFAULT_BATCH_SIZE,
     for_batch: Callable[[Sequence[int]], dict[str, Any]] | None = None,
@@ -89,9 +71,7 @@ def generate_ids(
     Args:
         prompts: Token ids of B prompts, each with at least one; encoder-decoder models read them by their encoder.
         weights_BK: Weights after the policy, shape (B, K), rows summing to 1.
-        experts: The K names.
-        models: The source of a group's models.
-        dynamic: Whether the weights follow the text (`bayes`).
+        experts: The K experts.
         pad_token_id: Fills short prompts on the left.
         batch_size: Most prompts in one pass.
         first_tokens: For encoder-decoder models: tokens with which every answer begins, which are not returned.
@@ -107,13 +87,14 @@ def generate_ids(
         BadInput: If a prompt is empty or longer than the context, an option does not fit, or a streamer is given with
             more than one prompt.
     """
-    _check(prompts, weights_BK, experts, options)
+    experts.check(weights_BK, len(prompts))
+    _check(prompts, options)
     if "max_length" in options:
         raise BadInput("max_length counts the prompt too, which differs from prompt to prompt. Use max_new_tokens.")
     num_new = options.pop("max_new_tokens", DEFAULT_NEW_TOKENS)
     answers: list[list[list[int]]] = [[] for _ in prompts]
     lengths = [len(prompt) for prompt in prompts]
-    for job in _jobs(lengths, np.asarray(weights_BK), experts, models, dynamic, batch_size, num_new):
+    for job in _jobs(lengths, np.asarray(weights_BK), experts, batch_size, num_new):
         own = for_batch(job.rows) if for_batch else {}
         limited = {**options, **own, "max_new_tokens": job.num_new}
         batch = _run(job.model, [prompts[row] for row in job.rows], job.weights, pad_token_id, limited)
@@ -122,11 +103,7 @@ def generate_ids(
     return answers
 
 
-def _check(
-    prompts: Sequence[Sequence[int]], weights_BK: np.ndarray, experts: Sequence[str], options: dict[str, Any]
-) -> None:
-    if np.shape(weights_BK) != (len(prompts), len(experts)):
-        raise BadInput(f"weights have shape {np.shape(weights_BK)}, expected {(len(prompts), len(experts))}.")
+def _check(prompts: Sequence[Sequence[int]], options: dict[str, Any]) -> None:
     for index, prompt in enumerate(prompts):
         if not len(prompt):
             raise BadInput(f"Prompt {index} is empty and the tokenizer has no start token. Give it some text.")
@@ -139,23 +116,21 @@ def _check(
 def _jobs(
     lengths: Sequence[int],
     weights_BK: np.ndarray,
-    experts: Sequence[str],
-    models: ModelSource,
-    dynamic: float,
+    experts: MixedExperts,
     batch_size: int,
     num_new: int,
 ) -> Iterator[_Job]:
     """Batches in the order in which they run: group by group, or all together if one pass serves several experts."""
-    groups = group_rows(weights_BK)
+    groups, models = group_rows(weights_BK), experts.models
     if isinstance(models, MixedSource) and all(len(group.experts) == 1 for group in groups):
-        chosen = [experts[int(k)] for k in weights_BK.argmax(axis=1)]
+        chosen = [experts.names[int(k)] for k in weights_BK.argmax(axis=1)]
         rooms = _rooms(models.for_rows(chosen), range(len(lengths)), lengths, num_new)
         for rows, room in _batches(rooms, lengths, batch_size):
             yield _Job(models.for_rows([chosen[row] for row in rows]), rows, None, room)
         return
     for group in groups:
-        members = models.get_many([experts[k] for k in group.experts])
-        model = _compose(members, dynamic)
+        members = models.get_many([experts.names[k] for k in group.experts])
+        model = _compose(members, experts.dynamic)
         shortest = min(members, key=context_of)
         for rows, room in _batches(_rooms(shortest, group.rows, lengths, num_new), lengths, batch_size):
             weights_BM = weights_BK[np.ix_(rows, group.experts)] if len(members) > 1 else None

@@ -28,10 +28,11 @@ def _callables(name: str) -> Iterator[tuple[str, Callable[..., Any]]]:
     if not inspect.isclass(found):
         yield name, found
         return
-    for member, value in vars(found).items():
-        function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
-        if not member.startswith("_") and inspect.isfunction(function):
-            yield f"{name}.{member}", function
+    for part in found.__mro__:  # a class may be made of parts
+        for member, value in vars(part).items() if part.__module__.startswith(("clustering", "router", "xelm")) else ():
+            function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+            if not member.startswith("_") and inspect.isfunction(function):
+                yield f"{name}.{member}", function
 
 
 @pytest.mark.parametrize("name", sorted(xelm.__all__))

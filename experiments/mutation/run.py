@@ -13,10 +13,12 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from datetime import date
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -149,11 +151,18 @@ def main() -> None:
             rows.append((result, f"{_start(mutant)} {result} | {killer} |"))
             print(f"{result:9}  {file}: {mutant[1].strip()!r} -> {mutant[2].strip()!r}  {killer}", flush=True)
     killed = sum(result == KILLED for result, _ in rows)
-    print(f"{killed} of {len(rows)} killed in {time.monotonic() - started:.0f} s")
+    took_s = time.monotonic() - started
+    summary = f"{killed} of {len(rows)} killed in {took_s:.0f} s, {date.today()}, commit {_commit()}."
+    print(summary)
     if arguments.out:
         lines = ["| file | formula | mutant | result | by |", "|---|---|---|---|---|", *(row for _, row in rows)]
-        arguments.out.write_text(f"{killed} of {len(rows)} killed.\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+        arguments.out.write_text(f"{summary}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
     sys.exit(0 if killed == len(rows) else 1)
+
+
+def _commit() -> str:
+    asked = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _start(mutant: tuple[str, str, str]) -> str:

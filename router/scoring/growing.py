@@ -14,7 +14,8 @@ from itertools import pairwise
 import numpy as np
 
 from clustering.errors import BadInput
-from router.scoring.texts import GetModel, mix_token_log_probs
+from router.mixture.experts import MixedExperts
+from router.scoring.texts import mix_token_log_probs
 from router.scoring.tokens import ScoringOptions, token_log_probs
 
 # Each length is a half or a third longer than the one before: at most two readings for each doubling of the text.
@@ -80,10 +81,7 @@ class GrowingWeights:
 def score_growing(
     sequences: Sequence[Sequence[int]],
     growing: Sequence[GrowingWeights],
-    experts: Sequence[str],
-    get_model: GetModel,
-    *,
-    dynamic: float = False,
+    experts: MixedExperts,
     options: ScoringOptions | None = None,
 ) -> list[np.ndarray]:
     """Log-probabilities of all tokens but the first of each sequence, under weights that change along it.
@@ -94,10 +92,7 @@ def score_growing(
     Args:
         sequences: Token ids of B texts; the first token of each is context only.
         growing: The weights of each text.
-        experts: The K names.
-        get_model: Called once for each expert that has work.
-        dynamic: How far the weights also follow the experts' own predictions (`Policy.dynamic`), from the beginning of
-            the text.
+        experts: The K experts. If their weights follow the text too, they do so from its beginning.
         options: See `ScoringOptions`.
 
     Returns:
@@ -106,19 +101,22 @@ def score_growing(
     Raises:
         BadInput: If the weights do not fit the sequences or the experts.
     """
-    if len(growing) != len(sequences) or any(g.weights.shape[1] != len(experts) for g in growing):
-        raise BadInput(f"weights of {len(growing)} texts do not fit {len(sequences)} texts and {len(experts)} experts.")
+    num_experts = len(experts.names)
+    if len(growing) != len(sequences) or any(g.weights.shape[1] != num_experts for g in growing):
+        raise BadInput(f"weights of {len(growing)} texts do not fit {len(sequences)} texts and {num_experts} experts.")
     num_B = [max(0, len(sequence) - 1) for sequence in sequences]
-    needed_BK = np.array([g.needed(num) for g, num in zip(growing, num_B, strict=True)]).reshape(-1, len(experts))
+    needed_BK = np.array([g.needed(num) for g, num in zip(growing, num_B, strict=True)]).reshape(-1, num_experts)
     found: list[dict[int, np.ndarray]] = [{} for _ in sequences]
-    for column, name in enumerate(experts):
+    for column, name in enumerate(experts.names):
         rows: list[int] = np.flatnonzero(needed_BK[:, column]).tolist()
         if rows:
             stops = [int(needed_BK[row, column]) + 1 for row in rows]
-            log_probs = token_log_probs(get_model(name), [sequences[row] for row in rows], options, stops=stops)
+            log_probs = token_log_probs(
+                experts.models.get(name), [sequences[row] for row in rows], options, stops=stops
+            )
             for row, log_probs_T in zip(rows, log_probs, strict=True):
                 found[row][column] = log_probs_T
-    return [mix_growing(g, parts, num, dynamic) for g, parts, num in zip(growing, found, num_B, strict=True)]
+    return [mix_growing(g, parts, num, experts.dynamic) for g, parts, num in zip(growing, found, num_B, strict=True)]
 
 
 def mix_growing(

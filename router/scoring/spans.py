@@ -14,7 +14,8 @@ import numpy as np
 from clustering.errors import BadInput
 from router.identify.spans import Span
 from router.letters import utf8_bytes
-from router.scoring.texts import GetModel, Score, expert_log_probs, mix_token_log_probs
+from router.mixture.experts import MixedExperts
+from router.scoring.texts import Score, expert_log_probs, mix_token_log_probs
 from router.scoring.tokens import ScoringOptions
 
 
@@ -23,10 +24,7 @@ def score_spans(
     spans: Sequence[Sequence[Span]],
     weights: Sequence[np.ndarray],
     tokenizer: Any,
-    experts: Sequence[str],
-    get_model: GetModel,
-    *,
-    dynamic: float = False,
+    experts: MixedExperts,
     options: ScoringOptions | None = None,
 ) -> list[Score]:
     """Score texts whose experts change from span to span.
@@ -36,9 +34,7 @@ def score_spans(
         spans: For each text its spans, which cover it (`router.identify.spans.segment`).
         weights: For each text the weights of its spans after the policy, shape (number of spans, K), rows summing to 1.
         tokenizer: The experts' tokenizer; a fast one of transformers, since tokens must be placed in the text.
-        experts: The K names.
-        get_model: Called once for each expert that is needed.
-        dynamic: Whether the weights follow the text within each span, starting from the span's own.
+        experts: The K experts. If their weights follow the text, they do so within each span, from the span's own.
         options: See `ScoringOptions`.
 
     Returns:
@@ -52,19 +48,17 @@ def score_spans(
         raise BadInput(
             "Spans need a fast tokenizer (transformers' PreTrainedTokenizerFast), which knows where tokens are."
         )
-    sequences, edges = [], []
+    sequences, edges, num_experts = [], [], len(experts.names)
     for text, its_spans, its_weights in zip(texts, spans, weights, strict=True):
-        if np.shape(its_weights) != (len(its_spans), len(experts)):
+        if np.shape(its_weights) != (len(its_spans), num_experts):
             raise BadInput(f"weights of {len(its_spans)} spans have shape {np.shape(its_weights)}.")
         ids, borders = _encode(text, its_spans, tokenizer, options.add_prefix)
         sequences.append(ids)
         edges.append(borders)
-    needed_BK = np.array([np.asarray(w).reshape(-1, len(experts)).any(axis=0) for w in weights]).reshape(
-        -1, len(experts)
-    )
-    found = expert_log_probs(sequences, needed_BK, experts, get_model, options)
+    needed = [np.asarray(its_weights).reshape(-1, num_experts).any(axis=0) for its_weights in weights]
+    found = expert_log_probs(sequences, np.array(needed).reshape(-1, num_experts), experts, options)
     return [
-        _combine(text, parts, borders, np.asarray(its_weights), dynamic)
+        _combine(text, parts, borders, np.asarray(its_weights), experts.dynamic)
         for text, parts, borders, its_weights in zip(texts, found, edges, weights, strict=True)
     ]
 

@@ -8,19 +8,16 @@ Shape letters: `B` texts, `K` experts, `M` experts that take part, `T` tokens of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from clustering.errors import BadInput
 from router.letters import utf8_bytes
+from router.mixture.experts import MixedExperts
 from router.scoring.tokens import ScoringOptions, token_log_probs
 from router.texts import as_texts
-
-GetModel = Callable[[str], Any]
-"""From an expert's name to its loaded causal language model."""
 
 
 class Tokenizer(Protocol):
@@ -65,10 +62,7 @@ def score_texts(
     texts: Iterable[str],
     tokenizer: Tokenizer,
     weights_BK: np.ndarray,
-    experts: Sequence[str],
-    get_model: GetModel,
-    *,
-    dynamic: float = False,
+    experts: MixedExperts,
     options: ScoringOptions | None = None,
 ) -> list[Score]:
     """Score texts under mixtures of experts.
@@ -78,9 +72,7 @@ def score_texts(
         tokenizer: The experts' common tokenizer.
         weights_BK: Weights after the policy, shape (B, K), rows summing to 1. An expert runs only on the texts that
             give it weight.
-        experts: The K names.
-        get_model: Called once for each expert that has work.
-        dynamic: Whether the weights follow each text (`bayes`), also from window to window.
+        experts: The K experts, whose weights may follow each text, also from window to window.
         options: See `ScoringOptions`.
 
     Returns:
@@ -89,7 +81,7 @@ def score_texts(
     options = options or ScoringOptions()
     clean = [utf8_bytes(text).decode() for text in as_texts(texts)]
     sequences = encode(clean, tokenizer, add_prefix=options.add_prefix)
-    nats = score_sequences(sequences, weights_BK, experts, get_model, dynamic=dynamic, options=options)
+    nats = score_sequences(sequences, weights_BK, experts, options)
     return [score_of(text, log_probs_T) for log_probs_T, text in zip(nats, clean, strict=True)]
 
 
@@ -112,10 +104,7 @@ def encode(texts: Sequence[str], tokenizer: Tokenizer, *, add_prefix: bool = Tru
 def score_sequences(
     sequences: Sequence[Sequence[int]],
     weights_BK: np.ndarray,
-    experts: Sequence[str],
-    get_model: GetModel,
-    *,
-    dynamic: float = False,
+    experts: MixedExperts,
     options: ScoringOptions | None = None,
 ) -> list[np.ndarray]:
     """Log-probabilities of all tokens but the first of each sequence.
@@ -123,20 +112,17 @@ def score_sequences(
     Args:
         sequences: Token ids of B texts; the first token of each is context only.
         weights_BK: Weights after the policy, shape (B, K), rows summing to 1.
-        experts: The K names.
-        get_model: Called once for each expert that has work.
-        dynamic: How far the weights follow each sequence (`Policy.dynamic`).
+        experts: The K experts.
         options: See `ScoringOptions`.
 
     Returns:
         For each sequence the log-probabilities in nats, shape (T - 1,), float64.
     """
     weights_BK = np.asarray(weights_BK, dtype=np.float64)
-    if weights_BK.shape != (len(sequences), len(experts)):
-        raise BadInput(f"weights have shape {weights_BK.shape}, expected {(len(sequences), len(experts))}.")
-    by_expert = expert_log_probs(sequences, weights_BK > 0, experts, get_model, options)
+    experts.check(weights_BK, len(sequences))
+    by_expert = expert_log_probs(sequences, weights_BK > 0, experts, options)
     return [
-        mix_token_log_probs([(weights_K[k], parts[k]) for k in parts], dynamic) if parts else np.zeros(0)
+        mix_token_log_probs([(weights_K[k], parts[k]) for k in parts], experts.dynamic) if parts else np.zeros(0)
         for weights_K, parts in zip(weights_BK, by_expert, strict=True)
     ]
 
@@ -144,8 +130,7 @@ def score_sequences(
 def expert_log_probs(
     sequences: Sequence[Sequence[int]],
     needed_BK: np.ndarray,
-    experts: Sequence[str],
-    get_model: GetModel,
+    experts: MixedExperts,
     options: ScoringOptions | None = None,
 ) -> list[dict[int, np.ndarray]]:
     """Log-probabilities of the sequences' tokens under the experts they need, one expert after the other.
@@ -153,19 +138,18 @@ def expert_log_probs(
     Args:
         sequences: Token ids of B texts.
         needed_BK: Whether a text needs an expert, shape (B, K), bool.
-        experts: The K names.
-        get_model: Called once for each expert that has work.
+        experts: The K experts; the model of one that has work is asked for once.
         options: See `ScoringOptions`.
 
     Returns:
         For each sequence: index of an expert -> log-probabilities of all tokens but the first, shape (T - 1,), in nats.
     """
     found: list[dict[int, np.ndarray]] = [{} for _ in sequences]
-    for column, name in enumerate(experts):
+    for column, name in enumerate(experts.names):
         rows = [row for row, sequence in enumerate(sequences) if needed_BK[row, column] and len(sequence) > 1]
         if not rows:
             continue
-        log_probs = token_log_probs(get_model(name), [sequences[row] for row in rows], options)
+        log_probs = token_log_probs(experts.models.get(name), [sequences[row] for row in rows], options)
         for row, log_probs_T in zip(rows, log_probs, strict=True):
             found[row][column] = log_probs_T
     return found

@@ -11,6 +11,7 @@ import torch
 
 from clustering.errors import BadInput
 from router.generation import generate_ids, group_rows
+from router.mixture.experts import MixedExperts
 from router.models.pool import ExpertPool, num_bytes
 from tests.router.tiny import VOCABULARY, gpt2, llama, random_weights
 
@@ -37,9 +38,11 @@ def test_rows_are_grouped_by_their_experts():
 def test_batches_answer_as_prompt_by_prompt(pool, dynamic, options):
     asked = prompts(9)
     weights = random_weights(np.random.default_rng(1), 9, 3)
-    together = generate_ids(asked, weights, NAMES, pool, dynamic=dynamic, batch_size=4, max_new_tokens=6, **options)
+    together = generate_ids(
+        asked, weights, MixedExperts(NAMES, pool, dynamic), batch_size=4, max_new_tokens=6, **options
+    )
     alone = [
-        generate_ids([p], weights[i : i + 1], NAMES, pool, dynamic=dynamic, max_new_tokens=6, **options)[0]
+        generate_ids([p], weights[i : i + 1], MixedExperts(NAMES, pool, dynamic), max_new_tokens=6, **options)[0]
         for i, p in enumerate(asked)
     ]
     assert together == alone
@@ -47,7 +50,7 @@ def test_batches_answer_as_prompt_by_prompt(pool, dynamic, options):
 
 
 def test_one_expert_answers_as_its_bare_generate(pool):
-    answer = generate_ids([[5, 6, 7]], np.eye(3)[[1]], NAMES, pool, max_new_tokens=6)[0][0]
+    answer = generate_ids([[5, 6, 7]], np.eye(3)[[1]], MixedExperts(NAMES, pool), max_new_tokens=6)[0][0]
     bare = pool.get("b").generate(torch.tensor([[5, 6, 7]]), max_new_tokens=6)[0, 3:].tolist()
     assert answer == bare
 
@@ -55,10 +58,12 @@ def test_one_expert_answers_as_its_bare_generate(pool):
 def test_answers_end_at_the_end_token_and_at_the_context():
     pool = ExpertPool({"a": lambda: gpt2(0, context=24)})
     asked = [[5] * 3, [6] * 20, [7] * 23]
-    answers = generate_ids(asked, np.ones((3, 1)), ["a"], pool, max_new_tokens=10, eos_token_id=None)
+    answers = generate_ids(asked, np.ones((3, 1)), MixedExperts(["a"], pool), max_new_tokens=10, eos_token_id=None)
     assert [len(sequences[0]) for sequences in answers] == [10, 4, 1]
     first = answers[0][0]
-    stopped = generate_ids(asked[:1], np.ones((1, 1)), ["a"], pool, max_new_tokens=10, eos_token_id=first[2])[0][0]
+    stopped = generate_ids(
+        asked[:1], np.ones((1, 1)), MixedExperts(["a"], pool), max_new_tokens=10, eos_token_id=first[2]
+    )[0][0]
     assert stopped == first[: first.index(first[2]) + 1]
 
 
@@ -77,7 +82,7 @@ def test_answers_end_at_the_end_token_and_at_the_context():
 def test_misuse_is_named(pool, arguments, message):
     with pytest.raises(BadInput, match=message):
         generate_ids(
-            **{"prompts": [[3, 4]], "weights_BK": np.eye(3)[:1], "experts": NAMES, "models": pool, **arguments}
+            **{"prompts": [[3, 4]], "weights_BK": np.eye(3)[:1], "experts": MixedExperts(NAMES, pool), **arguments}
         )
 
 
@@ -109,7 +114,7 @@ def test_dropped_experts_leave_memory_before_the_next_is_loaded():
 
     pool = ExpertPool(dict.fromkeys(NAMES, load), max_loaded=1)
     for name in [*NAMES, *NAMES]:
-        generate_ids([[3, 4]], np.ones((1, 1)), [name], pool, max_new_tokens=2)
+        generate_ids([[3, 4]], np.ones((1, 1)), MixedExperts([name], pool), max_new_tokens=2)
     assert len(alive) == 6
 
 

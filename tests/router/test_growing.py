@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from clustering.errors import BadInput
+from router.mixture.experts import MixedExperts
 from router.scoring.growing import GrowingWeights, mix_growing, reading_points, score_growing
 from router.scoring.tokens import ScoringOptions, token_log_probs
 from tests.router.tiny import VOCABULARY, gpt2, llama, naive_probs
@@ -33,7 +35,7 @@ def test_the_mixture_is_the_weighted_sum_at_every_position(experts, dynamic):
     tokens = generator.integers(3, VOCABULARY, size=20).tolist()
     weights_SK = np.array([[0.2, 0.3, 0.5], [0.9, 0.1, 0.0], [0.0, 0.0, 1.0]])
     growing = GrowingWeights((0, 4, 11), weights_SK)
-    [found] = score_growing([tokens], [growing], NAMES, experts.get, dynamic=dynamic)
+    [found] = score_growing([tokens], [growing], MixedExperts(NAMES, experts, dynamic))
     power = float(dynamic)
     probs = naive_probs(list(experts.values()), tokens)
     likelihood, want = np.ones(3), []
@@ -62,7 +64,7 @@ def test_an_expert_reads_no_further_than_its_last_weight(experts):
 
         return Counting()
 
-    score_growing([tokens], [growing], NAMES, get)
+    score_growing([tokens], [growing], MixedExperts(NAMES, SimpleNamespace(get=get)))
     assert read == {"a": 60, "b": 9}
 
 
@@ -84,4 +86,4 @@ def test_constant_weights_score_as_before(experts):
 
 def test_weights_that_fit_nothing_are_refused(experts):
     with pytest.raises(BadInput, match="do not fit"):
-        score_growing([[1, 2]], [GrowingWeights.constant(np.ones(2) / 2)], NAMES, experts.get)
+        score_growing([[1, 2]], [GrowingWeights.constant(np.ones(2) / 2)], MixedExperts(NAMES, experts))

@@ -9,6 +9,7 @@ import torch
 
 from clustering.errors import BadInput
 from router.generation import generate_ids
+from router.mixture.experts import MixedExperts
 from router.mixture.model import MixtureForCausalLM
 from router.models.layer_bank import LayerBank
 from router.models.layer_files import write_layers
@@ -73,7 +74,7 @@ def test_generation_in_a_mixed_batch_is_that_of_each_model_alone(experts, source
     names = ["a", "b", "base", "c", "a"]
     prompts = [_ids(1, length, length)[0].tolist() for length in (4, 6, 5, 3, 6)]
     weights = torch.eye(len(NAMES))[[NAMES.index(name) for name in names]].numpy()
-    answers = generate_ids(prompts, weights, NAMES, source, max_new_tokens=9, **options)
+    answers = generate_ids(prompts, weights, MixedExperts(NAMES, source), max_new_tokens=9, **options)
     for name, prompt, [answer] in zip(names, prompts, answers, strict=True):
         ids = torch.tensor([prompt])
         alone = experts[2][name].generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=9, **options)

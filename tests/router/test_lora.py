@@ -12,6 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 import router.models.lora_bank as lora_batch
 from clustering.errors import BadInput
 from router.generation import generate_ids
+from router.mixture.experts import MixedExperts
 from router.mixture.model import MixtureForCausalLM
 from router.models.lora_bank import LoraBank
 from router.models.lora_source import LoraSource
@@ -85,9 +86,9 @@ def test_one_pass_generation_answers_as_prompt_by_prompt(source, options):
     generator = np.random.default_rng(0)
     asked = [generator.integers(3, VOCABULARY, size=n).tolist() for n in (4, 9, 2, 7, 5)]
     weights = np.eye(4)[[0, 1, 3, 2, 0]]
-    together = generate_ids(asked, weights, NAMES, source, max_new_tokens=6, **options)
+    together = generate_ids(asked, weights, MixedExperts(NAMES, source), max_new_tokens=6, **options)
     alone = [
-        generate_ids([p], w[None], NAMES, source, max_new_tokens=6, **options)[0]
+        generate_ids([p], w[None], MixedExperts(NAMES, source), max_new_tokens=6, **options)[0]
         for p, w in zip(asked, weights, strict=True)
     ]
     assert together == alone
@@ -96,7 +97,13 @@ def test_one_pass_generation_answers_as_prompt_by_prompt(source, options):
 def test_one_pass_runs_the_base_once_for_each_token(source):
     calls = []
     source.get("a").base.register_forward_hook(lambda *_: calls.append(1))
-    generate_ids([[5, 6], [7, 8], [9, 10]], np.eye(4)[[0, 1, 2]], NAMES, source, max_new_tokens=4, eos_token_id=None)
+    generate_ids(
+        [[5, 6], [7, 8], [9, 10]],
+        np.eye(4)[[0, 1, 2]],
+        MixedExperts(NAMES, source),
+        max_new_tokens=4,
+        eos_token_id=None,
+    )
     assert len(calls) == 4
 
 
@@ -111,7 +118,7 @@ def test_mixtures_of_adapters_equal_the_naive_reference(adapters, source, dynami
         found = model(torch.tensor([tokens]), expert_weights=torch.tensor([[0.3, 0.7]])).logits[0]
     assert np.abs(found.numpy() - want).max() < 1e-4
     weights = np.array([[0.3, 0.7, 0, 0]])
-    scored = score_sequences([tokens], weights, NAMES, source.get, dynamic=dynamic)[0]
+    scored = score_sequences([tokens], weights, MixedExperts(NAMES, source, dynamic))[0]
     assert np.abs(scored - want[np.arange(11), tokens[1:]]).max() < 1e-4
 
 

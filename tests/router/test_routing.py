@@ -13,6 +13,7 @@ from router.identify.langid import LangidIdentifier
 from router.identify.open import OpenIdentifier
 from router.identify.spans import Span, segment
 from router.letters import plain_letters, utf8_bytes
+from router.mixture.experts import MixedExperts
 from router.routes.affinity import typological_distances
 from router.routes.route import route_openly, route_texts, weights_of
 from router.routes.weigh import ExpertWeigher
@@ -136,22 +137,22 @@ def test_span_scores_use_each_spans_expert_with_the_whole_context(dynamic):
     experts = {name: llama(seed, BYTE_VOCABULARY, 128) for seed, name in enumerate("ab")}
     tokenizer, text = byte_tokenizer(), "Hund собака end"
     everything = {
-        n: score_texts([text], tokenizer, np.eye(2)[[i]], ["a", "b"], experts.get)[0] for i, n in enumerate("ab")
+        n: score_texts([text], tokenizer, np.eye(2)[[i]], MixedExperts("ab", experts))[0] for i, n in enumerate("ab")
     }
     spans = [Span(0, 5, "deu", 1.0), Span(5, 15, "rus", 1.0)]
-    one = score_spans([text], [spans], [np.eye(2)[[0, 0]]], tokenizer, ["a", "b"], experts.get, dynamic=dynamic)[0]
+    one = score_spans([text], [spans], [np.eye(2)[[0, 0]]], tokenizer, MixedExperts("ab", experts, dynamic))[0]
     assert one.nats == pytest.approx(everything["a"].nats, abs=1e-6)
-    mixed = score_spans([text], [spans], [np.eye(2)], tokenizer, ["a", "b"], experts.get, dynamic=dynamic)[0]
+    mixed = score_spans([text], [spans], [np.eye(2)], tokenizer, MixedExperts("ab", experts, dynamic))[0]
     assert mixed.tokens == everything["a"].tokens and mixed.bytes == len(text.encode())
-    swapped = score_spans([text], [spans], [np.eye(2)[::-1]], tokenizer, ["a", "b"], experts.get, dynamic=dynamic)[0]
+    swapped = score_spans([text], [spans], [np.eye(2)[::-1]], tokenizer, MixedExperts("ab", experts, dynamic))[0]
     assert mixed.nats + swapped.nats == pytest.approx(everything["a"].nats + everything["b"].nats, abs=1e-6)
 
 
 def test_span_scores_refuse_what_does_not_fit():
     with pytest.raises(BadInput, match="fast tokenizer"):
-        score_spans(["a"], [[Span(0, 1, "deu", 1.0)]], [np.ones((1, 1))], object(), ["a"], lambda _: None)
+        score_spans(["a"], [[Span(0, 1, "deu", 1.0)]], [np.ones((1, 1))], object(), MixedExperts(["a"], {}))
     with pytest.raises(BadInput, match="weights of 1 spans"):
-        score_spans(["a"], [[Span(0, 1, "deu", 1.0)]], [np.ones((2, 1))], byte_tokenizer(), ["a"], lambda _: None)
+        score_spans(["a"], [[Span(0, 1, "deu", 1.0)]], [np.ones((2, 1))], byte_tokenizer(), MixedExperts(["a"], {}))
 
 
 def test_plain_letters_keep_marks_and_inner_apostrophes():

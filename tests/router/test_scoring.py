@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from clustering.errors import BadInput
+from router.mixture.experts import MixedExperts
 from router.routes.policy import apply_policy, parse_policy
 from router.scoring.texts import Score, encode, score_sequences, score_texts
 from router.scoring.tokens import ScoringOptions, context_of, token_log_probs
@@ -51,7 +53,7 @@ def test_scores_equal_naive_reference_for_every_policy(experts, references, poli
     weights = apply_policy(random_weights(np.random.default_rng(1), len(references), 3), policy, NAMES)
     dynamic = parse_policy(policy, NAMES).dynamic
     sequences = [tokens for tokens, _ in references]
-    found = score_sequences(sequences, weights, NAMES, experts.get, dynamic=dynamic)
+    found = score_sequences(sequences, weights, MixedExperts(NAMES, experts, dynamic))
     for (tokens, probs), weights_K, log_probs in zip(references, weights, found, strict=True):
         want = naive_mixture(probs, weights_K, tokens, dynamic)[np.arange(len(tokens) - 1), tokens[1:]]
         assert log_probs.shape == want.shape
@@ -82,7 +84,7 @@ def test_bayes_weights_carry_over_windows(experts):
     tokens = np.random.default_rng(3).integers(3, VOCABULARY, size=60).tolist()
     options = ScoringOptions(context=20)
     weights = np.array([[0.5, 0.0, 0.5]])
-    mixed = score_sequences([tokens], weights, NAMES, experts.get, dynamic=True, options=options)[0].sum()
+    mixed = score_sequences([tokens], weights, MixedExperts(NAMES, experts, True), options)[0].sum()
     each = [token_log_probs(experts[name], [tokens], options)[0].sum() for name in "ac"]
     # The product of bayes' predictions is the prior-weighted sum of the experts' probabilities of the whole text.
     assert mixed == pytest.approx(np.logaddexp(*each) + math.log(0.5), abs=1e-9)
@@ -92,7 +94,7 @@ def test_texts_are_scored_from_the_start_token_and_counted_in_bytes(byte_experts
     tokenizer = byte_tokenizer()
     texts = ["naïve", "", "日本", "broken \ud800 pair"]
     weights = np.tile([0.5, 0.25, 0.25], (4, 1))
-    scores = score_texts(texts, tokenizer, weights, NAMES, byte_experts.get)
+    scores = score_texts(texts, tokenizer, weights, MixedExperts(NAMES, byte_experts))
     assert [s.bytes for s in scores] == [6, 0, 6, len("broken \ufffd pair".encode())]
     assert [s.tokens for s in scores] == [s.bytes for s in scores]  # a byte is a token here, the first one included
     assert scores[1].nats == 0 and math.isnan(scores[1].bits_per_byte) and math.isnan(scores[1].perplexity)
@@ -104,7 +106,11 @@ def test_texts_are_scored_from_the_start_token_and_counted_in_bytes(byte_experts
 
 def test_without_a_start_token_the_first_token_is_context_only(byte_experts):
     score = score_texts(
-        ["abc"], byte_tokenizer(), np.eye(3)[:1], NAMES, byte_experts.get, options=ScoringOptions(add_prefix=False)
+        ["abc"],
+        byte_tokenizer(),
+        np.eye(3)[:1],
+        MixedExperts(NAMES, byte_experts),
+        options=ScoringOptions(add_prefix=False),
     )[0]
     assert score.tokens == 2
 
@@ -116,7 +122,12 @@ def test_experts_are_asked_for_only_where_they_have_weight(byte_experts):
         asked.append(name)
         return byte_experts[name]
 
-    score_texts(["abc", "def"], byte_tokenizer(), np.array([[1.0, 0, 0], [0.4, 0, 0.6]]), NAMES, get)
+    score_texts(
+        ["abc", "def"],
+        byte_tokenizer(),
+        np.array([[1.0, 0, 0], [0.4, 0, 0.6]]),
+        MixedExperts(NAMES, SimpleNamespace(get=get)),
+    )
     assert asked == ["a", "c"]
 
 
@@ -125,7 +136,7 @@ def test_a_hundred_kilobytes_are_scored_whole(byte_experts):
     small.model.layers = small.model.layers[:1]
     small.config.num_hidden_layers = 1
     text = "abcdefgh " * 11_651
-    score = score_texts([text], byte_tokenizer(), np.ones((1, 1)), ["a"], lambda _: small)[0]
+    score = score_texts([text], byte_tokenizer(), np.ones((1, 1)), MixedExperts(["a"], {"a": small}))[0]
     assert score.tokens == score.bytes == len(text)
     assert math.isfinite(score.nats)
 
@@ -154,7 +165,7 @@ def test_batches_keep_within_the_limit_but_never_lose_a_window():
         (lambda e: token_log_probs(e["a"], [[3, VOCABULARY]]), "does not fit a vocabulary"),
         (lambda e: token_log_probs(e["a"], [[3, 4]], ScoringOptions(context=1)), "context=1"),
         (lambda e: token_log_probs(e["a"], [[3, 4]], ScoringOptions(context=8, stride=8)), "stride=8"),
-        (lambda e: score_sequences([[3, 4]], np.ones((1, 2)), NAMES, e.get), "weights have shape"),
+        (lambda e: score_sequences([[3, 4]], np.ones((1, 2)), MixedExperts(NAMES, e)), "weights have shape"),
     ],
 )
 def test_misuse_is_named(experts, call, message):

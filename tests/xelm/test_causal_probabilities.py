@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from clustering.errors import BadInput
+from router.mixture.experts import MixedExperts
 from router.scoring.growing import score_growing
 from tests.xelm.made_runs import TEXTS, make_run
 from xelm.inference.routed import RoutedLM
@@ -53,7 +54,7 @@ def test_scores_of_all_continuations_by_one_token_sum_to_one(lm, policy):
     context = ids_of(lm, TEXTS["rus"][0][:9])
     sequences = [context, *([*context, token] for token in range(len(lm.tokenizer)))]
     dynamic = lm.policy(policy).dynamic
-    found = score_growing(sequences, lm.growing_weights(sequences, policy), lm.names, lm.models.get, dynamic=dynamic)
+    found = score_growing(sequences, lm.growing_weights(sequences, policy), MixedExperts(lm.names, lm.models, dynamic))
     nats = np.array([log_probs_T.sum() for log_probs_T in found])
     assert np.exp(nats[1:] - nats[0]).sum() == pytest.approx(1, abs=1e-5)
 
@@ -83,7 +84,7 @@ def test_an_answer_after_a_prefix_is_as_probable_as_generate_draws_it(lm, policy
             sequence = [*ids[0].tolist(), *tokens.tolist()]
             growing = lm.growing_weights([sequence], policy, num_prompt=[ids.shape[1]])
             dynamic = lm.policy(policy).dynamic
-            [scored] = score_growing([sequence], growing, lm.names, lm.models.get, dynamic=dynamic)
+            [scored] = score_growing([sequence], growing, MixedExperts(lm.names, lm.models, dynamic))
             assert scored[ids.shape[1] - 1 :] == pytest.approx(drawn.numpy(), abs=1e-5)
             with torch.no_grad():  # as a harness asks, in one pass
                 whole = model(torch.tensor([sequence]), num_prompt=torch.tensor([ids.shape[1]])).logits[0]

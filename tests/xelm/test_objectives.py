@@ -116,5 +116,7 @@ def test_a_new_objective_trains_and_evaluates_a_run_that_gives_no_answers(
 
 
 def test_an_unknown_objective_is_refused_with_the_near_one(tiny_recipe: Callable[..., Recipe]) -> None:
-    with pytest.raises(BadInput, match=r"train.objective = 'casual': choose causal or denoise or masked \(causal\?\)"):
+    with pytest.raises(
+        BadInput, match=r"train.objective = 'casual': choose causal or denoise or masked or tlm \(causal\?\)"
+    ):
         tiny_recipe(train={"objective": "casual"})

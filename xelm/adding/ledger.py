@@ -8,10 +8,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from router.models.pool import ExpertPool
 from xelm.evaluation.evaluate import evaluate_on
 from xelm.evaluation.log_probs import measure
 from xelm.evaluation.routed import growing_of
@@ -114,7 +116,8 @@ def with_changes(line: LedgerEntry, before: Snapshot, after: Snapshot) -> Ledger
 def _routed_bits(experts: ExpertSet, lm: RoutedLM, texts: Sequence[str]) -> float:
     """Bits per byte of texts, routed (`top1`) as in the run's evaluation."""
     if experts.objective.follows_text:
-        scorer = dataclasses.replace(lm.scorer("top1"), get_model=experts.load_model)
+        one_at_a_time = ExpertPool({name: partial(experts.load_model, name) for name in lm.names}, max_loaded=1)
+        scorer = dataclasses.replace(lm.scorer("top1"), models=one_at_a_time)
         log_probs = scorer.growing(texts, growing_of(lm, texts, "top1")[1])
     else:
         best_B = lm.weights(texts, "top1").argmax(axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from xelm.corpus.store import TokenStore
 class Blocks:
     """A language's training tokens as blocks; the last block is filled with tokens of the first document.
 
+    In a store of whole documents (`TokenStore.whole`) a block begins with the first document that the block before had
+    no room for, so that every document is whole in one block, and blocks overlap by the beginning of one.
+
     Shape letters: B blocks asked for, T tokens of a block.
     """
 
@@ -20,6 +24,8 @@ class Blocks:
     sequence_length: int
 
     def __len__(self) -> int:
+        if self.store.whole:
+            return len(self._begins)
         return -(-len(self.store.tokens) // self.sequence_length)
 
     def take(self, indices_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -30,9 +36,20 @@ class Blocks:
             a model that follows them keeps documents apart, and the tokens at position 0 are never predicted.
         """
         offsets_T = np.arange(self.sequence_length)
-        places_BT = (indices_B[:, None] * self.sequence_length + offsets_T) % len(self.store.tokens)
+        begins_B = self._begins[indices_B] if self.store.whole else indices_B * self.sequence_length
+        places_BT = (begins_B[:, None] + offsets_T) % len(self.store.tokens)
         document_BT = np.searchsorted(self.store.starts, places_BT, side="right") - 1
         begins_BT = self.store.starts[document_BT] == places_BT
         # A block that begins inside a document counts from its own first token: there the maximum starts at 0.
         first_BT = np.maximum.accumulate(np.where(begins_BT, offsets_T, 0), axis=1)
         return self.store.tokens[places_BT].astype(np.int64), offsets_T - first_BT
+
+    @cached_property
+    def _begins(self) -> np.ndarray:
+        """Where blocks of whole documents begin."""
+        begins, starts = [0], self.store.starts
+        while begins[-1] + self.sequence_length < len(self.store.tokens):
+            end = begins[-1] + self.sequence_length
+            next_start = int(starts[np.searchsorted(starts, end, side="right") - 1])
+            begins.append(next_start if next_start > begins[-1] else end)
+        return np.array(begins, dtype=np.int64)

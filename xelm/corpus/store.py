@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -24,7 +24,10 @@ from xelm.recipe.recipe import Data
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from xelm.aligning.pairs import Pair
+
 _BATCH = 256
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -55,6 +58,8 @@ class TokenStore:
     counts: LanguageCounts
     heldout_file: Path
     """Held-out documents, one JSON object a line: `id`, `split`, `text`."""
+    whole: bool = False
+    """Whether a document must be whole in some block, where it fits into one: pairs must."""
 
 
 def boundary_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
@@ -87,7 +92,14 @@ def open_store(folder: Path, code: str) -> TokenStore:
         )
     info = read_json(folder / "counts.json")
     tokens = np.memmap(folder / "tokens.bin", dtype=info["dtype"], mode="r")
-    return TokenStore(code, tokens, np.load(folder / "starts.npy"), LanguageCounts(**info["counts"]), folder / HELDOUT)
+    return TokenStore(
+        code,
+        tokens,
+        np.load(folder / "starts.npy"),
+        LanguageCounts(**info["counts"]),
+        folder / HELDOUT,
+        bool(info.get("whole")),
+    )
 
 
 def heldout_texts(store: TokenStore, split: str | None = None) -> list[str]:
@@ -107,12 +119,19 @@ def heldout_store(store: TokenStore, split: str, tokenizer: PreTrainedTokenizerB
 
 
 def build_store(
-    folder: Path, source: Source, data: Data, tokenizer: PreTrainedTokenizerBase, *, vocab_size: int
+    folder: Path,
+    source: Source,
+    data: Data,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    vocab_size: int,
+    pairs: Sequence[Pair] = (),
 ) -> TokenStore:
     """Read, split, deduplicate and tokenise a language's text into `folder`, which appears complete or not at all.
 
     Held-out documents go to `heldout.jsonl` beside the tokens, at most `data.heldout_bytes` a split. What is there
-    already is kept if it is intact, and made again if not.
+    already is kept if it is intact, and made again if not. After the text come `pairs`, each as one document of two
+    sides, both begun and closed as a document is.
 
     Raises:
         BadInput: For lines that cannot be read (unless the recipe skips them) and text with no training tokens.
@@ -124,7 +143,7 @@ def build_store(
             logger.warning("%s: the tokenised text is damaged: %s. It is made again.", folder, problem)
         with atomic_write(folder) as partial:
             partial.mkdir()
-            _write_store(partial, source, data, tokenizer, np.uint16 if vocab_size <= 2**16 else np.uint32)
+            _write_store(partial, source, data, tokenizer, np.uint16 if vocab_size <= 2**16 else np.uint32, pairs)
             seal(partial)
     elif not is_sealed(folder):
         seal(folder)
@@ -137,17 +156,19 @@ def _write_store(
     data: Data,
     tokenizer: PreTrainedTokenizerBase,
     dtype: type[np.unsignedinteger[Any]],
+    pairs: Sequence[Pair],
 ) -> None:
     counts, skipped, starts = LanguageCounts(), list[str](), list[int]()
     rows = source.rows(data.reading, skipped if data.on_bad_line == "skip" else None)
     split = split_rows(rows, valid=data.valid_fraction, test=data.test_fraction, name=source.code)
     heldout = _HeldOut(data.heldout_bytes)
     with (folder / "tokens.bin").open("wb") as out:
-        for batch in _batches(_train_rows(split, heldout, counts)):
-            for ids in _tokenise(batch, tokenizer):
-                starts.append(counts.tokens)
-                counts.tokens += len(ids)
-                out.write(np.asarray(ids, dtype=dtype).tobytes())
+        texts = (_tokenise(batch, tokenizer) for batch in _batches(_train_rows(split, heldout, counts)))
+        sides = (_tokenise_pairs(batch, tokenizer, counts) for batch in _batches(pairs))
+        for ids in itertools.chain.from_iterable(itertools.chain(texts, sides)):
+            starts.append(counts.tokens)
+            counts.tokens += len(ids)
+            out.write(np.asarray(ids, dtype=dtype).tobytes())
     counts.skipped_lines = len(skipped)
     if skipped:
         logger.warning("%s: %d bad line(s) skipped, the first: %s", source.code, len(skipped), skipped[0])
@@ -155,7 +176,8 @@ def _write_store(
         raise BadInput(f"{source.code}: no training text. Rows say their split: some must be 'train'.")
     np.save(folder / "starts.npy", np.asarray(starts, dtype=np.int64))
     heldout.write(folder / HELDOUT)
-    write_json(folder / "counts.json", {"dtype": np.dtype(dtype).name, "counts": asdict(counts)})
+    whole = {"whole": True} if pairs else {}
+    write_json(folder / "counts.json", {"dtype": np.dtype(dtype).name, "counts": asdict(counts), **whole})
 
 
 def _train_rows(rows: Iterable[Row], heldout: _HeldOut, counts: LanguageCounts) -> Iterator[str]:
@@ -175,9 +197,22 @@ def _train_rows(rows: Iterable[Row], heldout: _HeldOut, counts: LanguageCounts) 
         yield row.text
 
 
-def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
-    while batch := list(itertools.islice(texts, _BATCH)):
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(items)
+    while batch := list(itertools.islice(rest, _BATCH)):
         yield batch
+
+
+def _tokenise_pairs(
+    pairs: list[Pair], tokenizer: PreTrainedTokenizerBase, counts: LanguageCounts
+) -> Iterator[list[int]]:
+    texts, pivots = ([getattr(pair, side) for pair in pairs] for side in ("text", "pivot"))
+    for text, ids, pivot, pivot_ids in zip(
+        texts, _tokenise(texts, tokenizer), pivots, _tokenise(pivots, tokenizer), strict=True
+    ):
+        counts.documents += 1
+        counts.bytes += len(text.encode()) + len(pivot.encode())
+        yield [*ids, *pivot_ids]
 
 
 def _tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:

@@ -8,14 +8,14 @@ Shape letters: `K` experts, `T` tokens or bytes of a text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from router.letters import utf8_bytes
-from router.routes.policy import Policy
+from router.mixture.experts import MixedExperts
 from router.scoring.growing import GrowingWeights, score_growing
 from router.scoring.tokens import ScoringOptions
 from xelm.inference.completions import answer_ids
@@ -31,8 +31,7 @@ class ApartScorer:
     """Scores texts whose experts read other pieces than the run's."""
 
     vocabularies: Vocabularies
-    get_model: Callable[[str], Any]
-    policy: Policy
+    experts: MixedExperts
     options: ScoringOptions | None
     context: int
     """Most tokens that an expert reads."""
@@ -49,7 +48,7 @@ class ApartScorer:
         edges = [0, *(self._place(text, ids[: start + 1], tokenizer) for start in growing.starts[1:])]
         starts, weights = _joined(edges, growing.weights)
         tokenizers = [self.vocabularies.one_tokenizer(weights_K) for weights_K in weights]
-        if self.policy.dynamic and (None in tokenizers or len(weights) > 1):
+        if self.experts.dynamic and (None in tokenizers or len(weights) > 1):
             in_bytes = tuple(_num_bytes(text[:start]) for start in starts)
             return self._bytes(text, GrowingWeights(in_bytes, np.array(weights)))
         stops = [*starts[1:], len(text)]
@@ -72,17 +71,15 @@ class ApartScorer:
 
     def _tokens(self, before: str, text: str, weights_K: np.ndarray, tokenizer: Any) -> np.ndarray:
         [ids], [num_before] = answer_ids([before], [text], tokenizer)
-        common: dict[str, Any] = {"dynamic": self.policy.dynamic, "options": self.options}
-        growing, names = GrowingWeights.constant(weights_K), self.vocabularies.names
-        [log_probs_T] = score_growing([ids], [growing], names, self.get_model, **common)
+        [log_probs_T] = score_growing([ids], [GrowingWeights.constant(weights_K)], self.experts, self.options)
         return log_probs_T[max(0, num_before - 1) :]
 
     def _bytes(self, text: str, growing: GrowingWeights) -> np.ndarray:
-        return self._mixture.log_probs(text, growing, dynamic=self.policy.dynamic)
+        return self._mixture.log_probs(text, growing, dynamic=self.experts.dynamic)
 
     @property
     def _mixture(self) -> ByteMixture:
-        return ByteMixture(self.vocabularies, self.get_model, self.context)
+        return ByteMixture(self.vocabularies, self.experts.models, self.context)
 
     def _place(self, text: str, ids: Sequence[int], tokenizer: Any) -> int:
         """How many characters of the text the tokens hold whole."""

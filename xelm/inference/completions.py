@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from router.generation import MixedSource, ModelSource, generate_ids
+from router.generation import generate_ids
 from router.letters import utf8_bytes
+from router.mixture.experts import MixedExperts
 from router.routes.weigh import Route
 from router.scoring.texts import encode
 from xelm.inference.stops import AnswerStops, as_stops, holds, until_stop
@@ -81,11 +82,9 @@ def complete_ids(
     ids: Sequence[Sequence[int]],
     routes: Sequence[Route],
     weights_BK: np.ndarray,
-    names: Sequence[str],
-    models: ModelSource | MixedSource,
+    experts: MixedExperts,
     tokenizer: Any,
     *,
-    dynamic: float = False,
     stops: Sequence[str] = (),
     end_tokens: Collection[int] = (),
     prompting: Prompting | None = None,
@@ -97,10 +96,8 @@ def complete_ids(
         ids: From `prompt_ids`, B prompts.
         routes: The route of each prompt.
         weights_BK: Weights after the policy, shape (B, K), rows summing to 1.
-        names: The K experts.
-        models: Gives an expert's model by its name.
+        experts: The K experts.
         tokenizer: The tokenizer that all experts share.
-        dynamic: Whether the weights change as the text goes on.
         stops: Texts at which an answer ends. They are not part of it, and are looked for in the answer alone.
         prompting: How the experts read prompts; None: as causal models do.
         end_tokens: The experts' end tokens, from which it follows how an answer ended.
@@ -120,7 +117,7 @@ def complete_ids(
     if prompting.first_tokens:
         options["first_tokens"] = prompting.first_tokens
     pad = next((t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0)
-    answers = generate_ids(ids, weights_BK, names, models, dynamic=dynamic, pad_token_id=pad, **options)  # type: ignore[arg-type]
+    answers = generate_ids(ids, weights_BK, experts, pad_token_id=pad, **options)
     completions = []
     ends = as_set(options["eos_token_id"]) if "eos_token_id" in options else set(end_tokens)
     for prompt, route, sequences in zip(ids, routes, answers, strict=True):

@@ -6,13 +6,12 @@ Each expert predicts every token of a text from what stands around it, in the wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from clustering.errors import BadInput, arg
-from router.routes.policy import Policy
+from router.mixture.experts import MixedExperts
 from router.scoring.growing import GrowingWeights, mix_growing
 from router.scoring.texts import Score, score_of
 from xelm.models.base import context_length
@@ -27,8 +26,7 @@ def pseudo_scores(
     texts: Sequence[str],
     weights_BK: np.ndarray,
     vocabularies: Vocabularies,
-    get_model: Callable[[str], Any],
-    policy: Policy,
+    mixed: MixedExperts,
 ) -> list[Score]:
     """Scores of texts by the pseudo-loss of the experts' objective.
 
@@ -37,13 +35,12 @@ def pseudo_scores(
         texts: B texts.
         weights_BK: Weights of the whole texts, shape (B, K), rows summing to 1.
         vocabularies: The K experts' pieces.
-        get_model: From a name to the loaded model.
-        policy: The policy that the weights come from.
+        mixed: The K experts.
 
     Raises:
         BadInput: If the weights follow the text, or experts read different pieces.
     """
-    if policy.dynamic:
+    if mixed.dynamic:
         raise BadInput(
             f"{arg('policy', 'bayes')}: its weights follow a text from left to right, which {experts.objective} models "
             "do not. Choose top1, topm or ensemble."
@@ -60,11 +57,11 @@ def pseudo_scores(
         if not rows:
             continue
         chosen = [texts[row] for row in rows]
-        log_probs = experts.objective.log_probs(get_model(name), chosen, experts.tokenizer(name), context)
+        log_probs = experts.objective.log_probs(mixed.models.get(name), chosen, experts.tokenizer(name), context)
         for row, log_probs_T in zip(rows, log_probs, strict=True):
             found[row][column] = log_probs_T
-    mixed = [_mixed(parts, weights_K) for parts, weights_K in zip(found, weights_BK, strict=True)]
-    return [score_of(text, log_probs_T) for text, log_probs_T in zip(texts, mixed, strict=True)]
+    together = [_mixed(parts, weights_K) for parts, weights_K in zip(found, weights_BK, strict=True)]
+    return [score_of(text, log_probs_T) for text, log_probs_T in zip(texts, together, strict=True)]
 
 
 def _mixed(parts: dict[int, np.ndarray], weights_K: np.ndarray) -> np.ndarray:

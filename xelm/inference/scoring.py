@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from router.mixture.experts import MixedExperts, ModelSource
 from router.routes.policy import NamedExpert, Policy
 from router.scoring.growing import GrowingWeights, score_growing
 from router.scoring.spans import score_spans
@@ -26,8 +27,7 @@ class Scorer:
 
     router: RunRouter
     tokenizer: Any
-    get_model: Callable[[str], Any]
-    """From a name to the loaded model."""
+    models: ModelSource
     policy: Policy
     options: ScoringOptions | None = None
     context: int = 0
@@ -61,9 +61,14 @@ class Scorer:
         return [found[row] for row in range(len(rows))]
 
     @property
+    def experts(self) -> MixedExperts:
+        """The experts that answer, and the base."""
+        return MixedExperts(self.router.names, self.models, self.policy.dynamic)
+
+    @property
     def apart(self) -> ApartScorer:
         """Scores texts whose experts read other pieces than the run's."""
-        return ApartScorer(self._vocabularies, self.get_model, self.policy, self.options, self.context)
+        return ApartScorer(self._vocabularies, self.experts, self.options, self.context)
 
     def answers(self, texts: Sequence[str], prefixes: Sequence[str]) -> list[Score]:
         """Texts after their prefixes, by the weights that `generate` would answer the prefixes with."""
@@ -87,14 +92,14 @@ class Scorer:
         if self._vocabularies.read_apart(weights_BK):
             found = self.growing(texts, [GrowingWeights.constant(weights_K) for weights_K in weights_BK])
             return [score_of(text, log_probs_T) for text, log_probs_T in zip(texts, found, strict=True)]
-        return score_texts(texts, self.tokenizer, weights_BK, self.router.names, self.get_model, **self._common)
+        return score_texts(texts, self.tokenizer, weights_BK, self.experts, self.options)
 
     def parts(self, texts: Sequence[str]) -> list[Score]:
         """Each part of a text, cut where its language changes, by the weights of the part."""
         cuts = [self.router.cut(text) for text in texts]
         weights = [self.router.weights(routes, self.policy) for routes in self.router.span_routes(texts, cuts)]
         self._vocabularies.refuse_spans(weights)
-        return score_spans(texts, cuts, weights, self.tokenizer, self.router.names, self.get_model, **self._common)
+        return score_spans(texts, cuts, weights, self.tokenizer, self.experts, self.options)
 
     def weights_along(
         self, sequences: Sequence[Sequence[int]], num_prompt: Sequence[int] | None = None
@@ -118,8 +123,4 @@ class Scorer:
         return self.router.weights(self.router.routes(texts), self.policy)
 
     def _growing(self, sequences: Sequence[Sequence[int]], growing: Sequence[GrowingWeights]) -> list[np.ndarray]:
-        return score_growing(sequences, growing, self.router.names, self.get_model, **self._common)
-
-    @property
-    def _common(self) -> dict[str, Any]:
-        return {"dynamic": self.policy.dynamic, "options": self.options}
+        return score_growing(sequences, growing, self.experts, self.options)

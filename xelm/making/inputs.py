@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from clustering.progress import show_progress
 from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_texts, training_texts
+from xelm.corpus.translations import training_pairs, with_pairs
 from xelm.models import base as base_models
 from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
 from xelm.objectives.objective import OBJECTIVES
@@ -20,6 +22,8 @@ from xelm.run.records.manifest import fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from xelm.aligning.pairs import Pair
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,13 @@ class Inputs:
         Raises:
             BadInput: For any fault of the text or the tokenizer.
         """
-        fingerprints = {source.code: source.fingerprint() for source in found.sources}
+        pairs = training_pairs(reading, [source.code for source in found.sources])
+        fingerprints = with_pairs({source.code: source.fingerprint() for source in found.sources}, pairs)
         tokenizer = _tokenizer(base, reading, found.sources, fingerprints, run)
         config = base_models.new_config(base.new, tokenizer) if base.new else found.config
         OBJECTIVES.find(train.objective).batches(tokenizer, train, "check")
         base_models.check_vocabulary(tokenizer, config)
-        stores = _stores(reading, found.sources, fingerprints, tokenizer, run)
+        stores = _stores(reading, found.sources, fingerprints, tokenizer, run, pairs)
         blocks = {code: Blocks(store, found.sequence_length) for code, store in stores.items()}
         return cls(found.sources, fingerprints, tokenizer, config, stores, blocks)
 
@@ -124,12 +129,15 @@ def _stores(
     fingerprints: dict[str, str],
     tokenizer: PreTrainedTokenizerBase,
     run: Path,
+    pairs: Mapping[str, Sequence[Pair]],
 ) -> dict[str, TokenStore]:
-    settings = reading.settings() | {"path": "", "languages": None}
+    blank = {"path": "", "languages": None, **({"pairs": ""} if reading.pairs else {})}
+    settings = reading.settings() | blank
     mapping = fingerprint(sorted(tokenizer.get_vocab().items()), type(tokenizer).__name__)
     stores = {}
     for source in show_progress(sources, desc="tokenise", unit="language", leave=False):
         key = fingerprint(settings, mapping, fingerprints[source.code])
         folder = run / "cache" / f"{source.code}-{key[:12]}"
-        stores[source.code] = build_store(folder, source, reading, tokenizer, vocab_size=len(tokenizer))
+        own = pairs.get(source.code, ())
+        stores[source.code] = build_store(folder, source, reading, tokenizer, vocab_size=len(tokenizer), pairs=own)
     return stores

@@ -21,7 +21,7 @@ def portable_recipe(recipe: Recipe) -> dict[str, Any]:
     """
     table = recipe.to_dict()
     table["data"]["path"] = portable(table["data"]["path"])
-    for section, key in (("base", "model"), ("clusters", "plan"), ("clusters", "effects")):
+    for section, key in (("base", "model"), ("data", "pairs"), ("clusters", "plan"), ("clusters", "effects")):
         if table[section][key]:
             table[section][key] = portable(table[section][key])
     name, colon, file = table["router"]["identifier"].partition(":")

@@ -14,6 +14,7 @@ from clustering.corpora.rows import Reading
 from clustering.errors import BadInput, arg
 from clustering.files import expanded
 from xelm.expert_kinds.kind import ExpertKind
+from xelm.objectives.head import LossKind
 from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.docstrings import fields_in_help
 from xelm.recipe.parsing import build, check, override
@@ -113,6 +114,11 @@ class Data:
     """Share of documents held out for the evaluation, chosen in the same way."""
     heldout_bytes: int = 65_536
     """Most held-out text kept per language and split, in UTF-8 bytes."""
+    pairs: str | None = None
+    """For the objective `tlm`: folder of translations, as `xelm align --pairs` reads them, that are trained on beside
+    the text; the pairs that `xelm align` would test on are left out."""
+    pivot: str = "eng"
+    """For `pairs`: the language of the translations."""
 
     def __post_init__(self) -> None:
         check(bool(self.path), "[data] path is empty: name a folder or a hub dataset.")
@@ -135,6 +141,8 @@ class Data:
         settings = dataclasses.asdict(self)
         if self.id_field == "id":
             del settings["id_field"]
+        if self.pairs is None:
+            del settings["pairs"], settings["pivot"]
         return settings
 
 
@@ -208,8 +216,8 @@ class Train:
     """Largest norm of the gradient; a larger one is scaled down to it."""
     objective: str = "causal"
     """`causal`: predict the next token; `masked`: fill in masked tokens, for models such as XLM-R and ModernBERT;
-    `denoise`: write the spans left out of a text, for encoder-decoder models such as T5 and mT5. `[base] model` must be
-    of that kind. Installed packages may add more."""
+    `tlm`: the same, reading translations beside the text; `denoise`: write the spans left out of a text, for
+    encoder-decoder models such as T5 and mT5. `[base] model` must be of that kind. Installed packages may add more."""
     mask_rates: tuple[float, ...] = (0.30, 0.15, 0.05)
     """For `masked`: share of tokens to fill in, over equal parts of a training (mmBERT: Marone et al. 2025)."""
     sampling: Literal["temperature", "unimax"] = "temperature"
@@ -227,6 +235,10 @@ class Train:
     brings most languages in at the end)."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the forward and backward pass (autocast)."""
+    loss: LossKind = "auto"
+    """`logits`: computed from the logits of all positions; `chunks`: a few positions at a time, and only those that are
+    judged, so that they are never all held; `auto`: in chunks where they would take memory (from 32,768 tokens of
+    vocabulary and 256 MiB on). They agree to 1e-5."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, more time."""
     compile: bool = False
@@ -324,6 +336,15 @@ class Recipe:
             self.objective.fits_new_base or self.base.new is None,
             f'[train] objective = "{name}" needs a {name} model as [base] model; [base.new] makes causal ones.',
         )
+        check(
+            self.objective.reads_pairs == (self.data.pairs is not None),
+            f'[train] objective = "{name}" '
+            + (
+                "needs [data] pairs, a folder of translations."
+                if self.objective.reads_pairs
+                else 'does not read [data] pairs: choose "tlm", or leave pairs out.'
+            ),
+        )
 
     @property
     def objective(self) -> Objective:
@@ -370,7 +391,8 @@ class Recipe:
     @classmethod
     def from_dict(cls, table: dict[str, Any]) -> Recipe:
         """Build from nested dictionaries (the shape of `to_dict`)."""
-        return build(cls, table)
+        recipe: Recipe = build(cls, table)
+        return recipe
 
     def to_dict(self) -> dict[str, Any]:
         """Nested dictionaries of every field, defaults included."""
@@ -379,6 +401,8 @@ class Recipe:
     def anchored(self, folder: Path) -> Recipe:
         """The same with relative paths starting at a folder."""
         data = dataclasses.replace(self.data, path=_anchor(self.data.path, folder))
+        if data.pairs:
+            data = dataclasses.replace(data, pairs=_anchor(data.pairs, folder))
         base, clusters = self.base, self.clusters
         if base.model:
             base = dataclasses.replace(base, model=_anchor(base.model, folder))

@@ -5,13 +5,11 @@ Shape letters: `K` experts, `S` stretches of a text, `T` bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from clustering.errors import BadInput
 from router.letters import utf8_bytes
+from router.mixture.experts import ModelSource
 from router.scoring.growing import GrowingWeights, mix_growing
 from xelm.vocabulary.byte_model import ByteModel, cannot_read_bytes
 from xelm.vocabulary.of_run import Vocabularies
@@ -22,12 +20,12 @@ class ByteMixture:
 
     Args:
         vocabularies: The run's vocabularies.
-        get_model: From an expert's name to its model.
+        models: The source of the experts' models.
         context: Most tokens that an expert reads.
     """
 
-    def __init__(self, vocabularies: Vocabularies, get_model: Callable[[str], Any], context: int):
-        self._vocabularies, self._get_model, self._context = vocabularies, get_model, context
+    def __init__(self, vocabularies: Vocabularies, models: ModelSource, context: int):
+        self._vocabularies, self._models, self._context = vocabularies, models, context
 
     def log_probs(self, text: str, growing: GrowingWeights, *, dynamic: float) -> np.ndarray:
         """Log-probabilities of a text's bytes under a mixture, shape (T,), in nats.
@@ -66,4 +64,4 @@ class ByteMixture:
                 f"{name} cannot be mixed with experts that read other pieces: {why}. Use top1, or the name of one "
                 "expert."
             )
-        return ByteModel(self._get_model(name), tokenizer, self._context)
+        return ByteModel(self._models.get(name), tokenizer, self._context)

@@ -15,9 +15,9 @@ from typing import Any
 from clustering.errors import BadInput, arg
 from router.models.pool import TooManyExperts
 from router.routes.weigh import Route
-from xelm.inference.able import check_follows_text
 from xelm.inference.completions import decoder, prompt_ids, translated
 from xelm.inference.routed import RoutedLM
+from xelm.inference.routed_lm.able import check_follows_text
 from xelm.inference.stream import TextGrowth
 from xelm.serving.engine.echo import prompt_log_probs
 from xelm.serving.engine.jobs import Answer, Event, Job, Prompt

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from router.mixture.experts import MixedExperts
 from router.scoring.texts import encode, expert_log_probs
 
 NUM_TOKENS = 64
@@ -40,8 +41,7 @@ class Probes:
         languages: Sequence[str],
         texts: Sequence[str],
         tokenizer: Any,
-        names: Sequence[str],
-        get_model: Callable[[str], Any],
+        experts: MixedExperts,
     ) -> None:
         """Read texts with all models, one after the other.
 
@@ -49,17 +49,16 @@ class Probes:
             languages: Language of each text.
             texts: Texts.
             tokenizer: The tokenizer that the models share.
-            names: The models.
-            get_model: From a name to the loaded model.
+            experts: The models.
         """
         sequences = [ids[: NUM_TOKENS + 1] for ids in encode(texts, tokenizer)]
-        needed_BK = np.ones((len(sequences), len(names)), dtype=bool)
-        found = expert_log_probs(sequences, needed_BK, names, get_model)
+        needed_BK = np.ones((len(sequences), len(experts.names)), dtype=bool)
+        found = expert_log_probs(sequences, needed_BK, experts)
         for language, ids, parts in zip(languages, sequences, found, strict=True):
             num_bytes = len(tokenizer.decode(ids[1:], skip_special_tokens=True).encode())
             if not num_bytes or not parts:
                 continue
-            of_language = self.nats.setdefault(language, dict.fromkeys(names, 0.0))
-            for column, name in enumerate(names):
+            of_language = self.nats.setdefault(language, dict.fromkeys(experts.names, 0.0))
+            for column, name in enumerate(experts.names):
                 of_language[name] -= float(parts[column].sum())
             self.bytes[language] = self.bytes.get(language, 0) + num_bytes

@@ -1,0 +1,1 @@
+"""The parts of `RoutedLM`: the open run, its routes, its scores, its answers."""
