@@ -19,7 +19,7 @@ from clustering.errors import BadInput
 from clustering.progress import show_progress
 from xelm.objectives.objective import Batch
 from xelm.training.anchor import Anchor
-from xelm.training.batches import draws_of_step, gather
+from xelm.training.batches import draws_of_step
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from xelm.training.memory import memory_failure_reported
 from xelm.training.random_state import random_states
@@ -169,7 +169,7 @@ class _Training:
 
         self._refuse_broken_weights()
         last = np.arange(self.stage.num_steps - 1, self.stage.num_steps) * self.stage.settings.batch_size
-        batch = self.stage.batches.batch(*gather(self.stage.order, self.stage.blocks, last), last, 0.0)
+        batch = self.stage.batch(last, 0.0)
         self.inner.eval()
         with torch.no_grad(), _autocast(self.stage, self.accelerator.device):
             loss = batch.summed_loss(self.inner, isolated=self.isolated, device=self.accelerator.device)
@@ -211,7 +211,7 @@ def valid_losses(model: torch.nn.Module, stage: Stage, isolated: bool, device: t
         total, targets = 0.0, 0
         for index in range(min(len(blocks), _VALID_BLOCKS)):
             draws = np.array([index])
-            batch = stage.batches.batch(*blocks.take(draws), draws, 0.0)
+            batch = stage.valid_batch(code, draws)
             with torch.no_grad(), _autocast(stage, device):
                 total += float(batch.summed_loss(model, isolated=isolated, device=device))
             targets += batch.num_targets
@@ -270,7 +270,7 @@ def _step(
 def _batches(stage: Stage, step: int, process: int, num_processes: int) -> list[Batch]:
     settings, done = stage.settings, step / stage.num_steps
     draws = draws_of_step(step, settings.batch_size, settings.micro_batch_size, process, num_processes)
-    return [stage.batches.batch(*gather(stage.order, stage.blocks, mine), mine, done) for mine in draws]
+    return [stage.batch(mine, done) for mine in draws]
 
 
 def _autocast(stage: Stage, device: torch.device) -> Any:
