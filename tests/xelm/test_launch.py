@@ -21,6 +21,7 @@ import pytest
 from clustering.errors import BadInput
 from clustering.files import read_json
 from tests.xelm.conftest import WORDS, sentences, write_jsonl
+from tests.xelm.transfers import recipe_of, write_task
 from xelm.comparing.compare import compare_plans
 from xelm.launch import local
 from xelm.launch.options import Launch
@@ -32,6 +33,7 @@ from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.failures import Failure
 from xelm.run.records.manifest import kept_files
+from xelm.transferring.transfer import transfer
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -149,6 +151,15 @@ def test_slurm_jobs_compare_plans_as_one_process_does(tmp_path: Path, tiny_recip
     launch = Launch(launcher="slurm", time_min=20, poll_s=1)
     jobs = compare_plans(recipe, plans, out=tmp_path / "jobs", launch=launch, **options)
     here = compare_plans(recipe, plans, out=tmp_path / "here", **options)
+    assert jobs.to_json() == here.to_json()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("slurm")
+def test_slurm_jobs_teach_a_task_as_one_process_does(tmp_path: Path) -> None:
+    recipe = recipe_of(write_task(tmp_path / "task"), sources={"languages": "each"}, train={"shots": [0, 5]})
+    launch = Launch(launcher="slurm", time_min=20, poll_s=1)
+    jobs, here = transfer(recipe, tmp_path / "jobs", launch=launch), transfer(recipe, tmp_path / "here")
     assert jobs.to_json() == here.to_json()
 
 

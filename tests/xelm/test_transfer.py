@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +174,29 @@ def test_killed_at_any_moment_it_goes_on(task: Path, tmp_path: Path) -> None:
         half.write_bytes(b"half")
     assert xelm.transfer(recipe, tmp_path / "out") == whole
     assert not list((tmp_path / "out").rglob(".partial-*"))
+
+
+@pytest.mark.slow
+def test_killed_ten_times_it_gives_the_same_bytes(task: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(task, sources={"languages": "each"}, train={"shots": [0, 5], "seeds": 2})
+    xelm.transfer(recipe, tmp_path / "whole")
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe), "utf-8")
+    code = "import json, sys, xelm; xelm.transfer(json.load(open(sys.argv[1])), sys.argv[2])"
+    command = [sys.executable, "-c", code, str(tmp_path / "recipe.json"), str(tmp_path / "halves")]
+    rng, seen = random.Random(0), 0
+    for _kill in range(10):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None:
+            found = len(list((tmp_path / "halves").rglob("*.safetensors")))
+            if found > seen:  # as soon as one more lesson lies there, so that every start gets further
+                seen = found
+                time.sleep(rng.uniform(0, 0.05))
+                process.kill()
+            time.sleep(0.002)
+        assert process.wait() == -signal.SIGKILL, "it ended before the tenth kill"
+    xelm.transfer(recipe, tmp_path / "halves")
+    for name in ("transfer.json", "transfer.md", "transfer.html"):
+        assert (tmp_path / "halves" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_finished_work_is_not_done_again(task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from xelm.adding.prepare import Prepared, prepare
 from xelm.adding.request import Addition, NewText, read_text, request_of
 from xelm.adding.vocabulary import tokenizer_for
 from xelm.blending.overlay import lay_on, take_off
+from xelm.blending.unread import pieces_of
 from xelm.corpus.store import training_texts
 from xelm.evaluation.log_probs import forget_stale
 from xelm.making.make_model import Making, make_model
@@ -147,7 +148,7 @@ def remove_language(run: str | Path, language: str) -> ExpertSet:
             keeps = take_off(shadow)
             take_model(shadow, ledger[position].expert)
             take_language(shadow, code)
-            lay_on(shadow, keeps)
+            lay_on(shadow, {name: replace(one, rows=one.rows.left_by(code)) for name, one in keeps.items()})
         _forget(folder, code)
     return _loaded(folder)
 
@@ -306,6 +307,9 @@ def _enter(
                 line.expert,
                 "too" if line.expert in keeps else "not",
             )
+        if line.expert in keeps:  # a language that joins: its pieces are no longer unread
+            rows = keeps[line.expert].rows.joined_by(code, pieces_of(text.store))
+            keeps[line.expert] = replace(keeps[line.expert], rows=rows)
         lay_on(shadow, keeps)
 
 

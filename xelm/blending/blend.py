@@ -9,10 +9,11 @@ from typing import Literal
 
 from clustering.errors import BadInput, arg
 from xelm.adding.add import local_folder, whole_run
-from xelm.blending.choose import LOSE, choose_keeps
-from xelm.blending.moved import Moved, moved_of
+from xelm.blending.choose import LOSE, choose_moves
+from xelm.blending.moved import Moved, Rows, moved_of
 from xelm.blending.overlay import lay_on, take_off
 from xelm.blending.put_back import choose_put_back
+from xelm.blending.unread import find_unread
 from xelm.evaluation.log_probs import forget_stale
 from xelm.models.interpolation import tensor_names
 from xelm.models.layer_groups import check_selectors
@@ -30,6 +31,7 @@ def blend(
     keep: float | Mapping[str, float] | Literal["auto"] = "auto",
     lose: float = LOSE,
     put_back: Mapping[str, Sequence[str]] | Literal["auto"] | None = None,
+    unread: bool | None = None,
 ) -> ExpertSet:
     """Move the experts of a finished run part of the way back to the base: base + λ (expert - base).
 
@@ -43,6 +45,8 @@ def blend(
         keep: λ, above 0 and up to 1, for all experts or by name (others: 1); `auto` chooses it for each expert on
             valid text: least cost elsewhere within the loss of own gain that `lose` allows.
         lose: Where λ or layers are chosen: share of an expert's own gain that may be lost, above 0 and below 1.
+        unread: Whether the rows of the vocabulary that stand for pieces which an expert never read become the base's
+            again. None: with `auto` where that saves more of the cost elsewhere than λ alone, and otherwise not.
         put_back: Instead of a share of the whole way: layers by expert whose weights are the base's again
             (`xelm.models.layer_groups`); `auto` chooses them on valid text, the least missed first. None: no layer.
 
@@ -51,7 +55,7 @@ def blend(
 
     Raises:
         BadInput: If λ or `lose` is out of range, an expert is unknown or cannot be moved, the run is not whole, or it
-            has no valid text for `auto` to choose on.
+            has no valid text for `auto` to choose on, or no longer the text that shows which pieces were read.
     """
     _check(keep, lose)
     if put_back is not None and keep != "auto":
@@ -60,10 +64,14 @@ def blend(
     with disk_failure_reported(folder), locked(folder):
         experts = whole_run(folder)
         trained = _trained(experts)
-        if put_back is None:
-            moved = {name: Moved(share) for name, share in _keeps(trained, keep, lose).items()}
-        else:
+        rows = _rows(trained, unread, chosen=keep == "auto" and put_back is None)
+        if put_back is not None:
             moved = {name: Moved(1.0, layers) for name, layers in _layers(trained, put_back, lose).items()}
+        elif keep == "auto" and unread is None:
+            moved, rows = choose_moves(trained, lose=lose, unread=rows), {}
+        else:
+            moved = {name: Moved(share) for name, share in _keeps(trained, keep, lose).items()}
+        moved |= {name: moved[name].with_rows(own) for name, own in rows.items()}
         if moved != {name: Moved.of(experts.manifest.experts[name]) for name in experts.names}:
             with edited(folder) as shadow:
                 take_off(shadow)
@@ -103,8 +111,22 @@ def _keeps(trained: ExpertSet, keep: float | Mapping[str, float] | str, lose: fl
         _refuse_unknown(trained, keep)
         return {name: float(keep.get(name, 1.0)) for name in trained.names}
     if isinstance(keep, str):
-        return choose_keeps(trained, lose=lose)
+        return {name: one.keep for name, one in choose_moves(trained, lose=lose).items()}
     return {name: float(keep) for name in trained.names}
+
+
+def _rows(trained: ExpertSet, unread: bool | None, *, chosen: bool) -> dict[str, Rows]:
+    """Expert -> rows of pieces that it never read, for those that have rows of their own."""
+    if unread is False or (unread is None and not chosen):
+        return {}
+    names = [name for name in trained.names if not trained.kind(name).shares_base]
+    try:
+        return {name: find_unread(trained, name) for name in names}
+    except BadInput as error:
+        if unread:
+            raise
+        logger.warning("%s Their rows are left as they are.", error)
+        return {}
 
 
 def _layers(trained: ExpertSet, put_back: Mapping[str, Sequence[str]] | str, lose: float) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from clustering.files import write_json
 from xelm.adding.enter import seal
-from xelm.blending.moved import Moved, moved_of
+from xelm.blending.moved import UNREAD, Moved, moved_of
+from xelm.blending.unread import read_rows, write_rows
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import TRAINED, RunFolder, model_path
 from xelm.run.records.entry_file import ENTRY_FILE
@@ -34,7 +35,10 @@ def take_off(shadow: Path) -> dict[str, Moved]:
     """
     if not ExpertSet.load(shadow).is_blended:
         return {}
-    moved = moved_of(Manifest.read(shadow).experts)
+    moved = {
+        name: dataclasses.replace(one, rows=read_rows(shadow / model_path(name)))
+        for name, one in moved_of(Manifest.read(shadow).experts).items()
+    }
     for name in moved:
         shutil.rmtree(shadow / model_path(name))
     for name in _FOLLOWS:
@@ -86,7 +90,11 @@ def make_moved(experts: ExpertSet, name: str, trained: Path, target: Path, moved
         BadInput: If there is no way back to the base for this expert.
     """
     shutil.copytree(trained, target)
-    experts.kind(name).move_back(target, experts.files.model("base"), moved.keep, put_back=moved.put_back)
+    layers = tuple(layer for layer in moved.put_back if layer != UNREAD)
+    base, rows = experts.files.model("base"), {"rows": moved.rows.ids} if moved.rows.ids else {}
+    experts.kind(name).move_back(target, base, moved.keep, put_back=layers, **rows)
+    if moved.rows.unread:
+        write_rows(target, moved.rows)
     entry = dataclasses.replace(experts.manifest.experts[name], **moved.fields)
     if (target / ENTRY_FILE).is_file():
         write_json(target / ENTRY_FILE, dataclasses.asdict(entry))

@@ -43,7 +43,7 @@ def _line(name: str, row: dict[str, Any]) -> list[str]:
     own, elsewhere = row["own_gain_percent"], row["cost_elsewhere_percent"]
     return [
         name,
-        f"{row['keep']:.2f}" if not row["put_back"] else f"without {' '.join(row['put_back'])}",
+        _how(row["keep"], row["put_back"]),
         _number(own["after"], "+.1f"),
         _number(own["before"], "+.1f"),
         _number(row["gain_kept"], ".3f"),
@@ -51,6 +51,11 @@ def _line(name: str, row: dict[str, Any]) -> list[str]:
         _number(elsewhere["before"], "+.1f"),
         _number(row["cost_left"], ".3f"),
     ]
+
+
+def _how(keep: float, put_back: list[str]) -> str:
+    back = f"without {' '.join(put_back)}" if put_back else ""
+    return back if back and keep == 1 else f"{keep:.2f} {back}".strip()
 
 
 def _split(experts: ExpertSet, split: str) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -116,7 +116,8 @@ class ExpertKind(ABC):
     def to_dict(self) -> dict[str, Any]:
         """The table of the recipe, defaults and unused keys included."""
         table = dataclasses.asdict(self)
-        return table | table.pop("unused")
+        unused: dict[str, Any] = table.pop("unused")
+        return table | unused
 
     def without_effect(self) -> list[str]:
         """Keys that the recipe sets to something and this kind does not read."""
@@ -223,7 +224,9 @@ class ExpertKind(ABC):
         return load(folder)
 
     @classmethod
-    def move_back(cls, folder: Path, base: Path, keep: float, put_back: Sequence[str] = ()) -> None:
+    def move_back(
+        cls, folder: Path, base: Path, keep: float, put_back: Sequence[str] = (), rows: Collection[int] = ()
+    ) -> None:
         """Move a saved expert part of the way back to the base, in place: base + keep × (expert - base).
 
         Args:
@@ -231,13 +234,14 @@ class ExpertKind(ABC):
             base: The run's base.
             keep: Share of the way that is kept, 0 to 1.
             put_back: Selectors of weights (`xelm.models.layer_groups`) of which nothing is kept.
+            rows: Rows of the vocabulary of which nothing is kept; none for a kind that shares the base's.
 
         Raises:
             BadInput: If this is impossible for this expert.
         """
         from xelm.models.interpolation import move_back
 
-        move_back(folder, base, keep, put_back)
+        move_back(folder, base, keep, put_back, rows)
 
     @classmethod
     def cannot_share(cls, folder: Path) -> str | None:

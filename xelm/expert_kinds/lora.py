@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -79,10 +79,12 @@ class Lora(ExpertKind):
         model.save_pretrained(folder, state_dict=weights, **rows)
 
     @classmethod
-    def move_back(cls, folder: Path, base: Path, keep: float, put_back: Sequence[str] = ()) -> None:
+    def move_back(
+        cls, folder: Path, base: Path, keep: float, put_back: Sequence[str] = (), rows: Collection[int] = ()
+    ) -> None:
         """Scale the adapters: exact, as they are added to the base's weights. Those put back are scaled by 0.
 
-        New rows of a vocabulary stay as they are.
+        New rows of a vocabulary stay as they are; all others are the base's anyway.
         """
         if (why := cls.cannot_share(folder)) and why != _OWN_ROWS:
             raise BadInput(f"{folder}: {why}; only plain LoRA can be moved back to the base by scaling it.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json
-from xelm.models.layer_groups import selects
+from xelm.models.layer_groups import EMBEDDING, OTHER, layer_of, selects
 
 if TYPE_CHECKING:
     import torch
 
 
-def move_back(folder: Path, base: Path, keep: float, put_back: Sequence[str] = ()) -> None:
+def move_back(folder: Path, base: Path, keep: float, put_back: Sequence[str] = (), rows: Collection[int] = ()) -> None:
     """Replace a checkpoint's weights by base + keep × (expert - base), tensor by tensor, computed in at least float32.
 
     Args:
@@ -24,6 +24,7 @@ def move_back(folder: Path, base: Path, keep: float, put_back: Sequence[str] = (
         base: The base's checkpoint.
         keep: Share of the way from the base to the expert that is kept, 0 to 1.
         put_back: Selectors of weights of which nothing is kept (`xelm.models.layer_groups`).
+        rows: Rows of the vocabulary of which nothing is kept, in the embedding and in a head of its own.
 
     Raises:
         BadInput: If the expert has weights that the base has not, or of another shape.
@@ -34,12 +35,14 @@ def move_back(folder: Path, base: Path, keep: float, put_back: Sequence[str] = (
     def share_of(name: str) -> float:
         return 0.0 if any(selects(selector, name) for selector in put_back) else keep
 
-    own = _OwnRows.of(folder)
+    own, back = _OwnRows.of(folder), _rows_of_base(base, rows)
     with _tensors_of(base) as of_base:
         for file in sorted(folder.glob("*.safetensors")):
             with safe_open(file, "pt") as expert:
                 moved = {
-                    name: _between(of_base.get(name), expert.get_tensor(name), share_of(name), f"{folder}: {name}", own)
+                    name: _between(
+                        of_base.get(name), expert.get_tensor(name), share_of(name), f"{folder}: {name}", own, back
+                    )
                     for name in expert.keys()  # noqa: SIM118 (a safetensors file is no dictionary)
                 }
                 metadata = expert.metadata()
@@ -86,19 +89,50 @@ class _OwnRows:
         return cls(first, rows)
 
 
-def _between(base_file: Any, expert: torch.Tensor, keep: float, where: str, own: _OwnRows | None) -> torch.Tensor:
+@dataclass(frozen=True)
+class _RowsOfBase:
+    """Rows of the vocabulary that become the base's."""
+
+    ids: list[int]
+    size: int
+    """Rows of the base's vocabulary."""
+
+    def put_back(self, name: str, base: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
+        """A weight with these rows, if it has a row for each piece: the embedding, a head or its bias."""
+        outside = layer_of(name) in (EMBEDDING, OTHER) and "position" not in name and ".wpe." not in f".{name}"
+        shaped = base.ndim == 2 or (base.ndim == 1 and name.endswith("bias"))
+        if not self.ids or not outside or not shaped or base.shape[0] != self.size:
+            return moved
+        moved = moved.clone()
+        moved[self.ids] = base[self.ids].to(moved.dtype)
+        return moved
+
+
+def _rows_of_base(base: Path, rows: Collection[int]) -> _RowsOfBase:
+    if not rows:
+        return _RowsOfBase([], 0)
+    from transformers import AutoConfig
+
+    size = int(AutoConfig.from_pretrained(base).get_text_config().vocab_size)
+    return _RowsOfBase(sorted(row for row in rows if row < size), size)
+
+
+def _between(
+    base_file: Any, expert: torch.Tensor, keep: float, where: str, own: _OwnRows | None, back: _RowsOfBase
+) -> torch.Tensor:
     """A tensor part of the way back; rows of pieces that the base does not have stay as they are."""
     import torch
 
     if base_file is None:
         raise BadInput(f"{where} is a weight that the base does not have, so there is no way back to it.")
-    base = base_file.get_tensor(where.rpartition(": ")[2])
+    name = where.rpartition(": ")[2]
+    base = base_file.get_tensor(name)
     if own and expert.ndim and expert.shape[0] == own.rows and base.shape[1:] == expert.shape[1:]:
-        known = _moved(base[: own.first], expert[: own.first], keep)
+        known = back.put_back(name, base, _moved(base, expert[: len(base)], keep))[: own.first]
         return torch.cat([known, expert[own.first :]]).contiguous()
     if base.shape != expert.shape:
         raise BadInput(f"{where} has the shape {tuple(expert.shape)}, the base's {tuple(base.shape)}.")
-    return _moved(base, expert, keep)
+    return back.put_back(name, base, _moved(base, expert, keep))
 
 
 def _moved(base: torch.Tensor, expert: torch.Tensor, keep: float) -> torch.Tensor:
