@@ -18,7 +18,7 @@ from clustering.errors import BadInput
 from clustering.progress import show_progress
 from xelm.objectives.objective import Batch
 from xelm.training.anchor import Anchor
-from xelm.training.batches import ahead, gather, pinned
+from xelm.training.batches import ahead, pinned
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from xelm.training.memory import memory_failure_reported
 from xelm.training.random_state import random_states
@@ -197,7 +197,7 @@ class _Training:
 
         self._refuse_broken_weights()
         last = np.arange(self.stage.num_steps - 1, self.stage.num_steps) * self.stage.settings.batch_size
-        batch = self.stage.batches.batch(*gather(self.stage.order, self.stage.blocks, last), last, 0.0)
+        batch = self.stage.batch(last, 0.0)
         self.inner.eval()
         with torch.no_grad(), autocast(self.stage, self.accelerator.device):
             loss = self.loss.summed(batch, self.inner, self.accelerator.device)
@@ -239,7 +239,7 @@ def valid_losses(model: torch.nn.Module, stage: Stage, loss: Loss, device: torch
         total, targets = 0.0, 0
         for index in range(min(len(blocks), _VALID_BLOCKS)):
             draws = np.array([index])
-            batch = stage.batches.batch(*blocks.take(draws), draws, 0.0)
+            batch = stage.valid_batch(code, draws)
             with torch.no_grad(), autocast(stage, device):
                 total += float(loss.summed(batch, model, device))
             targets += batch.num_targets

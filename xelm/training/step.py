@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xelm.objectives.head import Head, is_chunked
 from xelm.objectives.objective import Batch
-from xelm.training.batches import draws_of_step, gather, sequence_length
+from xelm.training.batches import draws_of_step, sequence_length
 from xelm.training.sharding import whole
 from xelm.training.stage import Stage
 
@@ -55,7 +55,7 @@ def batches_of(stage: Stage, step: int, process: int, num_processes: int) -> lis
     """The batches that one process reads in a step, one for each pass."""
     settings, done = stage.settings, step / stage.num_steps
     draws = draws_of_step(step, settings.batch_size, settings.micro_batch_size, process, num_processes)
-    return [stage.batches.batch(*gather(stage.order, stage.blocks, mine), mine, done) for mine in draws]
+    return [stage.batch(mine, done) for mine in draws]
 
 
 def make_gradients(
