@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,11 @@ class TokenBatch:
     def num_targets(self) -> int:
         """Number of positions that are judged."""
         return int((self.labels != IGNORED).sum())
+
+    def judging(self, judged_BT: np.ndarray) -> TokenBatch:
+        """The same with only some of the blocks' tokens to predict."""
+        wanted = judged_BT[:, -self.labels.shape[1] :]
+        return replace(self, labels=np.where(wanted, self.labels, IGNORED))
 
     def summed_loss(
         self, model: torch.nn.Module, *, isolated: bool, device: torch.device, head: Head | None = None

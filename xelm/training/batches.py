@@ -31,6 +31,18 @@ def gather(order: DrawOrder, blocks: Mapping[str, Blocks], draws: np.ndarray) ->
     return input_ids, position_ids
 
 
+def gather_judged(order: DrawOrder, blocks: Mapping[str, Blocks], draws: np.ndarray) -> np.ndarray | None:
+    """Which tokens of the blocks of some draws are learnt, (draws, tokens of a block) bool; None: all of them."""
+    judged = np.ones((len(draws), sequence_length(blocks)), dtype=bool)
+    language, block = order.language[draws], order.block[draws]
+    for index in np.unique(language):
+        rows = language == index
+        own = blocks[order.languages[index]].judged(block[rows])
+        if own is not None:
+            judged[rows] = own
+    return None if judged.all() else judged
+
+
 def sequence_length(blocks: Mapping[str, Blocks]) -> int:
     """Number of tokens of a block, which is the same for all languages."""
     return next(iter(blocks.values())).sequence_length

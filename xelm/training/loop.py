@@ -20,7 +20,7 @@ from clustering.progress import show_progress
 from xelm.objectives.head import Head, is_chunked
 from xelm.objectives.objective import Batch
 from xelm.training.anchor import Anchor
-from xelm.training.batches import draws_of_step, gather, sequence_length
+from xelm.training.batches import draws_of_step, sequence_length
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from xelm.training.memory import memory_failure_reported
 from xelm.training.random_state import random_states
@@ -172,7 +172,7 @@ class _Training:
 
         self._refuse_broken_weights()
         last = np.arange(self.stage.num_steps - 1, self.stage.num_steps) * self.stage.settings.batch_size
-        batch = self.stage.batches.batch(*gather(self.stage.order, self.stage.blocks, last), last, 0.0)
+        batch = self.stage.batch(last, 0.0)
         self.inner.eval()
         with torch.no_grad(), _autocast(self.stage, self.accelerator.device):
             loss = self.loss.summed(batch, self.inner, self.accelerator.device)
@@ -244,7 +244,7 @@ def valid_losses(model: torch.nn.Module, stage: Stage, loss: _Loss, device: torc
         total, targets = 0.0, 0
         for index in range(min(len(blocks), _VALID_BLOCKS)):
             draws = np.array([index])
-            batch = stage.batches.batch(*blocks.take(draws), draws, 0.0)
+            batch = stage.valid_batch(code, draws)
             with torch.no_grad(), _autocast(stage, device):
                 total += float(loss.summed(batch, model, device))
             targets += batch.num_targets
@@ -303,7 +303,7 @@ def _step(
 def _batches(stage: Stage, step: int, process: int, num_processes: int) -> list[Batch]:
     settings, done = stage.settings, step / stage.num_steps
     draws = draws_of_step(step, settings.batch_size, settings.micro_batch_size, process, num_processes)
-    return [stage.batches.batch(*gather(stage.order, stage.blocks, mine), mine, done) for mine in draws]
+    return [stage.batch(mine, done) for mine in draws]
 
 
 def _autocast(stage: Stage, device: torch.device) -> Any:
