@@ -36,6 +36,7 @@ class DenoiseBatches(Batches):
     """
 
     takes_head: ClassVar[bool] = True
+    steady: ClassVar[bool] = True
     sentinels: tuple[int, ...]
     """The token of each gap."""
     special_ids: tuple[int, ...]
