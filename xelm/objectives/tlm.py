@@ -17,7 +17,7 @@ import numpy as np
 
 from clustering.errors import BadInput
 from xelm.corpus.store import boundary_tokens
-from xelm.objectives.gap_batch import pad_of
+from xelm.objectives.gaps.batch import pad_of
 from xelm.objectives.masked import Masked, MaskedBatches
 from xelm.objectives.objective import IGNORED, Batches, objective
 from xelm.objectives.tokens import TokenBatch

@@ -1,0 +1,1 @@
+"""Texts with gaps: which spans are left out, how they are written, batched and scored; for `denoise`."""
