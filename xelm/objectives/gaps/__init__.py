@@ -1,1 +1,1 @@
-"""Texts with gaps: which spans are left out, how they are written, batched and scored; for `denoise`."""
+"""Text with gaps, as encoder-decoder models learn it: which spans are cut out, their signs, batches and scores."""
