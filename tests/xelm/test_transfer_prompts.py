@@ -61,18 +61,14 @@ def test_a_masked_model_fills_all_tokens_of_an_answer_at_once(tmp_path: Path) ->
     folder = _save_base(tmp_path / "m", "XLMRoberta", MASKED["XLMRoberta"][0], "byte", masked=True)
     model, tokenizer = AutoModelForMaskedLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     for cloze in _clozes():
-        cloze = Cloze(cloze.before, cloze.answer, cloze.after)
         [found] = masked_in(model, [cloze], tokenizer)
         parts = [tokenizer(part, add_special_tokens=False)["input_ids"] for part in
                  (cloze.before, cloze.answer, cloze.after)]  # fmt: skip
         ids = torch.tensor([[*parts[0], *([tokenizer.mask_token_id] * len(parts[1])), *parts[2]]])
-        frame = tokenizer("", add_special_tokens=True)["input_ids"]
-        assert frame in ([], [tokenizer.bos_token_id, tokenizer.eos_token_id])
-        if frame:
-            ids = torch.cat([torch.tensor([frame[:1]]), ids, torch.tensor([frame[1:]])], dim=1)
+        ids = torch.cat([torch.tensor([[tokenizer.bos_token_id]]), ids, torch.tensor([[tokenizer.eos_token_id]])], 1)
         with torch.no_grad():
             log_probs = model(input_ids=ids).logits[0].log_softmax(-1)
-        start = len(parts[0]) + bool(frame)
+        start = 1 + len(parts[0])
         wanted = np.mean([float(log_probs[start + i, token]) for i, token in enumerate(parts[1])])
         assert found == pytest.approx(wanted, abs=1e-4)
     assert np.allclose(masked_in(model, _clozes(), tokenizer), [masked_in(model, [c], tokenizer)[0] for c in _clozes()],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustering.errors import BadInput
+from xelm.corpus.store import boundary_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -72,14 +73,14 @@ def masked_in(model: PreTrainedModel, clozes: Sequence[Cloze], tokenizer: PreTra
     """
     import torch
 
-    values = np.zeros(len(clozes))
+    values, (before, after) = np.zeros(len(clozes)), boundary_tokens(tokenizer)
+    options = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
     for start in range(0, len(clozes), _BATCH):
         batch = clozes[start : start + _BATCH]
-        encoded = tokenizer([cloze.text for cloze in batch], return_offsets_mapping=True, verbose=False)
-        rows, places = (
-            encoded["input_ids"],
-            [_inside(c, o) for c, o in zip(batch, encoded["offset_mapping"], strict=True)],
-        )
+        encoded = tokenizer([cloze.text for cloze in batch], verbose=False, **options)
+        rows = [[*before, *ids, *after] for ids in encoded["input_ids"]]
+        insides = [_inside(cloze, own) for cloze, own in zip(batch, encoded["offset_mapping"], strict=True)]
+        places = [[len(before) + place for place in inside] for inside in insides]
         width = max(map(len, rows))
         ids = np.full((len(rows), width), tokenizer.pad_token_id or 0, dtype=np.int64)
         attention = np.zeros_like(ids)

@@ -13,7 +13,6 @@ import numpy as np
 
 from clustering.errors import BadInput
 from clustering.registry import Registry
-from xelm.objectives.cloze import Cloze
 from xelm.objectives.prompting import Prompting
 from xelm.training.isolation import isolates_documents
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from xelm.objectives.cloze import Cloze
     from xelm.recipe.recipe import Train
 
 IGNORED = -100
