@@ -27,6 +27,13 @@ IGNORED = -100
 """The label of a position whose output is not judged."""
 
 
+def sent(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An array on a device. A GPU is not waited for: from pinned memory it copies while it computes."""
+    import torch
+
+    return torch.from_numpy(array).to(device, non_blocking=device.type == "cuda")
+
+
 class Batch(Protocol):
     """Blocks in the form that a model reads, and the labels of its output."""
 
