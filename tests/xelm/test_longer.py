@@ -48,7 +48,7 @@ def test_an_open_order_keeps_shares_and_reads_every_block_once_before_any_twice(
     assert not np.array_equal(order.language, other.language) and not np.array_equal(order.block, other.block)
 
 
-@pytest.mark.parametrize(("num_steps", "warmup_steps", "stable"), [(100, 10, 82), (12, 1, 10), (4, 1, 3), (2, 1, 2)])
+@pytest.mark.parametrize(("num_steps", "warmup_steps", "stable"), [(100, 10, 82), (12, 1, 9), (4, 1, 3), (2, 1, 2)])
 def test_the_stable_phase_ends_where_the_rate_begins_to_fall(num_steps: int, warmup_steps: int, stable: int) -> None:
     schedule = Schedule(
         kind="wsd", peak=1.0, num_steps=num_steps, warmup_fraction=0.5, min_ratio=0.1, warmup_steps=warmup_steps
@@ -90,8 +90,8 @@ def test_a_run_made_longer_in_two_pieces_equals_one_made_at_once(
     after = _weights(run)
     assert [name for name in after if after[name] == before[name]] == ["base/model.safetensors"]
     steps = [json.loads(line)["step"] for line in (run / "logs" / "dense.jsonl").read_text().splitlines()]
-    assert steps == [*range(1, 13), *range(11, 25), *range(21, 41)], "each goes on where the rate had not fallen"
-    assert json.loads((run / "dense" / "training.json").read_text())["went_on"] == {"step": 20, "warmup_steps": 1}
+    assert steps == [*range(1, 13), *range(10, 25), *range(20, 41)], "each goes on where the rate had not fallen"
+    assert json.loads((run / "dense" / "training.json").read_text())["went_on"] == {"step": 19, "warmup_steps": 1}
 
 
 def test_another_change_beside_the_length_is_refused_as_ever(
