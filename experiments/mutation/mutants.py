@@ -27,6 +27,7 @@ PROBES, PAIRS_TAUGHT, STUDENT = "xelm/aligning/probes.py", "xelm/aligning/teachi
 GAPS, MASKED, TLM = "xelm/objectives/gaps/spans.py", "xelm/objectives/masked.py", "xelm/objectives/tlm.py"
 NEAREST, BOOTSTRAP = "xelm/transferring/heads/nearest.py", "xelm/transferring/measures/bootstrap.py"
 FIGURES, FIT = "xelm/transferring/measures/figures.py", "xelm/adding/tokenizer_fit.py"
+HEAD = "xelm/objectives/head.py"
 
 MUTANTS: list[tuple[str, str, str]] = [
     # Clusters.
@@ -139,7 +140,7 @@ MUTANTS: list[tuple[str, str, str]] = [
     (BRANCH, "code: addition.replay / len(old)", "code: addition.replay"),
     (BUDGET, "trained * (size.weight_bytes + 8)", "trained * 8"),
     (BUDGET, "layers * 34 / 2 *", "layers * 34 *"),
-    (BUDGET, "+ 3 * size.vocab_size", "+ 2 * size.vocab_size"),
+    (BUDGET, "positions * LOGITS_HELD * size.vocab_size * 4", "positions * size.vocab_size * 4"),
     (BUDGET, "checkpoint = 3 * size.parameters", "checkpoint = 2 * size.parameters"),
     (BUDGET, "1 if train.gradient_checkpointing else", "2 if train.gradient_checkpointing else"),
     (BUDGET, 'if train.share == "languages" else 1.0', 'if train.share != "languages" else 1.0'),
@@ -201,7 +202,7 @@ MUTANTS: list[tuple[str, str, str]] = [
     (STATISTICS, "np.corrcoef(rankdata(x), rankdata(y))", "np.corrcoef(x, rankdata(y))"),
     (STATISTICS, "if len(x) < 4 or", "if len(x) < 3 or"),
     (CHOOSE, "self.nats[keep][c].sum() / self.base[c].sum() - 1", "(self.nats[keep][c] / self.base[c]).mean() - 1"),
-    (CHOOSE, "margin_E = np.sqrt(2) * error_E", "margin_E = error_E"),
+    (CHOOSE, "errors * np.sqrt(2) * error_E", "errors * error_E"),
     (CHOOSE, "_SURELY = 3.0", "_SURELY = 1.0"),
     (CHOOSE, "np.median(share_E) - usual)", "share_E - usual)"),
     (UPDATES, "lengths = np.sqrt(np.diag(products_LL))", "lengths = np.diag(products_LL)"),
@@ -246,5 +247,9 @@ MUTANTS: list[tuple[str, str, str]] = [
     (BOOTSTRAP, "self.right.sum() / self.units.sum()", "(self.right / self.units).mean()"),
     (BOOTSTRAP, "_TAIL = 2.5", "_TAIL = 5.0"),
     (FIGURES, "2 * hits / (wanted + answered)", "hits / wanted"),
+    (HEAD, "LOGITS_HELD = 3", "LOGITS_HELD = 2"),
+    (HEAD, "CHUNK_BYTES = 2**27", "CHUNK_BYTES = 2**26"),
+    (HEAD, "_SMALLEST_BYTES = 2**15, 2**28", "_SMALLEST_BYTES = 2**15, 2**29"),
+    (HEAD, "_SMALLEST_BYTES = 2**15, 2**28", "_SMALLEST_BYTES = 2**16, 2**28"),
     (FIT, "_MANY_PIECES = 0.2", "_MANY_PIECES = 0.4"),
 ]

@@ -21,6 +21,7 @@ from xelm.distilling import teacher
 from xelm.distilling.lessons import divergence
 from xelm.measuring import branches
 from xelm.objectives.gaps.spans import corrupted_lengths, left_out, noise_of
+from xelm.objectives.head import CHUNK_BYTES, LossKind, is_chunked
 from xelm.objectives.masked import MaskedBatches
 from xelm.objectives.objective import IGNORED
 from xelm.objectives.tlm import TlmBatches
@@ -141,6 +142,16 @@ def test_accuracies_and_their_intervals() -> None:
     assert Draws({"deu": ["a"]}, 3).interval(np.array([1.0, 1.0])).low is None
     # a: 2 · 1 / (2 + 2); b: 2 · 2 / (2 + 3); c is never answered.
     assert macro_f1(["a", "a", "b", "b", "c"], ["a", "b", "b", "b", "a"]) == NEAR((0.5 + 0.8 + 0) / 3)
+
+
+def test_a_large_loss_is_computed_in_chunks() -> None:
+    def chunked(positions: int, vocab_size: int, kind: LossKind = "auto") -> bool:
+        return is_chunked(kind, positions=positions, vocab_size=vocab_size)
+
+    # Logits are held three times in fp32: 3 · 4 · 683 · 2^15 is the first multiple above 2^28.
+    assert [chunked(682, 2**15), chunked(683, 2**15), chunked(683, 2**15 - 1)] == [False, True, False]
+    assert [chunked(1, 2, "chunks"), chunked(10**6, 2**15, "logits")] == [True, False]
+    assert CHUNK_BYTES == 4 * 1024 * 2**15  # 1,024 positions of 32,768 tokens
 
 
 def test_limits_from_which_something_is_said_or_done() -> None:
