@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from xelm.objectives.cloze import Cloze, written
 from xelm.objectives.gaps.batch import GapBatch, pad_of
 from xelm.objectives.gaps.scores import denoise_log_probs
 from xelm.objectives.gaps.sentinels import end_of, sentinels_of
@@ -120,3 +121,9 @@ class Denoise(Objective):
     def prompting(self, tokenizer: PreTrainedTokenizerBase) -> Prompting:
         """Gaps are filled; a prompt without one is continued."""
         return GapPrompting(tokenizer)
+
+    def cloze_log_probs(
+        self, model: PreTrainedModel, clozes: Sequence[Cloze], tokenizer: PreTrainedTokenizerBase
+    ) -> np.ndarray:
+        """log p(answer | the text with a gap)."""
+        return written(model, clozes, tokenizer)
