@@ -22,7 +22,7 @@ from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.recipe import Base, Data, NewBase, Train
 from xelm.run.folder import model_path
 from xelm.run.model_files import refuse_names_that_leave
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE, DENSE, is_base, is_dense
 from xelm.run.records.manifest import ModelEntry, fingerprint
 from xelm.training.checkpoint import newest_step
 from xelm.training.stage import Stage
@@ -57,7 +57,7 @@ class Makings:
 
     def one(self, name: str) -> Making:
         """One model: `base`, `dense` or an expert."""
-        return self.base if name == BASE else self.trained(name)
+        return self.base if is_base(name) else self.trained(name)
 
     @cached_property
     def base(self) -> Making:
@@ -81,7 +81,7 @@ class Makings:
 
     def trained(self, name: str) -> Making:
         """An expert, or `dense`, made from the finished base."""
-        if name != DENSE:
+        if not is_dense(name):
             return self._trained(name, self.budget.experts[name], self.expert)
         if self.budget.dense is None:
             raise BadInput(f"no {name} in this recipe.")
