@@ -20,11 +20,11 @@ from xelm.evaluation.evaluate import evaluate_on
 from xelm.inference.routed import RoutedLM
 from xelm.making.train import train
 from xelm.objectives.denoise import DenoiseBatches
-from xelm.objectives.denoise_scores import denoise_log_probs
-from xelm.objectives.gap_batch import GapBatch
+from xelm.objectives.gaps.batch import GapBatch
+from xelm.objectives.gaps.scores import denoise_log_probs
+from xelm.objectives.gaps.sentinels import filled, gap_ids
+from xelm.objectives.gaps.spans import composition, corrupted_lengths, covering_spans, noise_of, random_spans
 from xelm.objectives.objective import IGNORED, OBJECTIVES
-from xelm.objectives.sentinels import filled, gap_ids
-from xelm.objectives.spans import composition, corrupted_lengths, covering_spans, noise_of, random_spans
 from xelm.recipe.recipe import Recipe, Train
 from xelm.run.experts import ExpertSet
 from xelm.serving.engine.engine import Engine
@@ -304,18 +304,18 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(
     whole = train(recipe, tmp_path / "whole", report=False)
     from xelm.training import loop
 
-    taken, step = [0], loop._step
+    taken, step = [0], loop._Training._take_step
 
-    def interrupted(*args: Any) -> float:
+    def interrupted(*args: Any) -> Any:
         taken[0] += 1
         if taken[0] == 4:
             raise KeyboardInterrupt
         return step(*args)
 
-    monkeypatch.setattr(loop, "_step", interrupted)
+    monkeypatch.setattr(loop._Training, "_take_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "run", report=False)
-    monkeypatch.setattr(loop, "_step", step)
+    monkeypatch.setattr(loop._Training, "_take_step", step)
     again = train(recipe, tmp_path / "run", report=False)
     for name in whole.names:
         for key, value in whole.load_model(name).state_dict().items():

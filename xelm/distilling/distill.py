@@ -25,7 +25,7 @@ from xelm.making.new_folder import is_there, put_in_place, work_beside
 from xelm.models import base as base_models
 from xelm.recipe.recipe import Base, Recipe
 from xelm.run.experts import ExpertSet
-from xelm.run.names import BASE
+from xelm.run.names import BASE, DENSE
 from xelm.run.records.manifest import ModelEntry, fingerprint
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def distill(
         logger.info("student: %s tokens, taught by %s", f"{budget.tokens:,}", ", ".join(experts.names))
         entry = make_model(Making(made, entry, student.load, kind, whole, tokenizer), work / "training.jsonl")
         table, compared = figures(experts, _load(made, experts))
-        dense = experts.entry_or_none("dense")
+        dense = experts.entry_or_none(DENSE)
         found = Distillation(
             str(folder), str(run), student.name, entry.tokens, dense.tokens if dense else None, asked, table, compared
         )
@@ -130,7 +130,7 @@ def distill(
 
 
 def _usual_tokens(experts: ExpertSet) -> int:
-    dense = experts.entry_or_none("dense")
+    dense = experts.entry_or_none(DENSE)
     return dense.tokens if dense else max(1, sum(entry.tokens for entry in experts.manifest.experts.values()))
 
 

@@ -16,12 +16,12 @@ from xelm.launch.local import num_workers, run_workers
 from xelm.launch.options import Launch
 from xelm.launch.slurm import run_jobs
 from xelm.launch.work import FINISH, Work
+from xelm.making.again.redo import clear_other_inputs
+from xelm.making.again.unchanged import is_complete
 from xelm.making.budgets.budget import Budget
 from xelm.making.finish import finish
 from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.portable import portable_recipe
-from xelm.making.redo import clear_other_inputs
-from xelm.making.unchanged import is_complete
 from xelm.making.workspace import Workspace
 from xelm.measuring.for_run import stand_in, with_effects
 from xelm.recipe.recipe import Recipe
@@ -29,7 +29,7 @@ from xelm.run.experts import ExpertSet
 from xelm.run.failures import Failure, disk_failure_reported, raise_failures
 from xelm.run.folder import RunFolder
 from xelm.run.lock import locked
-from xelm.run.names import BASE
+from xelm.run.names import BASE, is_base
 from xelm.run.records.manifest import FILE_NAME, Manifest, package_versions
 from xelm.run.transaction import edited
 
@@ -185,7 +185,7 @@ def _make_models(workspace: Workspace, manifest: Manifest, work: Work, launch: L
     _record(run, manifest, makings)
     failures = _make(workspace, makings, [BASE], work, launch)
     if not failures:
-        failures = _make(workspace, makings, [name for name in makings if name != BASE], work, launch)
+        failures = _make(workspace, makings, [name for name in makings if not is_base(name)], work, launch)
     _record(run, manifest, makings)
     if failures:
         raise_failures(failures, len(makings))

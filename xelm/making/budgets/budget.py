@@ -15,6 +15,7 @@ from xelm.models.base import empty_model
 from xelm.objectives.head import CHUNK_BYTES, LOGITS_HELD, is_chunked
 from xelm.objectives.objective import Objective
 from xelm.recipe.recipe import Train
+from xelm.run.names import BASE, DENSE
 
 if TYPE_CHECKING:
     from clustering import ClusterPlan
@@ -99,9 +100,9 @@ def make_budget(
     """
     stages = _Stages(train, num_blocks, sequence_length)
     total_steps = stages.steps_of(train.tokens)
-    whole = stages.of_all("dense", total_steps)
+    whole = stages.of_all(DENSE, total_steps)
     steps = _expert_steps(train, plan, whole.shares, total_steps, train.batch_size * sequence_length)
-    base = None if base_tokens is None else stages.of_all("base", stages.steps_of(base_tokens))
+    base = None if base_tokens is None else stages.of_all(BASE, stages.steps_of(base_tokens))
     experts = {
         name: stages.of_expert(name, codes, steps[name], whole.shares, replay) for name, codes in plan.clusters.items()
     }
@@ -239,7 +240,9 @@ def _loss(train: Train, size: ModelSize, sequence_length: int) -> str:
 def _disk_gib(train: Train, size: ModelSize, num_experts: int) -> float:
     dense = {True: size.stored, False: 0, "full": size.parameters}[train.dense]
     checkpoint = 3 * size.parameters  # weights and two moments
-    return (size.parameters + dense + num_experts * size.stored + checkpoint) * size.weight_bytes / _GIB
+    # That at the end of the stable phase stays, so that the training can be made longer.
+    kept = 3 * size.trained * (num_experts + bool(train.dense)) if train.schedule == "wsd" else 0
+    return (size.parameters + dense + num_experts * size.stored + checkpoint + kept) * size.weight_bytes / _GIB
 
 
 def _warnings(base: StageBudget | None, experts: dict[str, StageBudget], parameters: int) -> list[str]:

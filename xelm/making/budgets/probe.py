@@ -12,7 +12,7 @@ from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budgets.budget import Budget
 from xelm.making.workspace import Workspace
 from xelm.models.base import weights_dtype
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE, DENSE, is_base
 from xelm.training.loop import step_for_step
 
 _LONG_ENOUGH_S, _FEWEST_STEPS, _MOST_STEPS = 3.0, 3, 20
@@ -36,7 +36,7 @@ class Speed:
         rates = ", ".join(f"{kind} {rate:,.0f} tokens/s" for kind, rate in self.tokens_per_s.items())
         memory = f", {self.peak_memory_gib:.1f} GiB at the peak" if self.peak_memory_gib is not None else ""
         first = self.hours.get(BASE, 0.0)
-        others = [hours for name, hours in self.hours.items() if name != BASE]
+        others = [hours for name, hours in self.hours.items() if not is_base(name)]
         return (
             f"measured on {self.device}: {rates}{memory}\n"
             f"about {_duration(first + sum(others))} of training on one such device, "
@@ -76,9 +76,10 @@ def _rate(workspace: Workspace, kind: ExpertKind) -> float:
         making.stage.settings, checkpoint_every_steps=_NEVER, evaluate_every_steps=None, log="files"
     )
     nowhere = making.stage.checkpoints.with_name("none")
-    stage = dataclasses.replace(making.stage, name="probe", settings=settings, checkpoints=nowhere)
+    stage = dataclasses.replace(making.stage, name="probe", settings=settings, checkpoints=nowhere, stable=None)
     ends_s = [time.perf_counter()]
-    for _loss in step_for_step(kind.make_trainable(model), stage):
+    for loss in step_for_step(kind.make_trainable(model), stage):
+        float(loss)  # waits for the device
         ends_s.append(time.perf_counter())
         if len(ends_s) > _MOST_STEPS or (ends_s[-1] - ends_s[0] > _LONG_ENOUGH_S and len(ends_s) > _FEWEST_STEPS):
             break

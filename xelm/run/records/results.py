@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE, is_expert
 from xelm.run.reading import STRICT, read_as
 
 _MOST = 2**63
@@ -214,7 +214,7 @@ def with_forgetting(result: Evaluation) -> Evaluation:
     table = {
         name: Forgetting.of(cells, base, [code for code, owner in result.owners.items() if owner == name])
         for name, cells in result.models.items()
-        if name not in (BASE, DENSE)
+        if is_expert(name)
     }
     summary = replace(
         result.summary,

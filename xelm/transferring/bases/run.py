@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustering.errors import BadInput
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE, DENSE, is_dense
 from xelm.transferring.bases.base import CannotError, ModelBase, Pass, fast_only, without_output
 from xelm.transferring.data.examples import Example
 from xelm.transferring.features.encoder import Encoder
 
 if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM
+    from xelm.objectives.objective import Objective
     from xelm.run.experts import ExpertSet
     from xelm.transferring.data.taskdata import Rowset
     from xelm.transferring.recipe import TaskBase
@@ -52,7 +53,7 @@ class RunBase(ModelBase):
         return self.settings.policies
 
     def _check(self, policy: str) -> None:
-        known = [name for name in POLICIES if name != DENSE or DENSE in self.experts.models]
+        known = [name for name in POLICIES if not is_dense(name) or DENSE in self.experts.models]
         if policy not in known and policy not in self.experts.models:
             names = ", ".join([*known, *self.experts.names])
             raise BadInput(f"[base] policy = {policy!r}: {self.settings.run} has none such. Choose among {names}.")
@@ -111,6 +112,13 @@ class RunBase(ModelBase):
         if hasattr(model, "merge_and_unload"):  # an adapter: a second one of the task stands beside it all the same
             model = model.merge_and_unload()
         return without_output(model), fast_only(self.experts.tokenizer(name), name)
+
+    def speaker(self, name: str) -> tuple[Any, Any, Objective]:
+        from xelm.inference.models import Placement, load_checked, load_options
+
+        options = load_options(Placement(device=self.settings.device, dtype="float32"))
+        model = load_checked(self.experts, name, options, check=self._checks)
+        return model, fast_only(self.experts.tokenizer(name), name), self.experts.objective
 
     def identity(self, name: str) -> list[str]:
         folder = self.experts.folder(name)
