@@ -225,8 +225,13 @@ class Train:
     """Steps over which it rises, whatever the length of the training. None: `warmup_fraction` of them."""
     min_learning_rate_ratio: float = 0.1
     """Learning rate at the end, as a share of its peak."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """`muon`: matrices inside the layers are turned to their nearest orthogonal direction (Jordan et al. 2024), at the
+    learning rates of AdamW (Liu et al. 2025), which has the rest: embeddings, head, norms and biases."""
+    betas: tuple[float, ...] = (0.9, 0.95)
+    """Of AdamW: how long the means of gradients and of their squares last."""
     weight_decay: float = 0.1
-    """Weight decay (AdamW) of matrices; norms and biases have none."""
+    """Weight decay of matrices; norms and biases have none."""
     clip_norm: float = 1.0
     """Largest norm of the gradient; a larger one is scaled down to it."""
     objective: str = "causal"
@@ -295,6 +300,10 @@ class Train:
             f'[train] sampling = "unimax" already decides how often each language is drawn: remove {other}.',
         )
         OBJECTIVES.find(self.objective, "train.objective")
+        check(
+            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+            f"[train] betas={list(self.betas)} must be two numbers in [0, 1).",
+        )
         warmup = self.warmup_steps
         check(warmup is None or warmup >= 0, f"[train] warmup_steps={warmup} must be at least 0.")
         every = self.evaluate_every_steps

@@ -87,6 +87,8 @@ def step_for_step(model: PreTrainedModel, stage: Stage) -> Iterator[torch.Tensor
 def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any]], None]) -> _Training:
     import torch
 
+    from xelm.training.course.optimizers import make_optimizer
+
     accelerator = _accelerator(stage)
     if stage.settings.batch_size % accelerator.num_processes:
         raise BadInput(
@@ -103,7 +105,7 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     head = head_for(model, stage, accelerator.num_processes)
     if stage.settings.gradient_checkpointing:
         _save_activations(model)
-    optimizer = _optimizer(model, stage)
+    optimizer = make_optimizer(model, stage.settings, stage.learning_rate)
     prepared, optimizer = accelerator.prepare(torch.compile(model) if stage.settings.compile else model, optimizer)
     inner = accelerator.unwrap_model(prepared, keep_torch_compile=False)
     anchor = Anchor.of(inner, stage.anchor)  # before a checkpoint is loaded
@@ -289,17 +291,6 @@ def _accelerator(stage: Stage) -> Accelerator:
         if not accelerator.trackers:  # accelerate leaves out what is not installed
             raise BadInput(f'[train] log = "{log}" needs a package that is not here. Install it: pip install {log}.')
     return accelerator
-
-
-def _optimizer(model: torch.nn.Module, stage: Stage) -> torch.optim.Optimizer:
-    import torch
-
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": stage.settings.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
 def _save_activations(model: Any) -> None:
