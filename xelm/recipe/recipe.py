@@ -87,8 +87,8 @@ class Base:
     attn_implementation: Literal["eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"] | None = (
         None
     )
-    """The kernel of attention while models are trained, by transformers' names. Flash attention keeps the documents of a
-    block apart without a mask. None: what transformers chooses, `sdpa` for most models."""
+    """The kernel of attention while models are trained, by transformers' names. Flash attention keeps the documents of
+    a block apart without a mask. None: what transformers chooses, `sdpa` for most models."""
 
     def settings(self) -> dict[str, Any]:
         """The keys, for fingerprints, without settings of the engine."""
