@@ -84,6 +84,17 @@ class Base:
     """Type of the weights, in training and when saved. `auto`: that of the checkpoint."""
     trust_remote_code: bool = False
     """Run code that comes with the model; only for models whose authors you trust."""
+    attn_implementation: Literal["eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"] | None = (
+        None
+    )
+    """The kernel of attention while models are trained, by transformers' names. Flash attention keeps the documents of
+    a block apart without a mask. None: what transformers chooses, `sdpa` for most models."""
+
+    def settings(self) -> dict[str, Any]:
+        """The keys, for fingerprints, without settings of the engine."""
+        settings = dataclasses.asdict(self)
+        del settings["attn_implementation"]
+        return settings
 
     def __post_init__(self) -> None:
         check(
@@ -357,6 +368,11 @@ class Recipe:
     """`[router]`: how the language of a text is identified, and experts are weighed."""
 
     def __post_init__(self) -> None:
+        kernel, halves = self.base.attn_implementation or "", (self.train.precision, self.base.dtype)
+        check(
+            not kernel.startswith("flash") or halves != ("fp32", "float32"),
+            f'[base] attn_implementation = "{kernel}" computes in half precision only: set [train] precision = "bf16".',
+        )
         name = self.objective.name
         check(
             self.objective.fits_new_base or self.base.new is None,

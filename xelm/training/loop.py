@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -99,10 +99,13 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     torch.manual_seed(stage.settings.seed + accelerator.process_index)
     if not accelerator.is_fsdp2:  # FSDP2 moves only this process's part to the device
         model.to(accelerator.device)
-    isolated = stage.batches.isolates(model)
+    # These look at a model by running it, and flash attention runs in half precision only.
+    flash = "flash" in str(getattr(model.config, "_attn_implementation", ""))
+    with autocast(stage, accelerator.device) if flash else nullcontext():
+        isolated = stage.batches.isolates(model)
+        head = head_for(model, stage, accelerator.num_processes)
     if not isolated:
         logger.warning("%s attends across packed documents; only their boundaries carry no loss.", stage.name)
-    head = head_for(model, stage, accelerator.num_processes)
     if stage.settings.gradient_checkpointing:
         _save_activations(model)
     optimizer = make_optimizer(model, stage.settings, stage.learning_rate)
