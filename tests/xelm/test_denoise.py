@@ -304,18 +304,18 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(
     whole = train(recipe, tmp_path / "whole", report=False)
     from xelm.training import loop
 
-    taken, step = [0], loop._step
+    taken, real = [0], loop.make_gradients
 
-    def interrupted(*args: Any) -> float:
+    def interrupted(*args: Any) -> Any:
         taken[0] += 1
         if taken[0] == 4:
             raise KeyboardInterrupt
-        return step(*args)
+        return real(*args)
 
-    monkeypatch.setattr(loop, "_step", interrupted)
+    monkeypatch.setattr(loop, "make_gradients", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "run", report=False)
-    monkeypatch.setattr(loop, "_step", step)
+    monkeypatch.setattr(loop, "make_gradients", real)
     again = train(recipe, tmp_path / "run", report=False)
     for name in whole.names:
         for key, value in whole.load_model(name).state_dict().items():

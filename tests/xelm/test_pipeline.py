@@ -153,16 +153,16 @@ def test_a_run_that_was_interrupted_ends_with_the_files_of_an_undisturbed_one(
 ) -> None:
     import xelm.training.loop as loop
 
-    real, steps = loop._step, iter(range(1000))
+    real, steps = loop.make_gradients, iter(range(1000))
     for stop_after in (5, 6, 9, 4):  # in the base, twice, in an expert, in the next
 
-        def stop(*args: Any, limit: int = stop_after, begin: int = next(steps)) -> float:
+        def stop(*args: Any, limit: int = stop_after, begin: int = next(steps)) -> Any:
             if next(steps) - begin >= limit:
                 raise KeyboardInterrupt
             return real(*args)
 
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(loop, "_step", stop)
+            patched.setattr(loop, "make_gradients", stop)
             xelm.train(tiny_recipe(), out=tmp_path / "run")
     xelm.train(tiny_recipe(), out=tmp_path / "run")
     assert _files(tmp_path / "run") == _files(finished)
@@ -215,15 +215,14 @@ def test_a_failing_expert_does_not_stop_the_others_and_comes_later(
 ) -> None:
     import xelm.training.loop as loop
 
-    real, failing = loop._step, ExpertSet.load(finished).names[0]
+    real, failing = loop.make_gradients, ExpertSet.load(finished).names[0]
 
-    def step(accelerator: Any, model: Any, optimizer: Any, stage: Any, *rest: Any) -> float:
-        if stage.name == failing:
-            return float("nan")
-        return real(accelerator, model, optimizer, stage, *rest)
+    def gradients(accelerator: Any, model: Any, batches: Any, stage: Any, loss: Any) -> Any:
+        value, norm = real(accelerator, model, batches, stage, loss)
+        return value * float("nan") if stage.name == failing else value, norm
 
     with monkeypatch.context() as patched, pytest.raises(Exception, match=rf"1 of .*{failing}: the loss is nan"):
-        patched.setattr(loop, "_step", step)
+        patched.setattr(loop, "make_gradients", gradients)
         xelm.train(tiny_recipe(), out=tmp_path / "run")
     states = {name: entry.state for name, entry in Manifest.read(tmp_path / "run").experts.items()}
     assert states.pop(failing) == "pending"
