@@ -33,8 +33,8 @@ from xelm.recipe.recipe import Train
 from xelm.run.records.ledger import DonorCandidate
 from xelm.run.records.results import Cell, Evaluation, Forgetting
 from xelm.training.anchor import Anchor
+from xelm.training.course.schedule import Schedule
 from xelm.training.loop import _optimizer
-from xelm.training.schedule import Schedule
 
 NEAR = pytest.approx
 

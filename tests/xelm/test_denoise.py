@@ -304,18 +304,18 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(
     whole = train(recipe, tmp_path / "whole", report=False)
     from xelm.training import loop
 
-    taken, real = [0], loop.make_gradients
+    taken, step = [0], loop._Training._take_step
 
     def interrupted(*args: Any) -> Any:
         taken[0] += 1
         if taken[0] == 4:
             raise KeyboardInterrupt
-        return real(*args)
+        return step(*args)
 
-    monkeypatch.setattr(loop, "make_gradients", interrupted)
+    monkeypatch.setattr(loop._Training, "_take_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "run", report=False)
-    monkeypatch.setattr(loop, "make_gradients", real)
+    monkeypatch.setattr(loop._Training, "_take_step", step)
     again = train(recipe, tmp_path / "run", report=False)
     for name in whole.names:
         for key, value in whole.load_model(name).state_dict().items():

@@ -153,7 +153,7 @@ def test_a_run_that_was_interrupted_ends_with_the_files_of_an_undisturbed_one(
 ) -> None:
     import xelm.training.loop as loop
 
-    real, steps = loop.make_gradients, iter(range(1000))
+    real, steps = loop._Training._take_step, iter(range(1000))
     for stop_after in (5, 6, 9, 4):  # in the base, twice, in an expert, in the next
 
         def stop(*args: Any, limit: int = stop_after, begin: int = next(steps)) -> Any:
@@ -162,7 +162,7 @@ def test_a_run_that_was_interrupted_ends_with_the_files_of_an_undisturbed_one(
             return real(*args)
 
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(loop, "make_gradients", stop)
+            patched.setattr(loop._Training, "_take_step", stop)
             xelm.train(tiny_recipe(), out=tmp_path / "run")
     xelm.train(tiny_recipe(), out=tmp_path / "run")
     assert _files(tmp_path / "run") == _files(finished)
@@ -217,12 +217,12 @@ def test_a_failing_expert_does_not_stop_the_others_and_comes_later(
 
     real, failing = loop.make_gradients, ExpertSet.load(finished).names[0]
 
-    def gradients(accelerator: Any, model: Any, batches: Any, stage: Any, loss: Any) -> Any:
-        value, norm = real(accelerator, model, batches, stage, loss)
-        return value * float("nan") if stage.name == failing else value, norm
+    def spoilt(accelerator: Any, model: Any, batches: Any, stage: Any, *rest: Any) -> Any:
+        loss, norm = real(accelerator, model, batches, stage, *rest)
+        return (loss * float("nan"), norm) if stage.name == failing else (loss, norm)
 
     with monkeypatch.context() as patched, pytest.raises(Exception, match=rf"1 of .*{failing}: the loss is nan"):
-        patched.setattr(loop, "make_gradients", gradients)
+        patched.setattr(loop, "make_gradients", spoilt)
         xelm.train(tiny_recipe(), out=tmp_path / "run")
     states = {name: entry.state for name, entry in Manifest.read(tmp_path / "run").experts.items()}
     assert states.pop(failing) == "pending"

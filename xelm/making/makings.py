@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from xelm.training.stage import Stage
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_FULL = "full"
+_FULL, _OPEN = "full", "a training that can be made longer"
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,12 @@ class Makings:
 
     def _trained(self, name: str, budget: StageBudget, kind: ExpertKind) -> Making:
         prints = [self._trained_print(name, budget, kind, settings) for settings in self._settings]
+        stable, former = None, prints[1:]
+        if self._can_grow(name, budget):
+            # Earlier versions drew such a training's blocks in an order that hangs on its length.
+            former, prints = prints, [fingerprint(_OPEN, value) for value in prints[:1]]
+            course = self._trained_print(name, replace(budget, steps=0), kind, self._settings[0])
+            stable = self.run / "cache" / f"stable-{name}-{course[:12]}"
         entry = ModelEntry(
             budget.own,
             BASE,
@@ -102,10 +108,16 @@ class Makings:
             parent_fingerprint=self._base_entry.fingerprint,
             tokens_before=self.budget.base.tokens if self.budget.base else 0,
         )
-        stage = self._stage(name, budget, self.train, prints, kind.anchors)
+        stage = self._stage(name, budget, self.train, prints, kind.anchors, stable)
         folder = self.run / model_path(name)
         tokenizer = self.inputs.tokenizer
-        return Making(folder, entry, lambda: kind.make_trainable(self.own_base()), kind, stage, tokenizer, prints[1:])
+        return Making(folder, entry, lambda: kind.make_trainable(self.own_base()), kind, stage, tokenizer, former)
+
+    def _can_grow(self, name: str, budget: StageBudget) -> bool:
+        """Whether a longer training would begin as this one does, up to where the learning rate falls."""
+        steady = self._objective.batches(self.inputs.tokenizer, self.train, name).steady
+        by_size = len(budget.counts) == 1 and self.train.sampling == "temperature"
+        return self.train.schedule == "wsd" and steady and by_size
 
     @cached_property
     def _settings(self) -> list[dict[str, Any]]:
@@ -141,6 +153,7 @@ class Makings:
         settings: Train,
         prints: list[str],
         anchor: Mapping[str, float] | None = None,
+        stable: Path | None = None,
     ) -> Stage:
         return budget.stage(
             self.inputs.blocks,
@@ -150,6 +163,7 @@ class Makings:
             valid=self.inputs.valid_blocks(list(budget.shares)) if settings.evaluate_every_steps else {},
             log_folder=self.run / "logs",
             anchor=anchor or {},
+            stable=stable,
         )
 
     def _checkpoints(self, name: str, prints: list[str]) -> Path:

@@ -217,9 +217,12 @@ class Train:
     learning_rate: float = 1e-3
     """Peak learning rate of experts and dense; `[base.new]` has its own."""
     schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
-    """Course of the learning rate after the warmup; `wsd` keeps it and lets it fall at the end."""
+    """Course of the learning rate after the warmup; `wsd` keeps it and lets it fall over the last fifth, before which
+    experts and dense can be made longer by a larger `tokens`."""
     warmup_fraction: float = 0.05
     """Share of the steps over which the learning rate rises from 0."""
+    warmup_steps: int | None = None
+    """Steps over which it rises, whatever the length of the training. None: `warmup_fraction` of them."""
     min_learning_rate_ratio: float = 0.1
     """Learning rate at the end, as a share of its peak."""
     weight_decay: float = 0.1
@@ -292,6 +295,8 @@ class Train:
             f'[train] sampling = "unimax" already decides how often each language is drawn: remove {other}.',
         )
         OBJECTIVES.find(self.objective, "train.objective")
+        warmup = self.warmup_steps
+        check(warmup is None or warmup >= 0, f"[train] warmup_steps={warmup} must be at least 0.")
         every = self.evaluate_every_steps
         check(every is None or every >= 1, f"[train] evaluate_every_steps={every} must be at least 1.")
         micro = self.micro_batch_size

@@ -46,7 +46,7 @@ def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim
     moments = _moments(model, optimizer)
     if not processes().is_main_process:
         return
-    target = folder / f"step-{progress.step:08d}"
+    target = folder / checkpoint_name(progress.step)
     with atomic_write(target) as partial:
         partial.mkdir()
         save_file(weights, partial / _WEIGHTS)
@@ -55,6 +55,11 @@ def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim
     for old in _checkpoints(folder):
         if old != target:
             shutil.rmtree(old)
+
+
+def checkpoint_name(step: int) -> str:
+    """Name of the folder of a checkpoint."""
+    return f"step-{step:08d}"
 
 
 def newest_step(folder: Path) -> int | None:

@@ -7,6 +7,7 @@ undisturbed one to the bit, and blocks that keep documents apart without padding
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustering.errors import BadInput
+from clustering.files import atomic_write
 from clustering.progress import show_progress
 from xelm.objectives.objective import Batch
 from xelm.training.anchor import Anchor
 from xelm.training.batches import ahead, pinned
-from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from xelm.training.checkpoint import Progress, checkpoint_name, load_checkpoint, save_checkpoint
+from xelm.training.course.stable import begun, ends_stable_phase, note_course, tell
 from xelm.training.memory import memory_failure_reported
 from xelm.training.random_state import random_states
 from xelm.training.readings import Readings, Speed, refuse_no_number, way_out
@@ -68,6 +71,7 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
         stage.last_step * stage.tokens_per_step,
         "attention" if training.loss.isolated else "loss",
         training.progress.evaluations,
+        training.went_on,
     )
 
 
@@ -103,9 +107,23 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     prepared, optimizer = accelerator.prepare(torch.compile(model) if stage.settings.compile else model, optimizer)
     inner = accelerator.unwrap_model(prepared, keep_torch_compile=False)
     anchor = Anchor.of(inner, stage.anchor)  # before a checkpoint is loaded
-    progress = load_checkpoint(stage.checkpoints, inner, optimizer) or Progress()
+    progress, went_on = _progress(stage, inner, optimizer)
     prepared.train()
-    return _Training(accelerator, prepared, inner, optimizer, anchor, stage, progress, Loss(isolated, head), on_log)
+    return _Training(
+        accelerator, prepared, inner, optimizer, anchor, stage, progress, Loss(isolated, head), on_log, went_on
+    )
+
+
+def _progress(stage: Stage, model: torch.nn.Module, optimizer: Any) -> tuple[Progress, dict[str, int] | None]:
+    """Where a training goes on: at its own checkpoint, else at that of a shorter one, else at its beginning."""
+    found = begun(stage)
+    went_on = {"step": found.step, "warmup_steps": found.warmup_steps} if found else None
+    if progress := load_checkpoint(stage.checkpoints, model, optimizer):
+        return progress, went_on
+    if found is None or stage.stable is None:
+        return Progress(), None
+    tell(stage, found)
+    return load_checkpoint(stage.stable, model, optimizer) or Progress(), went_on
 
 
 @dataclass
@@ -122,6 +140,8 @@ class _Training:
     progress: Progress
     loss: Loss
     on_log: Callable[[dict[str, Any]], None]
+    went_on: dict[str, int] | None = None
+    """As in `Trained`."""
 
     def steps(self) -> Iterator[torch.Tensor]:
         """Take all remaining steps and yield the loss of each, on the device."""
@@ -176,7 +196,7 @@ class _Training:
 
     def _is_checkpoint(self, step: int) -> bool:
         due = step % self.stage.settings.checkpoint_every_steps == 0 or step == self.stage.last_step
-        return step < self.stage.num_steps and due
+        return step < self.stage.num_steps and (due or ends_stable_phase(self.stage, step))
 
     def _evaluate(self) -> None:
         every, step = self.stage.settings.evaluate_every_steps, self.progress.step
@@ -219,7 +239,17 @@ class _Training:
             self._refuse_broken_weights()
             self.progress.random = random_states(self.accelerator.device)
             save_checkpoint(stage.checkpoints, self.inner, self.optimizer, self.progress)
+            if ends_stable_phase(stage, self.progress.step):
+                self._keep(stage)
             self.accelerator.wait_for_everyone()
+
+    def _keep(self, stage: Stage) -> None:
+        """Keep the checkpoint that was just written, to make the training longer one day."""
+        if stage.stable is not None and self.accelerator.is_main_process:
+            name = checkpoint_name(self.progress.step)
+            with atomic_write(stage.stable) as partial:
+                shutil.copytree(stage.checkpoints / name, partial / name)
+                note_course(stage, self.progress.step, partial)
 
     def _log(self, point: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:

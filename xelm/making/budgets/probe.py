@@ -76,7 +76,7 @@ def _rate(workspace: Workspace, kind: ExpertKind) -> float:
         making.stage.settings, checkpoint_every_steps=_NEVER, evaluate_every_steps=None, log="files"
     )
     nowhere = making.stage.checkpoints.with_name("none")
-    stage = dataclasses.replace(making.stage, name="probe", settings=settings, checkpoints=nowhere)
+    stage = dataclasses.replace(making.stage, name="probe", settings=settings, checkpoints=nowhere, stable=None)
     ends_s = [time.perf_counter()]
     for loss in step_for_step(kind.make_trainable(model), stage):
         float(loss)  # waits for the device
