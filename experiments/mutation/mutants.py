@@ -13,7 +13,7 @@ WEIGH, AFFINITY = "router/routes/weigh.py", "router/routes/affinity.py"
 COMBINED, LANGID, NGRAM = "router/identify/combined.py", "router/identify/langid.py", "router/identify/ngram.py"
 SAMPLES, SPANS, TEXTS = "router/identify/samples.py", "router/identify/spans.py", "router/scoring/texts.py"
 OPEN = "router/identify/open.py"
-LOOP, SCHEDULE, BUDGET = "xelm/training/loop.py", "xelm/training/schedule.py", "xelm/making/budgets/budget.py"
+LOOP, SCHEDULE, BUDGET = "xelm/training/loop.py", "xelm/training/course/schedule.py", "xelm/making/budgets/budget.py"
 DRAW, MIXTURE, BRANCH = "xelm/corpus/draw.py", "xelm/corpus/mixture.py", "xelm/adding/branch.py"
 EFFECTS, MEASURED, ADVICE = "clustering/plans/effects.py", "clustering/plans/measured.py", "clustering/plans/advice.py"
 METRICS, POLICY, CENTRES = "clustering/rankers/metrics.py", "router/routes/policy.py", "router/routes/centres.py"
@@ -128,8 +128,8 @@ MUTANTS: list[tuple[str, str, str]] = [
     (LOOP, '"weight_decay": 0.0}', '"weight_decay": stage.settings.weight_decay}'),
     (LOOP, "betas=(0.9, 0.95)", "betas=(0.9, 0.999)"),
     (SCHEDULE, "_WSD_DECAY = 0.2", "_WSD_DECAY = 0.5"),
-    (SCHEDULE, "self.peak * (step + 1) / warmup", "self.peak * step / warmup"),
-    (SCHEDULE, "descent = self.num_steps - 1 - warmup", "descent = self.num_steps - warmup"),
+    (SCHEDULE, "self.peak * (step + 1) / self.warmup", "self.peak * step / self.warmup"),
+    (SCHEDULE, "descent = self.num_steps - 1 - self.warmup", "descent = self.num_steps - self.warmup"),
     (SCHEDULE, "0.5 * (1 + math.cos(math.pi * done))", "1 - done"),
     (DRAW, "np.log(size) / temperature", "np.log(size) * temperature"),
     (DRAW, "key=lambda name: counts[name] - exact[name]", "key=lambda name: exact[name] - counts[name]"),

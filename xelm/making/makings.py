@@ -22,7 +22,7 @@ from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.recipe import Base, Data, NewBase, Train
 from xelm.run.folder import model_path
 from xelm.run.model_files import refuse_names_that_leave
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE, DENSE, is_base, is_dense
 from xelm.run.records.manifest import ModelEntry, fingerprint
 from xelm.training.checkpoint import newest_step
 from xelm.training.stage import Stage
@@ -57,7 +57,7 @@ class Makings:
 
     def one(self, name: str) -> Making:
         """One model: `base`, `dense` or an expert."""
-        return self.base if name == BASE else self.trained(name)
+        return self.base if is_base(name) else self.trained(name)
 
     @cached_property
     def base(self) -> Making:
@@ -67,7 +67,7 @@ class Makings:
         if new is None or self.budget.base is None:
             source = str(self.source.model)
             weights = base_models.weights_identity(source, self.inputs.config)
-            table = dataclasses.asdict(self.source) | {"model": portable(source)}
+            table = self.source.settings() | {"model": portable(source)}
             parts = [table, self.inputs.config.to_dict(), weights]
             if self.train.objective != Train.objective:  # another head on the same body
                 parts.append({"objective": self.train.objective})
@@ -81,7 +81,7 @@ class Makings:
 
     def trained(self, name: str) -> Making:
         """An expert, or `dense`, made from the finished base."""
-        if name != DENSE:
+        if not is_dense(name):
             return self._trained(name, self.budget.experts[name], self.expert)
         if self.budget.dense is None:
             raise BadInput(f"no {name} in this recipe.")
@@ -175,7 +175,7 @@ class Makings:
         if new is None:
             raise BadInput("this recipe has no [base.new].")
         seed, dtype = self.train.seed, self.source.dtype
-        return base_models.new_model(new, self.inputs.tokenizer, seed, dtype=dtype)
+        return self._attending(base_models.new_model(new, self.inputs.tokenizer, seed, dtype=dtype))
 
     def _hub_base(self) -> PreTrainedModel:
         dtype = "auto" if self.source.dtype == "auto" else base_models.weights_dtype(self.source.dtype)
@@ -188,4 +188,9 @@ class Makings:
 
     def _load(self, name: str, dtype: Any) -> PreTrainedModel:
         trusted = self.source.trust_remote_code
-        return base_models.load_model(name, self._objective, dtype=dtype, trust_remote_code=trusted)
+        return self._attending(base_models.load_model(name, self._objective, dtype=dtype, trust_remote_code=trusted))
+
+    def _attending(self, model: PreTrainedModel) -> PreTrainedModel:
+        if self.source.attn_implementation is not None:
+            model.set_attn_implementation(self.source.attn_implementation)
+        return model

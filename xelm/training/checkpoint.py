@@ -84,12 +84,14 @@ def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim
     newest = checkpoints[-1]
     try:
         state, weights = read_json(newest / _STATE), load_file(newest / _WEIGHTS)
-        moments = load_file(newest / _MOMENTS)
+        moments: dict[str, dict[str, torch.Tensor]] = {}
+        for path, value in load_file(newest / _MOMENTS).items():
+            moments.setdefault(path.rpartition("/")[0], {})[path.rpartition("/")[2]] = value
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         with torch.no_grad():
             for name, p in parameters.items():
                 p.copy_(part_of(weights[name], p))
-                optimizer.state[p] = {key: part_of(moments[f"{name}/{key}"].to(_home(key, p)), p) for key in _KEYS}
+                optimizer.state[p] = {k: part_of(value.to(_home(k, p)), p) for k, value in moments[name].items()}
         # In this form it was written when only the first process kept its state.
         state["random"] = [{"cpu": state.pop("torch_rng")}] if "torch_rng" in state else state["random"]
         progress = Progress(**state)
@@ -101,9 +103,6 @@ def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim
         ) from None
 
 
-_KEYS = ("step", "exp_avg", "exp_avg_sq")
-
-
 def _home(key: str, parameter: torch.nn.Parameter) -> torch.device | str:
     # A fused AdamW keeps its step counter beside the parameter; the plain one reads it on the CPU.
     return parameter.device if key != "step" or parameter.is_cuda else "cpu"
@@ -111,10 +110,10 @@ def _home(key: str, parameter: torch.nn.Parameter) -> torch.device | str:
 
 def _moments(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     return {
-        f"{name}/{key}": whole(optimizer.state[p][key].detach()).contiguous()
+        f"{name}/{key}": whole(value.detach()).contiguous()
         for name, p in model.named_parameters()
         if p in optimizer.state
-        for key in _KEYS
+        for key, value in optimizer.state[p].items()
     }
 
 

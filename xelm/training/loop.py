@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,8 @@ def step_for_step(model: PreTrainedModel, stage: Stage) -> Iterator[torch.Tensor
 def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any]], None]) -> _Training:
     import torch
 
+    from xelm.training.course.optimizers import make_optimizer
+
     accelerator = _accelerator(stage)
     if stage.settings.batch_size % accelerator.num_processes:
         raise BadInput(
@@ -97,13 +99,16 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     torch.manual_seed(stage.settings.seed + accelerator.process_index)
     if not accelerator.is_fsdp2:  # FSDP2 moves only this process's part to the device
         model.to(accelerator.device)
-    isolated = stage.batches.isolates(model)
+    # These look at a model by running it, and flash attention runs in half precision only.
+    flash = "flash" in str(getattr(model.config, "_attn_implementation", ""))
+    with autocast(stage, accelerator.device) if flash else nullcontext():
+        isolated = stage.batches.isolates(model)
+        head = head_for(model, stage, accelerator.num_processes)
     if not isolated:
         logger.warning("%s attends across packed documents; only their boundaries carry no loss.", stage.name)
-    head = head_for(model, stage, accelerator.num_processes)
     if stage.settings.gradient_checkpointing:
         _save_activations(model)
-    optimizer = _optimizer(model, stage)
+    optimizer = make_optimizer(model, stage.settings, stage.learning_rate)
     prepared, optimizer = accelerator.prepare(torch.compile(model) if stage.settings.compile else model, optimizer)
     inner = accelerator.unwrap_model(prepared, keep_torch_compile=False)
     anchor = Anchor.of(inner, stage.anchor)  # before a checkpoint is loaded
@@ -289,17 +294,6 @@ def _accelerator(stage: Stage) -> Accelerator:
         if not accelerator.trackers:  # accelerate leaves out what is not installed
             raise BadInput(f'[train] log = "{log}" needs a package that is not here. Install it: pip install {log}.')
     return accelerator
-
-
-def _optimizer(model: torch.nn.Module, stage: Stage) -> torch.optim.Optimizer:
-    import torch
-
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": stage.settings.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
 def _save_activations(model: Any) -> None:

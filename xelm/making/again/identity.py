@@ -96,7 +96,7 @@ def _same(then: Any, now: Any) -> bool:
 def _is_beside(section: str, key: str) -> bool:
     if section == "train":
         return key in ENGINE or (key in _BESIDE and key not in ("tokens", "share"))
-    return section == "data" and key in _DATA_BESIDE
+    return (section == "data" and key in _DATA_BESIDE) or (section, key) == ("base", "attn_implementation")
 
 
 def _shown(value: Any) -> str:
