@@ -21,7 +21,7 @@ from clustering.progress import show_progress
 from xelm.objectives.objective import Batch
 from xelm.training.anchor import Anchor
 from xelm.training.batches import ahead, pinned
-from xelm.training.checkpoint import Progress, checkpoint_name, load_checkpoint, save_checkpoint
+from xelm.training.checkpoint import Progress, checkpoint_name, keep_newest, load_checkpoint, save_checkpoint
 from xelm.training.course.stable import begun, ends_stable_phase, note_course, tell
 from xelm.training.memory import memory_failure_reported
 from xelm.training.random_state import random_states
@@ -244,6 +244,7 @@ class _Training:
             self._refuse_broken_weights()
             self.progress.random = random_states(self.accelerator.device)
             save_checkpoint(stage.checkpoints, self.inner, self.optimizer, self.progress)
+            keep_newest(stage.checkpoints, stage.settings.keep_checkpoints)
             if ends_stable_phase(stage, self.progress.step):
                 self._keep(stage)
             self.accelerator.wait_for_everyone()
