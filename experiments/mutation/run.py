@@ -139,7 +139,7 @@ def main() -> None:
         folder = Path(name)
         for part in COPIED:
             source = ROOT / part
-            skipped = shutil.ignore_patterns("__pycache__", "data")
+            skipped = shutil.ignore_patterns("__pycache__", *(["data"] if part == "tests" else []))
             shutil.copytree(source, folder / part, ignore=skipped) if source.is_dir() else shutil.copy(source, folder)
         every = sorted({tests for file, _, _ in wanted for tests in tests_of(file)})
         if failed := failing(folder, every):

@@ -67,7 +67,7 @@ class Makings:
         if new is None or self.budget.base is None:
             source = str(self.source.model)
             weights = base_models.weights_identity(source, self.inputs.config)
-            table = dataclasses.asdict(self.source) | {"model": portable(source)}
+            table = self.source.settings() | {"model": portable(source)}
             parts = [table, self.inputs.config.to_dict(), weights]
             if self.train.objective != Train.objective:  # another head on the same body
                 parts.append({"objective": self.train.objective})
@@ -175,7 +175,7 @@ class Makings:
         if new is None:
             raise BadInput("this recipe has no [base.new].")
         seed, dtype = self.train.seed, self.source.dtype
-        return base_models.new_model(new, self.inputs.tokenizer, seed, dtype=dtype)
+        return self._attending(base_models.new_model(new, self.inputs.tokenizer, seed, dtype=dtype))
 
     def _hub_base(self) -> PreTrainedModel:
         dtype = "auto" if self.source.dtype == "auto" else base_models.weights_dtype(self.source.dtype)
@@ -188,4 +188,9 @@ class Makings:
 
     def _load(self, name: str, dtype: Any) -> PreTrainedModel:
         trusted = self.source.trust_remote_code
-        return base_models.load_model(name, self._objective, dtype=dtype, trust_remote_code=trusted)
+        return self._attending(base_models.load_model(name, self._objective, dtype=dtype, trust_remote_code=trusted))
+
+    def _attending(self, model: PreTrainedModel) -> PreTrainedModel:
+        if self.source.attn_implementation is not None:
+            model.set_attn_implementation(self.source.attn_implementation)
+        return model

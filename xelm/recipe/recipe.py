@@ -84,6 +84,17 @@ class Base:
     """Type of the weights, in training and when saved. `auto`: that of the checkpoint."""
     trust_remote_code: bool = False
     """Run code that comes with the model; only for models whose authors you trust."""
+    attn_implementation: Literal["eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"] | None = (
+        None
+    )
+    """The kernel of attention while models are trained, by transformers' names. Flash attention keeps the documents of
+    a block apart without a mask. None: what transformers chooses, `sdpa` for most models."""
+
+    def settings(self) -> dict[str, Any]:
+        """The keys, for fingerprints, without settings of the engine."""
+        settings = dataclasses.asdict(self)
+        del settings["attn_implementation"]
+        return settings
 
     def __post_init__(self) -> None:
         check(
@@ -265,6 +276,8 @@ class Train:
     """Use `torch.compile`."""
     checkpoint_every_steps: int = 200
     """Steps between two checkpoints, from which an interrupted training resumes."""
+    keep_checkpoints: int = 1
+    """How many of them are kept until the model is finished: where the newest cannot be read, the one before serves."""
     evaluate_every_steps: int | None = None
     """Steps between two measurements of the loss on valid text of the model's languages. None: never while training."""
     log: Literal["files", "tensorboard", "wandb"] = "files"
@@ -273,7 +286,7 @@ class Train:
     """Seed of every random choice."""
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "batch_size", "checkpoint_every_steps"):
+        for name in ("tokens", "batch_size", "checkpoint_every_steps", "keep_checkpoints"):
             check(getattr(self, name) >= 1, f"[train] {name}={getattr(self, name)} must be at least 1.")
         for name in ("learning_rate", "sampling_temperature", "final_sampling_temperature", "max_epochs", "clip_norm"):
             value = getattr(self, name)
@@ -357,6 +370,11 @@ class Recipe:
     """`[router]`: how the language of a text is identified, and experts are weighed."""
 
     def __post_init__(self) -> None:
+        kernel, halves = self.base.attn_implementation or "", (self.train.precision, self.base.dtype)
+        check(
+            not kernel.startswith("flash") or halves != ("fp32", "float32"),
+            f'[base] attn_implementation = "{kernel}" computes in half precision only: set [train] precision = "bf16".',
+        )
         name = self.objective.name
         check(
             self.objective.fits_new_base or self.base.new is None,

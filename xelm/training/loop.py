@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from clustering.progress import show_progress
 from xelm.objectives.objective import Batch
 from xelm.training.anchor import Anchor
 from xelm.training.batches import ahead, pinned
-from xelm.training.checkpoint import Progress, checkpoint_name, load_checkpoint, save_checkpoint
+from xelm.training.checkpoint import Progress, checkpoint_name, keep_newest, load_checkpoint, save_checkpoint
 from xelm.training.course.stable import begun, ends_stable_phase, note_course, tell
 from xelm.training.memory import memory_failure_reported
 from xelm.training.random_state import random_states
@@ -99,10 +99,13 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     torch.manual_seed(stage.settings.seed + accelerator.process_index)
     if not accelerator.is_fsdp2:  # FSDP2 moves only this process's part to the device
         model.to(accelerator.device)
-    isolated = stage.batches.isolates(model)
+    # These look at a model by running it, and flash attention runs in half precision only.
+    flash = "flash" in str(getattr(model.config, "_attn_implementation", ""))
+    with autocast(stage, accelerator.device) if flash else nullcontext():
+        isolated = stage.batches.isolates(model)
+        head = head_for(model, stage, accelerator.num_processes)
     if not isolated:
         logger.warning("%s attends across packed documents; only their boundaries carry no loss.", stage.name)
-    head = head_for(model, stage, accelerator.num_processes)
     if stage.settings.gradient_checkpointing:
         _save_activations(model)
     optimizer = make_optimizer(model, stage.settings, stage.learning_rate)
@@ -241,6 +244,7 @@ class _Training:
             self._refuse_broken_weights()
             self.progress.random = random_states(self.accelerator.device)
             save_checkpoint(stage.checkpoints, self.inner, self.optimizer, self.progress)
+            keep_newest(stage.checkpoints, stage.settings.keep_checkpoints)
             if ends_stable_phase(stage, self.progress.step):
                 self._keep(stage)
             self.accelerator.wait_for_everyone()

@@ -70,6 +70,8 @@ def _hours(budget: Budget, kinds: dict[str, str], rates: dict[str, float]) -> di
 def _rate(workspace: Workspace, kind: ExpertKind) -> float:
     dtype = weights_dtype(workspace.recipe.base.dtype)
     model = workspace.recipe.objective.auto_class().from_config(workspace.inputs.config, dtype=dtype)
+    if workspace.recipe.base.attn_implementation is not None:
+        model.set_attn_implementation(workspace.recipe.base.attn_implementation)
     making = workspace.makings.one(DENSE if workspace.budget.dense else next(iter(workspace.plan.clusters)))
     assert making.stage is not None  # only a base that is not trained has none
     settings = dataclasses.replace(
