@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from clustering.distances.uriel import BASE_KINDS
 from clustering.errors import BadInput
-from clustering.languages.codes import UnknownLanguageError, same_language_key, to_code
+from clustering.languages.codes import same_language_key
+from clustering.rankers.cells import (
+    is_missing,
+    language_codes,
+    numbers_or_none,
+    read_rows,
+    score_numbers,
+    with_all_three,
+)
+from clustering.rankers.headings import ERROR_WORDS, columns_of, feature_name, pick_score, task_column, words_of
 from clustering.rankers.wide_table import long_form
 from clustering.sources.signals import SIGNALS, Query, typology_signals
-from clustering.tables import rows_of
 
 log = logging.getLogger(__name__)
-
-# First match wins. "Source" alone means the helping language, unless another column already does (LangRank's
-# translation table: `Target lang` is always English, `Source lang` is helped by `Transfer lang`).
-_SOURCE_WORDS = ("transfer", "aux", "auxiliary", "donor", "source", "src", "train")
-_TARGET_WORDS = ("task", "target", "tgt", "test", "source", "src", "lang", "language")
-_SCORE_WORDS = (
-    *("score", "accuracy", "acc", "bleu", "chrf", "comet", "f1", "las", "uas", "ndcg", "map", "mrr", "em"),
-    *("rouge", "spearman", "pearson", "performance", "result", "value"),
-)
-_ERROR_WORDS = ("perplexity", "ppl", "loss", "error", "wer", "cer", "ter", "bpb", "bits", "nll")
-_TASK_WORDS = ("task", "dataset", "benchmark")
-_ENTITY_WORDS = {"lang", "language", "code", "iso", "name"}
-_STANDING = re.compile(r"\b(rank|relevance|percentile|quantile)\b")
-_CANONICAL = (
-    (r"subword|sub word|bpe|piece", r"overlap", "subword_overlap"),
-    (r"", r"overlap", "word_overlap"),
-    (r"ratio", r"size", "size_ratio"),
-    (r"transfer|aux|source|src|donor|train", r"size|sentences|tokens|lines", "source_size"),
-    (r"target|task|tgt", r"size|sentences|tokens|lines", "target_size"),
-    (r"distance|diff", r"ttr|type token", "ttr_distance"),
-    (r"transfer|aux|source|src|donor|train", r"ttr|type token", "source_ttr"),
-    (r"target|task|tgt", r"ttr|type token", "target_ttr"),
-)
-_BARE = ((r"", r"\b(size|sentences|tokens|lines|words)\b", "source_size"), (r"", r"ttr|type token", "source_ttr"))
-# URIEL's distances in a table are replaced by ours, which rank better (DESIGN: 63.0/50.9 against 59.2/40.1).
-_MISSING = frozenset({"", "-", "--", "–", "?", "na", "n/a", "nan", "none", "null"})
-_TYPOLOGY = re.compile(r"^(genetic|syntactic|featural|phonological|inventory|geographic)( \d+)?$")
 
 
 @dataclass(frozen=True)
@@ -153,34 +132,22 @@ def read_transfer_table(
             twice, or fewer than 2 targets have 2 sources; the message names the column or line.
     """
     file = Path(path)
-    header, rows = _read_rows(file)
+    header, rows = read_rows(file)
     wide = long_form(header, rows)
-    if wide is not None:
-        header, rows = wide
+    header, rows = wide or (header, rows)
     if score_column is not None and not isinstance(score_column, str):
         header, rows = _one_score_column(file, header, rows, score_column)
         score_column = header[-1]
-    words = {name: _words(name) for name in header}
-    tasks_in = _task_column(header, words)
+    words = {name: words_of(name) for name in header}
+    tasks_in = task_column(header, words)
     if tasks_in is not None:
         rows = _of_task(file, rows, header.index(tasks_in), task)
         words[tasks_in] = ()
     elif task is not None:
         raise BadInput(f"{file}: no column of tasks, headed task, so there is no task {task!r}.")
-    taken, is_error = _columns(file, header, rows, words, score_column)
-    target, source, score = (header.index(taken[what]) for what in ("target", "source", "score"))
-    rows = _with_all_three(file, rows, [target, source, score])
-    values = _numbers(file, header, rows, taken["score"])
-    if is_error if lower_is_better is None else lower_is_better:
-        values = -values
-    targets, sources = _codes(file, rows, target), _codes(file, rows, source)
-    tasks = () if tasks_in is None else tuple(row[header.index(tasks_in)].strip() for row in rows)
-    tasks = tasks if len(set(tasks)) > 1 else ()
-    others = {name: words[name] for name in header if name not in (*taken.values(), tasks_in)}
-    groups = tuple(map("\t".join, zip(tasks, targets, strict=True))) if tasks else targets
-    features = _features(header, rows, others, values, groups, keep_distances)
-    table = TransferTable(targets, sources, values, features, str(file), tasks=tasks)
-    table = _one_row_a_pair(table, [(row[target], row[source]) for row in rows])
+    taken, is_error = columns_of(file, header, rows, words, score_column)
+    low_is_good = is_error if lower_is_better is None else lower_is_better
+    table = _table(_Columns(file, header, rows, words, taken, tasks_in), low_is_good, keep_distances)
     if tasks_in is not None:
         taken["tasks"] = f"{tasks_in} ({', '.join(sorted(set(table.tasks)) or [task or 'one'])})"
     table = replace(table, taken=dict.fromkeys(taken, "(wide)") if wide is not None else taken)
@@ -188,16 +155,45 @@ def read_transfer_table(
     return table
 
 
-def _task_column(header: Sequence[str], words: dict[str, tuple[str, ...]]) -> str | None:
-    """The heading of the column that names the task; `task` alone may mean the target, where nothing else does."""
-    named = [name for name in header if len(words[name]) == 1 and words[name][0] in _TASK_WORDS]
-    others = {word for name in header for word in words[name] if name not in named}
-    return named[0] if named and others & {"target", "tgt", "test"} else None
+@dataclass(frozen=True)
+class _Columns:
+    """The rows of a file, and what its columns hold.
+
+    Attributes:
+        words: The words in each heading; none in that of the task.
+        taken: `target`, `source` and `score` -> the heading.
+        tasks_in: The heading of the task, if there is one.
+    """
+
+    file: Path
+    header: list[str]
+    rows: list[list[str]]
+    words: dict[str, tuple[str, ...]]
+    taken: dict[str, str]
+    tasks_in: str | None
+
+
+def _table(columns: _Columns, low_is_good: bool, keep_distances: bool) -> TransferTable:
+    """The table of the rows that have a target, a source and a score; one row for each pair of languages."""
+    file, header, taken = columns.file, columns.header, columns.taken
+    target, source, score = (header.index(taken[what]) for what in ("target", "source", "score"))
+    rows = with_all_three(file, columns.rows, [target, source, score])
+    values = score_numbers(file, header, rows, taken["score"])
+    values = -values if low_is_good else values
+    targets, sources = language_codes(file, rows, target), language_codes(file, rows, source)
+    in_column = columns.tasks_in
+    tasks = () if in_column is None else tuple(row[header.index(in_column)].strip() for row in rows)
+    tasks = tasks if len(set(tasks)) > 1 else ()
+    others = {name: found for name, found in columns.words.items() if name not in (*taken.values(), in_column)}
+    groups = tuple(map("\t".join, zip(tasks, targets, strict=True))) if tasks else targets
+    features = _features(header, rows, others, values, groups, keep_distances)
+    table = TransferTable(targets, sources, values, features, str(file), tasks=tasks)
+    return _one_row_a_pair(table, [(row[target], row[source]) for row in rows])
 
 
 def _of_task(file: Path, rows: list[list[str]], position: int, task: str | None) -> list[list[str]]:
     """The rows of a task; of all tasks for None, without those that name none."""
-    names = {row[position].strip() for row in rows if not _is_missing(row[position])}
+    names = {row[position].strip() for row in rows if not is_missing(row[position])}
     if task is not None and task not in names:
         raise BadInput(f"{file}: no task {task!r}. It has: {', '.join(sorted(names))}.")
     kept = [row for row in rows if row[position].strip() in ({task} if task is not None else names)]
@@ -210,12 +206,12 @@ def _one_score_column(
     file: Path, header: list[str], rows: list[list[str]], columns: Sequence[str]
 ) -> tuple[list[str], list[list[str]]]:
     """The table with a row for each of several scores, named as tasks."""
-    words = {name: _words(name) for name in header}
+    words = {name: words_of(name) for name in header}
     if absent := [name for name in columns if name not in header]:
         raise BadInput(f"{file}: no column {absent[0]!r} for the score (found: {', '.join(header)}).")
-    if tasks_in := _task_column(header, words):
+    if tasks_in := task_column(header, words):
         raise BadInput(f"{file}: several columns as scores make several tasks, which the column {tasks_in!r} does too.")
-    directions = {bool(set(words[name]) & set(_ERROR_WORDS)) for name in columns}
+    directions = {bool(set(words[name]) & set(ERROR_WORDS)) for name in columns}
     if len(directions) > 1:
         raise BadInput(f"{file}: {', '.join(columns)}: of some a low score is good, of others a high one. Read apart.")
     kept = [name for name in header if name not in columns]
@@ -223,22 +219,6 @@ def _one_score_column(
     named = "loss" if directions == {True} else "score"
     melted = [[*(row[place] for place in places), name, row[header.index(name)]] for name in columns for row in rows]
     return [*kept, "task", named], melted
-
-
-def _columns(
-    file: Path, header: list[str], rows: list[list[str]], words: dict[str, tuple[str, ...]], score_column: str | None
-) -> tuple[dict[str, str], bool]:
-    """Headings of target, source and score, and whether a low score is a good one."""
-    source = _pick(header, rows, words, _SOURCE_WORDS, ())
-    target = _pick(header, rows, words, _TARGET_WORDS, (source,))
-    score, is_error = _score(file, header, words, (source, target), score_column)
-    found = {"target": target, "source": source, "score": score}
-    if missing := [what for what, heading in found.items() if heading is None]:
-        raise BadInput(
-            f"{file}: no column for {', '.join(missing)} (found: {', '.join(header)}). "
-            "Name the columns target, source, score."
-        )
-    return {what: heading for what, heading in found.items() if heading is not None}, is_error
 
 
 def _features(
@@ -252,11 +232,11 @@ def _features(
     """The other numeric columns under our own names; those that say nothing or repeat the score are left out."""
     features: dict[str, np.ndarray] = {}
     for name in words:
-        canonical = _feature_name(name, words[name], keep_distances)
-        if canonical == name and "level" not in words[name] and _pick_score([name], words, ())[0] is not None:
+        canonical = feature_name(name, words[name], keep_distances)
+        if canonical == name and "level" not in words[name] and pick_score([name], words, ())[0] is not None:
             log.info("column %r left out: it is a score, which nobody has before the transfer", name)
             continue
-        column = None if canonical is None else _numbers_or_none(rows, header.index(name))
+        column = None if canonical is None else numbers_or_none(rows, header.index(name))
         if canonical is None or column is None or canonical in features:
             continue
         if _is_standing(column, values, targets):
@@ -315,140 +295,6 @@ def _check(table: TransferTable) -> None:
         )
 
 
-def _read_rows(file: Path) -> tuple[list[str], list[list[str]]]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise BadInput(f"{file}: no such file.") from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{file}: not valid UTF-8 at byte {error.start}.") from None
-    rows = rows_of(text)
-    if len(rows) < 2:
-        raise BadInput(f"{file}: no rows. A header with target, source, score and a line per pair is needed.")
-    header = [name.strip() for name in rows[0]]
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise BadInput(f"{file}, row {number}: {len(row)} cells where the header has {len(header)}.")
-    return header, rows[1:]
-
-
-def _words(name: str) -> tuple[str, ...]:
-    return tuple(re.sub(r"[^a-z0-9]+", " ", name.lower()).split())
-
-
-def _pick(
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    words: dict[str, tuple[str, ...]],
-    wanted: Iterable[str],
-    taken: Sequence[str | None],
-) -> str | None:
-    """The first heading that says it holds languages of this role and holds more than one."""
-    for word in wanted:
-        for name in header:
-            others = set(words[name]) - {word} - _ENTITY_WORDS
-            if name in taken or word not in words[name] or others:
-                continue
-            if len({row[header.index(name)] for row in rows}) > 1:
-                return name
-    return None
-
-
-def _pick_score(
-    header: Sequence[str], words: dict[str, tuple[str, ...]], taken: Sequence[str | None]
-) -> tuple[str | None, bool]:
-    for wanted, is_error in ((_SCORE_WORDS, False), (_ERROR_WORDS, True)):
-        for word in wanted:
-            for name in header:
-                if name not in taken and word in words[name] and not _STANDING.search(" ".join(words[name])):
-                    return name, is_error
-    return None, False
-
-
-def _feature_name(name: str, words: tuple[str, ...], keep_distances: bool) -> str | None:
-    text = " ".join(words)
-    if keep_distances and text in BASE_KINDS:
-        return f"table_{text}"
-    if _STANDING.search(text) or _TYPOLOGY.match(text):
-        log.info("column %r left out: %s", name, "a rank" if _STANDING.search(text) else "xelm measures it itself")
-        return None
-    for first, second, canonical in _CANONICAL:
-        if re.search(first, text) and re.search(second, text):
-            return canonical
-    return name
-
-
-def signal_in_heading(heading: str) -> str:
-    """The signal that a column of numbers on sources holds by its heading; the heading itself if it is none of ours."""
-    name = heading.strip()
-    text = " ".join(_words(name))
-    if text.replace(" ", "_") in SIGNALS:
-        return text.replace(" ", "_")
-    for first, second, canonical in (*_CANONICAL, *_BARE):
-        if re.search(first, text) and re.search(second, text):
-            return canonical
-    return name
-
-
-def _score(
-    file: Path,
-    header: Sequence[str],
-    words: dict[str, tuple[str, ...]],
-    taken: Sequence[str | None],
-    wanted: str | None,
-) -> tuple[str | None, bool]:
-    """Heading of the score, and whether it is a loss."""
-    if wanted is None:
-        score, is_error = _pick_score(header, words, taken)
-        others = [
-            name
-            for name in header
-            if name not in (*taken, score) and "level" not in words[name] and _pick_score([name], words, ())[0]
-        ]
-        if score is not None and others:
-            log.warning(
-                "%s: the score is %r; %s could be it too: name the one", file, score, ", ".join(map(repr, others))
-            )
-        return score, is_error
-    if wanted not in header or wanted in taken:
-        raise BadInput(f"{file}: no column {wanted!r} for the score (found: {', '.join(header)}).")
-    return wanted, bool(set(words[wanted]) & set(_ERROR_WORDS))
-
-
-def _with_all_three(file: Path, rows: list[list[str]], positions: Sequence[int]) -> list[list[str]]:
-    """Rows that have a target, a source and a score; the others are counted."""
-    whole = [row for row in rows if not any(_is_missing(row[position]) for position in positions)]
-    if not whole:
-        raise BadInput(f"{file}: no row has a target, a source and a score.")
-    if len(whole) < len(rows):
-        log.warning("%s: %d rows without a score, a target or a source are left out", file, len(rows) - len(whole))
-    return whole
-
-
-def _is_missing(cell: str) -> bool:
-    return cell.strip().lower() in _MISSING
-
-
-def _numbers(file: Path, header: Sequence[str], rows: Sequence[Sequence[str]], name: str) -> np.ndarray:
-    position = header.index(name)
-    values = np.empty(len(rows))
-    for number, row in enumerate(rows):
-        try:
-            values[number] = float(row[position])
-        except ValueError:
-            values[number] = np.nan
-        if not np.isfinite(values[number]):
-            raise BadInput(f"{file}, row {number + 2}: the score {row[position]!r} ({name}) is no number.")
-    return values
-
-
-def _numbers_or_none(rows: Sequence[Sequence[str]], position: int) -> np.ndarray | None:
-    try:
-        return np.array([np.nan if _is_missing(row[position]) else float(row[position]) for row in rows])
-    except ValueError:
-        return None
-
-
 def _is_standing(column: np.ndarray, scores: np.ndarray, targets: Sequence[str]) -> bool:
     """Whether a column is another form of the score (a level, a rescaled score), from which the answer would follow."""
     names = np.array(targets)
@@ -464,13 +310,3 @@ def _is_standing(column: np.ndarray, scores: np.ndarray, targets: Sequence[str])
 def _differs_within(column: np.ndarray, targets: Sequence[str]) -> bool:
     names = np.array(targets)
     return any(len(np.unique(column[names == target])) > 1 for target in np.unique(names))
-
-
-def _codes(file: Path, rows: Sequence[Sequence[str]], position: int) -> tuple[str, ...]:
-    codes = []
-    for number, row in enumerate(rows, start=2):
-        try:
-            codes.append(to_code(row[position]))
-        except UnknownLanguageError as error:
-            raise BadInput(f"{file}, row {number}: {error}") from None
-    return tuple(codes)

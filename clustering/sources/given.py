@@ -9,7 +9,7 @@ import numpy as np
 
 from clustering.errors import BadInput, refuse_text
 from clustering.languages.codes import match, name_of, same_language_key, to_point
-from clustering.rankers.transfer_table import signal_in_heading
+from clustering.rankers.headings import signal_in_heading
 from clustering.sources.signals import SIGNALS
 from clustering.tables import read_rows
 

@@ -91,12 +91,7 @@ def rank_sources(
         >>> rank_sources("swh", ["zul", "deu", "kor"]).ranking.codes()
         ['zul', 'deu', 'kor']
     """
-    to_code(target)  # refuses what is no language before anything is read
-    refuse_text("candidates", candidates)
-    if top is not None and (not isinstance(top, int) or top < 1):
-        raise BadInput(f"{arg('top', top)}: ask for a whole number of candidates, at least 1.")
-    if not isinstance(min_speakers, int) or min_speakers < 0:
-        raise BadInput(f"{arg('min_speakers', min_speakers)}: give a whole number, at least 0.")
+    _check_request(target, candidates, top, min_speakers)
     model = Ranker.load(ranker) if isinstance(ranker, str | Path) else ranker
     paths = _corpora(corpora)
     if min_speakers:
@@ -114,16 +109,34 @@ def rank_sources(
     if signals is not None:
         numbers = read_signals(signals) if isinstance(signals, str | Path) else signals
         texts = _with_numbers(texts, query, numbers, model)
-    if quality is not None:
-        known = read_quality(quality) if isinstance(quality, str | Path) else quality
-        texts = {**texts, "quality": quality_of(query.candidates, known)}
-    if effects is not None:
-        texts = {**texts, "effect": as_effects(effects).on(code, query.candidates)}
-    query = replace(query, raw={**query.raw, **texts})
+    query = replace(query, raw={**query.raw, **texts, **_results(query, quality, effects)})
     report = replace(_report(query, profiles, model, top, bool(tokenizer)), left_out=left_out)
     if sets is not None:
         report = replace(report, best_set=_best_set(query, profiles, model, sets))
     return report
+
+
+def _check_request(target: str, candidates: Iterable[str] | None, top: int | None, min_speakers: int) -> None:
+    """Refuse what cannot be asked, before anything is read; raises like `rank_sources`."""
+    to_code(target)
+    refuse_text("candidates", candidates)
+    if top is not None and (not isinstance(top, int) or top < 1):
+        raise BadInput(f"{arg('top', top)}: ask for a whole number of candidates, at least 1.")
+    if not isinstance(min_speakers, int) or min_speakers < 0:
+        raise BadInput(f"{arg('min_speakers', min_speakers)}: give a whole number, at least 0.")
+
+
+def _results(
+    query: Query, quality: Mapping[str, float] | str | Path | None, effects: Effects | str | Path | None
+) -> dict[str, np.ndarray]:
+    """Signals from results that the user has: of the sources by themselves, and of short trainings on them."""
+    found = {}
+    if quality is not None:
+        known = read_quality(quality) if isinstance(quality, str | Path) else quality
+        found["quality"] = quality_of(query.candidates, known)
+    if effects is not None:
+        found["effect"] = as_effects(effects).on(query.target, query.candidates)
+    return found
 
 
 def _with_numbers(

@@ -3,7 +3,7 @@
 accelerate shares models out on GPUs only, so here its state is told that it does; all that follows is the real thing,
 over gloo: torch shards, gathers and reduces.
 
-    torchrun --nproc-per-node 2 tests/xelm/sharded_training.py FOLDER full|lora|tied
+    torchrun --nproc-per-node 2 tests/xelm/sharded_training.py FOLDER full|lora|tied|chunks
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from accelerate.utils import DistributedType
 from torch.distributed.tensor import DTensor
 
 from clustering.files import write_json
-from tests.xelm.training_parts import sharded_model, stage_of
+from tests.xelm.training_parts import sharded_model, sharded_stage
 from xelm.training.loop import step_for_step, train_stage
 from xelm.training.sharding import ask_for_shards, whole_weights
 
@@ -32,7 +32,7 @@ def main() -> None:
     folder, kind = Path(sys.argv[1]), sys.argv[2]
     ask_for_shards()
     _pretend_that_the_cpu_is_fit()
-    stage = stage_of(folder, micro_batch_size=1, evaluate_every_steps=6)
+    stage = sharded_stage(folder, kind)
     for _ in itertools.islice(step_for_step(sharded_model(kind), stage), _INTERRUPTED_AFTER):
         pass
     if PartialState().is_main_process:

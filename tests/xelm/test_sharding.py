@@ -15,19 +15,19 @@ import torch
 
 from clustering.errors import BadInput
 from clustering.files import read_json
-from tests.xelm.training_parts import sharded_model, stage_of, tiny_llama
+from tests.xelm.training_parts import sharded_model, sharded_stage, stage_of, tiny_llama
 from xelm.training.loop import train_stage
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["full", "tied", "lora"])
+@pytest.mark.parametrize("kind", ["full", "tied", "lora", "chunks"])
 def test_two_processes_with_half_a_model_each_learn_what_one_does(tmp_path: Path, kind: str) -> None:
     two, one = tmp_path / "two", tmp_path / "one"
     _train_shared_out(two, kind)
     model = sharded_model(kind)
-    trained = train_stage(model, stage_of(one, micro_batch_size=1, evaluate_every_steps=6), lambda _: None)
+    trained = train_stage(model, sharded_stage(one, kind), lambda _: None)
     _assert_near(two, {"history": trained.history, "evaluations": trained.evaluations})
     model.save_pretrained(one / "model")
     assert _weights(two / "model").keys() == _weights(one / "model").keys()
@@ -37,7 +37,7 @@ def test_two_processes_with_half_a_model_each_learn_what_one_does(tmp_path: Path
     # What two processes left off, one goes on with: its checkpoint is of a whole model.
     shutil.copytree(two / "interrupted", tmp_path / "after" / "checkpoints")
     steps: list[int] = []
-    stage = stage_of(tmp_path / "after", micro_batch_size=1, evaluate_every_steps=6)
+    stage = sharded_stage(tmp_path / "after", kind)
     after = train_stage(sharded_model(kind), stage, lambda point: steps.append(point["step"]))
     assert steps[0] == 6, "the checkpoint is of step 5"
     _assert_near(two, {"history": after.history, "evaluations": after.evaluations})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ def tiny_llama(seed: int = 0, num_layers: int = 1, **settings: Any) -> Any:
 
 
 def sharded_model(kind: str) -> Any:
-    """What the tests of sharding train: `full`, `tied` (one matrix for both ends) or `lora`."""
-    model = tiny_llama(num_layers=2, tie_word_embeddings=kind == "tied")
+    """What the tests of sharding train: `full`, `tied` (one matrix for both ends), `chunks` (the same) or `lora`."""
+    model = tiny_llama(num_layers=2, tie_word_embeddings=kind in ("tied", "chunks"))
     torch.manual_seed(1)
     return ExpertKind.of(kind="lora", rank=2).prepare(model) if kind == "lora" else model
 
@@ -68,6 +69,13 @@ def stage_of(
     blocks = blocks or blocks_of(random_documents(40), 16)
     order = draw_order({"deu": len(blocks)}, {"deu": 1.0}, num_steps * train.batch_size, seed=train.seed, name="test")
     return Stage("test", order, {"deu": blocks}, learning_rate, train, folder / "checkpoints")
+
+
+def sharded_stage(folder: Path, kind: str) -> Stage:
+    """How they train it, `chunks` without logits; evaluations fall on checkpoints."""
+    settings = {"micro_batch_size": 1, "evaluate_every_steps": 5, "loss": "chunks" if kind == "chunks" else "auto"}
+    stage = stage_of(folder, **settings)
+    return replace(stage, valid=stage.blocks)
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:

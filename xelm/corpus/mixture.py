@@ -129,7 +129,8 @@ def entries(codes: Sequence[str], settings: Train) -> dict[str, float]:
 def _annealing_borders(settings: Train) -> list[float]:
     if settings.final_sampling_temperature is None:
         return []
-    return np.linspace(0, 1, _ANNEALING_PIECES + 1).tolist()
+    borders: list[float] = np.linspace(0, 1, _ANNEALING_PIECES + 1).tolist()
+    return borders
 
 
 def _temperature(settings: Train, done: float) -> float:

@@ -59,7 +59,7 @@ def average(experts: ExpertSet) -> PreTrainedModel | None:
             sums[key] = sums[key] + part if key in sums else part
     model = experts.load_model(BASE)
     model.load_state_dict({key: tensor.to(model.state_dict()[key].dtype) for key, tensor in sums.items()})
-    return model.eval()
+    return model
 
 
 def _whole(experts: ExpertSet, name: str) -> Any:

@@ -116,7 +116,8 @@ class ExpertKind(ABC):
     def to_dict(self) -> dict[str, Any]:
         """The table of the recipe, defaults and unused keys included."""
         table = dataclasses.asdict(self)
-        return table | table.pop("unused")
+        unused: dict[str, Any] = table.pop("unused")
+        return table | unused
 
     def without_effect(self) -> list[str]:
         """Keys that the recipe sets to something and this kind does not read."""

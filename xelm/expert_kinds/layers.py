@@ -128,4 +128,5 @@ class Layers(ExpertKind):
 def layers_prefix(model: PreTrainedModel) -> str:
     """The beginning of the names of a model's decoder layers, such as `model.layers`."""
     layers = decoder_layers(model)
-    return next(name for name, module in model.named_modules() if module is layers)
+    prefix: str = next(name for name, module in model.named_modules() if module is layers)
+    return prefix

@@ -100,7 +100,8 @@ class RoutedForCausalLM(MixtureForCausalLM):
         model = cls(config, members)
         model.routed, model.made_from, model.member_names = lm, lm.experts, names
         model.generation_config = GenerationConfig.from_dict(members[0].generation_config.to_dict())
-        return model.eval()  # type: ignore[no-untyped-call]
+        model.eval()  # type: ignore[no-untyped-call]
+        return model
 
     def _weigh(self, input_ids: torch.Tensor, mask_BS: torch.Tensor, num_prompt: torch.Tensor | None) -> torch.Tensor:
         """Weights of each row's predictions from the text before them, shape (B, T, M)."""

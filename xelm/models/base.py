@@ -60,12 +60,13 @@ def empty_model(config: Any, objective: Objective) -> PreTrainedModel:
 
     try:
         with torch.device("meta"):
-            return objective.auto_class().from_config(config)
+            model: PreTrainedModel = objective.auto_class().from_config(config)
     except ValueError:
         raise BadInput(
             f'[train] objective = "{objective}" does not fit the base model ({type(config).__name__}): transformers '
             f"has no {objective} language model of that kind. Choose another [base] model or objective."
         ) from None
+    return model
 
 
 def load_model(

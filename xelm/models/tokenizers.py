@@ -59,7 +59,8 @@ def new_tokenizer(settings: NewBase, texts: Iterable[str]) -> PreTrainedTokenize
         model_max_length=settings.context_length,
         clean_up_tokenization_spaces=False,
     )
-    return with_start_token(tokenizer)
+    started: PreTrainedTokenizerFast = with_start_token(tokenizer)
+    return started
 
 
 def with_start_token(tokenizer: Any) -> Any:

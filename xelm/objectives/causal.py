@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class CausalBatches(Batches):
     """The label at each position is the next token; the last position of a document or block has none."""
 
+    takes_head: ClassVar[bool] = True
+
     def batch(self, ids_BT: np.ndarray, positions_BT: np.ndarray, draws_B: np.ndarray, done: float) -> TokenBatch:
         """The label at each position is the next token of its document."""
         return TokenBatch(ids_BT, positions_BT, np.where(positions_BT[:, 1:] == 0, IGNORED, ids_BT[:, 1:]))

@@ -35,6 +35,7 @@ class DenoiseBatches(Batches):
     random choice of the spans is left out.
     """
 
+    takes_head: ClassVar[bool] = True
     sentinels: tuple[int, ...]
     """The token of each gap."""
     special_ids: tuple[int, ...]

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xelm.objectives.head import judged
 from xelm.objectives.objective import IGNORED
 
 if TYPE_CHECKING:
     import torch
+
+    from xelm.objectives.head import Head
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,17 @@ class GapBatch:
         """Number of tokens of the decoder that are judged."""
         return int((self.labels != IGNORED).sum())
 
-    def summed_loss(self, model: torch.nn.Module, *, isolated: bool, device: torch.device) -> torch.Tensor:
-        """Cross entropy over all targets, in nats."""
+    def summed_loss(
+        self, model: torch.nn.Module, *, isolated: bool, device: torch.device, head: Head | None = None
+    ) -> torch.Tensor:
+        """Cross entropy over all targets, in nats; with the model's `head`, only their positions meet it."""
         import torch
 
+        inputs = {**self.inputs(model, device), "use_cache": False}
+        if head is not None:
+            return head.summed_loss(model, inputs, *judged(self.labels, self.labels.shape[1], device))
         labels = torch.from_numpy(self.labels).to(device)
-        logits = model(**self.inputs(model, device), use_cache=False).logits
+        logits = model(**inputs).logits
         return torch.nn.functional.cross_entropy(
             logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="sum"
         )

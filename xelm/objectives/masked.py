@@ -34,6 +34,7 @@ class MaskedBatches(Batches):
     model trusts no token it sees. The share chosen falls over a training (30, 15, 5 %; mmBERT: Marone et al. 2025).
     """
 
+    takes_head: ClassVar[bool] = True
     mask_id: int
     vocab_size: int
     special_ids: tuple[int, ...]

@@ -36,6 +36,8 @@ class Batch(Protocol):
     def summed_loss(self, model: torch.nn.Module, *, isolated: bool, device: torch.device) -> torch.Tensor:
         """The loss over all targets, in nats, to be differentiated.
 
+        If its `Batches.takes_head` is true, it also takes `head`: the model's `xelm.objectives.head.Head`, or None.
+
         Args:
             model: The model, in training or evaluation mode.
             isolated: Whether the model keeps the documents of a block apart by their positions.
@@ -46,6 +48,9 @@ class Batch(Protocol):
 
 class Batches(ABC):
     """Makes the batches of one training."""
+
+    takes_head: ClassVar[bool] = False
+    """Whether the loss of its batches can be computed by a `Head`, without logits."""
 
     @abstractmethod
     def batch(self, ids_BT: np.ndarray, positions_BT: np.ndarray, draws_B: np.ndarray, done: float) -> Batch:

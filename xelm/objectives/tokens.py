@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xelm.objectives.head import judged
 from xelm.objectives.objective import IGNORED
 
 if TYPE_CHECKING:
     import torch
+
+    from xelm.objectives.head import Head
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,18 @@ class TokenBatch:
         """Number of positions that are judged."""
         return int((self.labels != IGNORED).sum())
 
-    def summed_loss(self, model: torch.nn.Module, *, isolated: bool, device: torch.device) -> torch.Tensor:
-        """Cross entropy over all targets, in nats."""
+    def summed_loss(
+        self, model: torch.nn.Module, *, isolated: bool, device: torch.device, head: Head | None = None
+    ) -> torch.Tensor:
+        """Cross entropy over all targets, in nats; with the model's `head`, only their positions meet it."""
         import torch
 
         ids, labels = torch.from_numpy(self.input_ids).to(device), torch.from_numpy(self.labels).to(device)
         extra: dict[str, Any] = self.arguments(model, isolated=isolated, device=device)
         if labels.shape[1] < ids.shape[1]:  # a causal model would keep its keys and values
             extra["use_cache"] = False
+        if head is not None:
+            return head.summed_loss(model, {"input_ids": ids, **extra}, *judged(self.labels, ids.shape[1], device))
         logits = model(input_ids=ids, **extra).logits[:, : labels.shape[1]]
         return torch.nn.functional.cross_entropy(
             logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="sum"

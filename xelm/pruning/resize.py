@@ -51,7 +51,8 @@ def taken_rows(model: PreTrainedModel, rows_W: Sequence[int]) -> PreTrainedModel
     if getattr(model, "generation_config", None) is not None:
         small.generation_config = copy.deepcopy(model.generation_config)
         _renumber(small.generation_config.__dict__, {old: new for new, old in enumerate(rows_W)})
-    return small.eval()
+    small.eval()
+    return small
 
 
 def _shapes(cls: Any, config: Any) -> dict[str, tuple[int, ...]]:

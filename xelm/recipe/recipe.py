@@ -14,6 +14,7 @@ from clustering.corpora.rows import Reading
 from clustering.errors import BadInput, arg
 from clustering.files import expanded
 from xelm.expert_kinds.kind import ExpertKind
+from xelm.objectives.head import LossKind
 from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.docstrings import fields_in_help
 from xelm.recipe.parsing import build, check, override
@@ -234,6 +235,10 @@ class Train:
     brings most languages in at the end)."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the forward and backward pass (autocast)."""
+    loss: LossKind = "auto"
+    """`logits`: computed from the logits of all positions; `chunks`: a few positions at a time, and only those that are
+    judged, so that they are never all held; `auto`: in chunks where they would take memory (from 32,768 tokens of
+    vocabulary and 256 MiB on). They agree to 1e-5."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, more time."""
     compile: bool = False
@@ -386,7 +391,8 @@ class Recipe:
     @classmethod
     def from_dict(cls, table: dict[str, Any]) -> Recipe:
         """Build from nested dictionaries (the shape of `to_dict`)."""
-        return build(cls, table)
+        recipe: Recipe = build(cls, table)
+        return recipe
 
     def to_dict(self) -> dict[str, Any]:
         """Nested dictionaries of every field, defaults included."""

@@ -159,7 +159,8 @@ class ExpertSet:
             with unusable_reported(str(folder)):
                 refuse_names_that_leave(self.path, folder)
                 model: PreTrainedModel = self.kind(name).load(folder, self.folder(BASE), load, trainable=trainable)
-                return model.eval()
+                model.eval()
+                return model
 
         return read_whole(self.path, read)
 

@@ -17,13 +17,14 @@ import numpy as np
 
 from clustering.errors import BadInput
 from clustering.progress import show_progress
+from xelm.objectives.head import Head, is_chunked
 from xelm.objectives.objective import Batch
 from xelm.training.anchor import Anchor
-from xelm.training.batches import draws_of_step, gather
+from xelm.training.batches import draws_of_step, gather, sequence_length
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from xelm.training.memory import memory_failure_reported
 from xelm.training.random_state import random_states
-from xelm.training.sharding import refuse_unfit, whole
+from xelm.training.sharding import refuse_unfit, shard_again, whole
 from xelm.training.stage import Stage, Trained
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
     return Trained(
         training.progress.history,
         stage.last_step * stage.tokens_per_step,
-        "attention" if training.isolated else "loss",
+        "attention" if training.loss.isolated else "loss",
         training.progress.evaluations,
     )
 
@@ -89,6 +90,7 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     isolated = stage.batches.isolates(model)
     if not isolated:
         logger.warning("%s attends across packed documents; only their boundaries carry no loss.", stage.name)
+    head = _head(model, stage, accelerator.num_processes)
     if stage.settings.gradient_checkpointing:
         _save_activations(model)
     optimizer = _optimizer(model, stage)
@@ -97,7 +99,7 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     anchor = Anchor.of(inner, stage.anchor)  # before a checkpoint is loaded
     progress = load_checkpoint(stage.checkpoints, inner, optimizer) or Progress()
     prepared.train()
-    return _Training(accelerator, prepared, inner, optimizer, anchor, stage, progress, isolated, on_log)
+    return _Training(accelerator, prepared, inner, optimizer, anchor, stage, progress, _Loss(isolated, head), on_log)
 
 
 @dataclass
@@ -112,7 +114,7 @@ class _Training:
     anchor: Anchor
     stage: Stage
     progress: Progress
-    isolated: bool
+    loss: _Loss
     on_log: Callable[[dict[str, Any]], None]
 
     def steps(self) -> Iterator[float]:
@@ -132,7 +134,7 @@ class _Training:
             while progress.step < stage.last_step:
                 for group in self.optimizer.param_groups:
                     group["lr"] = schedule.rate(progress.step)
-                loss = _step(self.accelerator, self.model, self.optimizer, stage, progress.step, self.isolated)
+                loss = _step(self.accelerator, self.model, self.optimizer, stage, progress.step, self.loss)
                 self.anchor.pull(schedule.rate(progress.step))
                 progress.step += 1
                 # Refuse it at once, so that no checkpoint holds weights that follow from it.
@@ -157,7 +159,8 @@ class _Training:
             return
         # Sharded weights need all processes for a computation.
         if self.accelerator.is_main_process or self.accelerator.is_fsdp2:
-            losses = valid_losses(self.inner, self.stage, self.isolated, self.accelerator.device)
+            losses = valid_losses(self.inner, self.stage, self.loss, self.accelerator.device)
+            shard_again(self.inner)
             point = {"step": step, "tokens": step * self.stage.tokens_per_step, "valid_loss": losses}
             self.progress.evaluations.append(point)
             self._log(point)
@@ -172,7 +175,8 @@ class _Training:
         batch = self.stage.batches.batch(*gather(self.stage.order, self.stage.blocks, last), last, 0.0)
         self.inner.eval()
         with torch.no_grad(), _autocast(self.stage, self.accelerator.device):
-            loss = batch.summed_loss(self.inner, isolated=self.isolated, device=self.accelerator.device)
+            loss = self.loss.summed(batch, self.inner, self.accelerator.device)
+        shard_again(self.inner)
         _refuse_no_number(float(loss), self.stage, self.progress.step, "the loss after the last step")
 
     def _refuse_broken_weights(self) -> None:
@@ -201,7 +205,36 @@ class _Training:
         self.accelerator.log(values, step=self.progress.step)
 
 
-def valid_losses(model: torch.nn.Module, stage: Stage, isolated: bool, device: torch.device) -> dict[str, float]:
+@dataclass(frozen=True)
+class _Loss:
+    """How the loss of a batch is computed."""
+
+    isolated: bool
+    """Whether the model keeps the documents of a block apart by their positions."""
+    head: Head | None
+    """The head that gives losses; None: they are computed from logits."""
+
+    def summed(self, batch: Batch, model: torch.nn.Module, device: torch.device) -> torch.Tensor:
+        options: dict[str, Any] = {"head": self.head} if self.head else {}
+        return batch.summed_loss(model, isolated=self.isolated, device=device, **options)
+
+
+def _head(model: PreTrainedModel, stage: Stage, num_processes: int) -> Head | None:
+    """The head of a model whose loss is computed in chunks."""
+    settings, blocks = stage.settings, stage.settings.batch_size // num_processes
+    vocab_size = model.config.get_text_config().vocab_size
+    positions = (settings.micro_batch_size or blocks) * sequence_length(stage.blocks)
+    if not is_chunked(settings.loss, positions=positions, vocab_size=vocab_size):
+        return None
+    head = Head.of(model) if stage.batches.takes_head else None
+    if head is None:
+        what = "something acts on its logits, or its head is no plain linear layer"
+        what = what if stage.batches.takes_head else f'objective = "{settings.objective}" needs them'
+        logger.warning("%s: the loss is computed from all logits, which takes more memory: %s.", stage.name, what)
+    return head
+
+
+def valid_losses(model: torch.nn.Module, stage: Stage, loss: _Loss, device: torch.device) -> dict[str, float]:
     """Mean loss on the first held-out blocks of each language, in nats per target, always over the same targets."""
     import torch
 
@@ -213,7 +246,7 @@ def valid_losses(model: torch.nn.Module, stage: Stage, isolated: bool, device: t
             draws = np.array([index])
             batch = stage.batches.batch(*blocks.take(draws), draws, 0.0)
             with torch.no_grad(), _autocast(stage, device):
-                total += float(batch.summed_loss(model, isolated=isolated, device=device))
+                total += float(loss.summed(batch, model, device))
             targets += batch.num_targets
         losses[code] = total / max(1, targets)
     model.train(was_training)
@@ -238,7 +271,7 @@ def _point(progress: Progress, tokens_per_step: int) -> dict[str, float]:
 
 
 def _step(
-    accelerator: Accelerator, model: torch.nn.Module, optimizer: Any, stage: Stage, step: int, isolated: bool
+    accelerator: Accelerator, model: torch.nn.Module, optimizer: Any, stage: Stage, step: int, loss: _Loss
 ) -> float:
     """One optimizer step; the mean loss over its targets, in nats."""
     import torch
@@ -253,18 +286,18 @@ def _step(
         last = index == len(batches) - 1
         with nullcontext() if last else accelerator.no_sync(model):
             with _autocast(stage, accelerator.device):
-                summed = batch.summed_loss(model, isolated=isolated, device=accelerator.device)
+                summed = loss.summed(batch, model, accelerator.device)
             # DDP averages over processes, hence the factor.
             accelerator.backward(summed * accelerator.num_processes / num_targets)
         total += summed.detach()
-    loss = float(accelerator.reduce(total, "sum") / num_targets)
-    _refuse_no_number(loss, stage, step + 1)
+    mean = float(accelerator.reduce(total, "sum") / num_targets)
+    _refuse_no_number(mean, stage, step + 1)
     norm = accelerator.clip_grad_norm_(model.parameters(), stage.settings.clip_norm)
     if norm is not None:
         _refuse_no_number(float(whole(norm)), stage, step + 1, "the gradient's norm")
     optimizer.step()
     optimizer.zero_grad()
-    return loss
+    return mean
 
 
 def _batches(stage: Stage, step: int, process: int, num_processes: int) -> list[Batch]:

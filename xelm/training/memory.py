@@ -38,7 +38,8 @@ def _remedy(stage: Stage) -> str:
     settings = stage.settings
     micro = settings.micro_batch_size or settings.batch_size // processes().num_processes
     smaller = next((size for size in range(micro // 2, 0, -1) if settings.batch_size % size == 0), None)
-    ways = [f"micro_batch_size = {smaller} (now {micro})"] if smaller else []
+    ways = ['loss = "chunks"'] if settings.loss == "logits" else []
+    ways += [f"micro_batch_size = {smaller} (now {micro})"] if smaller else []
     if not settings.gradient_checkpointing:
         ways.append("gradient_checkpointing = true")
     if settings.precision != "bf16":

@@ -48,6 +48,18 @@ def refuse_unfit(accelerator: Accelerator, stage: Stage) -> None:
         raise BadInput("FSDP_CPU_RAM_EFFICIENT_LOADING begins with processes that have no weights: set it to false.")
 
 
+def shard_again(model: torch.nn.Module) -> None:
+    """Shard weights again that a forward pass gathered and no backward pass followed; others stay as they are.
+
+    Until then a model's own parameters are gathered copies, not those that the optimizer holds.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """A complete tensor in main memory, with the parts of other processes; other tensors are returned unchanged.
 

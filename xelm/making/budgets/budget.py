@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from xelm.corpus.draw import apportion
-from xelm.corpus.mixture import Phase, mean_shares, mixture, with_replay
+from xelm.corpus.mixture import Phase, mixture, with_replay
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budgets.steps import StageBudget, steps_of
 from xelm.models.base import empty_model
+from xelm.objectives.head import CHUNK_BYTES, LOGITS_HELD, is_chunked
 from xelm.objectives.objective import Objective
 from xelm.recipe.recipe import Train
 
@@ -34,6 +35,8 @@ class Budget:
     memory_gib: float
     """Memory of one training process: weights, gradients, optimizer and a rough figure for activations."""
     disk_gib: float
+    loss: str
+    """How the loss is computed, in words."""
     warnings: list[str]
     speed: Speed | None = None
     """Measured by a dry run."""
@@ -63,7 +66,7 @@ class Budget:
             table,
             f"experts together: {total:,} tokens; dense baseline: {self.dense.tokens if self.dense else 0:,} tokens",
             f"{self.num_parameters:,} parameters; about {self.memory_gib:.2f} GiB of memory while training, "
-            f"{self.disk_gib:.2f} GiB of disk for the run",
+            f"{self.disk_gib:.2f} GiB of disk for the run; loss {self.loss}",
         ]
         if self.speed:
             lines.append(self.speed.to_text())
@@ -94,52 +97,78 @@ def make_budget(
     Raises:
         BadInput: If the budget of some expert is less than a step.
     """
-    step_tokens = train.batch_size * sequence_length
-    of_step = {"batch_size": train.batch_size, "sequence_length": sequence_length}
-    total_steps = steps_of(train.tokens, **of_step)
-    everyone = {code: num_blocks[code] for code in sorted(num_blocks)}
-    total_draws = total_steps * train.batch_size
-    whole = mixture(everyone, train, total_draws)
-    shares = mean_shares(whole)
+    stages = _Stages(train, num_blocks, sequence_length)
+    total_steps = stages.steps_of(train.tokens)
+    whole = stages.of_all("dense", total_steps)
+    steps = _expert_steps(train, plan, whole.shares, total_steps, train.batch_size * sequence_length)
+    base = None if base_tokens is None else stages.of_all("base", stages.steps_of(base_tokens))
+    experts = {
+        name: stages.of_expert(name, codes, steps[name], whole.shares, replay) for name, codes in plan.clusters.items()
+    }
+    return Budget(
+        base=base,
+        experts=experts,
+        dense=whole if train.dense else None,
+        num_parameters=size.parameters,
+        memory_gib=_memory_gib(train, size, sequence_length, whole=base is not None or train.dense == "full"),
+        disk_gib=_disk_gib(train, size, len(experts)),
+        loss=_loss(train, size, sequence_length),
+        warnings=_warnings(base, experts, size.parameters),
+    )
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """Makes the stages of a run from the blocks that there are."""
+
+    train: Train
+    num_blocks: Mapping[str, int]
+    sequence_length: int
+
+    def steps_of(self, tokens: int) -> int:
+        """Whole steps of so many tokens."""
+        return steps_of(tokens, batch_size=self.train.batch_size, sequence_length=self.sequence_length)
+
+    def of_all(self, name: str, steps: int) -> StageBudget:
+        """A training on all languages."""
+        everyone = {code: self.num_blocks[code] for code in sorted(self.num_blocks)}
+        return self._stage(name, steps, mixture(everyone, self.train, steps * self.train.batch_size))
+
+    def of_expert(
+        self, name: str, codes: list[str], steps: int, shares: Mapping[str, float], replay: float
+    ) -> StageBudget:
+        """A training on some languages, which mix as in a training on all of them, and a share of the others."""
+        total_draws = self.steps_of(self.train.tokens) * self.train.batch_size
+        own = mixture(self.num_blocks, self.train, total_draws, codes=codes)
+        others = {code: share for code, share in shares.items() if code not in codes}
+        if not replay or not others:
+            return self._stage(name, steps, own)
+        return replace(self._stage(name, steps, with_replay(own, others, replay)), replayed=tuple(others))
+
+    def _stage(self, name: str, steps: int, phases: list[Phase]) -> StageBudget:
+        sizes = {"batch_size": self.train.batch_size, "sequence_length": self.sequence_length}
+        return StageBudget.of(name, steps, phases, self.num_blocks, **sizes)
+
+
+def _expert_steps(
+    train: Train, plan: ClusterPlan, shares: Mapping[str, float], total_steps: int, step_tokens: int
+) -> dict[str, int]:
+    """The steps of each expert, which sum to all.
+
+    Raises:
+        BadInput: If one gets none.
+    """
     weight = {
         name: sum(shares[code] for code in codes) if train.share == "languages" else 1.0
         for name, codes in plan.clusters.items()
     }
     steps = apportion(total_steps, weight)
-    starved = [name for name, count in steps.items() if count == 0]
-    if starved:
+    if starved := [name for name, count in steps.items() if count == 0]:
         raise BadInput(
             f"[train] tokens={train.tokens} leaves no step of {step_tokens} tokens for {', '.join(starved)}. "
             f"Raise tokens, or lower batch_size or sequence_length."
         )
-
-    def stage(name: str, count: int, phases: list[Phase]) -> StageBudget:
-        return StageBudget.of(name, count, phases, num_blocks, **of_step)
-
-    base = None
-    if base_tokens is not None:
-        base_steps = steps_of(base_tokens, **of_step)
-        base = stage("base", base_steps, mixture(everyone, train, base_steps * train.batch_size))
-
-    def expert(name: str, codes: list[str]) -> StageBudget:
-        own = mixture(num_blocks, train, total_draws, codes=codes)
-        others = {code: share for code, share in shares.items() if code not in codes}
-        if not replay or not others:
-            return stage(name, steps[name], own)
-        phases = with_replay(own, others, replay)
-        return replace(stage(name, steps[name], phases), replayed=tuple(others))
-
-    experts = {name: expert(name, codes) for name, codes in plan.clusters.items()}
-    dense = stage("dense", total_steps, whole) if train.dense else None
-    return Budget(
-        base=base,
-        experts=experts,
-        dense=dense,
-        num_parameters=size.parameters,
-        memory_gib=_memory_gib(train, size, sequence_length, whole=base is not None or train.dense == "full"),
-        disk_gib=_disk_gib(train, size, len(experts)),
-        warnings=_warnings(base, experts, size.parameters),
-    )
+    return steps
 
 
 @dataclass(frozen=True)
@@ -191,11 +220,20 @@ def _memory_gib(train: Train, size: ModelSize, sequence_length: int, *, whole: b
     trained = size.parameters if whole else size.trained
     micro = train.micro_batch_size or train.batch_size
     layers = 1 if train.gradient_checkpointing else size.layers
-    # 34 hidden-sized values a token and layer (Korthikanti et al. 2022, eq. 1, without attention scores);
-    # logits are held three times: in the model's type, in fp32, and their gradient.
-    values = layers * 34 / 2 * size.hidden_size + 3 * size.vocab_size
-    activations = micro * sequence_length * values * 4
+    # 34 hidden-sized values a token and layer (Korthikanti et al. 2022, eq. 1, without attention scores).
+    positions = micro * sequence_length
+    in_chunks = is_chunked(train.loss, positions=positions, vocab_size=size.vocab_size)
+    logits = CHUNK_BYTES if in_chunks else positions * LOGITS_HELD * size.vocab_size * 4
+    activations = positions * layers * 34 / 2 * size.hidden_size * 4 + logits
     return (size.parameters * size.weight_bytes + trained * (size.weight_bytes + 8) + activations) / _GIB
+
+
+def _loss(train: Train, size: ModelSize, sequence_length: int) -> str:
+    positions = (train.micro_batch_size or train.batch_size) * sequence_length
+    gib = LOGITS_HELD * 4 * positions * size.vocab_size / _GIB
+    in_chunks = is_chunked(train.loss, positions=positions, vocab_size=size.vocab_size)
+    way = "in chunks, without" if in_chunks else "from"
+    return f"{way} the logits of {positions:,} positions ({gib:.2f} GiB)"
 
 
 def _disk_gib(train: Train, size: ModelSize, num_experts: int) -> float:
