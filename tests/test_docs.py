@@ -95,6 +95,7 @@ print(*translate_word_by_word(list(sys.stdin), *sys.argv[1].split("-")), sep="\\
 """
 STANDS_FOR = {
     "intfloat/multilingual-e5-small": "encoder",
+    "HuggingFaceTB/SmolLM2-135M": "encoder",
     'kind = "project"': 'kind = "project"\ncommand = "sed s/.*/0-0/"',
     "apertium -u": f"{sys.executable} translator.py",
 }

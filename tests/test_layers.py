@@ -224,6 +224,15 @@ def _rooms() -> dict[str, list[str]]:
     return {p: sorted(f.parent.name for f in (ROOT / p).glob("*/__init__.py")) for p in PACKAGES}
 
 
+def test_no_room_holds_more_than_fourteen_files() -> None:
+    rooms: dict[str, int] = {}
+    for file in _files().values():
+        room = file.parent.relative_to(ROOT).as_posix()
+        rooms[room] = rooms.get(room, 0) + 1
+    rooms.pop("xelm/cli")  # one file a command
+    assert {room: number for room, number in rooms.items() if number > 14} == {}
+
+
 def test_every_room_is_on_the_map() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     block = page.split("```\nclustering/\n", 1)[1].split("```", 1)[0]

@@ -28,6 +28,7 @@ _HOME = {
     "Looks": "xelm.adding.donors.race",
     "Lora": "xelm.expert_kinds.lora",
     "Manifest": "xelm.run.records.manifest",
+    "MaskedBatches": "xelm.objectives.masked",
     "MixtureForCausalLM": "router.mixture.model",
     "ModelEntry": "xelm.run.records.manifest",
     "NewBase": "xelm.recipe.recipe",

@@ -23,6 +23,8 @@ def text_rows(file: Path, reading: Reading, skipped: list[str] | None) -> Iterat
         if not raw.strip():
             continue
         try:
+            if reading.prompt_field:
+                raise ValueError("a line of text holds no prompt with its answer: rows with fields do, as in .jsonl")
             row = Row(checked(decoded(raw).rstrip("\r\n")))
         except ValueError as error:
             refuse(f"{file}, line {number}: {error}", skipped, reading.way_out)

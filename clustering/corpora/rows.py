@@ -23,6 +23,8 @@ class Row:
     id: Any = None
     values: Mapping[str, Any] | None = None
     """All fields of the row, if the reading asks for them."""
+    answer_at: int | None = None
+    """Of a prompt with its answer: where the answer begins in the text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,8 @@ class Reading:
     """Key of a list of words, which are the text of rows that have no text of their own."""
     whole: bool = False
     """Whether rows keep all their fields (`Row.values`)."""
+    prompt_field: str | None = None
+    """Key of a prompt, to which the text is the answer; the text of a row is then prompt, line break and answer."""
     way_out: str = "Correct the line."
     """A sentence on what a user can do about a bad line."""
 
@@ -71,10 +75,18 @@ def row_of(value: Any, reading: Reading) -> Row:
     text = _text_of(value, reading) if isinstance(value, dict) else None
     if text is None:
         raise ValueError(f"no text in the field '{reading.text_field}' (found: {_found(value)})")
+    prompt = value.get(reading.prompt_field) if reading.prompt_field else None
+    if reading.prompt_field and not isinstance(prompt, str):
+        raise ValueError(f"no prompt in the field '{reading.prompt_field}' (found: {_found(value)})")
+    if prompt is not None and not text.strip():
+        raise ValueError(f"the answer in the field '{reading.text_field}' is empty")
     split = value.get("split")
     if split is not None and (not isinstance(split, str) or split not in SPLITS):
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
-    return Row(checked(text), split, value.get(reading.id_field), value if reading.whole else None)
+    whole = value if reading.whole else None
+    if prompt is None:
+        return Row(checked(text), split, value.get(reading.id_field), whole)
+    return Row(checked(f"{prompt}\n{text}"), split, value.get(reading.id_field), whole, len(prompt) + 1)
 
 
 def _text_of(value: Mapping[str, Any], reading: Reading) -> str | None:

@@ -283,7 +283,7 @@ def _shares(text: _Text, steps: int) -> dict[str, float]:
 
     seconds = dict.fromkeys(("passes", "optimizer"), 0.0)
     with (
-        _timed(loop, "_summed_loss", seconds, "passes"),
+        _timed(loop.Loss, "summed", seconds, "passes"),
         _timed(Accelerator, "backward", seconds, "passes"),
         _timed(AdamW, "step", seconds, "optimizer"),
         _timed(Accelerator, "clip_grad_norm_", seconds, "optimizer"),

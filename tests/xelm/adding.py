@@ -9,7 +9,8 @@ from pathlib import Path
 from clustering.files import sha256_of
 from tests.xelm.conftest import make_corpus, tiny_table, write_jsonl
 from xelm.making.train import train
-from xelm.recipe.recipe import Recipe
+from xelm.models.tokenizers import new_tokenizer
+from xelm.recipe.recipe import NewBase, Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.records.manifest import kept_files
 
@@ -35,6 +36,31 @@ def train_tiny(folder: Path, **sections: dict[str, object]) -> Path:
     """A finished run of the tiny recipe on its own corpus."""
     data = {"path": str(make_corpus(folder / "corpus")), **sections.pop("data", {})}
     return train(Recipe.from_dict(tiny_table(data=data, **sections)), folder / "run").path
+
+
+def train_masked(folder: Path) -> Path:
+    """A finished run of tiny masked models in two languages."""
+    import transformers
+
+    tokenizer = new_tokenizer(NewBase(context_length=40), ())
+    tokenizer.add_special_tokens({"mask_token": "<mask>", "cls_token": "<s>", "sep_token": "</s>"})
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=40,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    for part in (transformers.BertForMaskedLM(config), tokenizer):
+        part.save_pretrained(folder / "base")
+    return train_tiny(
+        folder,
+        base={"new": None, "model": str(folder / "base")},
+        data={"languages": ["deu", "rus"]},
+        train={"sequence_length": 32, "objective": "masked", "learning_rate": 1e-2},
+    )
 
 
 def copy_of(run: Path, folder: Path) -> Path:

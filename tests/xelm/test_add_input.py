@@ -12,11 +12,9 @@ from pathlib import Path
 import pytest
 
 from clustering.errors import BadInput
-from tests.xelm.adding import contents, copy_of, models_of, new_text, train_tiny
+from tests.xelm.adding import contents, copy_of, models_of, new_text, train_masked, train_tiny
 from tests.xelm.conftest import sentences, write_jsonl
 from xelm.adding.add import add_language, remove_language
-from xelm.models.tokenizers import new_tokenizer
-from xelm.recipe.recipe import NewBase
 from xelm.run.experts import ExpertSet
 
 GEORGIAN = "და არ არის სახლი წყალი დილა საღამო ქუჩა ლამაზი დიდი ბავშვი პური მზე დღე ღამე"
@@ -200,27 +198,7 @@ def test_adapters_of_a_lora_run_are_trained_on_and_a_full_donor_gives_a_full_exp
 
 
 def test_a_run_of_masked_models_grows_too(tmp_path: Path) -> None:
-    import transformers
-
-    tokenizer = new_tokenizer(NewBase(context_length=40), ())
-    tokenizer.add_special_tokens({"mask_token": "<mask>", "cls_token": "<s>", "sep_token": "</s>"})
-    config = transformers.BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=40,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    for part in (transformers.BertForMaskedLM(config), tokenizer):
-        part.save_pretrained(tmp_path / "base")
-    run = train_tiny(
-        tmp_path,
-        base={"new": None, "model": str(tmp_path / "base")},
-        data={"languages": ["deu", "rus"]},
-        train={"sequence_length": 32, "objective": "masked", "learning_rate": 1e-2},
-    )
+    run = train_masked(tmp_path)
     start = contents(run)
     experts = add_language(run, "swe", new_text(tmp_path, "swe"), tokens=1024)
     assert experts.verify() == []

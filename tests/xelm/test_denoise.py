@@ -20,11 +20,11 @@ from xelm.evaluation.evaluate import evaluate_on
 from xelm.inference.routed import RoutedLM
 from xelm.making.train import train
 from xelm.objectives.denoise import DenoiseBatches
-from xelm.objectives.denoise_scores import denoise_log_probs
-from xelm.objectives.gap_batch import GapBatch
+from xelm.objectives.gaps.batch import GapBatch
+from xelm.objectives.gaps.scores import denoise_log_probs
+from xelm.objectives.gaps.sentinels import filled, gap_ids
+from xelm.objectives.gaps.spans import composition, corrupted_lengths, covering_spans, noise_of, random_spans
 from xelm.objectives.objective import IGNORED, OBJECTIVES
-from xelm.objectives.sentinels import filled, gap_ids
-from xelm.objectives.spans import composition, corrupted_lengths, covering_spans, noise_of, random_spans
 from xelm.recipe.recipe import Recipe, Train
 from xelm.run.experts import ExpertSet
 from xelm.serving.engine.engine import Engine

@@ -12,11 +12,12 @@ from click.testing import CliRunner
 
 import xelm
 from clustering.files import sha256_of
-from tests.xelm.adding import contents, train_tiny
+from tests.xelm.adding import contents, train_masked, train_tiny
 from tests.xelm.conftest import make_corpus, write_jsonl
 from xelm import BadInput, ExpertSet
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_order
+from xelm.corpus.mixture import mixture
 from xelm.corpus.store import open_store
 from xelm.distilling.lessons import StudentBatches, Teaching
 from xelm.distilling.measure import average
@@ -158,6 +159,45 @@ def test_an_interrupted_student_ends_as_the_undisturbed_one(
 
 
 @full_only
+def test_a_student_without_a_teacher_is_trained_as_a_stage_of_the_run_is(run: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    from xelm.making.budgets.steps import StageBudget
+    from xelm.parts import train_stage
+
+    xelm.distill(run, tmp_path / "student", tokens=1024, mix=0.0)
+    experts = ExpertSet.load(run)
+    settings = xelm.Recipe.from_dict(experts.manifest.recipe).train
+    stores = {
+        code: open_store(experts.files.cached(experts.manifest.data[code]["cache"]), code) for code in experts.languages
+    }
+    blocks = {code: Blocks(store, 32) for code, store in stores.items()}
+    counts = {code: len(own) for code, own in blocks.items()}
+    size = {"batch_size": 4, "sequence_length": 32}
+    budget = StageBudget.of("student", 8, mixture(counts, settings, 32), counts, **size)
+    inner = experts.objective.batches(experts.tokenizer(), settings, "student")
+    model = experts.load_model("base", trainable=True)
+    train_stage(model, budget.stage(blocks, settings, tmp_path / "work", batches=inner), lambda point: None)
+    written = load_file(tmp_path / "student" / "model.safetensors")
+    for name, parameter in model.named_parameters():
+        assert np.allclose(written[name].numpy(), parameter.detach().numpy(), atol=1e-6)
+
+
+def test_a_run_of_masked_models_teaches_and_is_aligned(tmp_path: Path) -> None:
+    from transformers import AutoModelForMaskedLM
+
+    run = train_masked(tmp_path)
+    found = xelm.distill(run, tmp_path / "student", tokens=512, to="dense")
+    assert found.compared["base"][0] < 0 and set(found.bits_per_byte["student"]) == {"deu", "rus"}
+    AutoModelForMaskedLM.from_pretrained(tmp_path / "student")
+    rows = [{"text": f"das ist {n} {n * 7}", "eng": f"this is {n} {n * 7}"} for n in range(60)]
+    write_jsonl(tmp_path / "pairs" / "deu.jsonl", rows)
+    name = ExpertSet.load(run).plan.cluster_of("deu")
+    aligned = xelm.align(run, tmp_path / "pairs", train=True, epochs=1, device="cpu")  # longer than its 40 positions
+    assert aligned.training["expert"] == name and ExpertSet.load(run).verify() == []
+
+
+@full_only
 def test_a_student_of_another_size_learns_from_other_text(run: Path, tmp_path: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -178,7 +218,7 @@ def test_a_student_of_another_size_learns_from_other_text(run: Path, tmp_path: P
     ("options", "message"),
     [
         ({"temperature": 0.0}, "temperature=0.0: must be greater than 0"),
-        ({"mix": 0.0}, "mix=0.0: the share of the teacher"),
+        ({"mix": -0.1}, "mix=-0.1: the share of the teacher"),
         ({"mix": 1.5}, "mix=1.5"),
         ({"tokens": 0}, "tokens=0 must be at least 1"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0"),

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import traceback
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.xelm.training_parts import blocks_of, random_documents, same_bits, stage_of, tiny_llama, weights_of
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.objectives.causal import CausalBatches
 from xelm.run.failures import in_a_sentence
-from xelm.training.loop import train_stage
+from xelm.training.batches import ahead, pinned
+from xelm.training.loop import step_for_step, train_stage
+from xelm.training.readings import flops_per_token
 from xelm.training.schedule import Schedule
 
 
@@ -268,12 +273,108 @@ def test_a_gradient_that_is_no_number_is_refused_at_its_step(tmp_path: Path, ste
 def test_no_checkpoint_holds_weights_that_are_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import xelm.training.loop as loop
 
-    def spoil(accelerator: Any, model: Any, *rest: Any) -> float:
+    def spoil(accelerator: Any, model: Any, *rest: Any) -> tuple[torch.Tensor, None]:
         with torch.no_grad():
             next(model.parameters())[0, 0] = float("inf")
-        return 1.0
+        return torch.ones(()), None
 
-    monkeypatch.setattr(loop, "_step", spoil)
+    monkeypatch.setattr(loop, "make_gradients", spoil)
     with pytest.raises(FloatingPointError, match="1 weights are no numbers after step 2"):
         train_stage(tiny_llama(), stage_of(tmp_path, checkpoint_every_steps=2), _quiet)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+class _Waits(TorchDispatchMode):
+    """Counts what would wait for a GPU: values, and sizes that hang on values, read from the device.
+
+    transformers looks once a pass whether positions begin again; that is not ours and not counted.
+    """
+
+    seen: ClassVar[list[str]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "unique", "masked_select"):
+            if any("masking_utils" in frame.filename for frame in traceback.extract_stack()):
+                return func(*args, **(kwargs or {}))
+            _Waits.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("loss", ["logits", "chunks"])
+def test_a_device_is_waited_for_at_points_of_the_curve_and_checkpoints_only(tmp_path: Path, loss: str) -> None:
+    steps: list[list[str]] = []
+    stage = stage_of(tmp_path, num_steps=2000, batch_size=1, checkpoint_every_steps=10**9, loss=loss)
+    losses = step_for_step(tiny_llama(), stage)
+    next(losses)
+    with _Waits():
+        for _ in range(10):
+            _Waits.seen.clear()
+            next(losses)
+            steps.append(list(_Waits.seen))
+    losses.close()
+    assert steps == [[]] * 10
+
+
+@pytest.mark.parametrize("bad", [61, 62])
+def test_a_loss_that_is_no_number_between_two_points_is_named_by_its_step(tmp_path: Path, bad: int) -> None:
+    """Points are three steps apart, at 60 and 63; at the second one the device is read."""
+    model, calls = tiny_llama(), itertools.count(1)
+
+    def spoil(module: Any, args: Any, output: torch.Tensor) -> torch.Tensor | None:
+        return output * float("nan") if module.training and next(calls) == bad else None
+
+    model.lm_head.register_forward_hook(spoil)
+    stage = stage_of(tmp_path, num_steps=300, batch_size=1, checkpoint_every_steps=2 * bad)
+    seen: list[int] = []
+    with pytest.raises(FloatingPointError, match=rf"the loss is nan at step {bad}\."):
+        train_stage(model, stage, lambda point: seen.append(point["step"]))
+    assert seen[-1] == 60
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_point_tells_norm_rate_speed_memory_and_the_time_left(tmp_path: Path) -> None:
+    points: list[dict[str, Any]] = []
+    stage = stage_of(tmp_path, num_steps=10, clip_norm=1e-3)
+    trained = train_stage(tiny_llama(), stage, points.append)
+    assert set(trained.history[0]) == {"step", "tokens", "loss"}, "the curve that is kept"
+    assert [point["learning_rate"] for point in points] == [stage.schedule().rate(step) for step in range(10)]
+    assert all(point["gradient_norm"] > 1e-3 for point in points), "before it is clipped"
+    assert all(point["peak_memory_gib"] > 0.01 for point in points)
+    assert points[-1]["seconds_left"] == 0
+    assert "mfu" not in points[0], "a CPU's peak is not known"
+
+
+def test_flops_are_counted_without_what_is_computed_in_vain() -> None:
+    model = tiny_llama()  # width 16, of which 32 inside, a vocabulary of 48
+    layer, head = 4 * 16 * 16 + 3 * 16 * 32, 48 * 16
+    attention = 12 * 1 * 16 * 10 / 2
+    assert flops_per_token(model, 10) == 6 * (layer + head) + attention
+    assert flops_per_token(tiny_llama(tie_word_embeddings=True), 10) == 6 * (layer + head) + attention
+    frozen = ExpertKind.of(kind="lora", rank=1).prepare(tiny_llama())
+    adapters = sum(p.numel() for p in frozen.parameters() if p.requires_grad)
+    assert flops_per_token(frozen, 10) == 4 * (layer + head) + 6 * adapters + attention
+
+
+def test_batches_are_made_ahead_in_order_and_an_error_comes_at_its_step() -> None:
+    def make(step: int) -> int:
+        if step == 7:
+            raise OSError("the text is gone")
+        return step * step
+
+    assert list(ahead(make, range(3, 6))) == [9, 16, 25]
+    got = ahead(make, range(4, 20))
+    assert [next(got) for _ in range(3)] == [16, 25, 36]
+    with pytest.raises(OSError, match="the text is gone"):
+        next(got)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+def test_pinned_memory_changes_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)  # here is no GPU that could pin it
+    draws = np.arange(2)
+    batch = CausalBatches().batch(*blocks_of(random_documents(9), 8).take(draws), draws, 0.0)
+    moved = pinned(batch)
+    assert type(moved) is type(batch) and moved.input_ids is not batch.input_ids
+    assert all(np.array_equal(getattr(moved, name), getattr(batch, name)) for name in ("input_ids", "labels"))
+    assert pinned("another package's") == "another package's"

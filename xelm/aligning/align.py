@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,9 @@ def align(
         MemoryError: If a step needs more memory than there is.
     """
     refuse_text("languages", languages or ())
-    if most < 2:
-        raise BadInput(f"{arg('most', most)}: two pairs or more are tested.")
+    for name, value, least in (("most", most, 2), ("max_length", max_length, 8), ("batch_size", batch_size, 1)):
+        if value < least:
+            raise BadInput(f"{arg(name, value)}: must be at least {least}.")
     _check_out(model, train, out)
     teaching = Teaching(
         adapter=adapter,
@@ -126,17 +128,42 @@ def align(
         batch_size=batch_size,
         device=device,
     )
+    if settings.run is None and expert is not None:
+        raise BadInput(f"{arg('expert', expert)}: {model} is no run, so it has no experts.")
     found = read_pairs(pairs, pivot, languages=languages, heldout=heldout)
-    if not train:
-        return _measured(settings, found, pivot, most, expert)
-    if settings.run is None:
-        if expert is not None:
-            raise BadInput(f"{arg('expert', expert)}: {model} is no run, so it has no experts.")
-        return _train_model(Course(found, settings, teaching), Path(str(out)), pivot, most)
-    experts = ExpertSet.load(settings.run)
-    name = expert_to_train(experts, expert, list(found))
-    kept = list(found) if languages is not None else own_languages(experts, name, list(found))
-    return _train_expert(Course({code: found[code] for code in kept}, settings, teaching), name, pivot, most)
+    with _no_recipe():
+        if not train:
+            return _measured(settings, found, pivot, most, expert)
+        if settings.run is None:
+            return _train_model(Course(found, settings, teaching), Path(str(out)), pivot, most)
+        return _train_run(settings, teaching, found, expert, every=languages is not None, pivot=pivot, most=most)
+
+
+@contextmanager
+def _no_recipe() -> Iterator[None]:
+    """Name arguments where the encoder of a transfer names keys of its recipe."""
+    try:
+        yield
+    except BadInput as error:
+        error.args = (str(error.args[0]).replace("[base] ", ""),)
+        raise
+
+
+def _train_run(
+    settings: TaskBase,
+    teaching: Teaching,
+    pairs: Mapping[str, PairSet],
+    expert: str | None,
+    *,
+    every: bool,
+    pivot: str,
+    most: int,
+) -> Alignment:
+    """Train an expert on the languages of the pairs that it owns, or on every one."""
+    experts = ExpertSet.load(str(settings.run))
+    name = expert_to_train(experts, expert, list(pairs))
+    kept = list(pairs) if every else own_languages(experts, name, list(pairs))
+    return _train_expert(Course({code: pairs[code] for code in kept}, settings, teaching), name, pivot, most)
 
 
 def _check_out(model: str | Path, train: bool, out: str | Path | None) -> None:

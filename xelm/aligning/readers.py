@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clustering.errors import BadInput, arg
 from clustering.languages.codes import match
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE, DENSE
@@ -44,8 +43,6 @@ def open_readers(settings: TaskBase, languages: Sequence[str], expert: str | Non
         BadInput: If there is no such model.
     """
     if settings.run is None:
-        if expert is not None:
-            raise BadInput(f"{arg('expert', expert)}: {settings.model} is no run, so it has no experts.")
         return SingleModel(settings), [Reader(ONLY, tuple(languages))]
     base = RunBase(settings)
     return base, _of_run(base.experts, languages, expert)

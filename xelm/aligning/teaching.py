@@ -26,7 +26,7 @@ from xelm.objectives.objective import Batches
 from xelm.recipe.recipe import Train
 from xelm.training.stage import Stage
 from xelm.transferring.bases.base import body_of
-from xelm.transferring.features.hidden import padded, pooled_states
+from xelm.transferring.features.hidden import most_tokens, padded, pooled_states
 from xelm.transferring.recipe import TaskBase
 
 if TYPE_CHECKING:
@@ -161,10 +161,12 @@ def contrast(ours_BD: torch.Tensor, targets_BD: torch.Tensor, rows_B: torch.Tens
 
 def vectors_of(model: Any, texts: Sequence[str], tokenizer: Any, settings: TaskBase, device: Any) -> torch.Tensor:
     """Pooled states of texts, (B, D), that gradients go through."""
-    encoded = tokenizer([settings.prefix + text for text in texts], truncation=True, max_length=settings.max_length)
+    body = body_of(model)
+    most = most_tokens(body, settings)
+    encoded = tokenizer([settings.prefix + text for text in texts], truncation=True, max_length=most)
     ids_BT, mask_BT = padded(encoded["input_ids"], tokenizer, device)
     layer = settings.layer
-    given = body_of(model)(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=layer is not None)
+    given = body(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=layer is not None)
     states_BTD = given.last_hidden_state if layer is None else given.hidden_states[layer]
     return pooled_states(states_BTD.float(), mask_BT, settings.pool)
 

@@ -16,11 +16,12 @@ from xelm.adding.enter import seal
 from xelm.blending.moved import UNREAD, Moved, moved_of
 from xelm.blending.unread import read_rows, write_rows
 from xelm.run.experts import ExpertSet
-from xelm.run.folder import TRAINED, RunFolder, model_path
+from xelm.run.folder import EVALUATIONS, REPORT, SAMPLES, TRAINED, RunFolder, model_path
+from xelm.run.names import BASE
 from xelm.run.records.entry_file import ENTRY_FILE
 from xelm.run.records.manifest import FILE_NAME, Manifest, kept_files
 
-_FOLLOWS = ("eval/valid.json", "eval/test.json", "eval/samples.json", "report.html", FILE_NAME)
+_FOLLOWS = (*EVALUATIONS, SAMPLES, REPORT, FILE_NAME)
 """Files that depend on the experts' weights, besides the weights."""
 
 
@@ -91,7 +92,7 @@ def make_moved(experts: ExpertSet, name: str, trained: Path, target: Path, moved
     """
     shutil.copytree(trained, target)
     layers = tuple(layer for layer in moved.put_back if layer != UNREAD)
-    base, rows = experts.files.model("base"), {"rows": moved.rows.ids} if moved.rows.ids else {}
+    base, rows = experts.files.model(BASE), {"rows": moved.rows.ids} if moved.rows.ids else {}
     experts.kind(name).move_back(target, base, moved.keep, put_back=layers, **rows)
     if moved.rows.unread:
         write_rows(target, moved.rows)

@@ -21,7 +21,10 @@ from xelm.distilling.distill import distill
 @options_of(distill, names=("to", "out"), to={"type": str})
 @options_of(distill, names=("data", "tokens"))
 @options_of(
-    distill, names=("policy", "temperature", "mix", "learning_rate", "seed"), group="Teaching", policy={"type": str}
+    distill,
+    names=("policy", "temperature", "mix", "learning_rate", "micro_batch_size", "seed"),
+    group="Teaching",
+    policy={"type": str},
 )
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
 def command(run: Path, as_json: bool, **options: Any) -> None:

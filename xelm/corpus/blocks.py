@@ -35,14 +35,24 @@ class Blocks:
             `input_ids` (B, T) int64, and `position_ids` (B, T) int64, which begin again at 0 with every document:
             a model that follows them keeps documents apart, and the tokens at position 0 are never predicted.
         """
-        offsets_T = np.arange(self.sequence_length)
-        begins_B = self._begins[indices_B] if self.store.whole else indices_B * self.sequence_length
-        places_BT = (begins_B[:, None] + offsets_T) % len(self.store.tokens)
+        offsets_T, places_BT = np.arange(self.sequence_length), self._places(indices_B)
         document_BT = np.searchsorted(self.store.starts, places_BT, side="right") - 1
         begins_BT = self.store.starts[document_BT] == places_BT
         # A block that begins inside a document counts from its own first token: there the maximum starts at 0.
         first_BT = np.maximum.accumulate(np.where(begins_BT, offsets_T, 0), axis=1)
         return self.store.tokens[places_BT].astype(np.int64), offsets_T - first_BT
+
+    def judged(self, indices_B: np.ndarray) -> np.ndarray | None:
+        """Which tokens of these blocks are learnt, (B, T) bool: of instructions, the answers. None: all of them."""
+        if self.store.answers is None:
+            return None
+        places_BT = self._places(indices_B)
+        document_BT = np.searchsorted(self.store.starts, places_BT, side="right") - 1
+        return np.asarray(places_BT - self.store.starts[document_BT] >= self.store.answers[document_BT])
+
+    def _places(self, indices_B: np.ndarray) -> np.ndarray:
+        begins_B = self._begins[indices_B] if self.store.whole else indices_B * self.sequence_length
+        return np.asarray((begins_B[:, None] + np.arange(self.sequence_length)) % len(self.store.tokens))
 
     @cached_property
     def _begins(self) -> np.ndarray:

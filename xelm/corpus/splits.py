@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from clustering.corpora.rows import SPLITS, Row
 from clustering.errors import BadInput
@@ -38,7 +39,7 @@ def split_rows(rows: Iterable[Row], *, valid: float, test: float, name: str) -> 
     whole = itertools.chain(head, stream)
     if any(row.split for row in head):
         for row in whole:
-            yield Row(row.text, SPLITS[row.split or "train"], row.id)
+            yield replace(row, split=SPLITS[row.split or "train"])
     elif len(head) < SMALL_CORPUS:
         yield from _split_small(head, valid, test, name)
     else:
@@ -48,7 +49,7 @@ def split_rows(rows: Iterable[Row], *, valid: float, test: float, name: str) -> 
                     f"{name}: document {number} names its split ({row.split}), the first {SMALL_CORPUS} do not. "
                     "Let all of them name it, or none."
                 )
-            yield Row(row.text, _by_share(_hash_share(row.text), valid, test), row.id)
+            yield replace(row, split=_by_share(_hash_share(row.text), valid, test))
 
 
 def _hash_share(text: str) -> float:
@@ -60,7 +61,8 @@ def _by_share(share: float, valid: float, test: float) -> str:
 
 
 def _split_small(rows: list[Row], valid: float, test: float, name: str) -> Iterator[Row]:
-    pieces = rows if len(rows) >= _PIECES else [piece for row in rows for piece in _cut(row)]
+    are_answers = any(row.answer_at is not None for row in rows)  # which have no pieces
+    pieces = rows if len(rows) >= _PIECES or are_answers else [piece for row in rows for piece in _cut(row)]
     texts = sorted({piece.text for piece in pieces}, key=lambda text: (_hash_share(text), text))
     num_valid = max(1, round(valid * len(texts))) if valid else 0
     num_test = max(1, round(test * len(texts))) if test else 0
@@ -68,7 +70,7 @@ def _split_small(rows: list[Row], valid: float, test: float, name: str) -> Itera
         raise BadInput(f"{name}: {len(texts)} document(s) are too few to hold out valid and test text. Add text.")
     split = dict.fromkeys(texts[:num_valid], "valid") | dict.fromkeys(texts[num_valid : num_valid + num_test], "test")
     for piece in pieces:
-        yield Row(piece.text, split.get(piece.text, "train"), piece.id)
+        yield replace(piece, split=split.get(piece.text, "train"))
 
 
 def _cut(row: Row) -> list[Row]:

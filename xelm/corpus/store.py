@@ -16,6 +16,7 @@ from clustering.corpora.find import Source
 from clustering.corpora.rows import Row
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json, write_json
+from xelm.corpus.instructions import instruction_ids
 from xelm.corpus.intact import is_sealed, seal
 from xelm.corpus.splits import split_rows
 from xelm.corpus.store_check import HELDOUT, store_damage
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from xelm.aligning.pairs import Pair
 
 _BATCH = 256
+_ANSWERS = "answers.npy"
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,9 @@ class TokenStore:
     heldout_file: Path
     """Held-out documents, one JSON object a line: `id`, `split`, `text`."""
     whole: bool = False
-    """Whether a document must be whole in some block, where it fits into one: pairs must."""
+    """Whether a document must be whole in some block, where it fits into one: pairs and instructions must."""
+    answers: np.ndarray | None = None
+    """(D,): of instructions, how many tokens of each document stand before its answer, which alone is learnt."""
 
 
 def boundary_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
@@ -92,30 +96,30 @@ def open_store(folder: Path, code: str) -> TokenStore:
         )
     info = read_json(folder / "counts.json")
     tokens = np.memmap(folder / "tokens.bin", dtype=info["dtype"], mode="r")
-    return TokenStore(
-        code,
-        tokens,
-        np.load(folder / "starts.npy"),
-        LanguageCounts(**info["counts"]),
-        folder / HELDOUT,
-        bool(info.get("whole")),
-    )
+    starts, counts = np.load(folder / "starts.npy"), LanguageCounts(**info["counts"])
+    answers = np.load(folder / _ANSWERS) if (folder / _ANSWERS).is_file() else None
+    return TokenStore(code, tokens, starts, counts, folder / HELDOUT, bool(info.get("whole")), answers)
 
 
 def heldout_texts(store: TokenStore, split: str | None = None) -> list[str]:
     """The held-out documents of a language, of one split or of both."""
+    return [row.text for row in _heldout_rows(store, split)]
+
+
+def _heldout_rows(store: TokenStore, split: str | None) -> list[Row]:
     # Not `splitlines`: a document may hold other line separators.
     rows = [json.loads(line) for line in store.heldout_file.read_text(encoding="utf-8").split("\n") if line]
-    return [row["text"] for row in rows if split in (None, row["split"])]
+    return [Row(row["text"], answer_at=row.get("answer_at")) for row in rows if split in (None, row["split"])]
 
 
 def heldout_store(store: TokenStore, split: str, tokenizer: PreTrainedTokenizerBase) -> TokenStore:
     """The held-out documents of one split as a store in memory."""
-    texts = heldout_texts(store, split)
-    documents = list(_tokenise(texts, tokenizer)) if texts else []
-    starts = np.cumsum([0, *map(len, documents)])[:-1]
-    tokens = np.array([token for document in documents for token in document], dtype=store.tokens.dtype)
-    return TokenStore(store.code, tokens, starts, LanguageCounts(documents=len(documents)), store.heldout_file)
+    documents = list(_tokenise(_heldout_rows(store, split), tokenizer))
+    starts = np.cumsum([0, *(len(ids) for ids, _ in documents)])[:-1]
+    tokens = np.array([token for ids, _ in documents for token in ids], dtype=store.tokens.dtype)
+    counts = LanguageCounts(documents=len(documents))
+    answers = None if store.answers is None else np.array([number for _, number in documents], dtype=np.int64)
+    return TokenStore(store.code, tokens, starts, counts, store.heldout_file, answers is not None, answers)
 
 
 def build_store(
@@ -158,15 +162,16 @@ def _write_store(
     dtype: type[np.unsignedinteger[Any]],
     pairs: Sequence[Pair],
 ) -> None:
-    counts, skipped, starts = LanguageCounts(), list[str](), list[int]()
+    counts, skipped, starts, answers = LanguageCounts(), list[str](), list[int](), list[int]()
     rows = source.rows(data.reading, skipped if data.on_bad_line == "skip" else None)
     split = split_rows(rows, valid=data.valid_fraction, test=data.test_fraction, name=source.code)
     heldout = _HeldOut(data.heldout_bytes)
     with (folder / "tokens.bin").open("wb") as out:
         texts = (_tokenise(batch, tokenizer) for batch in _batches(_train_rows(split, heldout, counts)))
         sides = (_tokenise_pairs(batch, tokenizer, counts) for batch in _batches(pairs))
-        for ids in itertools.chain.from_iterable(itertools.chain(texts, sides)):
+        for ids, before_answer in itertools.chain.from_iterable(itertools.chain(texts, sides)):
             starts.append(counts.tokens)
+            answers.append(before_answer)
             counts.tokens += len(ids)
             out.write(np.asarray(ids, dtype=dtype).tobytes())
     counts.skipped_lines = len(skipped)
@@ -176,11 +181,13 @@ def _write_store(
         raise BadInput(f"{source.code}: no training text. Rows say their split: some must be 'train'.")
     np.save(folder / "starts.npy", np.asarray(starts, dtype=np.int64))
     heldout.write(folder / HELDOUT)
-    whole = {"whole": True} if pairs else {}
+    if any(answers):
+        np.save(folder / _ANSWERS, np.asarray(answers, dtype=np.int64))
+    whole = {"whole": True} if pairs or any(answers) else {}
     write_json(folder / "counts.json", {"dtype": np.dtype(dtype).name, "counts": asdict(counts), **whole})
 
 
-def _train_rows(rows: Iterable[Row], heldout: _HeldOut, counts: LanguageCounts) -> Iterator[str]:
+def _train_rows(rows: Iterable[Row], heldout: _HeldOut, counts: LanguageCounts) -> Iterator[Row]:
     trained, held = set[int](), set[int]()
     for row in rows:
         key = hash(row.text)
@@ -194,7 +201,7 @@ def _train_rows(rows: Iterable[Row], heldout: _HeldOut, counts: LanguageCounts) 
         trained.add(key)
         counts.documents += 1
         counts.bytes += len(row.text.encode())
-        yield row.text
+        yield row
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:
@@ -205,22 +212,25 @@ def _batches(items: Iterable[T]) -> Iterator[list[T]]:
 
 def _tokenise_pairs(
     pairs: list[Pair], tokenizer: PreTrainedTokenizerBase, counts: LanguageCounts
-) -> Iterator[list[int]]:
-    texts, pivots = ([getattr(pair, side) for pair in pairs] for side in ("text", "pivot"))
-    for text, ids, pivot, pivot_ids in zip(
-        texts, _tokenise(texts, tokenizer), pivots, _tokenise(pivots, tokenizer), strict=True
-    ):
+) -> Iterator[tuple[list[int], int]]:
+    sides = ([Row(getattr(pair, side)) for pair in pairs] for side in ("text", "pivot"))
+    texts, pivots = (_tokenise(rows, tokenizer) for rows in sides)
+    for pair, (ids, _), (pivot_ids, _) in zip(pairs, texts, pivots, strict=True):
         counts.documents += 1
-        counts.bytes += len(text.encode()) + len(pivot.encode())
-        yield [*ids, *pivot_ids]
+        counts.bytes += len(pair.text.encode()) + len(pair.pivot.encode())
+        yield [*ids, *pivot_ids], 0
 
 
-def _tokenise(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
+def _tokenise(rows: list[Row], tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[list[int], int]]:
+    """Token ids of documents, and how many of them stand before an answer."""
     before, after = boundary_tokens(tokenizer)
+    if any(row.answer_at is not None for row in rows):
+        yield from (instruction_ids(row, tokenizer, before, after) for row in rows)
+        return
     # An end token spelled in a document is text; a document longer than the context is cut later without a warning.
     options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
-    for ids in tokenizer(texts, **options)["input_ids"]:
-        yield [*before, *ids, *after]
+    for ids in tokenizer([row.text for row in rows], **options)["input_ids"] if rows else []:
+        yield [*before, *ids, *after], 0
 
 
 class _HeldOut:
@@ -238,11 +248,14 @@ class _HeldOut:
             return
         text = row.text.encode()[:room].decode("utf-8", errors="ignore")
         self.used_bytes[split] += len(text.encode())
-        if text.strip():
-            self.rows.append(Row(text, split, row.id))
+        if text.strip() and len(text) > (row.answer_at or 0):
+            self.rows.append(Row(text, split, row.id, answer_at=row.answer_at))
 
     def write(self, path: Path) -> None:
-        import json
-
-        lines = (json.dumps({"id": r.id, "split": r.split, "text": r.text}, ensure_ascii=False) for r in self.rows)
+        rows = [{"id": r.id, "split": r.split, "text": r.text, **_answer_of(r)} for r in self.rows]
+        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _answer_of(row: Row) -> dict[str, int]:
+    return {} if row.answer_at is None else {"answer_at": row.answer_at}

@@ -25,7 +25,7 @@ from xelm.making.new_folder import is_there, put_in_place, work_beside
 from xelm.models import base as base_models
 from xelm.recipe.recipe import Base, Recipe
 from xelm.run.experts import ExpertSet
-from xelm.run.names import BASE
+from xelm.run.names import BASE, DENSE
 from xelm.run.records.manifest import ModelEntry, fingerprint
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def distill(
     temperature: float = 1.0,
     mix: float = 0.5,
     learning_rate: float | None = None,
+    micro_batch_size: int | None = None,
     seed: int = 0,
 ) -> Distillation:
     """Let the experts of a run teach one student, on text of all its languages.
@@ -66,8 +67,10 @@ def distill(
         tokens: Tokens to train on. None: as many as the dense baseline, or as all experts together.
         policy: Which experts answer for a document: `ensemble`, `top1`, `topm`, or a model's name.
         temperature: Softens both distributions.
-        mix: Share of the teacher in the loss, above 0 and up to 1; the rest is the text's own tokens.
+        mix: Share of the teacher in the loss, 0 to 1; the rest is the text's own tokens. 0: no teacher, as a control.
         learning_rate: Peak learning rate. None: that of the run's recipe.
+        micro_batch_size: Blocks of one pass, which must divide the recipe's batch size: small ones need less memory.
+            None: the recipe's.
         seed: Of the order of the text.
 
     Returns:
@@ -90,6 +93,7 @@ def distill(
         recipe.train,
         tokens=tokens or _usual_tokens(experts),
         learning_rate=learning_rate or recipe.train.learning_rate,
+        micro_batch_size=micro_batch_size or recipe.train.micro_batch_size,
         seed=seed,
         evaluate_every_steps=None,
         log="files",
@@ -116,7 +120,7 @@ def distill(
         logger.info("student: %s tokens, taught by %s", f"{budget.tokens:,}", ", ".join(experts.names))
         entry = make_model(Making(made, entry, student.load, kind, whole, tokenizer), work / "training.jsonl")
         table, compared = figures(experts, _load(made, experts))
-        dense = experts.entry_or_none("dense")
+        dense = experts.entry_or_none(DENSE)
         found = Distillation(
             str(folder), str(run), student.name, entry.tokens, dense.tokens if dense else None, asked, table, compared
         )
@@ -126,7 +130,7 @@ def distill(
 
 
 def _usual_tokens(experts: ExpertSet) -> int:
-    dense = experts.entry_or_none("dense")
+    dense = experts.entry_or_none(DENSE)
     return dense.tokens if dense else max(1, sum(entry.tokens for entry in experts.manifest.experts.values()))
 
 

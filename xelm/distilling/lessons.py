@@ -29,13 +29,13 @@ class Teaching:
     temperature: float = 1.0
     """Both distributions are softened by it: above 1, what the teacher finds improbable counts more."""
     mix: float = 0.5
-    """Share of the teacher in the loss, above 0 and up to 1; the rest is the text's own tokens."""
+    """Share of the teacher in the loss, 0 to 1; the rest is the text's own tokens. 0: no teacher, as a control."""
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
             raise BadInput(f"{arg('temperature', self.temperature)}: must be greater than 0.")
-        if not 0 < self.mix <= 1:
-            raise BadInput(f"{arg('mix', self.mix)}: the share of the teacher, above 0 (no teacher) and up to 1.")
+        if not 0 <= self.mix <= 1:
+            raise BadInput(f"{arg('mix', self.mix)}: the share of the teacher, from 0 (no teacher) to 1.")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class StudentBatches(Batches):
         own = self.inner.batch(ids_BT, positions_BT, draws_B, done)
         if not isinstance(own, TokenBatch):
             raise BadInput("models that do not predict a token at each position cannot teach a student.")
-        return StudentBatch(own, self.teacher.weights(self.blocks, self.order, draws_B), self.teacher, self.teaching)
+        weights_BTK = self.teacher.weights(self.blocks, self.order, draws_B)
+        return StudentBatch(own, weights_BTK, self.teacher, self.teaching)
 
     def isolates(self, model: Any) -> bool:
         """As the objective says of the student."""
@@ -91,6 +92,8 @@ class StudentBatch:
         if self.teaching.mix < 1:
             entropy = torch.nn.functional.cross_entropy(ours_JV, labels[judged_BT], reduction="sum")
             loss = loss + (1 - self.teaching.mix) * entropy
+        if not self.teaching.mix:
+            return loss
         theirs_JV = self.teacher.log_probs(self.own, self.weights, device)
         return loss + self.teaching.mix * divergence(theirs_JV, ours_JV, self.teaching.temperature)
 

@@ -93,7 +93,7 @@ def _documents(experts: ExpertSet, data: str) -> Iterable[Document]:
         code = match(source.tag, experts.languages) or source.code
         rows = list(source.rows(reading))
         held = [row for row in rows if row.split == "test"] if any(row.split for row in rows) else rows
-        yield from (Document(code, row.text, row.id) for row in held)
+        yield from (Document(code, row.text, row.id, row.answer_at) for row in held)
 
 
 def _table(
@@ -127,23 +127,26 @@ def _with_routed(
     policies: Sequence[str],
     log_probs: dict[str, list[np.ndarray]],
 ) -> Evaluation:
-    from xelm.evaluation.routed import by_whole_text, growing_of, mixed_log_probs
+    from xelm.evaluation.routed import along_of, by_whole_text, mixed_log_probs
     from xelm.inference.routed import RoutedLM
 
     lm, texts = RoutedLM(experts), [document.text for document in documents]
+    if any(document.answer_at is not None for document in documents):
+        policies = [policy for policy in policies if policy != "bayes"]  # which would follow the prompt's tokens too
     policies = _that_can_mix(lm, texts, policies)
     # Every model has read every text above, so mixing needs no second pass.
     by_text = {
         policy: mixed_log_probs(lm, policy, by_whole_text(lm, texts, policy), log_probs, texts) for policy in policies
     }
     along = {
-        policy: mixed_log_probs(lm, policy, growing_of(lm, texts, policy)[1], log_probs, texts)
+        policy: mixed_log_probs(lm, policy, along_of(lm, documents, policy), log_probs, texts)
         for policy in policies
         if experts.objective.follows_text
     }
     text_cells = {policy: _cells(policy, documents, rows) for policy, rows in by_text.items()}
     routed = {policy: _cells(policy, documents, rows) for policy, rows in along.items()} or text_cells
-    best = [lm.names[column] for column in lm.weights(texts, "top1").argmax(axis=1)]
+    asked = [document.asked for document in documents]
+    best = [lm.names[column] for column in lm.weights(asked, "top1").argmax(axis=1)]
     right: dict[str, list[bool]] = defaultdict(list)
     for document, expert in zip(documents, best, strict=True):
         right[document.language].append(expert == result.owners.get(document.language))
@@ -184,7 +187,7 @@ def _cells(name: str, documents: list[Document], log_probs: Sequence[np.ndarray]
         found = sums.setdefault(document.language, [0.0, 0, 0, 0])
         found[0] -= float(log_probs_T.sum(dtype=np.float64))
         found[1] += len(log_probs_T)
-        found[2] += len(document.text.encode())
+        found[2] += len(document.judged.encode())
         found[3] += 1
     for code, (nats, *_) in sums.items():
         if not math.isfinite(nats):

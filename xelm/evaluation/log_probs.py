@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clustering.files import atomic_write
+from xelm.evaluation.answers import answer_log_probs
 from xelm.making.make_model import finished_entry
 from xelm.models.base import context_length
 from xelm.recipe.recipe import Base
@@ -82,8 +83,11 @@ def measure(
         name: The model of the run whose tokenizer it reads with.
     """
     context = context_length(Base(model=str(experts.folder(BASE))))
-    texts = [document.text for document in documents]
-    scores = experts.objective.log_probs(model, texts, experts.tokenizer(name), context)
+    tokenizer = experts.tokenizer(name)
+    if any(document.answer_at is not None for document in documents):
+        scores = answer_log_probs(model, documents, tokenizer)
+    else:
+        scores = experts.objective.log_probs(model, [document.text for document in documents], tokenizer, context)
     return [log_probs_T.astype(np.float32) for log_probs_T in scores]
 
 

@@ -14,12 +14,20 @@ from xelm.run.names import BASE
 
 if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM
+    from xelm.run.experts import Document
 
 
 def growing_of(lm: RoutedLM, texts: Sequence[str], policy: str) -> tuple[list[list[int]], list[GrowingWeights]]:
     """Token ids of texts, and the weights of their predictions, each from the text before it."""
     sequences = prompt_ids(texts, lm.tokenizer)
     return sequences, lm.growing_weights(sequences, policy)
+
+
+def along_of(lm: RoutedLM, documents: Sequence[Document], policy: str) -> list[GrowingWeights]:
+    """The weights of documents' predictions, from the text before them; of an answer, from its prompt."""
+    if any(document.answer_at is not None for document in documents):
+        return by_whole_text(lm, [document.asked for document in documents], policy)
+    return growing_of(lm, [document.text for document in documents], policy)[1]
 
 
 def by_whole_text(lm: RoutedLM, texts: Sequence[str], policy: str) -> list[GrowingWeights]:

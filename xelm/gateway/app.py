@@ -18,6 +18,7 @@ from xelm.gateway.metrics import GatewayMetrics
 from xelm.gateway.patience import Patience
 from xelm.gateway.proxy import ClientLeftError, Proxy, parsed
 from xelm.gateway.routing import Dispatcher, Sent, header_of
+from xelm.run.names import BASE
 
 if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM
@@ -70,7 +71,7 @@ class _Gateway:
     def __init__(self, lm: RoutedLM, pool: Pool, patience: Patience):
         self._lm, self._pool, self._patience = lm, pool, patience
         self._dispatcher, self._metrics = Dispatcher(lm), GatewayMetrics(pool)
-        self._decode = _Decoder(lm.experts.folder("base"))
+        self._decode = _Decoder(lm.experts.folder(BASE))
         self._proxy: Proxy
 
     async def run(self, _app: web.Application) -> AsyncIterator[None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from clustering.errors import BadInput
 from clustering.files import sha256_of
 from xelm.run.experts import ExpertSet, local_run
-from xelm.run.folder import model_path
+from xelm.run.folder import ROUTES_BY, model_path
 from xelm.run.names import BASE
 from xelm.run.records.manifest import Manifest
 from xelm.run.snapshot import RunChangedError
@@ -64,7 +64,7 @@ def check_files(run: Path, manifest: Manifest, names: Iterable[str]) -> None:
 def _is_read_at_opening(name: str) -> bool:
     if name.startswith(f"{BASE}/"):
         return not name.endswith(".safetensors")
-    return name.startswith("router/") or name in ("plan.json", "eval/valid.json")
+    return name.startswith(ROUTES_BY)
 
 
 def _remedy(run: Path) -> str:

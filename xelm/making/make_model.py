@@ -43,7 +43,7 @@ class Making:
     stage: Stage | None
     tokenizer: PreTrainedTokenizerBase
     former: Sequence[str] = ()
-    """Other fingerprints that mean the same model (`xelm.making.identity`)."""
+    """Other fingerprints that mean the same model (`xelm.making.again.identity`)."""
     vocabulary: Path | None = None
     """Folder whose `vocabulary.json` tells of the tokenizer, if it is the model's own."""
 

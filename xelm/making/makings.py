@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from xelm.expert_kinds.kind import ExpertKind
+from xelm.making.again.identity import former_engines, recorded_manifest, weights_settings
 from xelm.making.budgets.budget import Budget
 from xelm.making.budgets.steps import StageBudget
-from xelm.making.identity import former_engines, recorded_manifest, weights_settings
 from xelm.making.inputs import Inputs
 from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.portable import portable

@@ -16,12 +16,12 @@ from xelm.launch.local import num_workers, run_workers
 from xelm.launch.options import Launch
 from xelm.launch.slurm import run_jobs
 from xelm.launch.work import FINISH, Work
+from xelm.making.again.redo import clear_other_inputs
+from xelm.making.again.unchanged import is_complete
 from xelm.making.budgets.budget import Budget
 from xelm.making.finish import finish
 from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.portable import portable_recipe
-from xelm.making.redo import clear_other_inputs
-from xelm.making.unchanged import is_complete
 from xelm.making.workspace import Workspace
 from xelm.measuring.for_run import stand_in, with_effects
 from xelm.recipe.recipe import Recipe

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from xelm.objectives.cloze import Cloze, continued
 from xelm.objectives.objective import IGNORED, Batches, Objective, objective
 from xelm.objectives.tokens import TokenBatch
 
@@ -53,3 +54,9 @@ class Causal(Objective):
         from router.scoring.tokens import token_log_probs
 
         return list(token_log_probs(model, encode(texts, tokenizer)))
+
+    def cloze_log_probs(
+        self, model: PreTrainedModel, clozes: Sequence[Cloze], tokenizer: PreTrainedTokenizerBase
+    ) -> np.ndarray:
+        """log p(answer and what follows | what stands before)."""
+        return continued(model, clozes, tokenizer)

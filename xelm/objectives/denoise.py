@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from xelm.objectives.denoise_scores import denoise_log_probs
-from xelm.objectives.gap_batch import GapBatch, pad_of
+from xelm.objectives.cloze import Cloze, written
+from xelm.objectives.gaps.batch import GapBatch, pad_of
+from xelm.objectives.gaps.scores import denoise_log_probs
+from xelm.objectives.gaps.sentinels import end_of, sentinels_of
+from xelm.objectives.gaps.spans import left_out, random_spans
 from xelm.objectives.objective import Batches, Objective, objective
 from xelm.objectives.prompting import GapPrompting, Prompting
-from xelm.objectives.sentinels import end_of, sentinels_of
-from xelm.objectives.spans import left_out, random_spans
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -114,9 +115,15 @@ class Denoise(Objective):
     def log_probs(
         self, model: PreTrainedModel, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, context: int | None
     ) -> list[np.ndarray]:
-        """Log-probabilities of every token as part of a gap (see `xelm.objectives.denoise_scores`)."""
+        """Log-probabilities of every token as part of a gap (see `xelm.objectives.gaps.scores`)."""
         return denoise_log_probs(model, texts, tokenizer, context=context or _USUAL_CONTEXT)
 
     def prompting(self, tokenizer: PreTrainedTokenizerBase) -> Prompting:
         """Gaps are filled; a prompt without one is continued."""
         return GapPrompting(tokenizer)
+
+    def cloze_log_probs(
+        self, model: PreTrainedModel, clozes: Sequence[Cloze], tokenizer: PreTrainedTokenizerBase
+    ) -> np.ndarray:
+        """log p(answer | the text with a gap)."""
+        return written(model, clozes, tokenizer)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from xelm.objectives.objective import IGNORED
+from xelm.objectives.objective import IGNORED, sent
 
 if TYPE_CHECKING:
     import torch
@@ -52,11 +52,9 @@ def judged(labels_BT: np.ndarray, length: int, device: torch.device) -> tuple[to
     Returns:
         Numbers of the positions among all outputs, (N,), and their labels, (N,).
     """
-    import torch
-
     rows, columns = np.nonzero(labels_BT != IGNORED)
     places_N, labels_N = rows * length + columns, labels_BT[rows, columns]
-    return torch.from_numpy(places_N).to(device), torch.from_numpy(labels_N).to(device)
+    return sent(places_N, device), sent(labels_N, device)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from clustering.errors import BadInput
+from xelm.objectives.cloze import Cloze, masked_in
 from xelm.objectives.masked_scores import masked_log_probs
 from xelm.objectives.objective import IGNORED, Batches, Objective, objective
 from xelm.objectives.tokens import TokenBatch
@@ -102,3 +103,9 @@ class Masked(Objective):
     ) -> list[np.ndarray]:
         """Log-probabilities of every token, given those around it (see `xelm.objectives.masked_scores`)."""
         return masked_log_probs(model, texts, tokenizer, context=context or _USUAL_CONTEXT)
+
+    def cloze_log_probs(
+        self, model: PreTrainedModel, clozes: Sequence[Cloze], tokenizer: PreTrainedTokenizerBase
+    ) -> np.ndarray:
+        """Mean log-probability of the answer's tokens, all masked."""
+        return masked_in(model, clozes, tokenizer)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from clustering.errors import BadInput
 from clustering.registry import Registry
 from xelm.objectives.prompting import Prompting
 from xelm.training.isolation import isolates_documents
@@ -19,10 +20,18 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from xelm.objectives.cloze import Cloze
     from xelm.recipe.recipe import Train
 
 IGNORED = -100
 """The label of a position whose output is not judged."""
+
+
+def sent(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An array on a device. A GPU is not waited for: from pinned memory it copies while it computes."""
+    import torch
+
+    return torch.from_numpy(array).to(device, non_blocking=device.type == "cuda")
 
 
 class Batch(Protocol):
@@ -114,6 +123,16 @@ class Objective(ABC):
         Returns:
             For each text, log-probabilities in nats, shape (its judged tokens,).
         """
+
+    def cloze_log_probs(
+        self, model: PreTrainedModel, clozes: Sequence[Cloze], tokenizer: PreTrainedTokenizerBase
+    ) -> np.ndarray:
+        """How probable the answer of each text is in its place, for cloze templates, in nats, shape (texts,).
+
+        Raises:
+            BadInput: If the objective has no such score.
+        """
+        raise BadInput(f'objective = "{self}" has no score of answers in a text, which cloze templates need.')
 
     def prompting(self, tokenizer: PreTrainedTokenizerBase) -> Prompting:
         """How its models read prompts and say answers; for objectives whose models generate."""

@@ -8,7 +8,7 @@ from typing import Any
 from clustering.errors import BadInput
 from router.letters import utf8_bytes
 from router.scoring.texts import encode
-from xelm.objectives.sentinels import filled, gap_ids, sentinels_of
+from xelm.objectives.gaps.sentinels import filled, gap_ids, sentinels_of
 
 
 class Prompting:

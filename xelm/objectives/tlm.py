@@ -17,9 +17,9 @@ import numpy as np
 
 from clustering.errors import BadInput
 from xelm.corpus.store import boundary_tokens
-from xelm.objectives.gap_batch import pad_of
+from xelm.objectives.gaps.batch import pad_of
 from xelm.objectives.masked import Masked, MaskedBatches
-from xelm.objectives.objective import IGNORED, Batches, objective
+from xelm.objectives.objective import IGNORED, Batches, objective, sent
 from xelm.objectives.tokens import TokenBatch
 
 if TYPE_CHECKING:
@@ -38,12 +38,10 @@ class DocumentBatch(TokenBatch):
 
     def arguments(self, model: Any, *, isolated: bool, device: torch.device) -> dict[str, torch.Tensor]:
         """Mask and positions."""
-        import torch
-
         given = {"attention_mask": self.attention_mask}
         if (first := first_position(model)) is not None:
             given["position_ids"] = self.position_ids + first
-        return {name: torch.from_numpy(values).to(device) for name, values in given.items()}
+        return {name: sent(values, device) for name, values in given.items()}
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xelm.objectives.head import judged
-from xelm.objectives.objective import IGNORED
+from xelm.objectives.objective import IGNORED, sent
 
 if TYPE_CHECKING:
     import torch
@@ -32,25 +32,27 @@ class TokenBatch:
         """Number of positions that are judged."""
         return int((self.labels != IGNORED).sum())
 
+    def judging(self, judged_BT: np.ndarray) -> TokenBatch:
+        """The same with only some of the blocks' tokens to predict."""
+        wanted = judged_BT[:, -self.labels.shape[1] :]
+        return replace(self, labels=np.where(wanted, self.labels, IGNORED))
+
     def summed_loss(
         self, model: torch.nn.Module, *, isolated: bool, device: torch.device, head: Head | None = None
     ) -> torch.Tensor:
         """Cross entropy over all targets, in nats; with the model's `head`, only their positions meet it."""
         import torch
 
-        ids, labels = torch.from_numpy(self.input_ids).to(device), torch.from_numpy(self.labels).to(device)
+        ids, width = sent(self.input_ids, device), self.labels.shape[1]
         extra: dict[str, Any] = self.arguments(model, isolated=isolated, device=device)
-        if labels.shape[1] < ids.shape[1]:  # a causal model would keep its keys and values
+        if width < ids.shape[1]:  # a causal model would keep its keys and values
             extra["use_cache"] = False
         if head is not None:
             return head.summed_loss(model, {"input_ids": ids, **extra}, *judged(self.labels, ids.shape[1], device))
-        logits = model(input_ids=ids, **extra).logits[:, : labels.shape[1]]
-        return torch.nn.functional.cross_entropy(
-            logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="sum"
-        )
+        logits = model(input_ids=ids, **extra).logits[:, :width]
+        labels = sent(self.labels, device).reshape(-1)
+        return torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), labels, reduction="sum")
 
     def arguments(self, model: torch.nn.Module, *, isolated: bool, device: torch.device) -> dict[str, torch.Tensor]:
         """What a model is told beside the tokens: positions, if it keeps documents apart by them."""
-        import torch
-
-        return {"position_ids": torch.from_numpy(self.position_ids).to(device)} if isolated else {}
+        return {"position_ids": sent(self.position_ids, device)} if isolated else {}

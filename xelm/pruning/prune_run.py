@@ -28,7 +28,7 @@ from xelm.pruning.parts import (
 from xelm.pruning.resize import taken_rows
 from xelm.recipe.recipe import Data
 from xelm.run.experts import ExpertSet
-from xelm.run.folder import model_path
+from xelm.run.folder import EVALUATIONS, HISTORY, REPORT, model_path
 from xelm.run.names import BASE
 from xelm.run.records.manifest import Manifest, fingerprint, kept_files
 from xelm.vocabulary.tokenizer_table import write_tokenizer
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _ENTRY_FILE, _TOKENIZER_FILES = "xelm_model.json", ("tokenizer", "special_tokens", "vocab", "merges", "chat_template")
-_DERIVED = ("eval/valid.json", "eval/test.json", "report.html", "previous/", "trained/")
+_DERIVED = (*EVALUATIONS, REPORT, *HISTORY)
 
 
 def prune_run(run: Path, languages: Sequence[str], out: Path, corpus: str | Path | None, **settings: Any) -> Pruning:

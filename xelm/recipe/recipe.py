@@ -102,8 +102,15 @@ class Data:
     of such files; or a hub dataset with one config per language."""
     languages: tuple[str, ...] | None = None
     """Languages to train on. None: all of the folder."""
+    kind: Literal["text", "instructions"] = "text"
+    """`text`, or `instructions`: rows of a prompt and its answer, of which the answer alone is learnt, in the base's
+    chat template if it has one."""
     text_field: str = "text"
     """Key or column of the text."""
+    prompt_field: str = "prompt"
+    """For `instructions`: key or column of the prompt."""
+    answer_field: str = "answer"
+    """For `instructions`: key or column of the answer."""
     id_field: str = "id"
     """Key or column of a document's name, where rows have one."""
     on_bad_line: Literal["error", "skip"] = "error"
@@ -134,7 +141,10 @@ class Data:
     def reading(self) -> Reading:
         """Where a document's parts stand, for the corpus reader."""
         way_out = 'Correct the line, or set data.on_bad_line = "skip".'
-        return Reading(text_field=self.text_field, id_field=self.id_field, way_out=way_out)
+        if self.kind == "text":
+            return Reading(text_field=self.text_field, id_field=self.id_field, way_out=way_out)
+        fields = {"text_field": self.answer_field, "prompt_field": self.prompt_field, "id_field": self.id_field}
+        return Reading(**fields, way_out=way_out)
 
     def settings(self) -> dict[str, Any]:
         """The keys, for fingerprints. A later key is left out at its default, so that older runs keep theirs."""
@@ -143,6 +153,8 @@ class Data:
             del settings["id_field"]
         if self.pairs is None:
             del settings["pairs"], settings["pivot"]
+        if self.kind == "text":
+            del settings["kind"], settings["prompt_field"], settings["answer_field"]
         return settings
 
 
@@ -335,6 +347,10 @@ class Recipe:
         check(
             self.objective.fits_new_base or self.base.new is None,
             f'[train] objective = "{name}" needs a {name} model as [base] model; [base.new] makes causal ones.',
+        )
+        check(
+            self.data.kind == "text" or self.objective.follows_text,
+            f'[data] kind = "{self.data.kind}" needs a causal objective; "{name}" does not continue a prompt.',
         )
         check(
             self.objective.reads_pairs == (self.data.pairs is not None),

@@ -37,6 +37,18 @@ class Document:
     language: str
     text: str
     id: Any = None
+    answer_at: int | None = None
+    """Of a prompt with its answer: where the answer begins in the text. The answer alone is judged."""
+
+    @property
+    def judged(self) -> str:
+        """The part that is judged."""
+        return self.text[self.answer_at or 0 :]
+
+    @property
+    def asked(self) -> str:
+        """The part that chooses the experts of an answer; of text, the whole."""
+        return self.text if self.answer_at is None else self.text[: self.answer_at - 1]
 
 
 @fields_in_help
@@ -186,7 +198,8 @@ class ExpertSet:
         """
         documents = []
         for code in sorted(languages if languages is not None else self.languages):
-            documents += [Document(code, row.text, row.id) for row in read_heldout(self.files.heldout(code), split)]
+            rows = read_heldout(self.files.heldout(code), split)
+            documents += [Document(code, row.text, row.id, row.answer_at) for row in rows]
         return documents
 
     def history(self, name: str) -> list[dict[str, float]]:

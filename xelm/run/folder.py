@@ -17,6 +17,13 @@ from xelm.run.transaction import SHADOW, current
 _FIRST = "previous/run"
 TRAINED = "trained"
 """The overlay of a run whose experts were moved to the base: the trained experts and all that follows from them."""
+ROUTES_BY = ("plan.json", "eval/valid.json", "router/")
+"""Files, and folders of files, that decide where a text goes."""
+EVALUATIONS = ("eval/valid.json", "eval/test.json")
+"""Figures of the models and of the routing."""
+SAMPLES, REPORT = "eval/samples.json", "report.html"
+HISTORY = ("previous/", f"{TRAINED}/")
+"""Folders of earlier states."""
 _NOT_DERIVED = (BASE, DENSE, "experts", "eval/heldout", "previous", TRAINED)
 
 
@@ -46,12 +53,12 @@ class RunFolder:
     @property
     def report(self) -> Path:
         """The report's page."""
-        return self._at("report.html")
+        return self._at(REPORT)
 
     @property
     def samples(self) -> Path:
         """Sample answers that the report shows."""
-        return self._at("eval/samples.json")
+        return self._at(SAMPLES)
 
     @property
     def effects(self) -> Path:

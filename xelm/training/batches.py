@@ -1,13 +1,20 @@
-"""The blocks of one optimizer step, divided among processes and into passes that fit the memory."""
+"""The blocks of an optimizer step, divided among processes and into passes that fit the memory, and made ahead."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import DrawOrder
+
+_AHEAD = 2
+Made = TypeVar("Made")
 
 
 def draws_of_step(
@@ -31,6 +38,47 @@ def gather(order: DrawOrder, blocks: Mapping[str, Blocks], draws: np.ndarray) ->
     return input_ids, position_ids
 
 
+def gather_judged(order: DrawOrder, blocks: Mapping[str, Blocks], draws: np.ndarray) -> np.ndarray | None:
+    """Which tokens of the blocks of some draws are learnt, (draws, tokens of a block) bool; None: all of them."""
+    judged = np.ones((len(draws), sequence_length(blocks)), dtype=bool)
+    language, block = order.language[draws], order.block[draws]
+    for index in np.unique(language):
+        rows = language == index
+        own = blocks[order.languages[index]].judged(block[rows])
+        if own is not None:
+            judged[rows] = own
+    return None if judged.all() else judged
+
+
 def sequence_length(blocks: Mapping[str, Blocks]) -> int:
     """Number of tokens of a block, which is the same for all languages."""
     return next(iter(blocks.values())).sequence_length
+
+
+def ahead(make: Callable[[int], Made], steps: range) -> Iterator[Made]:
+    """What a function makes of each step, made on another thread while the steps before are computed.
+
+    Close it to end the thread early; errors of the function come where its step does.
+    """
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+    try:
+        waiting = deque(pool.submit(make, step) for step in steps[:_AHEAD])
+        for step in steps:
+            made = waiting.popleft().result()
+            if step + _AHEAD in steps:
+                waiting.append(pool.submit(make, step + _AHEAD))
+            yield made
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def pinned(batch: Any) -> Any:
+    """A batch whose arrays lie in memory from which a GPU copies while it computes; what is no dataclass stays."""
+    import torch
+
+    if not dataclasses.is_dataclass(batch) or isinstance(batch, type):
+        return batch
+    values = {item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)}
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    # The array keeps the memory, and torch knows it again by its address.
+    return dataclasses.replace(batch, **{name: torch.from_numpy(a).pin_memory().numpy() for name, a in arrays.items()})

@@ -7,9 +7,8 @@ undisturbed one to the bit, and blocks that keep documents apart without padding
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +16,16 @@ import numpy as np
 
 from clustering.errors import BadInput
 from clustering.progress import show_progress
-from xelm.objectives.head import Head, is_chunked
 from xelm.objectives.objective import Batch
 from xelm.training.anchor import Anchor
-from xelm.training.batches import draws_of_step, gather, sequence_length
+from xelm.training.batches import ahead, pinned
 from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from xelm.training.memory import memory_failure_reported
 from xelm.training.random_state import random_states
+from xelm.training.readings import Readings, Speed, refuse_no_number, way_out
 from xelm.training.sharding import refuse_unfit, shard_again, whole
 from xelm.training.stage import Stage, Trained
+from xelm.training.step import Loss, autocast, batches_of, head_for, make_gradients
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _CURVE_POINTS = 100
 _VALID_BLOCKS = 16
+_TRACKED = ("loss", "gradient_norm", "learning_rate", "tokens_per_s", "mfu", "peak_memory_gib")
 logger = logging.getLogger(__name__)
 
 
@@ -43,7 +44,9 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
     Args:
         model: The model, of which the parameters that require gradients are trained.
         stage: Blocks, order and settings.
-        on_log: Called at each point of the curve with step, tokens, loss (nats per token), tokens_per_s.
+        on_log: Called at each point of the curve with step, tokens, loss (nats per token), gradient_norm and loss as
+            means since the last point, learning_rate, and what `Speed.measured` gives. Only there, and where a
+            checkpoint is due, the device is waited for.
 
     Returns:
         What it did; for a stage that pauses before its end, a checkpoint is left to continue from.
@@ -68,8 +71,11 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
     )
 
 
-def step_for_step(model: PreTrainedModel, stage: Stage) -> Iterator[float]:
-    """Do as `train_stage`, but yield the loss after each step, so that a caller can look at the model in between."""
+def step_for_step(model: PreTrainedModel, stage: Stage) -> Iterator[torch.Tensor]:
+    """Do as `train_stage`, but yield the loss after each step, so that a caller can look at the model in between.
+
+    The loss is on the device, which may still be at work on it: `float(loss)` waits.
+    """
     with memory_failure_reported(model, stage):
         yield from _begin(model, stage, lambda point: None).steps()
 
@@ -90,7 +96,7 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     isolated = stage.batches.isolates(model)
     if not isolated:
         logger.warning("%s attends across packed documents; only their boundaries carry no loss.", stage.name)
-    head = _head(model, stage, accelerator.num_processes)
+    head = head_for(model, stage, accelerator.num_processes)
     if stage.settings.gradient_checkpointing:
         _save_activations(model)
     optimizer = _optimizer(model, stage)
@@ -99,7 +105,7 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     anchor = Anchor.of(inner, stage.anchor)  # before a checkpoint is loaded
     progress = load_checkpoint(stage.checkpoints, inner, optimizer) or Progress()
     prepared.train()
-    return _Training(accelerator, prepared, inner, optimizer, anchor, stage, progress, _Loss(isolated, head), on_log)
+    return _Training(accelerator, prepared, inner, optimizer, anchor, stage, progress, Loss(isolated, head), on_log)
 
 
 @dataclass
@@ -114,14 +120,14 @@ class _Training:
     anchor: Anchor
     stage: Stage
     progress: Progress
-    loss: _Loss
+    loss: Loss
     on_log: Callable[[dict[str, Any]], None]
 
-    def steps(self) -> Iterator[float]:
-        """Take all remaining steps and yield the loss of each."""
-        stage, progress, schedule = self.stage, self.progress, self.stage.schedule()
-        point_every = max(1, stage.num_steps // _CURVE_POINTS)
-        started_s, started_at = time.perf_counter(), progress.step
+    def steps(self) -> Iterator[torch.Tensor]:
+        """Take all remaining steps and yield the loss of each, on the device."""
+        stage, progress, device = self.stage, self.progress, self.accelerator.device
+        readings = Readings(stage, progress)
+        speed = Speed.of(stage, self.inner, progress.step, device, self.accelerator.num_processes)
         bar = show_progress(
             total=stage.last_step * stage.tokens_per_step,
             initial=progress.step * stage.tokens_per_step,
@@ -130,28 +136,47 @@ class _Training:
             unit_scale=True,
             disable=not self.accelerator.is_local_main_process,
         )
-        with bar:
-            while progress.step < stage.last_step:
-                for group in self.optimizer.param_groups:
-                    group["lr"] = schedule.rate(progress.step)
-                loss = _step(self.accelerator, self.model, self.optimizer, stage, progress.step, self.loss)
-                self.anchor.pull(schedule.rate(progress.step))
-                progress.step += 1
-                # Refuse it at once, so that no checkpoint holds weights that follow from it.
-                _refuse_no_number(loss, stage, progress.step)
-                progress.loss_sum += loss
-                progress.loss_steps += 1
+        with bar, closing(ahead(self._prepare, range(progress.step, stage.last_step))) as prepared:
+            for batches in prepared:
+                rate = stage.schedule().rate(progress.step)
+                loss = self._take_step(batches, rate, readings)
                 bar.update(stage.tokens_per_step)
-                if progress.step % point_every == 0 or progress.step == stage.num_steps:
-                    rate = (progress.step - started_at) * stage.tokens_per_step / (time.perf_counter() - started_s)
-                    point = _point(progress, stage.tokens_per_step)
+                if self._is_point(progress.step):
+                    point = readings.point()
                     bar.set_postfix(loss=f"{point['loss']:.3f}")
-                    self._log({**point, "tokens_per_s": round(rate)})
+                    more = {**readings.mean_norm(), "learning_rate": rate, **speed.measured(progress.step, device)}
+                    self._log({**point, **more})
                 self._evaluate()
                 self._checkpoint()
                 yield loss
         if stage.last_step == stage.num_steps:
             self._refuse_broken()
+
+    def _prepare(self, step: int) -> list[Batch]:
+        accelerator = self.accelerator
+        batches = batches_of(self.stage, step, accelerator.process_index, accelerator.num_processes)
+        return [pinned(batch) for batch in batches] if accelerator.device.type == "cuda" else batches
+
+    def _take_step(self, batches: list[Batch], rate: float, readings: Readings) -> torch.Tensor:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss, norm = make_gradients(self.accelerator, self.model, batches, self.stage, self.loss)
+        step = self.progress.step + 1
+        readings.add(step, loss, norm)
+        if self._is_point(step) or self._is_checkpoint(step):
+            readings.read()  # before the step is taken, so that no checkpoint holds what follows from no number
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.anchor.pull(rate)
+        self.progress.step = step
+        return loss
+
+    def _is_point(self, step: int) -> bool:
+        return step % max(1, self.stage.num_steps // _CURVE_POINTS) == 0 or step == self.stage.num_steps
+
+    def _is_checkpoint(self, step: int) -> bool:
+        due = step % self.stage.settings.checkpoint_every_steps == 0 or step == self.stage.last_step
+        return step < self.stage.num_steps and due
 
     def _evaluate(self) -> None:
         every, step = self.stage.settings.evaluate_every_steps, self.progress.step
@@ -172,26 +197,25 @@ class _Training:
 
         self._refuse_broken_weights()
         last = np.arange(self.stage.num_steps - 1, self.stage.num_steps) * self.stage.settings.batch_size
-        batch = self.stage.batches.batch(*gather(self.stage.order, self.stage.blocks, last), last, 0.0)
+        batch = self.stage.batch(last, 0.0)
         self.inner.eval()
-        with torch.no_grad(), _autocast(self.stage, self.accelerator.device):
+        with torch.no_grad(), autocast(self.stage, self.accelerator.device):
             loss = self.loss.summed(batch, self.inner, self.accelerator.device)
         shard_again(self.inner)
-        _refuse_no_number(float(loss), self.stage, self.progress.step, "the loss after the last step")
+        refuse_no_number(float(loss), self.stage, self.progress.step, "the loss after the last step")
 
     def _refuse_broken_weights(self) -> None:
         import torch
 
         trained = [whole(p.detach()) for p in self.inner.parameters() if p.requires_grad]
-        broken = sum(int((~torch.isfinite(p)).sum()) for p in trained)
+        broken = int(sum((~torch.isfinite(p)).sum() for p in trained))  # one wait for the device
         if broken:
             what = f"{broken} weights are no numbers after step {self.progress.step}"
-            raise FloatingPointError(f"{self.stage.name}: {what}. {_way_out(self.stage)}")
+            raise FloatingPointError(f"{self.stage.name}: {what}. {way_out(self.stage)}")
 
     def _checkpoint(self) -> None:
-        stage, step = self.stage, self.progress.step
-        due = step % stage.settings.checkpoint_every_steps == 0 or step == stage.last_step
-        if step < stage.num_steps and due:
+        stage = self.stage
+        if self._is_checkpoint(self.progress.step):
             self._refuse_broken_weights()
             self.progress.random = random_states(self.accelerator.device)
             save_checkpoint(stage.checkpoints, self.inner, self.optimizer, self.progress)
@@ -200,41 +224,12 @@ class _Training:
     def _log(self, point: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
             self.on_log({"stage": self.stage.name, "num_steps": self.stage.num_steps, **point})
-        values: dict[str, float] = {key: point[key] for key in ("loss", "tokens_per_s") if key in point}
+        values: dict[str, float] = {key: point[key] for key in _TRACKED if key in point}
         values |= {f"valid_loss/{code}": loss for code, loss in point.get("valid_loss", {}).items()}
         self.accelerator.log(values, step=self.progress.step)
 
 
-@dataclass(frozen=True)
-class _Loss:
-    """How the loss of a batch is computed."""
-
-    isolated: bool
-    """Whether the model keeps the documents of a block apart by their positions."""
-    head: Head | None
-    """The head that gives losses; None: they are computed from logits."""
-
-    def summed(self, batch: Batch, model: torch.nn.Module, device: torch.device) -> torch.Tensor:
-        options: dict[str, Any] = {"head": self.head} if self.head else {}
-        return batch.summed_loss(model, isolated=self.isolated, device=device, **options)
-
-
-def _head(model: PreTrainedModel, stage: Stage, num_processes: int) -> Head | None:
-    """The head of a model whose loss is computed in chunks."""
-    settings, blocks = stage.settings, stage.settings.batch_size // num_processes
-    vocab_size = model.config.get_text_config().vocab_size
-    positions = (settings.micro_batch_size or blocks) * sequence_length(stage.blocks)
-    if not is_chunked(settings.loss, positions=positions, vocab_size=vocab_size):
-        return None
-    head = Head.of(model) if stage.batches.takes_head else None
-    if head is None:
-        what = "something acts on its logits, or its head is no plain linear layer"
-        what = what if stage.batches.takes_head else f'objective = "{settings.objective}" needs them'
-        logger.warning("%s: the loss is computed from all logits, which takes more memory: %s.", stage.name, what)
-    return head
-
-
-def valid_losses(model: torch.nn.Module, stage: Stage, loss: _Loss, device: torch.device) -> dict[str, float]:
+def valid_losses(model: torch.nn.Module, stage: Stage, loss: Loss, device: torch.device) -> dict[str, float]:
     """Mean loss on the first held-out blocks of each language, in nats per target, always over the same targets."""
     import torch
 
@@ -244,72 +239,13 @@ def valid_losses(model: torch.nn.Module, stage: Stage, loss: _Loss, device: torc
         total, targets = 0.0, 0
         for index in range(min(len(blocks), _VALID_BLOCKS)):
             draws = np.array([index])
-            batch = stage.batches.batch(*blocks.take(draws), draws, 0.0)
-            with torch.no_grad(), _autocast(stage, device):
+            batch = stage.valid_batch(code, draws)
+            with torch.no_grad(), autocast(stage, device):
                 total += float(loss.summed(batch, model, device))
             targets += batch.num_targets
         losses[code] = total / max(1, targets)
     model.train(was_training)
     return losses
-
-
-def _refuse_no_number(value: float, stage: Stage, step: int, what: str = "the loss") -> None:
-    if not np.isfinite(value):
-        raise FloatingPointError(f"{stage.name}: {what} is {value} at step {step}. {_way_out(stage)}")
-
-
-def _way_out(stage: Stage) -> str:
-    return f'Lower the learning rate (now {stage.learning_rate}) or use precision = "fp32".'
-
-
-def _point(progress: Progress, tokens_per_step: int) -> dict[str, float]:
-    loss = progress.loss_sum / progress.loss_steps
-    point = {"step": progress.step, "tokens": progress.step * tokens_per_step, "loss": loss}
-    progress.history.append(point)
-    progress.loss_sum, progress.loss_steps = 0.0, 0
-    return point
-
-
-def _step(
-    accelerator: Accelerator, model: torch.nn.Module, optimizer: Any, stage: Stage, step: int, loss: _Loss
-) -> float:
-    """One optimizer step; the mean loss over its targets, in nats."""
-    import torch
-
-    batches = _batches(stage, step, accelerator.process_index, accelerator.num_processes)
-    # Every target of the step has the same weight, however the step is divided into micro-batches and processes.
-    num_targets = torch.tensor(float(sum(batch.num_targets for batch in batches)), device=accelerator.device)
-    # Documents of a single token have nothing to predict: then there is no loss, rather than 0 / 0.
-    num_targets = accelerator.reduce(num_targets, "sum").clamp(min=1)
-    total = torch.zeros((), device=accelerator.device)
-    for index, batch in enumerate(batches):
-        last = index == len(batches) - 1
-        with nullcontext() if last else accelerator.no_sync(model):
-            with _autocast(stage, accelerator.device):
-                summed = loss.summed(batch, model, accelerator.device)
-            # DDP averages over processes, hence the factor.
-            accelerator.backward(summed * accelerator.num_processes / num_targets)
-        total += summed.detach()
-    mean = float(accelerator.reduce(total, "sum") / num_targets)
-    _refuse_no_number(mean, stage, step + 1)
-    norm = accelerator.clip_grad_norm_(model.parameters(), stage.settings.clip_norm)
-    if norm is not None:
-        _refuse_no_number(float(whole(norm)), stage, step + 1, "the gradient's norm")
-    optimizer.step()
-    optimizer.zero_grad()
-    return mean
-
-
-def _batches(stage: Stage, step: int, process: int, num_processes: int) -> list[Batch]:
-    settings, done = stage.settings, step / stage.num_steps
-    draws = draws_of_step(step, settings.batch_size, settings.micro_batch_size, process, num_processes)
-    return [stage.batches.batch(*gather(stage.order, stage.blocks, mine), mine, done) for mine in draws]
-
-
-def _autocast(stage: Stage, device: torch.device) -> Any:
-    import torch
-
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=stage.settings.precision == "bf16")
 
 
 def _accelerator(stage: Stage) -> Accelerator:

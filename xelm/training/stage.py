@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import DrawOrder
 from xelm.objectives.causal import CausalBatches
-from xelm.objectives.objective import Batches
+from xelm.objectives.objective import Batch, Batches
 from xelm.recipe.recipe import Train
-from xelm.training.batches import sequence_length
+from xelm.training.batches import gather, gather_judged, sequence_length
 from xelm.training.schedule import Schedule
 
 
@@ -37,6 +39,16 @@ class Stage:
     """Selector of weights (`xelm.models.layer_groups`) -> strength of the pull to where they start."""
     pause_at: int | None = None
     """Optimizer steps after which it stops with a checkpoint, to be continued or given up; None: at its end."""
+
+    def batch(self, draws: np.ndarray, done: float) -> Batch:
+        """The batch of some draws of its order, when `done` of the training is over."""
+        batch = self.batches.batch(*gather(self.order, self.blocks, draws), draws, done)
+        return only_judged(batch, gather_judged(self.order, self.blocks, draws))
+
+    def valid_batch(self, code: str, draws: np.ndarray) -> Batch:
+        """Some of the held-out blocks of a language."""
+        blocks = self.valid[code]
+        return only_judged(self.batches.batch(*blocks.take(draws), draws, 0.0), blocks.judged(draws))
 
     @property
     def num_steps(self) -> int:
@@ -69,6 +81,14 @@ class Stage:
             warmup_fraction=s.warmup_fraction,
             min_ratio=s.min_learning_rate_ratio,
         )
+
+
+def only_judged(batch: Batch, judged_BT: np.ndarray | None) -> Batch:
+    """The same with only the given tokens to predict; None: all of them."""
+    if judged_BT is None:
+        return batch
+    found: Batch = batch.judging(judged_BT)  # type: ignore[attr-defined]  # the recipe refuses other objectives
+    return found
 
 
 @dataclass(frozen=True)

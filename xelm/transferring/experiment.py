@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from xelm.transferring.sources import SourceChooser
 from xelm.transferring.tasks.task import TASKS
 from xelm.transferring.techniques.technique import Taught, Technique
 from xelm.transferring.translators.translator import Translator, translate
+
+if TYPE_CHECKING:
+    from xelm.objectives.objective import Objective
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +138,10 @@ class Experiment:
     def load(self, model: str) -> tuple[Any, Any]:
         """A model without its output layer, and its tokenizer."""
         return self.base.load(model)
+
+    def speaker(self, model: str) -> tuple[Any, Any, Objective]:
+        """A model with its output layer, its tokenizer, and what it was trained to do."""
+        return self.base.speaker(model)
 
     # What techniques find here.
 

@@ -130,7 +130,12 @@ class Teaching:
     """How the task is learnt."""
 
     adapter: str | tuple[str, ...] = "head"
-    """`head`: a linear head on frozen features; `lora`: adapters; `full`: all weights. A list gives a row each."""
+    """`head`: a linear head on frozen features; `lora`: adapters; `full`: all weights; `prompt`: a soft prompt;
+    `cloze`: nothing is learnt, the model answers `templates`. A list gives a row each."""
+    templates: str | None = None
+    """For `cloze`: a TOML file with templates and words for the labels, by language."""
+    prompt_length: int = 16
+    """For `prompt`: vectors that are learnt and put before each text."""
     shots: tuple[int, ...] = (0,)
     """Labelled rows of the target that are added to the sources': 0 is zero-shot."""
     per_class: bool = False
@@ -149,7 +154,7 @@ class Teaching:
     epochs: int = 3
     """Passes over the training rows, for `lora` and `full`."""
     learning_rate: float | None = None
-    """Peak learning rate. None: 5e-4 for `lora`, 5e-5 for `full`."""
+    """Peak learning rate. None: 5e-4 for `lora`, 5e-5 for `full`, 1e-2 for `prompt`."""
     batch_size: int = 16
     """Rows of one step."""
 
@@ -158,7 +163,11 @@ class Teaching:
             HEADS.find(name, "[train] adapter")
         check(bool(self.adapters), "[train] adapter is empty: name one, or leave the key out.")
         check(bool(self.shots) and min(self.shots) >= 0, f"[train] shots={list(self.shots)}: numbers from 0 on.")
-        for name in ("seeds", "repeat_shots", "rank", "epochs", "batch_size"):
+        check(
+            ("cloze" in self.adapters) == (self.templates is not None),
+            '[train] adapter = "cloze" and templates = "templates.toml" belong together: give both, or neither.',
+        )
+        for name in ("seeds", "repeat_shots", "rank", "epochs", "batch_size", "prompt_length"):
             check(getattr(self, name) >= 1, f"[train] {name}={getattr(self, name)} must be at least 1.")
         check(self.draws is None or self.draws >= 1, f"[train] draws={self.draws} must be at least 1.")
         for name in ("strength", "learning_rate"):
@@ -248,4 +257,7 @@ class TransferRecipe:
         if base.run:
             base = dataclasses.replace(base, run=anchor(base.run, folder))
         task = dataclasses.replace(self.task, path=anchor(self.task.path, folder))
-        return dataclasses.replace(self, base=base, task=task, augment=self.augment.anchored(folder))
+        train = self.train
+        if train.templates:
+            train = dataclasses.replace(train, templates=anchor(train.templates, folder))
+        return dataclasses.replace(self, base=base, task=task, train=train, augment=self.augment.anchored(folder))

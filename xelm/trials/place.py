@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from clustering.corpora.find import find_sources
 from clustering.files import atomic_write
 from xelm.corpus.store import heldout_texts
-from xelm.making.identity import weights_settings
+from xelm.making.again.identity import weights_settings
 from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.portable import portable_recipe
 from xelm.making.workspace import Workspace

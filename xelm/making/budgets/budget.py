@@ -15,6 +15,7 @@ from xelm.models.base import empty_model
 from xelm.objectives.head import CHUNK_BYTES, LOGITS_HELD, is_chunked
 from xelm.objectives.objective import Objective
 from xelm.recipe.recipe import Train
+from xelm.run.names import BASE, DENSE
 
 if TYPE_CHECKING:
     from clustering import ClusterPlan
@@ -99,9 +100,9 @@ def make_budget(
     """
     stages = _Stages(train, num_blocks, sequence_length)
     total_steps = stages.steps_of(train.tokens)
-    whole = stages.of_all("dense", total_steps)
+    whole = stages.of_all(DENSE, total_steps)
     steps = _expert_steps(train, plan, whole.shares, total_steps, train.batch_size * sequence_length)
-    base = None if base_tokens is None else stages.of_all("base", stages.steps_of(base_tokens))
+    base = None if base_tokens is None else stages.of_all(BASE, stages.steps_of(base_tokens))
     experts = {
         name: stages.of_expert(name, codes, steps[name], whole.shares, replay) for name, codes in plan.clusters.items()
     }

@@ -78,7 +78,8 @@ def _rate(workspace: Workspace, kind: ExpertKind) -> float:
     nowhere = making.stage.checkpoints.with_name("none")
     stage = dataclasses.replace(making.stage, name="probe", settings=settings, checkpoints=nowhere)
     ends_s = [time.perf_counter()]
-    for _loss in step_for_step(kind.make_trainable(model), stage):
+    for loss in step_for_step(kind.make_trainable(model), stage):
+        float(loss)  # waits for the device
         ends_s.append(time.perf_counter())
         if len(ends_s) > _MOST_STEPS or (ends_s[-1] - ends_s[0] > _LONG_ENOUGH_S and len(ends_s) > _FEWEST_STEPS):
             break

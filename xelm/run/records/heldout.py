@@ -22,6 +22,8 @@ class HeldoutRow:
     text: str
     split: str
     id: Any = None
+    answer_at: int | None = None
+    """Of a prompt with its answer: where the answer begins in the text."""
 
 
 def read_heldout(file: Path, split: str | None = None) -> list[HeldoutRow]:
@@ -48,4 +50,7 @@ def _row(line: bytes, where: str) -> HeldoutRow:
     value = parse_json(line, where, finite=False)  # an id may be anything
     if not isinstance(value, dict) or not isinstance(value.get("text"), str) or value.get("split") not in SPLITS:
         raise BadInput(f"{where}: no held-out document (text, and split: valid or test).")
-    return HeldoutRow(value["text"], value["split"], value.get("id"))
+    answer_at = value.get("answer_at")
+    if answer_at is not None and not (type(answer_at) is int and 0 < answer_at <= len(value["text"])):
+        raise BadInput(f"{where}: answer_at = {answer_at!r} is no place in the text.")
+    return HeldoutRow(value["text"], value["split"], value.get("id"), answer_at)

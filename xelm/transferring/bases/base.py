@@ -20,6 +20,7 @@ from xelm.transferring.data.examples import Example
 from xelm.transferring.features.encoder import ENCODERS, Encoder
 
 if TYPE_CHECKING:
+    from xelm.objectives.objective import Objective
     from xelm.transferring.recipe import TaskBase
 
 ONLY = "model"
@@ -79,6 +80,10 @@ class ModelBase(ABC):
         """A model without its output layer, on the device, and its tokenizer."""
 
     @abstractmethod
+    def speaker(self, name: str) -> tuple[Any, Any, Objective]:
+        """A model with its output layer, on the device, its tokenizer, and what it was trained to do."""
+
+    @abstractmethod
     def identity(self, name: str) -> list[str]:
         """A fingerprint of a model."""
 
@@ -110,6 +115,11 @@ class Features(ModelBase):
 
     def load(self, name: str) -> tuple[Any, Any]:
         raise BadInput(f'[base] features = "{self.settings.features}" has no model to train: use adapter = "head".')
+
+    def speaker(self, name: str) -> tuple[Any, Any, Objective]:
+        raise BadInput(
+            f'[base] features = "{self.settings.features}" has no model that answers: name a model or a run.'
+        )
 
     def identity(self, name: str) -> list[str]:
         return [self.settings.features]
@@ -153,6 +163,17 @@ class SingleModel(ModelBase):
             model = AutoModel.from_pretrained(self._name, use_safetensors=True, **options)
         return without_output(model), fast_only(load_tokenizer(self._name), self._name)
 
+    def speaker(self, name: str) -> tuple[Any, Any, Objective]:
+        from xelm.inference.models import Placement, load_options
+        from xelm.models.base import load_model, load_tokenizer, model_config
+        from xelm.objectives.objective import OBJECTIVES
+        from xelm.recipe.recipe import Base
+
+        objective = OBJECTIVES.find(_trained_to(model_config(Base(model=self._name)), self._name))
+        options = load_options(Placement(device=self.settings.device, dtype="float32"))
+        model = load_model(self._name, objective, whole=True, **options).eval()
+        return model, fast_only(load_tokenizer(self._name), self._name), objective
+
     def identity(self, name: str) -> list[str]:
         from xelm.models.base import model_config, weights_identity
         from xelm.recipe.recipe import Base
@@ -162,6 +183,23 @@ class SingleModel(ModelBase):
     @property
     def tokenizer_name(self) -> str | None:
         return self._name
+
+
+_SPEAKERS = {"ForCausalLM": "causal", "LMHeadModel": "causal", "ForMaskedLM": "masked"}
+_SPEAKERS |= {"ForConditionalGeneration": "denoise"}
+
+
+def _trained_to(config: Any, name: str) -> str:
+    """The objective of a model, by the architecture that its configuration names."""
+    for architecture in getattr(config, "architectures", None) or ():
+        for ending, objective in _SPEAKERS.items():
+            if architecture.endswith(ending):
+                return objective
+    found = ", ".join(getattr(config, "architectures", None) or ()) or "none"
+    raise BadInput(
+        f"[base] model = '{name}' has no output layer of a causal, masked or encoder-decoder model (architecture: "
+        f'{found}), so it cannot answer templates. Use adapter = "head".'
+    )
 
 
 def digest(value: Any) -> str:

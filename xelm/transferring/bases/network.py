@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -37,6 +38,24 @@ class TaskNetwork(torch.nn.Module):
         pooled = pooled_states(states_BTD, mask_BT, self.pool) if word_BT is None else _word_means(states_BTD, word_BT)
         scores: torch.Tensor = self.head(self.dropout(pooled))
         return scores
+
+
+class AfterPrompt(torch.nn.Module):
+    """A model of peft with a soft prompt, whose states are those of the texts alone."""
+
+    def __init__(self, inner: Any, length: int) -> None:
+        super().__init__()
+        self.inner, self.length = inner, length
+
+    @property
+    def config(self) -> Any:
+        """The model's configuration."""
+        return self.inner.get_base_model().config
+
+    def forward(self, **inputs: Any) -> Any:
+        """The states of the texts' tokens, which saw the prompt."""
+        states = self.inner(**inputs).last_hidden_state
+        return SimpleNamespace(last_hidden_state=states[:, self.length :])
 
 
 class Batches:

@@ -17,6 +17,7 @@ from xelm.transferring.features.encoder import Encoder
 
 if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM
+    from xelm.objectives.objective import Objective
     from xelm.run.experts import ExpertSet
     from xelm.transferring.data.taskdata import Rowset
     from xelm.transferring.recipe import TaskBase
@@ -111,6 +112,13 @@ class RunBase(ModelBase):
         if hasattr(model, "merge_and_unload"):  # an adapter: a second one of the task stands beside it all the same
             model = model.merge_and_unload()
         return without_output(model), fast_only(self.experts.tokenizer(name), name)
+
+    def speaker(self, name: str) -> tuple[Any, Any, Objective]:
+        from xelm.inference.models import Placement, load_checked, load_options
+
+        options = load_options(Placement(device=self.settings.device, dtype="float32"))
+        model = load_checked(self.experts, name, options, check=self._checks)
+        return model, fast_only(self.experts.tokenizer(name), name), self.experts.objective
 
     def identity(self, name: str) -> list[str]:
         folder = self.experts.folder(name)

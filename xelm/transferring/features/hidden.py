@@ -70,13 +70,8 @@ class HiddenEncoder(Encoder):
 
     @property
     def _most(self) -> int:
-        from router.scoring.tokens import context_of
-
         assert self._loaded is not None
-        try:
-            return min(self._settings.max_length, context_of(self._loaded[0]))
-        except (AttributeError, TypeError):
-            return self._settings.max_length
+        return most_tokens(self._loaded[0], self._settings)
 
     def _passes(self, texts: Sequence[str]) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor, Any]]:
         """Places of the texts of a batch, states (B, T, D), mask (B, T), character offsets of pieces; longest first."""
@@ -109,6 +104,16 @@ class HiddenEncoder(Encoder):
         if layer is not None and not -len(layers) <= layer < len(layers):
             raise BadInput(f"[base] layer = {layer}: {self.name} has layers 0 to {len(layers) - 1}.")
         return layers[layer or 0].float()
+
+
+def most_tokens(model: Any, settings: TaskBase) -> int:
+    """Tokens of a text that are read: as many as are asked for, within the model's context."""
+    from router.scoring.tokens import context_of
+
+    try:
+        return min(settings.max_length, context_of(model))
+    except (AttributeError, TypeError):
+        return settings.max_length
 
 
 @ENCODERS.named("hidden")

@@ -13,6 +13,7 @@ from clustering.registry import Registry
 from xelm.transferring.data.examples import Example
 
 if TYPE_CHECKING:
+    from xelm.objectives.objective import Objective
     from xelm.transferring.features.steps import Step
     from xelm.transferring.features.store import FeatureStore
     from xelm.transferring.recipe import TaskBase, Teaching
@@ -59,6 +60,9 @@ class Desk(Protocol):
 
     def load(self, model: str) -> tuple[Any, Any]:
         """A model without its output layer, of which the head may change every weight, and its tokenizer."""
+
+    def speaker(self, model: str) -> tuple[Any, Any, Objective]:
+        """A model with its output layer, its tokenizer, and what it was trained to do."""
 
 
 class Head(ABC):

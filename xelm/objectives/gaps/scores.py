@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router.letters import utf8_bytes
-from xelm.objectives.gap_batch import GapBatch, pad_of
-from xelm.objectives.sentinels import end_of, sentinels_of
-from xelm.objectives.spans import MEAN_LENGTH, covering_spans, left_out
+from xelm.objectives.gaps.batch import GapBatch, pad_of
+from xelm.objectives.gaps.sentinels import end_of, sentinels_of
+from xelm.objectives.gaps.spans import MEAN_LENGTH, covering_spans, left_out
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

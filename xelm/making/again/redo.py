@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clustering.errors import BadInput, arg
-from xelm.making.identity import changes, recorded_manifest
+from xelm.making.again.identity import changes, recorded_manifest
 from xelm.making.make_model import finished_entry, is_made
 from xelm.making.portable import portable_recipe
 from xelm.making.workspace import Workspace

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xelm.objectives.head import judged
-from xelm.objectives.objective import IGNORED
+from xelm.objectives.objective import IGNORED, sent
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +56,7 @@ class GapBatch:
         inputs = {**self.inputs(model, device), "use_cache": False}
         if head is not None:
             return head.summed_loss(model, inputs, *judged(self.labels, self.labels.shape[1], device))
-        labels = torch.from_numpy(self.labels).to(device)
+        labels = sent(self.labels, device)
         logits = model(**inputs).logits
         return torch.nn.functional.cross_entropy(
             logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="sum"
@@ -64,17 +64,15 @@ class GapBatch:
 
     def inputs(self, model: Any, device: torch.device) -> dict[str, torch.Tensor]:
         """The arguments of a model's forward, with which its output at each place predicts the label there."""
-        import torch
-
         config = getattr(model, "module", model).config  # accelerate may have wrapped the model
         before = np.roll(self.labels, 1, axis=1)
         before[:, 0] = config.decoder_start_token_id
         # What follows an ignored label is ignored too.
         decoder_ids = np.where(before == IGNORED, config.decoder_start_token_id, before)
         return {
-            "input_ids": torch.from_numpy(self.input_ids).to(device),
-            "attention_mask": torch.from_numpy(self.attention_mask).to(device),
-            "decoder_input_ids": torch.from_numpy(decoder_ids).to(device),
+            "input_ids": sent(self.input_ids, device),
+            "attention_mask": sent(self.attention_mask, device),
+            "decoder_input_ids": sent(decoder_ids, device),
         }
 
 
