@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.xelm.stored_runs import unpack
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n# (xelm\.\w+): (\w+)\.py\n(.*?)```", PAGE, flags=re.DOTALL)
+CHANGES = re.findall(r"```diff\n(.*?)```", PAGE, flags=re.DOTALL)
 USE = """
 import json, sys
 import numpy as np
@@ -117,7 +121,27 @@ def test_a_technique_of_transfer(used: dict[str, object]) -> None:
     assert used["taught"] == [19]  # of 63 rows
 
 
-def test_the_files_of_a_report_section_and_of_a_command_are_where_the_page_says() -> None:
-    report = ("report/sections/forgetting.py", "report/page.py", "report/templates/page.html")
-    for name in (*report, "cli/remove.py", "cli/__init__.py"):
-        assert (ROOT / "xelm" / name).is_file()
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout to which the page's changes have been made."""
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(ROOT / "xelm", folder / "xelm", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "page.diff").write_text("".join(CHANGES), encoding="utf-8")
+    subprocess.run(["git", "apply", "page.diff"], cwd=folder, check=True, env={**os.environ, "GIT_DIR": "nowhere"})
+    return folder
+
+
+def test_a_section_of_the_report_and_a_command_change_three_files_and_two(changed: Path) -> None:
+    assert [change.count("+++ b/") for change in CHANGES] == [3, 2]
+    run = unpack(changed) / "first"
+    program = (
+        "import sys, xelm, xelm.report.page\nfrom xelm.cli import main\nassert xelm.__file__.startswith(sys.argv[1])\n"
+        "print(xelm.report.page.render(xelm.ExpertSet.load(sys.argv[2])).partition('<h2>Parents')[2][:200])\n"
+        "sys.argv = ['xelm', 'owner', sys.argv[2], 'nl']\nmain()"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{changed}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-c", program, str(changed), str(run)]
+    done = subprocess.run(command, cwd=changed, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "<li>c1-deu-nld was branched from base</li>" in done.stdout
+    assert done.stdout.splitlines()[-1] == "c1-deu-nld"

@@ -15,6 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import clustering
 import xelm
 from clustering.errors import BadInput, arg
 from router.generation_options import AnswerOptions, check_options
@@ -94,11 +95,18 @@ def test_the_same_error_in_python_and_on_the_command_line(tmp_path: Path) -> Non
     [
         ("add", xelm.add_language, {"language"}),
         ("compare", xelm.compare_plans, {"recipe", "launch"}),
+        (
+            "cluster",
+            clustering.cluster_languages,
+            {"languages", "k", "method", "texts", "missing", "seed", "distances"},
+        ),
+        ("fit", clustering.fit_ranker, {"table", "num_trees"}),
         ("gateway", Patience, set()),
         ("gateway", xelm.RoutedLM.from_pretrained, OF_MODELS | {"device", "dtype", "max_loaded"}),
         ("generate", AnswerOptions, set()),
         ("generate", xelm.RoutedLM.from_pretrained, OF_MODELS),
         ("measure", xelm.measure_effects, {"recipe", "launch"}),
+        ("prune", xelm.prune, {"model"}),
         ("route", xelm.RoutedLM.route, {"self", "texts"}),
         ("score", xelm.RoutedLM.score, {"self", "texts", "options"}),
         ("serve", Limits, set()),

@@ -29,16 +29,21 @@ if TYPE_CHECKING:
     from xelm.distilling.distill import distill
     from xelm.distilling.distillation import Distillation
     from xelm.evaluation.evaluate import evaluate, evaluate_on
+    from xelm.inference.completions import Completion
     from xelm.inference.routed import RoutedLM
+    from xelm.inference.routed_lm.routes import RoutedSpan
     from xelm.launch.options import Launch
+    from xelm.making.budgets.budget import Budget
     from xelm.making.train import dry_run, train
     from xelm.measuring.measure import measure_effects
     from xelm.models.profile_tokenizers import rank_sources
+    from xelm.pruning.parts import Pruning
     from xelm.pruning.prune import prune
     from xelm.recipe.recipe import Recipe
     from xelm.run.experts import ExpertSet
     from xelm.run.export import export
     from xelm.run.failures import TrainingFailedError
+    from xelm.run.records.results import Evaluation
     from xelm.transferring.recipe import TransferRecipe
     from xelm.transferring.report.report import TransferReport
     from xelm.transferring.transfer import transfer
@@ -47,16 +52,21 @@ __version__ = "0.2.0"
 __all__ = [
     "Alignment",
     "BadInput",
+    "Budget",
     "ClusterPlan",
+    "Completion",
     "Distillation",
     "Effects",
+    "Evaluation",
     "ExpertSet",
     "Launch",
     "PlanComparison",
     "Policy",
+    "Pruning",
     "Recipe",
     "Route",
     "RoutedLM",
+    "RoutedSpan",
     "RoutingRule",
     "Score",
     "ScoringOptions",
@@ -88,16 +98,21 @@ __all__ = [
 _HOME = {
     "Alignment": "xelm.aligning.alignment",
     "BadInput": "clustering.errors",
+    "Budget": "xelm.making.budgets.budget",
     "ClusterPlan": "clustering",
+    "Completion": "xelm.inference.completions",
     "Distillation": "xelm.distilling.distillation",
     "Effects": "clustering.plans.effects",
+    "Evaluation": "xelm.run.records.results",
     "ExpertSet": "xelm.run.experts",
-    "PlanComparison": "xelm.comparing.comparison",
     "Launch": "xelm.launch.options",
+    "PlanComparison": "xelm.comparing.comparison",
     "Policy": "router.routes.policy",
+    "Pruning": "xelm.pruning.parts",
     "Recipe": "xelm.recipe.recipe",
     "Route": "router.routes.weigh",
     "RoutedLM": "xelm.inference.routed",
+    "RoutedSpan": "xelm.inference.routed_lm.routes",
     "RoutingRule": "router.routes.weigh",
     "Score": "router.scoring.texts",
     "ScoringOptions": "router.scoring.tokens",
@@ -111,13 +126,13 @@ _HOME = {
     "blend": "xelm.blending.blend",
     "cluster_languages": "clustering",
     "compare_plans": "xelm.comparing.compare",
-    "measure_effects": "xelm.measuring.measure",
     "distill": "xelm.distilling.distill",
     "dry_run": "xelm.making.train",
     "evaluate": "xelm.evaluation.evaluate",
     "evaluate_on": "xelm.evaluation.evaluate",
     "export": "xelm.run.export",
     "language": "clustering.languages.codes",
+    "measure_effects": "xelm.measuring.measure",
     "prune": "xelm.pruning.prune",
     "rank_sources": "xelm.models.profile_tokenizers",
     "remove_language": "xelm.adding.add",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -46,11 +46,15 @@ class Source:
         """The texts of `rows`."""
         return (row.text for row in self.rows(reading))
 
-    def fingerprint(self) -> str:
-        """A fingerprint of the text: SHA-256 of the files and formats, or of the hub dataset's name and revision."""
+    def fingerprint(self, sha256: Callable[[Path], str] = sha256_of) -> str:
+        """A fingerprint of the text: SHA-256 of the files and formats, or of the hub dataset's name and revision.
+
+        Args:
+            sha256: Gives the hash of a file's bytes.
+        """
         if self.hub:
             return hashlib.sha256(f"{self.hub}@{revision(self.hub[0])}".encode()).hexdigest()
-        return hashlib.sha256("".join(_mark(file) + sha256_of(file) for file in self.files).encode()).hexdigest()
+        return hashlib.sha256("".join(_mark(file) + sha256(file) for file in self.files).encode()).hexdigest()
 
     def __str__(self) -> str:
         return ", ".join(str(file) for file in self.files) if self.files else " ".join(self.hub or ())

@@ -223,7 +223,9 @@ def main() -> None:
     table: dict[str, Any] = {"epochs": EPOCHS, "tested": len(sib.ids["test"]), "seeds": asked.seeds}
     for code in [*codes, "mean"]:
         mine = [found for found in results if code in (found["language"], "mean")]
-        row: dict[str, Any] = {"n": len(mine), "overlap": mine[0]["overlap"], "pairs": mine[0]["pairs"]}
+        row: dict[str, Any] = {"n": len(mine)}
+        if code != "mean":
+            row |= {"overlap": mine[0]["overlap"], "pairs": mine[0]["pairs"]}
         for key in ("target", "centred", "home"):
             sides = [np.array([found[side][key] for found in mine], dtype=float) for side in ("before", "after")]
             row[key] = [float(side.mean()) for side in sides]

@@ -13,7 +13,7 @@ WEIGH, AFFINITY = "router/routes/weigh.py", "router/routes/affinity.py"
 COMBINED, LANGID, NGRAM = "router/identify/combined.py", "router/identify/langid.py", "router/identify/ngram.py"
 SAMPLES, SPANS, TEXTS = "router/identify/samples.py", "router/identify/spans.py", "router/scoring/texts.py"
 OPEN = "router/identify/open.py"
-LOOP, SCHEDULE, BUDGET = "xelm/training/loop.py", "xelm/training/schedule.py", "xelm/making/budgets/budget.py"
+LOOP, SCHEDULE, BUDGET = "xelm/training/loop.py", "xelm/training/course/schedule.py", "xelm/making/budgets/budget.py"
 DRAW, MIXTURE, BRANCH = "xelm/corpus/draw.py", "xelm/corpus/mixture.py", "xelm/adding/branch.py"
 EFFECTS, MEASURED, ADVICE = "clustering/plans/effects.py", "clustering/plans/measured.py", "clustering/plans/advice.py"
 METRICS, POLICY, CENTRES = "clustering/rankers/metrics.py", "router/routes/policy.py", "router/routes/centres.py"
@@ -22,6 +22,12 @@ STATISTICS, CHOOSE = "xelm/comparing/statistics.py", "xelm/blending/choose.py"
 RACE, ANCHOR = "xelm/adding/donors/race.py", "xelm/training/anchor.py"
 UPDATES, SPLITS = "xelm/measuring/updates.py", "xelm/corpus/splits.py"
 EVALUATE, RESULTS, DONOR = "xelm/evaluation/evaluate.py", "xelm/run/records/results.py", "xelm/adding/donors/signals.py"
+
+PROBES, PAIRS_TAUGHT, STUDENT = "xelm/aligning/probes.py", "xelm/aligning/teaching.py", "xelm/distilling/lessons.py"
+GAPS, MASKED, TLM = "xelm/objectives/gaps/spans.py", "xelm/objectives/masked.py", "xelm/objectives/tlm.py"
+NEAREST, BOOTSTRAP = "xelm/transferring/heads/nearest.py", "xelm/transferring/measures/bootstrap.py"
+FIGURES, FIT = "xelm/transferring/measures/figures.py", "xelm/adding/tokenizer_fit.py"
+HEAD = "xelm/objectives/head.py"
 
 MUTANTS: list[tuple[str, str, str]] = [
     # Clusters.
@@ -122,8 +128,8 @@ MUTANTS: list[tuple[str, str, str]] = [
     (LOOP, '"weight_decay": 0.0}', '"weight_decay": stage.settings.weight_decay}'),
     (LOOP, "betas=(0.9, 0.95)", "betas=(0.9, 0.999)"),
     (SCHEDULE, "_WSD_DECAY = 0.2", "_WSD_DECAY = 0.5"),
-    (SCHEDULE, "self.peak * (step + 1) / warmup", "self.peak * step / warmup"),
-    (SCHEDULE, "descent = self.num_steps - 1 - warmup", "descent = self.num_steps - warmup"),
+    (SCHEDULE, "self.peak * (step + 1) / self.warmup", "self.peak * step / self.warmup"),
+    (SCHEDULE, "descent = self.num_steps - 1 - self.warmup", "descent = self.num_steps - self.warmup"),
     (SCHEDULE, "0.5 * (1 + math.cos(math.pi * done))", "1 - done"),
     (DRAW, "np.log(size) / temperature", "np.log(size) * temperature"),
     (DRAW, "key=lambda name: counts[name] - exact[name]", "key=lambda name: exact[name] - counts[name]"),
@@ -134,7 +140,7 @@ MUTANTS: list[tuple[str, str, str]] = [
     (BRANCH, "code: addition.replay / len(old)", "code: addition.replay"),
     (BUDGET, "trained * (size.weight_bytes + 8)", "trained * 8"),
     (BUDGET, "layers * 34 / 2 *", "layers * 34 *"),
-    (BUDGET, "+ 3 * size.vocab_size", "+ 2 * size.vocab_size"),
+    (BUDGET, "positions * LOGITS_HELD * size.vocab_size * 4", "positions * size.vocab_size * 4"),
     (BUDGET, "checkpoint = 3 * size.parameters", "checkpoint = 2 * size.parameters"),
     (BUDGET, "1 if train.gradient_checkpointing else", "2 if train.gradient_checkpointing else"),
     (BUDGET, 'if train.share == "languages" else 1.0', 'if train.share != "languages" else 1.0'),
@@ -196,7 +202,7 @@ MUTANTS: list[tuple[str, str, str]] = [
     (STATISTICS, "np.corrcoef(rankdata(x), rankdata(y))", "np.corrcoef(x, rankdata(y))"),
     (STATISTICS, "if len(x) < 4 or", "if len(x) < 3 or"),
     (CHOOSE, "self.nats[keep][c].sum() / self.base[c].sum() - 1", "(self.nats[keep][c] / self.base[c]).mean() - 1"),
-    (CHOOSE, "margin_E = np.sqrt(2) * error_E", "margin_E = error_E"),
+    (CHOOSE, "errors * np.sqrt(2) * error_E", "errors * error_E"),
     (CHOOSE, "_SURELY = 3.0", "_SURELY = 1.0"),
     (CHOOSE, "np.median(share_E) - usual)", "share_E - usual)"),
     (UPDATES, "lengths = np.sqrt(np.diag(products_LL))", "lengths = np.diag(products_LL)"),
@@ -211,4 +217,39 @@ MUTANTS: list[tuple[str, str, str]] = [
     (ANCHOR, "min(1.0, rate * strength)", "rate * strength"),
     (ANCHOR, "add_(start - parameter,", "add_(parameter - start,"),
     (MIXTURE, "(1 - share) * value for code, value", "value for code, value"),
+    # Alignment, teaching, gaps, transfer.
+    (NEAREST, "_NEIGHBOURS = 10", "_NEIGHBOURS = 5"),
+    (NEAREST, "2 * cosines - rows - columns", "2 * cosines - rows"),
+    (NEAREST, "np.sort(cosines, axis=0)[-neighbours:]", "np.sort(cosines, axis=0)[:neighbours]"),
+    (PROBES, "similarity_NN.argmax(axis=0) == own", "similarity_NN.argmax(axis=1) == own"),
+    (PROBES, "return cls(vectors.ours.mean(axis=0)", "return cls(0 * vectors.ours.mean(axis=0)"),
+    (PROBES, "ours @ rotation @ theirs.T", "ours @ rotation.T @ theirs.T"),
+    (PROBES, "fit[code].mean(axis=0) if centred else 0", "0 if centred else fit[code].mean(axis=0)"),
+    (PROBES, "np.where(length == 0, 1, length)", "np.where(length == 0, 1, length**2)"),
+    (PAIRS_TAUGHT, "cosine_BB - teaching.margin * own_BB", "cosine_BB + teaching.margin * own_BB"),
+    (PAIRS_TAUGHT, " / teaching.temperature", " * teaching.temperature"),
+    (PAIRS_TAUGHT, "masked_fill(same_BB", "masked_fill(same_BB & False"),
+    (PAIRS_TAUGHT, "entropy(scores_BB.T, right_B", "entropy(scores_BB, right_B"),
+    (PAIRS_TAUGHT, ".sum(axis=1).mean()) or 1.0", ".mean()) or 1.0"),
+    (PAIRS_TAUGHT, "temperature: float = 0.05", "temperature: float = 0.1"),
+    (STUDENT, "return found * temperature**2", "return found * temperature"),
+    (STUDENT, "kl_div(ours_JV, target_JV", "kl_div(target_JV, ours_JV"),
+    (STUDENT, "(teacher_JV[:, :size] / temperature)", "(teacher_JV[:, :size] * temperature)"),
+    (GAPS, "NOISE = 0.15", "NOISE = 0.3"),
+    (GAPS, "MEAN_LENGTH = 3.0", "MEAN_LENGTH = 2.0"),
+    (GAPS, "num_tokens - noise + spans + 1, noise", "num_tokens - noise + spans, noise"),
+    (GAPS, "target += [sentinel, *ids[start:stop].tolist()]", "target += ids[start:stop].tolist()"),
+    (MASKED, "kind_T < 0.8", "kind_T < 0.9"),
+    (MASKED, "(kind_T < 0.9)", "(kind_T < 1.0)"),
+    (MASKED, "chance_T < rate", "chance_T < rate / 2"),
+    (MASKED, "int(done * len(self.rates))", "round(done * len(self.rates))"),
+    (TLM, "np.isin(ids_T[:-1], self.ends)", "np.isin(ids_T[1:], self.ends)"),
+    (BOOTSTRAP, "self.right.sum() / self.units.sum()", "(self.right / self.units).mean()"),
+    (BOOTSTRAP, "_TAIL = 2.5", "_TAIL = 5.0"),
+    (FIGURES, "2 * hits / (wanted + answered)", "hits / wanted"),
+    (HEAD, "LOGITS_HELD = 3", "LOGITS_HELD = 2"),
+    (HEAD, "CHUNK_BYTES = 2**27", "CHUNK_BYTES = 2**26"),
+    (HEAD, "_SMALLEST_BYTES = 2**15, 2**28", "_SMALLEST_BYTES = 2**15, 2**29"),
+    (HEAD, "_SMALLEST_BYTES = 2**15, 2**28", "_SMALLEST_BYTES = 2**16, 2**28"),
+    (FIT, "_MANY_PIECES = 0.2", "_MANY_PIECES = 0.4"),
 ]

@@ -65,12 +65,13 @@ class Killer:
             os.write(self._report, report.nodeid.rpartition("::")[2].encode())
 
 
-def tests_of(file: str) -> str:
+def tests_of(file: str) -> list[str]:
     """The golden tests of the package that a file is in."""
-    return f"tests/golden/test_{file.partition('/')[0]}_numbers.py"
+    found = sorted((ROOT / "tests" / "golden").glob(f"test_{file.partition('/')[0]}*_numbers.py"))
+    return [path.relative_to(ROOT).as_posix() for path in found]
 
 
-def failing(folder: Path, tests: str, first: Sequence[str] = ()) -> str | None:
+def failing(folder: Path, tests: Sequence[str], first: Sequence[str] = ()) -> str | None:
     """The first test that fails on the sources of a folder, `import` if they cannot be imported, None if all pass.
 
     The tests run in a child process, which finds the libraries loaded.
@@ -95,7 +96,7 @@ def failing(folder: Path, tests: str, first: Sequence[str] = ()) -> str | None:
     raise RuntimeError(f"the tests took more than {MOST_S} s")
 
 
-def _run_tests(folder: Path, tests: str, killer: Killer) -> NoReturn:
+def _run_tests(folder: Path, tests: Sequence[str], killer: Killer) -> NoReturn:
     import pytest
 
     os.chdir(folder)
@@ -104,7 +105,7 @@ def _run_tests(folder: Path, tests: str, killer: Killer) -> NoReturn:
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-    os._exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", tests], plugins=[killer])))
+    os._exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests], plugins=[killer])))
 
 
 def outcome(folder: Path, file: str, text: str, replacement: str, first: Sequence[str]) -> tuple[str, str]:
@@ -138,11 +139,11 @@ def main() -> None:
         folder = Path(name)
         for part in COPIED:
             source = ROOT / part
-            skipped = shutil.ignore_patterns("__pycache__", "data")
+            skipped = shutil.ignore_patterns("__pycache__", *(["data"] if part == "tests" else []))
             shutil.copytree(source, folder / part, ignore=skipped) if source.is_dir() else shutil.copy(source, folder)
-        for tests in sorted({tests_of(file) for file, _, _ in wanted}):
-            if failed := failing(folder, tests):
-                sys.exit(f"{tests}: {failed} fails on the sources as they are")
+        every = sorted({tests for file, _, _ in wanted for tests in tests_of(file)})
+        if failed := failing(folder, every):
+            sys.exit(f"{failed} fails on the sources as they are")
         rows, started = [], time.monotonic()
         for mutant in wanted:
             file = mutant[0]

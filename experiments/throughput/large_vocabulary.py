@@ -38,7 +38,7 @@ def main() -> int:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2, help="Timed steps of a process, after one that is not.")
+    parser.add_argument("--steps", type=int, default=2, help="Timed steps after a first one; 0: that one.")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--out", type=Path, help="Write the figures there as JSON.")
     parser.add_argument("--one", nargs=2, metavar=("MODEL", "WAY"), help=argparse.SUPPRESS)
@@ -103,7 +103,7 @@ def _measured(name: str, way: str, steps: int) -> dict[str, Any]:
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     idle = _status_mib("VmRSS")
     ends, losses = (_trainer if way == "trainer" else _ours)(name, way, steps + 1)
-    spent = np.diff(np.array(ends), axis=0)[1:]
+    spent = np.diff(np.array(ends), axis=0)[min(steps, 1) :]
     wall_s, cpu_s = np.median(spent, axis=0).tolist()
     return {"peak_mib": _status_mib("VmHWM") - idle, "wall_s": wall_s, "cpu_s": cpu_s, "losses": losses}
 

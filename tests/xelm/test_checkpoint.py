@@ -13,6 +13,7 @@ import torch
 from clustering.errors import BadInput
 from tests.xelm.training_parts import same_bits, stage_of, tiny_llama, weights_of
 from xelm.expert_kinds.kind import ExpertKind
+from xelm.recipe.recipe import Train
 from xelm.training.loop import train_stage
 from xelm.training.random_state import random_states, set_random_state
 
@@ -200,3 +201,61 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     _interrupt(tiny_llama(), stage, 6)
     with pytest.raises(BadInput, match="cannot be resumed"):
         train_stage(tiny_llama(num_layers=2), stage, lambda _: None)
+
+
+def test_muon_moves_inner_matrices_in_orthogonal_directions_and_resumes_to_the_bit(tmp_path: Path) -> None:
+    settings = {"optimizer": "muon", "weight_decay": 0.0, "warmup_fraction": 0.0, "schedule": "constant"}
+    model, before = tiny_llama(), weights_of(tiny_llama())
+    train_stage(model, stage_of(tmp_path / "one", num_steps=1, learning_rate=1e-2, **settings), lambda _: None)
+    name = "model.layers.0.mlp.gate_proj.weight"
+    sizes = torch.linalg.svdvals(weights_of(model)[name] - before[name])
+    # All directions alike: 0.2 * sqrt(largest side) times the rate, as far as five iterations come.
+    assert sizes.max() / sizes.min() < 3
+    assert float(sizes.mean()) == pytest.approx(1e-2 * 0.2 * 32**0.5, rel=0.25)
+    plain = tiny_llama()
+    settings["optimizer"] = "adamw"
+    train_stage(plain, stage_of(tmp_path / "two", num_steps=1, learning_rate=1e-2, **settings), lambda _: None)
+    for end in ("model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"):
+        assert torch.equal(weights_of(model)[end], weights_of(plain)[end]), "AdamW has the rest"
+
+    undisturbed, resumed = tiny_llama(), tiny_llama()
+    train_stage(undisturbed, stage_of(tmp_path / "a", optimizer="muon"), lambda _: None)
+    stage = stage_of(tmp_path / "b", optimizer="muon")
+    _interrupt(tiny_llama(), stage, 7)
+    train_stage(resumed, stage, lambda _: None)
+    assert same_bits(weights_of(resumed), weights_of(undisturbed))
+
+
+def test_betas_change_what_is_learned(tmp_path: Path) -> None:
+    models = [tiny_llama(), tiny_llama(), tiny_llama()]
+    for number, (model, settings) in enumerate(
+        zip(models, [{}, {"betas": (0.9, 0.95)}, {"betas": (0.5, 0.95)}], strict=True)
+    ):
+        train_stage(model, stage_of(tmp_path / str(number), **settings), lambda _: None)
+    plain, same, other = map(weights_of, models)
+    assert same_bits(plain, same) and not same_bits(plain, other)
+
+
+@pytest.mark.parametrize("betas", [(0.9,), (0.9, 1.0), (-0.1, 0.9), (0.9, 0.95, 0.99)])
+def test_betas_that_are_none_are_refused(betas: tuple[float, ...]) -> None:
+    with pytest.raises(BadInput, match=r"\[train\] betas=.* must be two numbers in \[0, 1\)"):
+        Train(tokens=1, betas=betas)
+
+
+def test_of_several_checkpoints_the_last_good_one_is_gone_on_with(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"checkpoint_every_steps": 2, "keep_checkpoints": 3}
+    undisturbed = tiny_llama()
+    train_stage(undisturbed, stage_of(tmp_path / "a", **settings), lambda _: None)
+    stage = stage_of(tmp_path / "b", **settings)
+    _interrupt(tiny_llama(), stage, 11)
+    folders = sorted(stage.checkpoints.iterdir())
+    assert [folder.name for folder in folders] == ["step-00000006", "step-00000008", "step-00000010"]
+    _damage_cut_weights(folders[-1])
+    (folders[-2] / "state.json").write_text("{", encoding="utf-8")
+    resumed, steps = tiny_llama(), []
+    train_stage(resumed, stage, lambda point: steps.append(point["step"]))
+    assert steps[0] == 7
+    assert "step-00000010: this checkpoint cannot be resumed" in caplog.text
+    assert same_bits(weights_of(resumed), weights_of(undisturbed))

@@ -213,6 +213,27 @@ def test_a_tokenizer_without_sentinels_is_refused() -> None:
         OBJECTIVES.find("denoise").batches(gap_tokenizer(sentinels=0), Train(tokens=1), "base")
 
 
+def test_pruning_keeps_sentinels_that_are_ordinary_pieces() -> None:
+    from xelm.pruning.keep import always_kept
+
+    vocab = [["<unk>", 0.0], ["▁Haus", -3.0], ["▁<extra_id_0>", -4.0], ["▁Wasser", -9.0]]
+    table = {"model": {"type": "Unigram", "unk_id": 0, "vocab": vocab}, "added_tokens": []}
+    assert always_kept(table) == {0, 2, 3}, "the least likely piece sets what an unknown character costs"
+
+
+def test_the_tokenizers_of_t5_and_byt5_have_gaps() -> None:
+    from transformers import ByT5Tokenizer, T5Tokenizer
+
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁Das", -2.0), ("▁ist", -2.0), ("▁Haus", -2.0)]
+    for tokenizer in (ByT5Tokenizer(), T5Tokenizer(vocab=[*pieces, ("▁", -5.0)], extra_ids=4)):
+        first, second = tokenizer.convert_tokens_to_ids(["<extra_id_0>", "<extra_id_1>"])
+        ids = gap_ids("Das <extra_id_0> ist", tokenizer)
+        assert ids.count(first) == 1 and second not in ids and ids[-1] == tokenizer.eos_token_id
+        haus = tokenizer("Haus", add_special_tokens=False)["input_ids"]
+        assert " ".join(filled(ids, [*haus, tokenizer.eos_token_id], tokenizer).split()) == "Das Haus ist"
+        OBJECTIVES.find("denoise").batches(tokenizer, Train(tokens=1), "base")
+
+
 @pytest.fixture
 def seq2seq_recipe(tmp_path: Path, tiny_recipe: Callable[..., Recipe]) -> Callable[..., Recipe]:
     """Three experts and dense from a small mT5."""
@@ -304,18 +325,18 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(
     whole = train(recipe, tmp_path / "whole", report=False)
     from xelm.training import loop
 
-    taken, step = [0], loop._step
+    taken, step = [0], loop._Training._take_step
 
-    def interrupted(*args: Any) -> float:
+    def interrupted(*args: Any) -> Any:
         taken[0] += 1
         if taken[0] == 4:
             raise KeyboardInterrupt
         return step(*args)
 
-    monkeypatch.setattr(loop, "_step", interrupted)
+    monkeypatch.setattr(loop._Training, "_take_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "run", report=False)
-    monkeypatch.setattr(loop, "_step", step)
+    monkeypatch.setattr(loop._Training, "_take_step", step)
     again = train(recipe, tmp_path / "run", report=False)
     for name in whole.names:
         for key, value in whole.load_model(name).state_dict().items():

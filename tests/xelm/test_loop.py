@@ -19,9 +19,9 @@ from xelm.expert_kinds.kind import ExpertKind
 from xelm.objectives.causal import CausalBatches
 from xelm.run.failures import in_a_sentence
 from xelm.training.batches import ahead, pinned
+from xelm.training.course.schedule import Schedule
 from xelm.training.loop import step_for_step, train_stage
 from xelm.training.readings import flops_per_token
-from xelm.training.schedule import Schedule
 
 
 def _quiet(_point: dict[str, Any]) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import xelm
 from clustering.errors import BadInput
@@ -153,16 +155,16 @@ def test_a_run_that_was_interrupted_ends_with_the_files_of_an_undisturbed_one(
 ) -> None:
     import xelm.training.loop as loop
 
-    real, steps = loop._step, iter(range(1000))
+    real, steps = loop._Training._take_step, iter(range(1000))
     for stop_after in (5, 6, 9, 4):  # in the base, twice, in an expert, in the next
 
-        def stop(*args: Any, limit: int = stop_after, begin: int = next(steps)) -> float:
+        def stop(*args: Any, limit: int = stop_after, begin: int = next(steps)) -> Any:
             if next(steps) - begin >= limit:
                 raise KeyboardInterrupt
             return real(*args)
 
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(loop, "_step", stop)
+            patched.setattr(loop._Training, "_take_step", stop)
             xelm.train(tiny_recipe(), out=tmp_path / "run")
     xelm.train(tiny_recipe(), out=tmp_path / "run")
     assert _files(tmp_path / "run") == _files(finished)
@@ -215,15 +217,14 @@ def test_a_failing_expert_does_not_stop_the_others_and_comes_later(
 ) -> None:
     import xelm.training.loop as loop
 
-    real, failing = loop._step, ExpertSet.load(finished).names[0]
+    real, failing = loop.make_gradients, ExpertSet.load(finished).names[0]
 
-    def step(accelerator: Any, model: Any, optimizer: Any, stage: Any, *rest: Any) -> float:
-        if stage.name == failing:
-            return float("nan")
-        return real(accelerator, model, optimizer, stage, *rest)
+    def spoilt(accelerator: Any, model: Any, batches: Any, stage: Any, *rest: Any) -> Any:
+        loss, norm = real(accelerator, model, batches, stage, *rest)
+        return (loss * float("nan"), norm) if stage.name == failing else (loss, norm)
 
     with monkeypatch.context() as patched, pytest.raises(Exception, match=rf"1 of .*{failing}: the loss is nan"):
-        patched.setattr(loop, "_step", step)
+        patched.setattr(loop, "make_gradients", spoilt)
         xelm.train(tiny_recipe(), out=tmp_path / "run")
     states = {name: entry.state for name, entry in Manifest.read(tmp_path / "run").experts.items()}
     assert states.pop(failing) == "pending"
@@ -293,3 +294,34 @@ def test_a_dry_run_trains_nothing_and_shows_the_budget(tmp_path: Path, tiny_reci
     assert sum(stage.tokens for stage in budget.experts.values()) == 1536
     assert not list((tmp_path / "run").rglob("*.safetensors"))
     assert json.dumps(budget.to_dict())
+
+
+def test_another_kernel_of_attention_makes_the_same_models_and_none_again(
+    run: Path, tiny_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    eager = tiny_recipe(base={**tiny_table()["base"], "attn_implementation": "eager"})
+    before = _stamps(run)
+    xelm.train(eager, out=run, report=False)
+    assert _stamps(run) == before, "it is a setting of the engine"
+    other = xelm.train(eager, out=tmp_path / "other", report=False).path
+    for name in ("base", "dense"):
+        one, two = (load_file(folder / name / "model.safetensors") for folder in (run, other))
+        assert all(torch.allclose(one[key], two[key], rtol=0, atol=1e-4) for key in one)
+        assert not all(torch.equal(one[key], two[key]) for key in one), "it was really another kernel"
+        configs = [(folder / name / "config.json").read_bytes() for folder in (run, other)]
+        assert configs[0] == configs[1]
+
+
+def test_a_kernel_that_does_not_run_here_is_refused_before_any_text_is_read(
+    tiny_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    base = {**tiny_table()["base"], "attn_implementation": "flash_attention_2"}
+    with pytest.raises(BadInput, match=r'computes in half precision only: set \[train\] precision = "bf16"'):
+        tiny_recipe(base=base)
+    if find_spec("flash_attn") is None:
+        recipe = tiny_recipe(base=base, train={"precision": "bf16"})
+        with pytest.raises(BadInput, match=r'attn_implementation = "flash_attention_2" does not run here: '):
+            xelm.train(recipe, out=tmp_path / "run")
+        assert not list((tmp_path / "run").rglob("tokens.bin"))

@@ -21,27 +21,27 @@ MakeRecipe = Callable[..., Recipe]
 
 def _train_until(recipe: Recipe, run: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop the training of the base as Ctrl-C would, after so many steps."""
-    real, taken = loop._step, iter(range(1, 1000))
+    real, taken = loop._Training._take_step, iter(range(1, 1000))
 
-    def stop(*args: Any) -> float:
+    def stop(*args: Any) -> Any:
         if next(taken) > step:
             raise KeyboardInterrupt
         return real(*args)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(loop, "_step", stop)
+        patched.setattr(loop._Training, "_take_step", stop)
         xelm.train(recipe, out=run, report=False)
 
 
 def _steps_taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Every step of every training from now on: name and step."""
-    real, taken = loop._step, list[tuple[str, int]]()
+    real, taken = loop._Training._take_step, list[tuple[str, int]]()
 
-    def note(accelerator: Any, model: Any, optimizer: Any, stage: Any, step: int, *rest: Any) -> float:
-        taken.append((stage.name, step))
-        return real(accelerator, model, optimizer, stage, step, *rest)
+    def note(training: Any, *rest: Any) -> Any:
+        taken.append((training.stage.name, training.progress.step))
+        return real(training, *rest)
 
-    monkeypatch.setattr(loop, "_step", note)
+    monkeypatch.setattr(loop._Training, "_take_step", note)
     return taken
 
 

@@ -16,6 +16,7 @@ from clustering.corpora.find import Source, find_sources
 from clustering.errors import BadInput
 from tests.xelm.conftest import sentences, write_jsonl
 from xelm.corpus.store import TokenStore, boundary_tokens, build_store, open_store, training_texts
+from xelm.corpus.token_ids import token_ids
 from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
 from xelm.recipe.recipe import Data, NewBase
 
@@ -285,3 +286,23 @@ def test_a_damaged_tokenizer_is_made_again(tmp_path: Path, caplog: pytest.LogCap
     keep_tokenizer(folder, settings, texts)
     assert (folder / "tokenizer.json").read_bytes() == whole
     assert "the tokenizer is damaged" in caplog.text
+
+
+class _Louder:
+    """A tokenizer whose class does more than its backend."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.backend_tokenizer, self._tokenizer = tokenizer.backend_tokenizer, tokenizer
+
+    def __call__(self, texts: list[str], **options: Any) -> Any:
+        return self._tokenizer([text.upper() for text in texts], **options)
+
+
+def test_ids_are_those_of_the_tokenizer_whether_its_backend_is_asked_or_not(tokenizer: Any) -> None:
+    texts = ["Haus", "", "das </s> ist <s>kein Ende", "я" * 700, f"{tokenizer.eos_token} x"]
+    options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+    tokenizer("a b", truncation=True, max_length=1, padding="max_length")  # an earlier use leaves no trace
+    assert token_ids(texts, tokenizer) == tokenizer(texts, **options)["input_ids"]
+    louder: Any = _Louder(tokenizer)
+    assert token_ids(texts, louder) == tokenizer([text.upper() for text in texts], **options)["input_ids"]
+    assert token_ids([], tokenizer) == []

@@ -18,7 +18,7 @@ from xelm.making.make_model import Making
 from xelm.models import base as base_models
 from xelm.recipe.recipe import Base, Recipe
 from xelm.run.experts import ExpertSet
-from xelm.run.names import BASE
+from xelm.run.names import BASE, is_base
 from xelm.run.records.manifest import ModelEntry, fingerprint
 from xelm.vocabulary.training import prepared
 
@@ -111,7 +111,7 @@ def _kind_of(experts: ExpertSet, donor: str, own: Own | None) -> ExpertKind:
     Of such kinds, only adapters can bring rows of a vocabulary along.
     """
     wanted = Recipe.from_dict(experts.manifest.recipe).expert
-    if wanted.shares_base and donor != BASE and experts.kind(donor) is not type(wanted):
+    if wanted.shares_base and not is_base(donor) and experts.kind(donor) is not type(wanted):
         return wanted.as_kind("full")
     if own and wanted.shares_base and wanted.kind != "lora":
         return wanted.as_kind("full")

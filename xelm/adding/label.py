@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from statistics import median
 
 from clustering.corpora.find import Source
 from clustering.corpora.rows import Reading, Row
 from clustering.errors import BadInput, arg
+from clustering.files import sha256_of
 from clustering.languages.codes import match, name_of
 from xelm.adding.languages_read import DocumentReading, LanguageReader, Verdict, related
 from xelm.evaluation.log_probs import heldout_log_probs, measure
@@ -72,9 +74,9 @@ class CleanedSource(Source):
         """The rows of the source without those of dropped documents."""
         return (row for number, row in enumerate(super().rows(reading, skipped)) if number not in self.dropped)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, sha256: Callable[[Path], str] = sha256_of) -> str:
         """A fingerprint that changes with the text and with the dropped documents."""
-        whole = super().fingerprint()
+        whole = super().fingerprint(sha256)
         return hashlib.sha256(f"{whole}-{sorted(self.dropped)}".encode()).hexdigest() if self.dropped else whole
 
 

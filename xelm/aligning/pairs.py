@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from clustering.corpora.find import Source, find_sources
@@ -166,6 +167,7 @@ def _under_code(row: Row, pivot: str) -> str | None:
     return None
 
 
+@cache
 def _is_code_of(key: str, pivot: str) -> bool:
     try:
         return same_language_key(to_code(key)) == same_language_key(pivot)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clustering.errors import BadInput
+from clustering.plans.make import DEFAULT_METHOD, cluster_languages
 from xelm.cli._listed import Listed
-from xelm.cli._options import Command, option, print_json
+from xelm.cli._options import Command, option, options_of, print_json
 
 if TYPE_CHECKING:
     from clustering import ClusterPlan
@@ -42,9 +43,9 @@ def _kinds() -> str:
 @click.option("-k", "--clusters", "k", type=int, help="Number of clusters, one expert each.")
 @click.option("--suggest-k", is_flag=True, help="Show the quality of every number of clusters, and make no plan.")
 @click.option("--method", cls=Listed, words=_methods, help="How to group:")
-@click.option("--balance", type=click.Choice(["languages", "tokens"]), help="Make clusters nearly equal in this.")
+@options_of(cluster_languages, names=("balance",))
 @click.option("--tokens", multiple=True, metavar="LANG=N", help="Training tokens of a language, for --balance tokens.")
-@click.option("--stability", is_flag=True, help="Also measure how well the clusters hold when features are resampled.")
+@options_of(cluster_languages, names=("stability",))
 @click.option(
     "--distance",
     cls=Listed,
@@ -98,8 +99,6 @@ def command(
     **measured: Any,
 ) -> None:
     """Group languages (any codes or English names) into K clusters: the plan for K experts."""
-    from clustering.plans.make import DEFAULT_METHOD, cluster_languages
-
     if sum(map(bool, (measured["distance"], measured["distances_file"], measured["corpus"], effects))) > 1:
         raise BadInput(
             "--distance measures typology, --distances and --effects read files, --corpus reads text: give one of them."

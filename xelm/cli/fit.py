@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clustering.errors import BadInput
-from xelm.cli._options import Command, print_json
+from clustering.rankers.ranker import fit_ranker
+from xelm.cli._options import Command, options_of, print_json
 
 if TYPE_CHECKING:
     from clustering.rankers.validate import Validation
@@ -37,9 +38,7 @@ FOLDS_HELP = "Parts that the targets are left out in, to see how well it ranks; 
 )
 @click.option("--task", metavar="NAME", help="Learn from this task only, where a column headed task names several.")
 @click.option("--lower-is-better", is_flag=True, help="The score is a loss: a low one is good.")
-@click.option(
-    "--method", type=click.Choice(["trees", "lightgbm"]), default="trees", show_default=True, help="What learns."
-)
+@options_of(fit_ranker, names=("method",))
 @click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help=FOLDS_HELP)
 @click.option("--anyway", is_flag=True, help="Save the ranker even if it ranks no better than the default.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the trees and of the folds.")
@@ -66,7 +65,6 @@ def fit(
     as_json: bool = False,
 ) -> None:
     """Fit a ranker, say what was read and how well it ranks, and save it if it beats the default."""
-    from clustering.rankers.ranker import fit_ranker
     from clustering.rankers.transfer_table import read_transfer_table
     from clustering.rankers.validate import can_be_validated, cross_validate
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_PIECE = 64
+
 
 def sampling_shares(sizes: Mapping[str, int], temperature: float) -> dict[str, float]:
     """Share of each language: p ∝ size^(1/temperature), summing to 1 (Devlin et al. 2019; temperature 1 is by size).
@@ -65,6 +67,42 @@ def draw_order(
     """
     counts = apportion(num_draws, {code: shares[code] for code in sorted(num_blocks)})
     return draw_phases(num_blocks, [counts], seed=seed, name=name)
+
+
+def open_order(
+    num_blocks: Mapping[str, int], shares: Mapping[str, float], num_draws: int, *, seed: int, name: str
+) -> DrawOrder:
+    """Draw blocks as `draw_order` does, but so that a longer order begins with every shorter one.
+
+    A language's draws follow one another at even distances; within each piece of 64 draws they are shuffled.
+
+    Args:
+        num_blocks: Blocks there are of each language.
+        shares: Share of each language in the draws.
+        num_draws: Blocks to draw.
+        seed: Of the run.
+        name: Of the stage.
+    """
+    languages, label = tuple(sorted(num_blocks)), zlib.crc32(name.encode())
+    whole = -(-num_draws // _PIECE) * _PIECE
+    numbers = [np.arange(int(whole * shares[code]) + 2) for code in languages]
+    times = np.concatenate([(n + 0.5) / shares[code] for n, code in zip(numbers, languages, strict=True)])
+    language = np.repeat(np.arange(len(languages)), [len(n) for n in numbers])[np.argsort(times, kind="stable")]
+    for begin in range(0, whole, _PIECE):
+        np.random.default_rng([seed, label, begin]).shuffle(language[begin : begin + _PIECE])
+    language = language[:num_draws]
+    block = np.empty(num_draws, dtype=np.int64)
+    for index, code in enumerate(languages):
+        mine = language == index
+        rounds = range(-(-int(mine.sum()) // num_blocks[code]))
+        order = [_permutation(num_blocks[code], [seed, label, zlib.crc32(code.encode()), r]) for r in rounds]
+        if order:
+            block[mine] = np.concatenate(order)[: mine.sum()]
+    return DrawOrder(languages, language, block)
+
+
+def _permutation(number: int, seed: list[int]) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(number)
 
 
 def draw_phases(

@@ -21,7 +21,7 @@ _TICK_S = 0.02
 def seal(folder: Path) -> None:
     """Record the content of the folder; nothing in it may be written afterwards."""
     files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != CHECKSUMS)
-    entries = {file.name: {"sha256": sha256_of(file), "stamp": _stamp(file)} for file in files}
+    entries = {file.name: {"sha256": sha256_of(file), "stamp": stamp(file)} for file in files}
     time.sleep(_TICK_S)
     write_json(folder / CHECKSUMS, entries)
 
@@ -38,18 +38,19 @@ def damage(folder: Path) -> str | None:
         entries = [(str(name), str(e["sha256"]), list(e["stamp"])) for name, e in content.items()]
     except (BadInput, AttributeError, KeyError, TypeError, RecursionError):
         return f"{CHECKSUMS} cannot be read"
-    for name, sha256, stamp in entries:
+    for name, sha256, sealed in entries:
         file = folder / name
         if not file.is_file():
             return f"{name} is missing"
-        found = _stamp(file)
-        if found[0] != stamp[0]:
-            return f"{name} holds {found[0]:,} bytes where {stamp[0]:,} were written"
-        if found != stamp and sha256_of(file) != sha256:
+        found = stamp(file)
+        if found[0] != sealed[0]:
+            return f"{name} holds {found[0]:,} bytes where {sealed[0]:,} were written"
+        if found != sealed and sha256_of(file) != sha256:
             return f"{name} holds other bytes than were written"
     return None
 
 
-def _stamp(file: Path) -> list[int]:
+def stamp(file: Path) -> list[int]:
+    """Size, inode, and times of the last change of content and of inode."""
     status = file.stat()
     return [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]

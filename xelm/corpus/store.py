@@ -20,6 +20,7 @@ from xelm.corpus.instructions import instruction_ids
 from xelm.corpus.intact import is_sealed, seal
 from xelm.corpus.splits import split_rows
 from xelm.corpus.store_check import HELDOUT, store_damage
+from xelm.corpus.token_ids import token_ids
 from xelm.recipe.recipe import Data
 
 if TYPE_CHECKING:
@@ -227,9 +228,7 @@ def _tokenise(rows: list[Row], tokenizer: PreTrainedTokenizerBase) -> Iterator[t
     if any(row.answer_at is not None for row in rows):
         yield from (instruction_ids(row, tokenizer, before, after) for row in rows)
         return
-    # An end token spelled in a document is text; a document longer than the context is cut later without a warning.
-    options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
-    for ids in tokenizer([row.text for row in rows], **options)["input_ids"] if rows else []:
+    for ids in token_ids([row.text for row in rows], tokenizer):
         yield [*before, *ids, *after], 0
 
 

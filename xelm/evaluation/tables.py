@@ -5,7 +5,7 @@ from __future__ import annotations
 from tabulate import tabulate
 
 from xelm.run.experts import ExpertSet
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import DENSE, is_base, is_dense
 from xelm.run.records.results import Evaluation, Forgetting, Summary
 
 
@@ -110,7 +110,7 @@ def result_table(experts: ExpertSet) -> str:
 
 def order_models(names: list[str]) -> list[str]:
     """Base and dense first, experts after them."""
-    return sorted(names, key=lambda name: (name != BASE, name != DENSE))
+    return sorted(names, key=lambda name: (not is_base(name), not is_dense(name)))
 
 
 def _signed(value: float | None, digits: int = 1) -> str:

@@ -18,7 +18,7 @@ from router.mixture.model import MixtureForCausalLM
 from router.scoring.growing import GrowingWeights
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder, model_path
-from xelm.run.names import BASE
+from xelm.run.names import BASE, is_base
 from xelm.run.snapshot import RunChangedError
 
 if TYPE_CHECKING:
@@ -231,12 +231,12 @@ def _save_member(experts: ExpertSet, name: str, member: Any, folder: Path, shard
     place = folder / model_path(name)
     if isinstance(member, PreTrainedModel):
         member.save_pretrained(place, **shards)
-    elif name == BASE:
+    elif is_base(name):
         member.get_base_model().save_pretrained(place, **shards)
     else:
         _copy(experts.folder(name), place)
         return
-    if name == BASE:
+    if is_base(name):
         experts.tokenizer().save_pretrained(place)
 
 

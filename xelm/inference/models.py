@@ -14,7 +14,7 @@ from xelm.expert_kinds.kind import ExpertKind
 from xelm.inference.files import check_model
 from xelm.run.experts import ExpertSet
 from xelm.run.model_files import refuse_names_that_leave
-from xelm.run.names import BASE
+from xelm.run.names import BASE, is_base
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def open_models(experts: ExpertSet, names: Sequence[str], placement: Placement) 
     options = load_options(placement)
     kind = _sharing_kind(experts, names)
     if kind is not None:
-        others = [name for name in names if name != BASE]
+        others = [name for name in names if not is_base(name)]
         for name in others:
             refuse_names_that_leave(experts.path, experts.folder(name))
             if placement.check_files:
@@ -62,7 +62,7 @@ def open_models(experts: ExpertSet, names: Sequence[str], placement: Placement) 
         apart = _apart(experts, others, kind)
         if not apart:
             base = load_checked(experts, BASE, options, check=placement.check_files)
-            return kind.serve(base, {name: None if name == BASE else experts.folder(name) for name in names})
+            return kind.serve(base, {name: None if is_base(name) else experts.folder(name) for name in names})
         logger.warning("Each expert is loaded with a base of its own, because of %s.", "; ".join(apart))
     from router.models.pool import ExpertPool
 
@@ -110,7 +110,7 @@ def load_checked(experts: ExpertSet, name: str, options: dict[str, Any], *, chec
 
 
 def _sharing_kind(experts: ExpertSet, names: Sequence[str]) -> type[ExpertKind] | None:
-    kinds = [experts.kind(name) for name in names if name != BASE]
+    kinds = [experts.kind(name) for name in names if not is_base(name)]
     return next((kind for kind in kinds if kind.shares_base), None) if len(names) > 1 else None
 
 

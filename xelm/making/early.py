@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from router.identify.stored import check_identifier
@@ -11,6 +11,8 @@ from xelm.corpus.mixture import entries
 from xelm.making.inputs import Found
 from xelm.making.plan import check_clusters, plan_for
 from xelm.models.base import empty_model
+from xelm.models.foreign import unusable_reported
+from xelm.objectives.objective import Objective
 from xelm.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def check_early(recipe: Recipe, found: Found) -> ClusterPlan:
     Raises:
         BadInput: For a plan that cannot be made or does not fit, languages of `enters` that have no text, a model
             without the objective's head, an expert that the model does not allow, a budget of less than a step for
-            each expert, a log that is not installed.
+            each expert, a kernel or a log that is not installed.
     """
     codes = [source.code for source in found.sources]
     check_clusters(recipe.clusters, len(codes))
@@ -45,8 +47,29 @@ def check_early(recipe: Recipe, found: Found) -> ClusterPlan:
         )
     if found.config is not None:
         recipe.expert.stand_in().trained_parameters(empty_model(found.config, recipe.objective))
+    if recipe.base.attn_implementation is not None:
+        check_attention(recipe.base.attn_implementation, found.config, recipe.objective)
     check_log(recipe.train.log)
     return plan
+
+
+def check_attention(kernel: str, config: Any, objective: Objective) -> None:
+    """Check that models can be trained with a kernel of attention here.
+
+    Args:
+        kernel: transformers' name of it.
+        config: Configuration of the base; None: a Llama's.
+        objective: What it is trained to do.
+
+    Raises:
+        BadInput: If the model or this machine has none of that name.
+    """
+    if config is None:
+        from transformers import LlamaConfig
+
+        config = LlamaConfig(num_hidden_layers=1)
+    with unusable_reported(f'[base] attn_implementation = "{kernel}" does not run here'):
+        empty_model(config, objective).set_attn_implementation(kernel)
 
 
 def check_log(log: str) -> None:

@@ -12,6 +12,7 @@ from clustering.corpora.find import Source, find_sources
 from clustering.progress import show_progress
 from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
+from xelm.corpus.known_hashes import KnownHashes
 from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_texts, training_texts
 from xelm.corpus.translations import training_pairs, with_pairs
 from xelm.models import base as base_models
@@ -69,7 +70,9 @@ class Inputs:
             BadInput: For any fault of the text or the tokenizer.
         """
         pairs = training_pairs(reading, [source.code for source in found.sources])
-        fingerprints = with_pairs({source.code: source.fingerprint() for source in found.sources}, pairs)
+        hashes = KnownHashes(run / "cache" / "text-hashes.json")
+        fingerprints = with_pairs({source.code: source.fingerprint(hashes) for source in found.sources}, pairs)
+        hashes.save()
         tokenizer = _tokenizer(base, reading, found.sources, fingerprints, run)
         config = base_models.new_config(base.new, tokenizer) if base.new else found.config
         OBJECTIVES.find(train.objective).batches(tokenizer, train, "check")

@@ -18,6 +18,7 @@ from xelm.run.names import BASE
 from xelm.run.reading import read_as
 from xelm.run.records.entry_file import ENTRY_FILE
 from xelm.run.records.manifest import ModelEntry
+from xelm.training.course.stable import begun
 from xelm.training.loop import train_stage
 from xelm.training.processes import processes
 from xelm.training.sharding import whole_weights
@@ -69,12 +70,13 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
     (DDP, FSDP): all of them call this, and the first of them writes.
 
     Raises:
-        BadInput: If the folder holds a model made from other inputs and `redo` is false.
+        BadInput: If the folder holds a model made from other inputs and `redo` is false, unless it is that of a
+            shorter training which this one continues.
     """
     there = finished_entry(making.folder)
     if there and is_made(making):
         return there
-    if there and not redo:
+    if there and not redo and not is_extended(making):
         raise BadInput(
             f"{making.folder}: made with another recipe, data or parent. Train into another "
             f"{arg('out')}, or give {arg('redo', True)} to retrain it."
@@ -91,6 +93,8 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
         entry.tokens, entry.isolation, curve = trained.tokens, trained.isolation, {"history": trained.history}
         if trained.evaluations:
             curve["evaluations"] = trained.evaluations
+        if trained.went_on:
+            curve["went_on"] = trained.went_on
     entry.state = "done"
     together, weights = processes(), whole_weights(model)
     if together.is_main_process:
@@ -105,6 +109,13 @@ def is_made(making: Making) -> bool:
     """Whether the model is finished and was made from exactly these inputs."""
     there = finished_entry(making.folder)
     return there is not None and there.fingerprint in (making.entry.fingerprint, *making.former)
+
+
+def is_extended(making: Making) -> bool:
+    """Whether the folder holds the model of a shorter training, which this one continues."""
+    there = finished_entry(making.folder)
+    found = begun(making.stage) if making.stage else None
+    return there is not None and found is not None and found.is_of(str(there.fingerprint))
 
 
 def finished_entry(folder: Path) -> ModelEntry | None:

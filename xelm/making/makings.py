@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.recipe import Base, Data, NewBase, Train
 from xelm.run.folder import model_path
 from xelm.run.model_files import refuse_names_that_leave
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE, DENSE, is_base, is_dense
 from xelm.run.records.manifest import ModelEntry, fingerprint
 from xelm.training.checkpoint import newest_step
 from xelm.training.stage import Stage
@@ -30,7 +30,7 @@ from xelm.training.stage import Stage
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_FULL = "full"
+_FULL, _OPEN = "full", "a training that can be made longer"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Makings:
 
     def one(self, name: str) -> Making:
         """One model: `base`, `dense` or an expert."""
-        return self.base if name == BASE else self.trained(name)
+        return self.base if is_base(name) else self.trained(name)
 
     @cached_property
     def base(self) -> Making:
@@ -67,7 +67,7 @@ class Makings:
         if new is None or self.budget.base is None:
             source = str(self.source.model)
             weights = base_models.weights_identity(source, self.inputs.config)
-            table = dataclasses.asdict(self.source) | {"model": portable(source)}
+            table = self.source.settings() | {"model": portable(source)}
             parts = [table, self.inputs.config.to_dict(), weights]
             if self.train.objective != Train.objective:  # another head on the same body
                 parts.append({"objective": self.train.objective})
@@ -81,7 +81,7 @@ class Makings:
 
     def trained(self, name: str) -> Making:
         """An expert, or `dense`, made from the finished base."""
-        if name != DENSE:
+        if not is_dense(name):
             return self._trained(name, self.budget.experts[name], self.expert)
         if self.budget.dense is None:
             raise BadInput(f"no {name} in this recipe.")
@@ -94,6 +94,12 @@ class Makings:
 
     def _trained(self, name: str, budget: StageBudget, kind: ExpertKind) -> Making:
         prints = [self._trained_print(name, budget, kind, settings) for settings in self._settings]
+        stable, former = None, prints[1:]
+        if self._can_grow(name, budget):
+            # Earlier versions drew such a training's blocks in an order that hangs on its length.
+            former, prints = prints, [fingerprint(_OPEN, value) for value in prints[:1]]
+            course = self._trained_print(name, replace(budget, steps=0), kind, self._settings[0])
+            stable = self.run / "cache" / f"stable-{name}-{course[:12]}"
         entry = ModelEntry(
             budget.own,
             BASE,
@@ -102,10 +108,16 @@ class Makings:
             parent_fingerprint=self._base_entry.fingerprint,
             tokens_before=self.budget.base.tokens if self.budget.base else 0,
         )
-        stage = self._stage(name, budget, self.train, prints, kind.anchors)
+        stage = self._stage(name, budget, self.train, prints, kind.anchors, stable)
         folder = self.run / model_path(name)
         tokenizer = self.inputs.tokenizer
-        return Making(folder, entry, lambda: kind.make_trainable(self.own_base()), kind, stage, tokenizer, prints[1:])
+        return Making(folder, entry, lambda: kind.make_trainable(self.own_base()), kind, stage, tokenizer, former)
+
+    def _can_grow(self, name: str, budget: StageBudget) -> bool:
+        """Whether a longer training would begin as this one does, up to where the learning rate falls."""
+        steady = self._objective.batches(self.inputs.tokenizer, self.train, name).steady
+        by_size = len(budget.counts) == 1 and self.train.sampling == "temperature"
+        return self.train.schedule == "wsd" and steady and by_size
 
     @cached_property
     def _settings(self) -> list[dict[str, Any]]:
@@ -141,6 +153,7 @@ class Makings:
         settings: Train,
         prints: list[str],
         anchor: Mapping[str, float] | None = None,
+        stable: Path | None = None,
     ) -> Stage:
         return budget.stage(
             self.inputs.blocks,
@@ -150,6 +163,7 @@ class Makings:
             valid=self.inputs.valid_blocks(list(budget.shares)) if settings.evaluate_every_steps else {},
             log_folder=self.run / "logs",
             anchor=anchor or {},
+            stable=stable,
         )
 
     def _checkpoints(self, name: str, prints: list[str]) -> Path:
@@ -161,7 +175,7 @@ class Makings:
         if new is None:
             raise BadInput("this recipe has no [base.new].")
         seed, dtype = self.train.seed, self.source.dtype
-        return base_models.new_model(new, self.inputs.tokenizer, seed, dtype=dtype)
+        return self._attending(base_models.new_model(new, self.inputs.tokenizer, seed, dtype=dtype))
 
     def _hub_base(self) -> PreTrainedModel:
         dtype = "auto" if self.source.dtype == "auto" else base_models.weights_dtype(self.source.dtype)
@@ -174,4 +188,9 @@ class Makings:
 
     def _load(self, name: str, dtype: Any) -> PreTrainedModel:
         trusted = self.source.trust_remote_code
-        return base_models.load_model(name, self._objective, dtype=dtype, trust_remote_code=trusted)
+        return self._attending(base_models.load_model(name, self._objective, dtype=dtype, trust_remote_code=trusted))
+
+    def _attending(self, model: PreTrainedModel) -> PreTrainedModel:
+        if self.source.attn_implementation is not None:
+            model.set_attn_implementation(self.source.attn_implementation)
+        return model

@@ -29,7 +29,7 @@ from xelm.run.experts import ExpertSet
 from xelm.run.failures import Failure, disk_failure_reported, raise_failures
 from xelm.run.folder import RunFolder
 from xelm.run.lock import locked
-from xelm.run.names import BASE
+from xelm.run.names import BASE, is_base
 from xelm.run.records.manifest import FILE_NAME, Manifest, package_versions
 from xelm.run.transaction import edited
 
@@ -185,7 +185,7 @@ def _make_models(workspace: Workspace, manifest: Manifest, work: Work, launch: L
     _record(run, manifest, makings)
     failures = _make(workspace, makings, [BASE], work, launch)
     if not failures:
-        failures = _make(workspace, makings, [name for name in makings if name != BASE], work, launch)
+        failures = _make(workspace, makings, [name for name in makings if not is_base(name)], work, launch)
     _record(run, manifest, makings)
     if failures:
         raise_failures(failures, len(makings))

@@ -21,6 +21,7 @@ class CausalBatches(Batches):
     """The label at each position is the next token; the last position of a document or block has none."""
 
     takes_head: ClassVar[bool] = True
+    steady: ClassVar[bool] = True
 
     def batch(self, ids_BT: np.ndarray, positions_BT: np.ndarray, draws_B: np.ndarray, done: float) -> TokenBatch:
         """The label at each position is the next token of its document."""

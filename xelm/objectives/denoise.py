@@ -37,6 +37,7 @@ class DenoiseBatches(Batches):
     """
 
     takes_head: ClassVar[bool] = True
+    steady: ClassVar[bool] = True
     sentinels: tuple[int, ...]
     """The token of each gap."""
     special_ids: tuple[int, ...]

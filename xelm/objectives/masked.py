@@ -44,6 +44,11 @@ class MaskedBatches(Batches):
     """Share of tokens chosen, over equal parts of the training."""
     seed: int
 
+    @property
+    def steady(self) -> bool:
+        """Whether the share chosen is the same all the time."""
+        return len(set(self.rates)) == 1
+
     def rate(self, done: float) -> float:
         """Share of tokens chosen when `done` of the training is over."""
         return self.rates[min(int(done * len(self.rates)), len(self.rates) - 1)]

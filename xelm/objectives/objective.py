@@ -61,6 +61,11 @@ class Batches(ABC):
     takes_head: ClassVar[bool] = False
     """Whether the loss of its batches can be computed by a `Head`, without logits."""
 
+    @property
+    def steady(self) -> bool:
+        """Whether its batches depend on the draws alone, not on how much of the training is over."""
+        return False
+
     @abstractmethod
     def batch(self, ids_BT: np.ndarray, positions_BT: np.ndarray, draws_B: np.ndarray, done: float) -> Batch:
         """Inputs and labels.

@@ -6,16 +6,19 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from xelm.objectives.gaps.sentinels import SENTINEL
 from xelm.vocabulary.tokenizer_table import algorithm, joiner, pieces_of
 
 _BYTE_PIECE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
 def always_kept(table: Mapping[str, Any]) -> set[int]:
-    """Ids of added and special tokens, of every single character and byte, and of the unknown piece."""
+    """Ids of added and special tokens, of every single character and byte, of sentinels, and of the unknown piece."""
     model = table["model"]
     kept = {token["id"] for token in table["added_tokens"]}
-    kept |= {index for index, piece in pieces_of(table).items() if _is_single(piece, model)}
+    kept |= {
+        index for index, piece in pieces_of(table).items() if _is_single(piece, model) or SENTINEL.fullmatch(piece)
+    }
     if algorithm(table) == "Unigram":
         if model.get("unk_id") is not None:
             kept.add(model["unk_id"])

@@ -12,6 +12,7 @@ from xelm.corpus.splits import split_rows
 from xelm.pruning.choose import chosen_pieces
 from xelm.pruning.compared import Comparison, embeddings_of, largest_difference, same_rows
 from xelm.pruning.resize import num_rows, rows_named
+from xelm.recipe.docstrings import fields_in_help
 from xelm.recipe.recipe import Data
 from xelm.vocabulary.tokenizer_table import fresh_backend, pieces_of, renumbered, table_of
 
@@ -26,20 +27,29 @@ _COMPARED = 20
 _MOST_DIFFERENCE = 1e-5
 
 
+@fields_in_help
 @dataclass(frozen=True)
 class Pruning:
     """What `prune` did."""
 
     folder: str
+    """The new folder."""
     languages: list[str]
+    """The languages whose pieces are kept."""
     pieces_before: int
+    """Pieces of the whole tokenizer."""
     pieces: int
+    """Pieces that are kept."""
     rows_before: int
     """Rows of the embedding, which may be padded beyond the pieces."""
     rows: int
+    """Rows that are kept."""
     parameters_before: int
+    """Parameters of the whole model."""
     parameters: int
+    """Parameters of the pruned one."""
     comparison: Comparison
+    """How held-out sentences are read before and after."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -43,7 +43,7 @@ def prune(
         model: A run directory, or a causal, masked or encoder model: a folder or a hub id.
         languages: Any codes or names. Their text must be in `corpus`, or in the run.
         out: A new folder.
-        corpus: As `[data] path`. None: the text of the run; a model needs it.
+        corpus: Text of the languages, as in `[data] path`. None: the text of the run; a model needs it.
         min_count: How often the training text uses a piece that is kept because of it, at least 1.
         unchanged: Share of unread sentences that should be tokenised as before, in [0, 1): so many further pieces are
             kept. 0: none beyond those of the text.

@@ -84,6 +84,17 @@ class Base:
     """Type of the weights, in training and when saved. `auto`: that of the checkpoint."""
     trust_remote_code: bool = False
     """Run code that comes with the model; only for models whose authors you trust."""
+    attn_implementation: Literal["eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"] | None = (
+        None
+    )
+    """The kernel of attention while models are trained, by transformers' names. Flash attention keeps the documents of
+    a block apart without a mask. None: what transformers chooses, `sdpa` for most models."""
+
+    def settings(self) -> dict[str, Any]:
+        """The keys, for fingerprints, without settings of the engine."""
+        settings = dataclasses.asdict(self)
+        del settings["attn_implementation"]
+        return settings
 
     def __post_init__(self) -> None:
         check(
@@ -217,13 +228,21 @@ class Train:
     learning_rate: float = 1e-3
     """Peak learning rate of experts and dense; `[base.new]` has its own."""
     schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
-    """Course of the learning rate after the warmup; `wsd` keeps it and lets it fall at the end."""
+    """Course of the learning rate after the warmup; `wsd` keeps it and lets it fall over the last fifth, before which
+    experts and dense can be made longer by a larger `tokens`."""
     warmup_fraction: float = 0.05
     """Share of the steps over which the learning rate rises from 0."""
+    warmup_steps: int | None = None
+    """Steps over which it rises, whatever the length of the training. None: `warmup_fraction` of them."""
     min_learning_rate_ratio: float = 0.1
     """Learning rate at the end, as a share of its peak."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """`muon`: matrices inside the layers are turned to their nearest orthogonal direction (Jordan et al. 2024), at the
+    learning rates of AdamW (Liu et al. 2025), which has the rest: embeddings, head, norms and biases."""
+    betas: tuple[float, ...] = (0.9, 0.95)
+    """Of AdamW: how long the means of gradients and of their squares last."""
     weight_decay: float = 0.1
-    """Weight decay (AdamW) of matrices; norms and biases have none."""
+    """Weight decay of matrices; norms and biases have none."""
     clip_norm: float = 1.0
     """Largest norm of the gradient; a larger one is scaled down to it."""
     objective: str = "causal"
@@ -257,6 +276,8 @@ class Train:
     """Use `torch.compile`."""
     checkpoint_every_steps: int = 200
     """Steps between two checkpoints, from which an interrupted training resumes."""
+    keep_checkpoints: int = 1
+    """How many of them are kept until the model is finished: where the newest cannot be read, the one before serves."""
     evaluate_every_steps: int | None = None
     """Steps between two measurements of the loss on valid text of the model's languages. None: never while training."""
     log: Literal["files", "tensorboard", "wandb"] = "files"
@@ -265,7 +286,7 @@ class Train:
     """Seed of every random choice."""
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "batch_size", "checkpoint_every_steps"):
+        for name in ("tokens", "batch_size", "checkpoint_every_steps", "keep_checkpoints"):
             check(getattr(self, name) >= 1, f"[train] {name}={getattr(self, name)} must be at least 1.")
         for name in ("learning_rate", "sampling_temperature", "final_sampling_temperature", "max_epochs", "clip_norm"):
             value = getattr(self, name)
@@ -292,6 +313,12 @@ class Train:
             f'[train] sampling = "unimax" already decides how often each language is drawn: remove {other}.',
         )
         OBJECTIVES.find(self.objective, "train.objective")
+        check(
+            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+            f"[train] betas={list(self.betas)} must be two numbers in [0, 1).",
+        )
+        warmup = self.warmup_steps
+        check(warmup is None or warmup >= 0, f"[train] warmup_steps={warmup} must be at least 0.")
         every = self.evaluate_every_steps
         check(every is None or every >= 1, f"[train] evaluate_every_steps={every} must be at least 1.")
         micro = self.micro_batch_size
@@ -343,6 +370,11 @@ class Recipe:
     """`[router]`: how the language of a text is identified, and experts are weighed."""
 
     def __post_init__(self) -> None:
+        kernel, halves = self.base.attn_implementation or "", (self.train.precision, self.base.dtype)
+        check(
+            not kernel.startswith("flash") or halves != ("fp32", "float32"),
+            f'[base] attn_implementation = "{kernel}" computes in half precision only: set [train] precision = "bf16".',
+        )
         name = self.objective.name
         check(
             self.objective.fits_new_base or self.base.new is None,

@@ -10,7 +10,7 @@ from clustering.plans.picture import cluster_colours
 from xelm.models.foreign import unusable_reported
 from xelm.report.text import language_tag
 from xelm.run.experts import ExpertSet
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE, DENSE, is_dense
 from xelm.run.records.results import Cells, Forgetting
 
 
@@ -106,7 +106,7 @@ class Facts:
         """Languages that can be compared fairly: measured, and in the training of both baseline and experts."""
         answer, dense = self.answer(), self.experts.manifest.dense
         trained = [code for code, language in self.languages.items() if not language.added]
-        seen = dense.languages if dense and self.baseline == DENSE else trained
+        seen = dense.languages if dense and is_dense(self.baseline) else trained
         return [code for code in self.languages if code in seen and self.change(answer, code) is not None]
 
 

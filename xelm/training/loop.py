@@ -7,19 +7,22 @@ undisturbed one to the bit, and blocks that keep documents apart without padding
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clustering.errors import BadInput
+from clustering.files import atomic_write
 from clustering.progress import show_progress
 from xelm.objectives.objective import Batch
 from xelm.training.anchor import Anchor
 from xelm.training.batches import ahead, pinned
-from xelm.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from xelm.training.checkpoint import Progress, checkpoint_name, keep_newest, load_checkpoint, save_checkpoint
+from xelm.training.course.stable import begun, ends_stable_phase, note_course, tell
 from xelm.training.memory import memory_failure_reported
 from xelm.training.random_state import random_states
 from xelm.training.readings import Readings, Speed, refuse_no_number, way_out
@@ -68,6 +71,7 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
         stage.last_step * stage.tokens_per_step,
         "attention" if training.loss.isolated else "loss",
         training.progress.evaluations,
+        training.went_on,
     )
 
 
@@ -83,6 +87,8 @@ def step_for_step(model: PreTrainedModel, stage: Stage) -> Iterator[torch.Tensor
 def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any]], None]) -> _Training:
     import torch
 
+    from xelm.training.course.optimizers import make_optimizer
+
     accelerator = _accelerator(stage)
     if stage.settings.batch_size % accelerator.num_processes:
         raise BadInput(
@@ -93,19 +99,36 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     torch.manual_seed(stage.settings.seed + accelerator.process_index)
     if not accelerator.is_fsdp2:  # FSDP2 moves only this process's part to the device
         model.to(accelerator.device)
-    isolated = stage.batches.isolates(model)
+    # These look at a model by running it, and flash attention runs in half precision only.
+    flash = "flash" in str(getattr(model.config, "_attn_implementation", ""))
+    with autocast(stage, accelerator.device) if flash else nullcontext():
+        isolated = stage.batches.isolates(model)
+        head = head_for(model, stage, accelerator.num_processes)
     if not isolated:
         logger.warning("%s attends across packed documents; only their boundaries carry no loss.", stage.name)
-    head = head_for(model, stage, accelerator.num_processes)
     if stage.settings.gradient_checkpointing:
         _save_activations(model)
-    optimizer = _optimizer(model, stage)
+    optimizer = make_optimizer(model, stage.settings, stage.learning_rate)
     prepared, optimizer = accelerator.prepare(torch.compile(model) if stage.settings.compile else model, optimizer)
     inner = accelerator.unwrap_model(prepared, keep_torch_compile=False)
     anchor = Anchor.of(inner, stage.anchor)  # before a checkpoint is loaded
-    progress = load_checkpoint(stage.checkpoints, inner, optimizer) or Progress()
+    progress, went_on = _progress(stage, inner, optimizer)
     prepared.train()
-    return _Training(accelerator, prepared, inner, optimizer, anchor, stage, progress, Loss(isolated, head), on_log)
+    return _Training(
+        accelerator, prepared, inner, optimizer, anchor, stage, progress, Loss(isolated, head), on_log, went_on
+    )
+
+
+def _progress(stage: Stage, model: torch.nn.Module, optimizer: Any) -> tuple[Progress, dict[str, int] | None]:
+    """Where a training goes on: at its own checkpoint, else at that of a shorter one, else at its beginning."""
+    found = begun(stage)
+    went_on = {"step": found.step, "warmup_steps": found.warmup_steps} if found else None
+    if progress := load_checkpoint(stage.checkpoints, model, optimizer):
+        return progress, went_on
+    if found is None or stage.stable is None:
+        return Progress(), None
+    tell(stage, found)
+    return load_checkpoint(stage.stable, model, optimizer) or Progress(), went_on
 
 
 @dataclass
@@ -122,6 +145,8 @@ class _Training:
     progress: Progress
     loss: Loss
     on_log: Callable[[dict[str, Any]], None]
+    went_on: dict[str, int] | None = None
+    """As in `Trained`."""
 
     def steps(self) -> Iterator[torch.Tensor]:
         """Take all remaining steps and yield the loss of each, on the device."""
@@ -176,7 +201,7 @@ class _Training:
 
     def _is_checkpoint(self, step: int) -> bool:
         due = step % self.stage.settings.checkpoint_every_steps == 0 or step == self.stage.last_step
-        return step < self.stage.num_steps and due
+        return step < self.stage.num_steps and (due or ends_stable_phase(self.stage, step))
 
     def _evaluate(self) -> None:
         every, step = self.stage.settings.evaluate_every_steps, self.progress.step
@@ -219,7 +244,18 @@ class _Training:
             self._refuse_broken_weights()
             self.progress.random = random_states(self.accelerator.device)
             save_checkpoint(stage.checkpoints, self.inner, self.optimizer, self.progress)
+            keep_newest(stage.checkpoints, stage.settings.keep_checkpoints)
+            if ends_stable_phase(stage, self.progress.step):
+                self._keep(stage)
             self.accelerator.wait_for_everyone()
+
+    def _keep(self, stage: Stage) -> None:
+        """Keep the checkpoint that was just written, to make the training longer one day."""
+        if stage.stable is not None and self.accelerator.is_main_process:
+            name = checkpoint_name(self.progress.step)
+            with atomic_write(stage.stable) as partial:
+                shutil.copytree(stage.checkpoints / name, partial / name)
+                note_course(stage, self.progress.step, partial)
 
     def _log(self, point: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
@@ -259,17 +295,6 @@ def _accelerator(stage: Stage) -> Accelerator:
         if not accelerator.trackers:  # accelerate leaves out what is not installed
             raise BadInput(f'[train] log = "{log}" needs a package that is not here. Install it: pip install {log}.')
     return accelerator
-
-
-def _optimizer(model: torch.nn.Module, stage: Stage) -> torch.optim.Optimizer:
-    import torch
-
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": stage.settings.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
 def _save_activations(model: Any) -> None:

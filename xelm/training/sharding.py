@@ -44,6 +44,9 @@ def refuse_unfit(accelerator: Accelerator, stage: Stage) -> None:
         return
     if stage.settings.compile:
         raise BadInput(f"[train] compile and {arg('fsdp', True)} do not go together; leave one of them out.")
+    if stage.settings.optimizer != "adamw":
+        name = stage.settings.optimizer
+        raise BadInput(f'[train] optimizer = "{name}" needs whole matrices, and {arg("fsdp", True)} shares them out.')
     if accelerator.state.fsdp_plugin.cpu_ram_efficient_loading:
         raise BadInput("FSDP_CPU_RAM_EFFICIENT_LOADING begins with processes that have no weights: set it to false.")
 

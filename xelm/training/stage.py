@@ -15,7 +15,7 @@ from xelm.objectives.causal import CausalBatches
 from xelm.objectives.objective import Batch, Batches
 from xelm.recipe.recipe import Train
 from xelm.training.batches import gather, gather_judged, sequence_length
-from xelm.training.schedule import Schedule
+from xelm.training.course.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ class Stage:
     """Folder for `[train] log`; None: it writes nothing."""
     anchor: Mapping[str, float] = field(default_factory=dict)
     """Selector of weights (`xelm.models.layer_groups`) -> strength of the pull to where they start."""
+    stable: Path | None = None
+    """Folder of the checkpoint from which the training can be made longer (`xelm.training.course.stable`); None: it
+    cannot."""
     pause_at: int | None = None
     """Optimizer steps after which it stops with a checkpoint, to be continued or given up; None: at its end."""
 
@@ -80,6 +83,7 @@ class Stage:
             num_steps=self.num_steps,
             warmup_fraction=s.warmup_fraction,
             min_ratio=s.min_learning_rate_ratio,
+            warmup_steps=s.warmup_steps,
         )
 
 
@@ -101,3 +105,5 @@ class Trained:
     """`attention`: documents of a block did not see each other; `loss`: only their boundaries carry no loss."""
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     """`step`, `tokens`, `valid_loss` {language: nats per token}, if the recipe asks for them."""
+    went_on: dict[str, int] | None = None
+    """`step` at which it continued a shorter training, and the `warmup_steps` of that one; None: it did not."""

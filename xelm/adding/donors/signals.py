@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from clustering.languages.codes import name_of
-from xelm.run.names import DENSE, is_expert
+from xelm.run.names import is_dense, is_expert
 from xelm.run.records.ledger import DonorCandidate
 
 NUM_STARTS = 3
@@ -88,14 +88,14 @@ def likeliest(candidates: Sequence[DonorCandidate], number: int = NUM_STARTS) ->
     own = [c for c in candidates if is_expert(c.name)]
     shared = [c for c in candidates if not is_expert(c.name)]
     if not own:
-        return [c.name for c in sorted(shared, key=lambda c: c.name != DENSE)][:number]
+        return [c.name for c in sorted(shared, key=lambda c: not is_dense(c.name))][:number]
     is_blind = Signals.of(own).are_blind
     first, *others = sorted(own, key=_mean_rank(own, with_loss=not is_blind))
     least_shared = min((c.bits_per_byte for c in shared), default=0.0)
 
     def place(candidate: DonorCandidate) -> tuple[float, bool, str]:
-        loss = least_shared if candidate.name == DENSE else candidate.bits_per_byte
-        return loss, candidate.name != DENSE, candidate.name
+        loss = least_shared if is_dense(candidate.name) else candidate.bits_per_byte
+        return loss, not is_dense(candidate.name), candidate.name
 
     rest = [*sorted(shared, key=place), *others] if is_blind else sorted([*shared, *others], key=place)
     return [c.name for c in (first, *rest)][:number]

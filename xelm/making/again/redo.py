@@ -9,7 +9,7 @@ from typing import Any
 
 from clustering.errors import BadInput, arg
 from xelm.making.again.identity import changes, recorded_manifest
-from xelm.making.make_model import finished_entry, is_made
+from xelm.making.make_model import finished_entry, is_extended, is_made
 from xelm.making.portable import portable_recipe
 from xelm.making.workspace import Workspace
 from xelm.run.experts import ExpertSet
@@ -30,16 +30,18 @@ def clear_other_inputs(workspace: Workspace, *, redo: bool) -> None:
         BadInput: If there is such work and `redo` is false; the message names the changes that the manifest shows.
     """
     makings = list(workspace.makings.all().values())
-    changed = [making.folder for making in makings if finished_entry(making.folder) and not is_made(making)]
+    others = [making for making in makings if finished_entry(making.folder) and not is_made(making)]
+    changed = [making.folder for making in others if not is_extended(making)]
     ours = {making.folder for making in makings}
     there = [workspace.run / DENSE, *sorted((workspace.run / "experts").glob("*"))]
     left_over = [folder for folder in there if folder.is_dir() and folder not in ours]
     begun = _begun(workspace.run, {making.stage.checkpoints for making in makings if making.stage})
     if (changed or left_over or begun) and not redo:
         raise BadInput(_refusal(workspace, [*changed, *left_over], begun))
-    if (changed or left_over) and ExpertSet.load(workspace.run).is_blended:
+    if (others or left_over) and ExpertSet.load(workspace.run).is_blended:
+        how = arg("redo", True) if changed or left_over else "a longer training"
         raise BadInput(
-            f"{workspace.run}: its experts were moved back to the base (xelm blend), and {arg('redo', True)} would "
+            f"{workspace.run}: its experts were moved back to the base (xelm blend), and {how} would "
             "lose them and what they were. Undo it first: `xelm blend RUN --keep 1`."
         )
     for folder in (*left_over, *begun):

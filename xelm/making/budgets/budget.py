@@ -14,6 +14,7 @@ from xelm.making.budgets.steps import StageBudget, steps_of
 from xelm.models.base import empty_model
 from xelm.objectives.head import CHUNK_BYTES, LOGITS_HELD, is_chunked
 from xelm.objectives.objective import Objective
+from xelm.recipe.docstrings import fields_in_help
 from xelm.recipe.recipe import Train
 from xelm.run.names import BASE, DENSE
 
@@ -25,20 +26,27 @@ _MANY_EPOCHS = 40
 _GIB = 2**30
 
 
+@fields_in_help
 @dataclass(frozen=True)
 class Budget:
     """All stages of a run; the experts' tokens sum to the dense baseline's, by construction."""
 
     base: StageBudget | None
+    """The base's own training; None: it is not trained here."""
     experts: dict[str, StageBudget]
+    """Expert -> its training."""
     dense: StageBudget | None
+    """The dense baseline's training; None: there is none."""
     num_parameters: int
+    """Parameters of the base."""
     memory_gib: float
     """Memory of one training process: weights, gradients, optimizer and a rough figure for activations."""
     disk_gib: float
+    """Disk that the run takes, checkpoints included."""
     loss: str
     """How the loss is computed, in words."""
     warnings: list[str]
+    """Sentences on what may go wrong."""
     speed: Speed | None = None
     """Measured by a dry run."""
 
@@ -239,8 +247,10 @@ def _loss(train: Train, size: ModelSize, sequence_length: int) -> str:
 
 def _disk_gib(train: Train, size: ModelSize, num_experts: int) -> float:
     dense = {True: size.stored, False: 0, "full": size.parameters}[train.dense]
-    checkpoint = 3 * size.parameters  # weights and two moments
-    return (size.parameters + dense + num_experts * size.stored + checkpoint) * size.weight_bytes / _GIB
+    checkpoint = 3 * size.parameters * train.keep_checkpoints  # weights and two moments
+    # That at the end of the stable phase stays, so that the training can be made longer.
+    kept = 3 * size.trained * (num_experts + bool(train.dense)) if train.schedule == "wsd" else 0
+    return (size.parameters + dense + num_experts * size.stored + checkpoint + kept) * size.weight_bytes / _GIB
 
 
 def _warnings(base: StageBudget | None, experts: dict[str, StageBudget], parameters: int) -> list[str]:

@@ -12,7 +12,7 @@ from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budgets.budget import Budget
 from xelm.making.workspace import Workspace
 from xelm.models.base import weights_dtype
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE, DENSE, is_base
 from xelm.training.loop import step_for_step
 
 _LONG_ENOUGH_S, _FEWEST_STEPS, _MOST_STEPS = 3.0, 3, 20
@@ -36,7 +36,7 @@ class Speed:
         rates = ", ".join(f"{kind} {rate:,.0f} tokens/s" for kind, rate in self.tokens_per_s.items())
         memory = f", {self.peak_memory_gib:.1f} GiB at the peak" if self.peak_memory_gib is not None else ""
         first = self.hours.get(BASE, 0.0)
-        others = [hours for name, hours in self.hours.items() if name != BASE]
+        others = [hours for name, hours in self.hours.items() if not is_base(name)]
         return (
             f"measured on {self.device}: {rates}{memory}\n"
             f"about {_duration(first + sum(others))} of training on one such device, "
@@ -70,13 +70,15 @@ def _hours(budget: Budget, kinds: dict[str, str], rates: dict[str, float]) -> di
 def _rate(workspace: Workspace, kind: ExpertKind) -> float:
     dtype = weights_dtype(workspace.recipe.base.dtype)
     model = workspace.recipe.objective.auto_class().from_config(workspace.inputs.config, dtype=dtype)
+    if workspace.recipe.base.attn_implementation is not None:
+        model.set_attn_implementation(workspace.recipe.base.attn_implementation)
     making = workspace.makings.one(DENSE if workspace.budget.dense else next(iter(workspace.plan.clusters)))
     assert making.stage is not None  # only a base that is not trained has none
     settings = dataclasses.replace(
         making.stage.settings, checkpoint_every_steps=_NEVER, evaluate_every_steps=None, log="files"
     )
     nowhere = making.stage.checkpoints.with_name("none")
-    stage = dataclasses.replace(making.stage, name="probe", settings=settings, checkpoints=nowhere)
+    stage = dataclasses.replace(making.stage, name="probe", settings=settings, checkpoints=nowhere, stable=None)
     ends_s = [time.perf_counter()]
     for loss in step_for_step(kind.make_trainable(model), stage):
         float(loss)  # waits for the device

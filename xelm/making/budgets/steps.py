@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xelm.corpus.blocks import Blocks
-from xelm.corpus.draw import draw_phases
+from xelm.corpus.draw import draw_phases, open_order
 from xelm.corpus.mixture import Phase, mean_shares, phase_counts
 from xelm.recipe.recipe import Train
 from xelm.training.stage import Stage
@@ -72,6 +72,7 @@ class StageBudget:
         checkpoints: Path,
         *,
         batches: Batches,
+        stable: Path | None = None,
         **options: Any,
     ) -> Stage:
         """The training itself, with every block in the order in which it is read.
@@ -81,12 +82,20 @@ class StageBudget:
             settings: The `[train]` section of the recipe.
             checkpoints: Folder of its checkpoints while it runs.
             batches: Turns blocks into batches, as the objective needs them.
+            stable: For a training that can be made longer, the folder of the checkpoint from which it is.
             options: The fields `valid`, `log_folder` and `anchor` of `Stage`.
         """
         mine = {code: blocks[code] for code in self.shares}
         num_blocks = {code: len(found) for code, found in mine.items()}
-        order = draw_phases(num_blocks, self.counts, seed=settings.seed, name=self.name)
-        return Stage(self.name, order, mine, settings.learning_rate, settings, checkpoints, batches=batches, **options)
+        if stable is None:
+            order = draw_phases(num_blocks, self.counts, seed=settings.seed, name=self.name)
+        else:
+            draws = self.steps * settings.batch_size
+            order = open_order(num_blocks, self.shares, draws, seed=settings.seed, name=self.name)
+        return Stage(
+            *(self.name, order, mine, settings.learning_rate, settings, checkpoints),
+            **{"batches": batches, "stable": stable, **options},
+        )
 
 
 def steps_of(tokens: int, *, batch_size: int, sequence_length: int) -> int:

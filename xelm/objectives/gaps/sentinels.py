@@ -12,7 +12,8 @@ from router.letters import utf8_bytes
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_SENTINEL = re.compile(r"▁?<extra_id_(\d+)>")
+SENTINEL = re.compile(r"▁?<extra_id_(\d+)>")
+"""The spelling of a sentinel: a special token in T5, an ordinary piece in mT5."""
 _GAP = re.compile(r"<extra_id_\d+>")
 
 
@@ -22,7 +23,7 @@ def sentinels_of(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     Raises:
         BadInput: If it has none.
     """
-    found = ((_SENTINEL.fullmatch(token), index) for token, index in tokenizer.get_vocab().items())
+    found = ((SENTINEL.fullmatch(token), index) for token, index in tokenizer.get_vocab().items())
     numbered = sorted((int(match[1]), index) for match, index in found if match)
     if not numbered:
         raise BadInput(

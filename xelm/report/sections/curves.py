@@ -8,7 +8,7 @@ from typing import Any
 from xelm.report.charts import Line, line_chart, smoothed
 from xelm.report.facts import Facts
 from xelm.report.text import compact
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE, DENSE, is_dense
 
 _MOST_POINTS = 120
 
@@ -37,7 +37,7 @@ def _line(facts: Facts, name: str) -> Line | None:
     thinned = _thinned(points)
     course = smoothed(thinned)
     label = f"{name}: {course[0][1]:.2f} → {course[-1][1]:.2f} after {compact(points[-1][0])} tokens"
-    return Line(label, thinned, facts.colours.get(name), dashed=name == DENSE)
+    return Line(label, thinned, facts.colours.get(name), dashed=is_dense(name))
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

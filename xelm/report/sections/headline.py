@@ -6,7 +6,7 @@ from typing import Any
 
 from xelm.report.facts import Facts, expert_tokens
 from xelm.report.text import compact, count, listed, plural, signed
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import is_base, is_dense
 
 _SMALL_TEST_BYTES = 20_000
 """Bytes of test text; with about fewer than these, differences of a percent may be chance."""
@@ -40,7 +40,7 @@ def _verdict(facts: Facts, gains: dict[str, float]) -> tuple[str, str]:
     wins, number = sum(gain > 0 for gain in gains.values()), len(gains)
     mean = sum(gains.values()) / number
     size = f"{abs(mean):.1f} % {'fewer' if mean > 0 else 'more'} bits per byte"
-    if facts.baseline == BASE:
+    if is_base(facts.baseline):
         return f"No dense baseline, so no verdict; against its own base, better in {_share(wins, number)}", (
             f"The routed experts need {size} than the base they branched from, in the mean of the languages. That is "
             "no fair comparison: the experts were trained for longer."
@@ -80,7 +80,7 @@ def _tiles(facts: Facts, gains: dict[str, float]) -> list[dict[str, str]]:
     manifest, tiles = facts.experts.manifest, []
     if gains:
         wins = sum(gain > 0 for gain in gains.values())
-        against = "dense" if facts.baseline == DENSE else "base"
+        against = "dense" if is_dense(facts.baseline) else "base"
         tiles.append({"value": f"{wins} / {len(gains)}", "label": f"languages better than {against}"})
         mean = signed(sum(gains.values()) / len(gains))
         tiles.append({"value": f"{mean} %", "label": f"mean gain in bits per byte over {against}"})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clustering import ClusterPlan
 from xelm.run.folder import TRAINED, RunFolder
-from xelm.run.names import BASE, DENSE, is_expert
+from xelm.run.names import BASE, DENSE, is_base, is_expert
 from xelm.run.records.entry_file import ENTRY_FILE, read_entry
 from xelm.run.records.ledger import LedgerEntry
 from xelm.run.records.manifest import FILE_NAME, Manifest, ModelEntry
@@ -44,7 +44,7 @@ def origin(run: Path, manifest: Manifest, name: str) -> str:
     entry = entries(manifest)[name]
     if entry.parent is None:
         return "new"
-    if name == BASE or entry.parent_fingerprint is None:
+    if is_base(name) or entry.parent_fingerprint is None:
         return entry.parent
     present = entries(manifest).get(entry.parent)
     if present is not None and present.fingerprint == entry.parent_fingerprint and entry.parent != name:

@@ -11,7 +11,7 @@ from typing import Any
 
 from clustering.errors import BadInput
 from clustering.files import PARTIAL_PREFIX, read_json, sha256_of, write_json
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import is_base, is_dense
 from xelm.run.reading import STRICT, read_as
 from xelm.run.records.format_1 import upgraded
 from xelm.run.records.ledger import LedgerEntry, renamed
@@ -146,9 +146,9 @@ class Manifest:
 
     def put(self, name: str, entry: ModelEntry) -> None:
         """Enter a model: `base`, `dense` or an expert."""
-        if name == BASE:
+        if is_base(name):
             self.base = entry
-        elif name == DENSE:
+        elif is_dense(name):
             self.dense = entry
         else:
             self.experts[name] = entry

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from xelm.run.names import BASE, DENSE
+from xelm.recipe.docstrings import fields_in_help
+from xelm.run.names import BASE, is_expert
 from xelm.run.reading import STRICT, read_as
 
 _MOST = 2**63
@@ -113,6 +114,7 @@ class Summary:
         return {key: value for key, value in asdict(self).items() if value is not None and value != {}}
 
 
+@fields_in_help
 @dataclass(frozen=True)
 class Evaluation:
     """Every model of a run on every language of some text."""
@@ -135,6 +137,7 @@ class Evaluation:
     right_expert: dict[str, float] = field(default_factory=dict)
     """Language -> share of its documents that were routed to its own expert, 0 to 1."""
     summary: Summary = field(default_factory=lambda: Summary(0))
+    """The headline numbers."""
     forgetting: dict[str, Forgetting] = field(default_factory=dict)
     """Expert -> what it gained and forgot."""
     fingerprint: str | None = None
@@ -214,7 +217,7 @@ def with_forgetting(result: Evaluation) -> Evaluation:
     table = {
         name: Forgetting.of(cells, base, [code for code, owner in result.owners.items() if owner == name])
         for name, cells in result.models.items()
-        if name not in (BASE, DENSE)
+        if is_expert(name)
     }
     summary = replace(
         result.summary,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustering.errors import BadInput
-from xelm.run.names import BASE, DENSE
+from xelm.run.names import BASE, DENSE, is_dense
 from xelm.transferring.bases.base import CannotError, ModelBase, Pass, fast_only, without_output
 from xelm.transferring.data.examples import Example
 from xelm.transferring.features.encoder import Encoder
@@ -53,7 +53,7 @@ class RunBase(ModelBase):
         return self.settings.policies
 
     def _check(self, policy: str) -> None:
-        known = [name for name in POLICIES if name != DENSE or DENSE in self.experts.models]
+        known = [name for name in POLICIES if not is_dense(name) or DENSE in self.experts.models]
         if policy not in known and policy not in self.experts.models:
             names = ", ".join([*known, *self.experts.names])
             raise BadInput(f"[base] policy = {policy!r}: {self.settings.run} has none such. Choose among {names}.")
