@@ -1,4 +1,4 @@
-"""Five ways to forget less, at equal tokens, against plain training at fewer steps and lower rates.
+"""Six ways to forget less, at equal tokens, against plain training at fewer steps and lower rates.
 
     python -m experiments.forgetting.frontier --base runs/progit/base --data ../shared/data/progit --seeds 3
 
@@ -54,6 +54,8 @@ ARMS = [
     Arm("freeze", "layer 0", expert={"freeze": ["0"]}),
     Arm("freeze", "feed-forward", expert={"freeze": ["*.mlp.*"]}),
     *(Arm("put back", f"lose {lose}", after={"put_back": "auto", "lose": lose}) for lose in (0.1, 0.3)),
+    Arm("unread rows", "λ 1", after={"keep": 1.0, "unread": True}),
+    *(Arm("unread rows", f"λ {keep}", after={"keep": keep, "unread": True}) for keep in (0.9, 0.8, 0.65)),
     *(Arm("replay", f"{share:g}", expert={"replay": share}) for share in (0.1, 0.3)),
 ]
 
@@ -65,7 +67,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="Folder of <code>.jsonl.gz.")
     parser.add_argument("--languages", nargs="+", default=["deu", "fra", "ita", "jpn", "rus", "srp", "tur", "zho"])
     parser.add_argument("--k", type=int, default=4)
-    parser.add_argument("--tokens", type=int, default=327_680, help="Of all experts together.")
+    parser.add_argument("--tokens", type=int, default=1_310_720, help="Of all experts together.")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--work", type=Path, default=Path("runs/frontier"), help="Finished arms.")
     parser.add_argument("--out", type=Path, default=HERE / "frontier.json")

@@ -33,8 +33,8 @@ from xelm.recipe.recipe import Train
 from xelm.run.records.ledger import DonorCandidate
 from xelm.run.records.results import Cell, Evaluation, Forgetting
 from xelm.training.anchor import Anchor
+from xelm.training.course.optimizers import make_optimizer
 from xelm.training.course.schedule import Schedule
-from xelm.training.loop import _optimizer
 
 NEAR = pytest.approx
 
@@ -59,7 +59,7 @@ def test_learning_rates(kind: str, expected: list[float]) -> None:
 def test_norms_and_biases_have_no_weight_decay(tmp_path: Path) -> None:
     model = tiny_llama(attention_bias=True)
     stage = stage_of(tmp_path, weight_decay=0.25, learning_rate=0.5)
-    optimizer = _optimizer(model, stage)
+    optimizer = make_optimizer(model, stage.settings, stage.learning_rate)
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         plain = "norm" in name or name.endswith("bias")

@@ -163,6 +163,8 @@ def test_one_expert_of_a_run_changes_and_all_else_stays_to_the_byte(
     assert after.history(name) == experts.history(name)
     bits = found.training["bits_per_byte"]
     assert bits["after"]["nld"] == after.result("test").bits(name)["nld"] != bits["before"]["nld"]  # type: ignore[union-attr]
+    texts = [file.read_text() for file in after.folder(name).glob("*.json")]
+    assert not any(str(tmp_path) in text for text in texts)
     weights = models_of(run, [name])
     again = xelm.align(run, pairs, train=True, epochs=1, languages=["nld"], **{**QUICK, "max_length": 32})
     assert again.to_json() == found.to_json() and models_of(run, [name]) == weights
@@ -219,6 +221,22 @@ def test_an_added_language_can_be_aligned_and_removed_again(finished: Path, tmp_
     assert models_of(run, before.models) != state  # blended still
     xelm.blend(run, keep=1)
     assert models_of(run, before.models) == state and ExpertSet.load(run).verify() == []
+
+
+@pytest.mark.parametrize("finished", ["full"], indirect=True)
+def test_an_expert_that_was_moved_back_is_aligned_as_it_was_trained(
+    finished: Path, pairs: Path, tmp_path: Path
+) -> None:
+    options = {**QUICK, "max_length": 32, "languages": ["nld"], "epochs": 1, "train": True}
+    plain, moved = copy_of(finished, tmp_path / "a"), copy_of(finished, tmp_path / "b")
+    xelm.align(plain, pairs, **options)
+    xelm.blend(moved, keep=0.5)
+    xelm.align(moved, pairs, **options)
+    assert ExpertSet.load(moved).verify() == [] and ExpertSet.load(moved).is_blended
+    xelm.blend(moved, keep=1)
+    names = ExpertSet.load(plain).models
+    weights = [{n: s for n, s in models_of(run, names).items() if n.endswith("tensors")} for run in (plain, moved)]
+    assert weights[0] == weights[1]
 
 
 def _made(number: int) -> dict[str, str]:

@@ -240,3 +240,22 @@ def test_betas_change_what_is_learned(tmp_path: Path) -> None:
 def test_betas_that_are_none_are_refused(betas: tuple[float, ...]) -> None:
     with pytest.raises(BadInput, match=r"\[train\] betas=.* must be two numbers in \[0, 1\)"):
         Train(tokens=1, betas=betas)
+
+
+def test_of_several_checkpoints_the_last_good_one_is_gone_on_with(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"checkpoint_every_steps": 2, "keep_checkpoints": 3}
+    undisturbed = tiny_llama()
+    train_stage(undisturbed, stage_of(tmp_path / "a", **settings), lambda _: None)
+    stage = stage_of(tmp_path / "b", **settings)
+    _interrupt(tiny_llama(), stage, 11)
+    folders = sorted(stage.checkpoints.iterdir())
+    assert [folder.name for folder in folders] == ["step-00000006", "step-00000008", "step-00000010"]
+    _damage_cut_weights(folders[-1])
+    (folders[-2] / "state.json").write_text("{", encoding="utf-8")
+    resumed, steps = tiny_llama(), []
+    train_stage(resumed, stage, lambda point: steps.append(point["step"]))
+    assert steps[0] == 7
+    assert "step-00000010: this checkpoint cannot be resumed" in caplog.text
+    assert same_bits(weights_of(resumed), weights_of(undisturbed))

@@ -10,6 +10,7 @@ from xelm.aligning.adapt import Course, Merged, Whole, memory_in_our_words
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.make_model import Making, make_model
 from xelm.making.new_folder import is_there, put_in_place, work_beside
+from xelm.making.portable import portable
 from xelm.models.base import load_tokenizer
 from xelm.pruning.prune import load_any
 from xelm.run.records.manifest import ModelEntry, fingerprint
@@ -42,9 +43,9 @@ def adapt_model(course: Course, out: Path, report: Callable[[Path, dict[str, Any
         if adapter == "lora":
             rank = course.teaching.rank
             kind = Merged(rank=rank, alpha=2 * rank, absent=tuple(sorted(absent)))
-        entry, made = ModelEntry(sorted(course.pairs), name, fingerprint=key), work / f"model-{key[:12]}"
+        entry, made = ModelEntry(sorted(course.pairs), portable(name), fingerprint=key), work / f"model-{key[:12]}"
         making = Making(made, entry, lambda: course.prepared(model.float(), kind, tokenizer), kind, stage, tokenizer)
         with memory_in_our_words():
             make_model(making, work / "training.jsonl")
-        report(made, {"model": name, "folder": str(out), **course.facts(stage, adapter)})
+        report(made, {"model": portable(name), "folder": out.name, **course.facts(stage, adapter)})
         put_in_place(made, out)

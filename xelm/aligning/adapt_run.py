@@ -105,7 +105,7 @@ def adapt_run(course: Course, expert: str, report: Callable[[Path, dict[str, Any
             moved = take_off(shadow)
             _replace(shadow, expert, making.folder, entry)
             seal(shadow)
-            found = report(shadow, {"model": str(folder), "expert": expert, **facts})
+            found = report(shadow, {"model": folder.resolve().name, "expert": expert, **facts})
             write_json(RunFolder(shadow).model(expert) / REPORT_FILE, found)
             manifest = Manifest.read(shadow)
             manifest.refresh_files(shadow)

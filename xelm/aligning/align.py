@@ -208,7 +208,8 @@ def _train_model(course: Course, out: Path, pivot: str, most: int) -> Alignment:
         dataclasses.replace(found, training=facts).save(folder / REPORT_FILE)
 
     adapt_model(course, out, report)
-    return Alignment.read(out / REPORT_FILE)
+    found = Alignment.read(out / REPORT_FILE)
+    return dataclasses.replace(found, training={**found.training, "folder": str(out)})
 
 
 def _train_expert(course: Course, name: str, pivot: str, most: int) -> Alignment:

@@ -22,6 +22,7 @@ from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budgets.steps import StageBudget, steps_of
 from xelm.making.make_model import Making, make_model
 from xelm.making.new_folder import is_there, put_in_place, work_beside
+from xelm.making.portable import portable
 from xelm.models import base as base_models
 from xelm.recipe.recipe import Base, Recipe
 from xelm.run.experts import ExpertSet
@@ -101,7 +102,7 @@ def distill(
     asked = {"policy": policy, **dataclasses.asdict(teaching), "learning_rate": settings.learning_rate, "seed": seed}
     key = _key(experts, student, asked, settings.tokens, _text_print(experts, data))
     if is_there(folder, key):
-        return Distillation.read(folder / REPORT_FILE)
+        return dataclasses.replace(Distillation.read(folder / REPORT_FILE), folder=str(folder), run=str(run))
     teacher = Teacher(experts, policy)
     with work_beside(folder) as work:
         blocks = _blocks(experts, recipe, data, work)
@@ -114,7 +115,7 @@ def distill(
         inner = experts.objective.batches(tokenizer, settings, _NAME)
         stage = budget.stage(blocks, settings, work / f"checkpoints-{key[:12]}", batches=inner)
         batches = StudentBatches(inner, teacher, stage.blocks, stage.order, teaching)
-        entry = ModelEntry(sorted(blocks), student.name, fingerprint=key)
+        entry = ModelEntry(sorted(blocks), portable(student.name), fingerprint=key)
         kind, made = ExpertKind.of(kind="full"), work / f"student-{key[:12]}"
         whole = dataclasses.replace(stage, batches=batches)
         logger.info("student: %s tokens, taught by %s", f"{budget.tokens:,}", ", ".join(experts.names))
@@ -122,11 +123,18 @@ def distill(
         table, compared = figures(experts, _load(made, experts))
         dense = experts.entry_or_none(DENSE)
         found = Distillation(
-            str(folder), str(run), student.name, entry.tokens, dense.tokens if dense else None, asked, table, compared
+            folder.name,
+            experts.path.resolve().name,
+            portable(student.name),
+            entry.tokens,
+            dense.tokens if dense else None,
+            asked,
+            table,
+            compared,
         )
         found.save(made / REPORT_FILE)
         put_in_place(made, folder)
-    return found
+    return dataclasses.replace(found, folder=str(folder), run=str(run))
 
 
 def _usual_tokens(experts: ExpertSet) -> int:

@@ -276,6 +276,8 @@ class Train:
     """Use `torch.compile`."""
     checkpoint_every_steps: int = 200
     """Steps between two checkpoints, from which an interrupted training resumes."""
+    keep_checkpoints: int = 1
+    """How many of them are kept until the model is finished: where the newest cannot be read, the one before serves."""
     evaluate_every_steps: int | None = None
     """Steps between two measurements of the loss on valid text of the model's languages. None: never while training."""
     log: Literal["files", "tensorboard", "wandb"] = "files"
@@ -284,7 +286,7 @@ class Train:
     """Seed of every random choice."""
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "batch_size", "checkpoint_every_steps"):
+        for name in ("tokens", "batch_size", "checkpoint_every_steps", "keep_checkpoints"):
             check(getattr(self, name) >= 1, f"[train] {name}={getattr(self, name)} must be at least 1.")
         for name in ("learning_rate", "sampling_temperature", "final_sampling_temperature", "max_epochs", "clip_norm"):
             value = getattr(self, name)

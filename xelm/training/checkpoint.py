@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from xelm.training.sharding import part_of, whole
 if TYPE_CHECKING:
     import torch
 
+logger = logging.getLogger(__name__)
 _STATE, _WEIGHTS, _MOMENTS = "state.json", "weights.safetensors", "optimizer.safetensors"
 
 
@@ -36,7 +38,7 @@ class Progress:
 
 
 def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write a complete `folder/step-N`, then remove older ones, so that there is a good checkpoint at every moment.
+    """Write a complete `folder/step-N`.
 
     All processes that train together call this; the first of them writes complete tensors, even if they are sharded.
     """
@@ -52,8 +54,12 @@ def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim
         save_file(weights, partial / _WEIGHTS)
         save_file(moments, partial / _MOMENTS)
         write_json(partial / _STATE, asdict(progress))
-    for old in _checkpoints(folder):
-        if old != target:
+
+
+def keep_newest(folder: Path, number: int) -> None:
+    """Remove all checkpoints but the newest; called after one is written, so that there is one at every moment."""
+    if processes().is_main_process:
+        for old in _checkpoints(folder)[:-number]:
             shutil.rmtree(old)
 
 
@@ -71,21 +77,31 @@ def newest_step(folder: Path) -> int | None:
 def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
     """Load the newest checkpoint of `folder` into model, optimizer and random state; None if there is none.
 
+    Of several, one that cannot be read is passed over, with a warning, for the one before it.
+
     Raises:
-        BadInput: If the checkpoint cannot be read, or belongs to another model.
+        BadInput: If no checkpoint can be read, or they belong to another model.
     """
+    checkpoints = _checkpoints(folder)
+    for checkpoint in reversed(checkpoints):
+        try:
+            return _load(checkpoint, model, optimizer)
+        except BadInput as error:
+            if checkpoint == checkpoints[0]:
+                raise
+            logger.warning("%s Until then it goes on from the checkpoint before it.", error)
+    return None
+
+
+def _load(checkpoint: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    checkpoints = _checkpoints(folder)
-    if not checkpoints:
-        return None
-    newest = checkpoints[-1]
     try:
-        state, weights = read_json(newest / _STATE), load_file(newest / _WEIGHTS)
+        state, weights = read_json(checkpoint / _STATE), load_file(checkpoint / _WEIGHTS)
         moments: dict[str, dict[str, torch.Tensor]] = {}
-        for path, value in load_file(newest / _MOMENTS).items():
+        for path, value in load_file(checkpoint / _MOMENTS).items():
             moments.setdefault(path.rpartition("/")[0], {})[path.rpartition("/")[2]] = value
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         with torch.no_grad():
@@ -99,7 +115,8 @@ def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim
         return progress
     except (SafetensorError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise BadInput(
-            f"{newest}: this checkpoint cannot be resumed ({error}). Remove {folder} to begin this part again."
+            f"{checkpoint}: this checkpoint cannot be resumed ({error}). Remove {checkpoint.parent} to begin this part "
+            "again."
         ) from None
 
 

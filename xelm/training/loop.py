@@ -21,7 +21,7 @@ from clustering.progress import show_progress
 from xelm.objectives.objective import Batch
 from xelm.training.anchor import Anchor
 from xelm.training.batches import ahead, pinned
-from xelm.training.checkpoint import Progress, checkpoint_name, load_checkpoint, save_checkpoint
+from xelm.training.checkpoint import Progress, checkpoint_name, keep_newest, load_checkpoint, save_checkpoint
 from xelm.training.course.stable import begun, ends_stable_phase, note_course, tell
 from xelm.training.memory import memory_failure_reported
 from xelm.training.random_state import random_states
@@ -122,12 +122,13 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
 def _progress(stage: Stage, model: torch.nn.Module, optimizer: Any) -> tuple[Progress, dict[str, int] | None]:
     """Where a training goes on: at its own checkpoint, else at that of a shorter one, else at its beginning."""
     found = begun(stage)
-    went_on = {"step": found.step, "warmup_steps": found.warmup_steps} if found else None
+    shorter = found.before(stage) if found else None
+    went_on = {"step": shorter.step, "warmup_steps": shorter.warmup_steps} if shorter else None
     if progress := load_checkpoint(stage.checkpoints, model, optimizer):
         return progress, went_on
-    if found is None or stage.stable is None:
+    if stage.stable is None or found is None:
         return Progress(), None
-    tell(stage, found)
+    tell(stage, found.parts[-1])
     return load_checkpoint(stage.stable, model, optimizer) or Progress(), went_on
 
 
@@ -244,6 +245,7 @@ class _Training:
             self._refuse_broken_weights()
             self.progress.random = random_states(self.accelerator.device)
             save_checkpoint(stage.checkpoints, self.inner, self.optimizer, self.progress)
+            keep_newest(stage.checkpoints, stage.settings.keep_checkpoints)
             if ends_stable_phase(stage, self.progress.step):
                 self._keep(stage)
             self.accelerator.wait_for_everyone()

@@ -18,7 +18,16 @@ from xelm.run.records.manifest import Manifest
 
 ENGINE = ("micro_batch_size", "gradient_checkpointing", "precision", "compile")
 """[train] keys that say how a training is computed."""
-_BESIDE = ("tokens", "share", "dense", "checkpoint_every_steps", "evaluate_every_steps", "log", "loss")
+_BESIDE = (
+    "tokens",
+    "share",
+    "dense",
+    "checkpoint_every_steps",
+    "keep_checkpoints",
+    "evaluate_every_steps",
+    "log",
+    "loss",
+)
 """[train] keys that do not change the weights of a model of a given number of steps."""
 _DATA_BESIDE = ("path", "languages", "heldout_bytes", "pairs")
 _EVER = frozenset(

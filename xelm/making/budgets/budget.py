@@ -247,7 +247,7 @@ def _loss(train: Train, size: ModelSize, sequence_length: int) -> str:
 
 def _disk_gib(train: Train, size: ModelSize, num_experts: int) -> float:
     dense = {True: size.stored, False: 0, "full": size.parameters}[train.dense]
-    checkpoint = 3 * size.parameters  # weights and two moments
+    checkpoint = 3 * size.parameters * train.keep_checkpoints  # weights and two moments
     # That at the end of the stable phase stays, so that the training can be made longer.
     kept = 3 * size.trained * (num_experts + bool(train.dense)) if train.schedule == "wsd" else 0
     return (size.parameters + dense + num_experts * size.stored + checkpoint + kept) * size.weight_bytes / _GIB
