@@ -101,7 +101,7 @@ class Speed:
 def len_of_documents(blocks: Any) -> float:
     """Mean number of tokens that a token's own document has in a block."""
     store = blocks.store
-    return min(blocks.sequence_length, len(store.tokens) / max(1, len(store.starts)))
+    return float(min(blocks.sequence_length, len(store.tokens) / max(1, len(store.starts))))
 
 
 def flops_per_token(model: Any, context: float) -> float:
@@ -121,7 +121,8 @@ def flops_per_token(model: Any, context: float) -> float:
     tied = head is not None and head.weight is looked_up
     multiplied = [p for p in model.parameters() if p.ndim >= 2 and (tied or p is not looked_up)]
     passes = sum(p.numel() * (6 if p.requires_grad else 4) for p in multiplied)
-    return passes + 12 * getattr(config, "num_hidden_layers", 0) * getattr(config, "hidden_size", 0) * context / 2
+    layers, width = getattr(config, "num_hidden_layers", 0), getattr(config, "hidden_size", 0)
+    return float(passes + 12 * layers * width * context / 2)
 
 
 def peak_flops(device: torch.device) -> float | None:
