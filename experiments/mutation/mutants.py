@@ -13,7 +13,8 @@ WEIGH, AFFINITY = "router/routes/weigh.py", "router/routes/affinity.py"
 COMBINED, LANGID, NGRAM = "router/identify/combined.py", "router/identify/langid.py", "router/identify/ngram.py"
 SAMPLES, SPANS, TEXTS = "router/identify/samples.py", "router/identify/spans.py", "router/scoring/texts.py"
 OPEN = "router/identify/open.py"
-LOOP, SCHEDULE, BUDGET = "xelm/training/loop.py", "xelm/training/course/schedule.py", "xelm/making/budgets/budget.py"
+OPTIMIZERS, SCHEDULE = "xelm/training/course/optimizers.py", "xelm/training/course/schedule.py"
+BUDGET = "xelm/making/budgets/budget.py"
 DRAW, MIXTURE, BRANCH = "xelm/corpus/draw.py", "xelm/corpus/mixture.py", "xelm/adding/branch.py"
 EFFECTS, MEASURED, ADVICE = "clustering/plans/effects.py", "clustering/plans/measured.py", "clustering/plans/advice.py"
 METRICS, POLICY, CENTRES = "clustering/rankers/metrics.py", "router/routes/policy.py", "router/routes/centres.py"
@@ -125,8 +126,8 @@ MUTANTS: list[tuple[str, str, str]] = [
     (NGRAM, "STEPS_PER_NAT = 16", "STEPS_PER_NAT = 8"),
     (COMBINED, "np.exp(langid_BC[:, ours]).sum(axis=1)", "np.exp(langid_BC[:, ours]).max(axis=1)"),
     # Training.
-    (LOOP, '"weight_decay": 0.0}', '"weight_decay": stage.settings.weight_decay}'),
-    (LOOP, "betas=(0.9, 0.95)", "betas=(0.9, 0.999)"),
+    (OPTIMIZERS, '"weight_decay": 0.0}', '"weight_decay": settings.weight_decay}'),
+    ("xelm/recipe/recipe.py", "= (0.9, 0.95)", "= (0.9, 0.999)"),
     (SCHEDULE, "_WSD_DECAY = 0.2", "_WSD_DECAY = 0.5"),
     (SCHEDULE, "self.peak * (step + 1) / self.warmup", "self.peak * step / self.warmup"),
     (SCHEDULE, "descent = self.num_steps - 1 - self.warmup", "descent = self.num_steps - self.warmup"),

@@ -164,6 +164,19 @@ def test_the_loss_is_that_of_transformers_on_every_row_alone(tmp_path: Path) -> 
     assert found == pytest.approx(sum(alone), rel=1e-5)
 
 
+def test_a_t5_without_a_start_token_begins_with_its_padding() -> None:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    from router.encoder_decoder import decoder_start
+
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=280, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, pad_token_id=3)
+    model = T5ForConditionalGeneration(config).eval()
+    batch = GapBatch.of([[5, 260, 1]], [[260, 11, 1]], 3)
+    assert batch.inputs(model, torch.device("cpu"))["decoder_input_ids"].tolist() == [[3, 260, 11]]
+    assert decoder_start(model, 2, [260]).tolist() == [[3, 260], [3, 260]]
+
+
 def test_a_score_is_the_naive_one_and_counts_every_token_once(tmp_path: Path) -> None:
     from transformers import AutoModelForSeq2SeqLM
 

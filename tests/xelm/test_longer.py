@@ -130,6 +130,25 @@ def test_a_longer_training_that_is_interrupted_goes_on_too(tmp_path: Path) -> No
     assert same_bits(weights_of(model), weights_of(at_once))
 
 
+@pytest.mark.parametrize("stop_at", [18, 37])
+def test_a_training_that_is_interrupted_while_its_rate_falls_says_of_itself_what_an_undisturbed_one_does(
+    tmp_path: Path, stop_at: int
+) -> None:
+    def stop(point: dict[str, Any]) -> None:
+        if point["step"] == stop_at:
+            raise KeyboardInterrupt
+
+    num_steps = 20 if stop_at < 20 else 40
+    if num_steps == 40:
+        train_stage(tiny_llama(), _stage(tmp_path, 20, warmup_steps=2), lambda point: None)
+    stage = _stage(tmp_path, num_steps, warmup_steps=2)
+    with pytest.raises(KeyboardInterrupt):
+        train_stage(tiny_llama(), stage, stop)
+    trained = train_stage(tiny_llama(), stage, lambda point: None)
+    assert trained.went_on == (None if num_steps == 20 else {"step": 16, "warmup_steps": 2})
+    assert len(trained.history) == num_steps
+
+
 def test_a_warm_up_that_hangs_on_the_length_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     train_stage(tiny_llama(), _stage(tmp_path, 20, warmup_fraction=0.2), lambda point: None)

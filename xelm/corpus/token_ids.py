@@ -16,7 +16,7 @@ def token_ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list
     """
     # A text longer than the context is cut later without a warning.
     options: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
-    backend = getattr(tokenizer, "backend_tokenizer", None)
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     if not texts or not hasattr(backend, "encode_batch_fast"):
         return list(tokenizer(texts, **options)["input_ids"]) if texts else []
     first = tokenizer(texts[:1], **options)["input_ids"][0]  # and leaves the backend set as the options say

@@ -152,10 +152,10 @@ class Data:
     def reading(self) -> Reading:
         """Where a document's parts stand, for the corpus reader."""
         way_out = 'Correct the line, or set data.on_bad_line = "skip".'
+        found = Reading(text_field=self.text_field, id_field=self.id_field, way_out=way_out)
         if self.kind == "text":
-            return Reading(text_field=self.text_field, id_field=self.id_field, way_out=way_out)
-        fields = {"text_field": self.answer_field, "prompt_field": self.prompt_field, "id_field": self.id_field}
-        return Reading(**fields, way_out=way_out)
+            return found
+        return dataclasses.replace(found, text_field=self.answer_field, prompt_field=self.prompt_field)
 
     def settings(self) -> dict[str, Any]:
         """The keys, for fingerprints. A later key is left out at its default, so that older runs keep theirs."""

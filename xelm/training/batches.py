@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -55,7 +55,7 @@ def sequence_length(blocks: Mapping[str, Blocks]) -> int:
     return next(iter(blocks.values())).sequence_length
 
 
-def ahead(make: Callable[[int], Made], steps: range) -> Iterator[Made]:
+def ahead(make: Callable[[int], Made], steps: range) -> Generator[Made, None, None]:
     """What a function makes of each step, made on another thread while the steps before are computed.
 
     Close it to end the thread early; errors of the function come where its step does.

@@ -122,12 +122,13 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
 def _progress(stage: Stage, model: torch.nn.Module, optimizer: Any) -> tuple[Progress, dict[str, int] | None]:
     """Where a training goes on: at its own checkpoint, else at that of a shorter one, else at its beginning."""
     found = begun(stage)
-    went_on = {"step": found.step, "warmup_steps": found.warmup_steps} if found else None
+    shorter = found.before(stage) if found else None
+    went_on = {"step": shorter.step, "warmup_steps": shorter.warmup_steps} if shorter else None
     if progress := load_checkpoint(stage.checkpoints, model, optimizer):
         return progress, went_on
-    if found is None or stage.stable is None:
+    if stage.stable is None or found is None:
         return Progress(), None
-    tell(stage, found)
+    tell(stage, found.parts[-1])
     return load_checkpoint(stage.stable, model, optimizer) or Progress(), went_on
 
 

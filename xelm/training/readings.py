@@ -101,7 +101,7 @@ class Speed:
 def len_of_documents(blocks: Any) -> float:
     """Mean number of tokens that a token's own document has in a block."""
     store = blocks.store
-    return min(blocks.sequence_length, len(store.tokens) / max(1, len(store.starts)))
+    return min(float(blocks.sequence_length), len(store.tokens) / max(1, len(store.starts)))
 
 
 def flops_per_token(model: Any, context: float) -> float:
@@ -120,8 +120,9 @@ def flops_per_token(model: Any, context: float) -> float:
     head = getattr(model, "get_output_embeddings", lambda: None)()
     tied = head is not None and head.weight is looked_up
     multiplied = [p for p in model.parameters() if p.ndim >= 2 and (tied or p is not looked_up)]
-    passes = sum(p.numel() * (6 if p.requires_grad else 4) for p in multiplied)
-    return passes + 12 * getattr(config, "num_hidden_layers", 0) * getattr(config, "hidden_size", 0) * context / 2
+    passes: float = sum(p.numel() * (6 if p.requires_grad else 4) for p in multiplied)
+    attended = 12 * int(getattr(config, "num_hidden_layers", 0)) * int(getattr(config, "hidden_size", 0))
+    return passes + attended * context / 2
 
 
 def peak_flops(device: torch.device) -> float | None:

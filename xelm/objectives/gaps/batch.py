@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from router.encoder_decoder import start_token
 from xelm.objectives.head import judged
 from xelm.objectives.objective import IGNORED, sent
 
@@ -64,11 +65,11 @@ class GapBatch:
 
     def inputs(self, model: Any, device: torch.device) -> dict[str, torch.Tensor]:
         """The arguments of a model's forward, with which its output at each place predicts the label there."""
-        config = getattr(model, "module", model).config  # accelerate may have wrapped the model
+        start = start_token(getattr(model, "module", model).config)  # accelerate may have wrapped the model
         before = np.roll(self.labels, 1, axis=1)
-        before[:, 0] = config.decoder_start_token_id
+        before[:, 0] = start
         # What follows an ignored label is ignored too.
-        decoder_ids = np.where(before == IGNORED, config.decoder_start_token_id, before)
+        decoder_ids = np.where(before == IGNORED, start, before)
         return {
             "input_ids": sent(self.input_ids, device),
             "attention_mask": sent(self.attention_mask, device),

@@ -42,7 +42,7 @@ class _Both(torch.optim.Optimizer):
         super().__init__([group for part in parts for group in part.param_groups], {})
         self._parts = [(part, len(part.param_groups)) for part in parts]
 
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # a closure has no place in this loop
         """One step of each."""
         groups = list(self.param_groups)
         for part, number in self._parts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,35 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Begun:
-    """The stable phase of a shorter training, which a longer one continues."""
+class Part:
+    """A training that went through a stable phase."""
 
+    name: str
+    """Name of the folder of its checkpoints, which tells its model."""
     step: int
-    made: list[str]
-    """Names of the checkpoint folders of the trainings that have gone this way, which tell their models."""
+    """Steps until its learning rate began to fall."""
     warmup_steps: int
     """Over which the learning rate has risen."""
 
+
+@dataclass(frozen=True)
+class Begun:
+    """A stable phase that was kept, and the trainings that have gone on in it, the shortest first."""
+
+    parts: list[Part]
+
+    @property
+    def step(self) -> int:
+        """Steps of the kept checkpoint."""
+        return self.parts[-1].step
+
     def is_of(self, fingerprint: str) -> bool:
         """Whether a model with this fingerprint was made on the way."""
-        return any(name.endswith(f"-{fingerprint[:12]}") for name in self.made)
+        return any(part.name.endswith(f"-{fingerprint[:12]}") for part in self.parts)
+
+    def before(self, stage: Stage) -> Part | None:
+        """The shorter training that this one continues; None if the phase is its own."""
+        return next((part for part in reversed(self.parts) if part.name != stage.checkpoints.name), None)
 
 
 def ends_stable_phase(stage: Stage, step: int) -> bool:
@@ -47,9 +64,11 @@ def ends_stable_phase(stage: Stage, step: int) -> bool:
 def note_course(stage: Stage, step: int, folder: Path) -> None:
     """Say beside the kept checkpoint how the training came there."""
     before = begun(stage)
-    made = [*(before.made if before else []), stage.checkpoints.name]
-    course = {"step": step, "draws": _draws(stage, step), "warmup_steps": stage.schedule().warmup}
-    write_json(folder / _COURSE, {**course, "made": list(dict.fromkeys(made))})
+    parts = [part for part in (before.parts if before else []) if part.name != stage.checkpoints.name]
+    # The first of them had the warm-up.
+    warmup_steps = parts[0].warmup_steps if parts else stage.schedule().warmup
+    parts.append(Part(stage.checkpoints.name, step, warmup_steps))
+    write_json(folder / _COURSE, {"draws": _draws(stage, step), "parts": [asdict(part) for part in parts]})
 
 
 def begun(stage: Stage) -> Begun | None:
@@ -58,22 +77,22 @@ def begun(stage: Stage) -> Begun | None:
         return None
     try:
         course: dict[str, Any] = read_json(stage.stable / _COURSE)
-        found = Begun(int(course["step"]), list(map(str, course["made"])), int(course["warmup_steps"]))
-        draws = course["draws"]
-    except (BadInput, KeyError, TypeError, ValueError):
+        parts = [Part(str(p["name"]), int(p["step"]), int(p["warmup_steps"])) for p in course["parts"]]
+        found, draws = Begun(parts), course["draws"]
+        fits = found.step == newest_step(stage.stable) and found.step <= stage.schedule().stable_steps
+    except (BadInput, IndexError, KeyError, TypeError, ValueError):
         return None
-    fits = found.step == newest_step(stage.stable) and found.step <= stage.schedule().stable_steps
     return found if fits and draws == _draws(stage, found.step) else None
 
 
-def tell(stage: Stage, found: Begun) -> None:
+def tell(stage: Stage, part: Part) -> None:
     """Say where a training goes on, and whether it equals one made at once."""
-    logger.info("%s: goes on from step %d, where its learning rate had not begun to fall.", stage.name, found.step)
-    if found.warmup_steps != stage.schedule().warmup:
+    logger.info("%s: goes on from step %d, where its learning rate had not begun to fall.", stage.name, part.step)
+    if part.warmup_steps != stage.schedule().warmup:
         logger.warning(
             "%s: its learning rate rose over %d steps, and would over %d in a training made at once, so the two are "
             "not the same. Set [train] warmup_steps to keep a warm-up that does not depend on the length.",
-            *(stage.name, found.warmup_steps, stage.schedule().warmup),
+            *(stage.name, part.warmup_steps, stage.schedule().warmup),
         )
 
 
