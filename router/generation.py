@@ -204,6 +204,7 @@ def _run(
     if apart:
         first_BT = decoder_start(model, len(prompts), extra.pop("first_tokens", ()))
         extra["decoder_input_ids"], num_before = first_BT.to(device), first_BT.shape[1]
+        extra["decoder_start_token_id"] = int(first_BT[0, 0])  # which transformers asks for all the same
     if weights_BM is not None:
         extra["expert_weights"] = torch.tensor(weights_BM, dtype=torch.float32, device=device)
     with torch.inference_mode():

@@ -14,6 +14,7 @@ import xelm
 from tests.router.tiny import BYTE_VOCABULARY, byte_tokenizer, llama
 from tests.xelm.conftest import write_jsonl
 from tests.xelm.made_runs import make_run
+from tests.xelm.seq2seq import make_gap_run
 from tests.xelm.transfers import sentence, topic_of, word_in, write_task
 from xelm import BadInput
 from xelm.aligning.pairs import read_pairs
@@ -167,6 +168,15 @@ def test_a_run_is_measured_by_base_and_the_experts_of_the_languages(pairs: Path,
     one = xelm.align(run, pairs, device="cpu", max_length=100, expert="dutch", languages=["nld"])
     assert [row["model"] for row in one.table] == ["base", "dutch"]
     assert one.table[1] == found.table[4]
+
+
+def test_models_that_fill_gaps_are_measured_by_their_encoder(pairs: Path, tmp_path: Path) -> None:
+    run = make_gap_run(tmp_path / "run")
+    found = xelm.align(run, pairs, device="cpu", languages=["nld"])
+    assert [row["model"] for row in found.table] == ["base", "only-nld"]
+    assert (
+        xelm.align(run / "base", pairs, device="cpu", languages=["nld"]).table[0]["raw_to"] == found.table[0]["raw_to"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,9 @@ def test_a_t5_without_a_start_token_begins_with_its_padding() -> None:
     from transformers import T5Config, T5ForConditionalGeneration
 
     from router.encoder_decoder import decoder_start
+    from router.generation import generate_ids
+    from router.mixture.experts import MixedExperts
+    from router.models.pool import ExpertPool
 
     torch.manual_seed(0)
     config = T5Config(vocab_size=280, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, pad_token_id=3)
@@ -175,6 +178,12 @@ def test_a_t5_without_a_start_token_begins_with_its_padding() -> None:
     batch = GapBatch.of([[5, 260, 1]], [[260, 11, 1]], 3)
     assert batch.inputs(model, torch.device("cpu"))["decoder_input_ids"].tolist() == [[3, 260, 11]]
     assert decoder_start(model, 2, [260]).tolist() == [[3, 260], [3, 260]]
+    experts = MixedExperts(["t5"], ExpertPool({"t5": lambda: model}))
+    options = {"pad_token_id": 3, "first_tokens": [260], "max_new_tokens": 4, "do_sample": False}
+    answers = [
+        generate_ids(ids, np.ones((len(ids), 1)), experts, **options) for ids in ([[5, 1], [6, 7, 8, 1]], [[5, 1]])
+    ]
+    assert answers[0][0] == answers[1][0] and 0 < len(answers[0][0][0]) <= 4
 
 
 def test_a_score_is_the_naive_one_and_counts_every_token_once(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import xelm
 from clustering.files import sha256_of
 from tests.xelm.adding import contents, train_masked, train_tiny
 from tests.xelm.conftest import make_corpus, write_jsonl
+from tests.xelm.seq2seq import gap_tokenizer
 from xelm import BadInput, ExpertSet
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.draw import draw_order
@@ -197,6 +198,16 @@ def test_a_run_of_masked_models_teaches_and_is_aligned(tmp_path: Path) -> None:
     name = ExpertSet.load(run).plan.cluster_of("deu")
     aligned = xelm.align(run, tmp_path / "pairs", train=True, epochs=1, device="cpu")  # longer than its 40 positions
     assert aligned.training["expert"] == name and ExpertSet.load(run).verify() == []
+
+
+def test_models_that_fill_gaps_cannot_teach_token_by_token() -> None:
+    from xelm.distilling.lessons import token_batch
+    from xelm.objectives.objective import OBJECTIVES
+    from xelm.recipe.recipe import Train
+
+    batches = OBJECTIVES.find("denoise").batches(gap_tokenizer(), Train(tokens=1), "x")
+    with pytest.raises(BadInput, match="Causal and masked runs can"):
+        token_batch(batches, np.zeros((1, 8), dtype=np.int64), np.arange(8)[None], np.arange(1), 0.0)
 
 
 @full_only

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from clustering.corpora.find import find_sources
 from clustering.errors import BadInput, arg
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.mixture import mixture
 from xelm.corpus.store import build_store, open_store
 from xelm.distilling.distillation import REPORT_FILE, Distillation
-from xelm.distilling.lessons import StudentBatches, Teaching
+from xelm.distilling.lessons import StudentBatches, Teaching, token_batch
 from xelm.distilling.measure import figures
 from xelm.distilling.teacher import Teacher
 from xelm.expert_kinds.kind import ExpertKind
@@ -24,6 +26,7 @@ from xelm.making.make_model import Making, make_model
 from xelm.making.new_folder import is_there, put_in_place, work_beside
 from xelm.making.portable import portable
 from xelm.models import base as base_models
+from xelm.objectives.objective import OBJECTIVES
 from xelm.recipe.recipe import Base, Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE, DENSE
@@ -103,6 +106,10 @@ def distill(
     key = _key(experts, student, asked, settings.tokens, _text_print(experts, data))
     if is_there(folder, key):
         return dataclasses.replace(Distillation.read(folder / REPORT_FILE), folder=str(folder), run=str(run))
+    tokenizer = experts.tokenizer()
+    objective = OBJECTIVES.find("masked") if experts.objective.reads_pairs else experts.objective
+    inner = objective.batches(tokenizer, settings, _NAME)
+    token_batch(inner, np.zeros((1, 8), dtype=np.int64), np.arange(8)[None], np.arange(1), 0.0)
     teacher = Teacher(experts, policy)
     with work_beside(folder) as work:
         blocks = _blocks(experts, recipe, data, work)
@@ -111,8 +118,6 @@ def distill(
         num_blocks = {code: len(own) for code, own in blocks.items()}
         phases = mixture(num_blocks, settings, steps * settings.batch_size)
         budget = StageBudget.of(_NAME, steps, phases, num_blocks, **size)
-        tokenizer = experts.tokenizer()
-        inner = experts.objective.batches(tokenizer, settings, _NAME)
         stage = budget.stage(blocks, settings, work / f"checkpoints-{key[:12]}", batches=inner)
         batches = StudentBatches(inner, teacher, stage.blocks, stage.order, teaching)
         entry = ModelEntry(sorted(blocks), portable(student.name), fingerprint=key)

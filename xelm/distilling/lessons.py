@@ -50,15 +50,30 @@ class StudentBatches(Batches):
 
     def batch(self, ids_BT: np.ndarray, positions_BT: np.ndarray, draws_B: np.ndarray, done: float) -> StudentBatch:
         """The same blocks, with the weights of the models for each token."""
-        own = self.inner.batch(ids_BT, positions_BT, draws_B, done)
-        if not isinstance(own, TokenBatch):
-            raise BadInput("models that do not predict a token at each position cannot teach a student.")
+        own = token_batch(self.inner, ids_BT, positions_BT, draws_B, done)
         weights_BTK = self.teacher.weights(self.blocks, self.order, draws_B)
         return StudentBatch(own, weights_BTK, self.teacher, self.teaching)
 
     def isolates(self, model: Any) -> bool:
         """As the objective says of the student."""
         return self.inner.isolates(model)
+
+
+def token_batch(
+    batches: Batches, ids_BT: np.ndarray, positions_BT: np.ndarray, draws_B: np.ndarray, done: float
+) -> TokenBatch:
+    """A batch of an objective whose models predict a token at each position.
+
+    Raises:
+        BadInput: If they do not.
+    """
+    found = batches.batch(ids_BT, positions_BT, draws_B, done)
+    if not isinstance(found, TokenBatch):
+        raise BadInput(
+            "the models of this run do not predict a token at each position of a block, so they cannot teach a student "
+            "token by token. Causal and masked runs can."
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -82,7 +97,7 @@ class StudentBatch:
 
         labels = torch.from_numpy(self.own.labels).to(device)
         ids = torch.from_numpy(self.own.input_ids).to(device)
-        extra: dict[str, Any] = {"position_ids": torch.from_numpy(self.own.position_ids).to(device)} if isolated else {}
+        extra: dict[str, Any] = self.own.arguments(model, isolated=isolated, device=device)
         if labels.shape[1] < ids.shape[1]:
             extra["use_cache"] = False
         logits_BTV = model(input_ids=ids, **extra).logits[:, : labels.shape[1]]

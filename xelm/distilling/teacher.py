@@ -6,6 +6,7 @@ Shape letters: B blocks, T tokens of a block, K models, J judged positions, V pi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,10 +124,14 @@ class Teacher:
         model = self._models.get(name)
         if name not in self._isolates:
             self._isolates[name] = isolates_documents(model)
-        ids = torch.from_numpy(batch.input_ids[rows]).to(model.device)
-        extra: dict[str, Any] = {}
-        if self._isolates[name]:
-            extra["position_ids"] = torch.from_numpy(batch.position_ids[rows]).to(model.device)
+        own = replace(
+            batch,
+            input_ids=batch.input_ids[rows],
+            position_ids=batch.position_ids[rows],
+            labels=batch.labels[rows],
+        )
+        ids = torch.from_numpy(own.input_ids).to(model.device)
+        extra: dict[str, Any] = own.arguments(model, isolated=self._isolates[name], device=model.device)
         if batch.labels.shape[1] < batch.input_ids.shape[1]:
             extra["use_cache"] = False
         with torch.no_grad():
