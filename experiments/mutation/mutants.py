@@ -240,7 +240,7 @@ MUTANTS: list[tuple[str, str, str]] = [
     (GAPS, "MEAN_LENGTH = 3.0", "MEAN_LENGTH = 2.0"),
     (GAPS, "num_tokens - noise + spans + 1, noise", "num_tokens - noise + spans, noise"),
     (GAPS, "target += [sentinel, *ids[start:stop].tolist()]", "target += ids[start:stop].tolist()"),
-    (MASKED, "kind_T < 0.8", "kind_T < 0.9"),
+    (MASKED, "kind_T < 0.8", "kind_T < 0.7"),
     (MASKED, "(kind_T < 0.9)", "(kind_T < 1.0)"),
     (MASKED, "chance_T < rate", "chance_T < rate / 2"),
     (MASKED, "int(done * len(self.rates))", "round(done * len(self.rates))"),

@@ -78,7 +78,7 @@ def test_contrast_is_the_entropy_of_finding_the_own_target_both_ways() -> None:
     found = contrast(eye, eye, rows, Teaching(temperature=0.5, margin=0.5))
     assert found.item() == NEAR(2 * math.log(1 + math.exp(-1)))
     # Equal pivot sentences are no wrong answers to each other.
-    assert contrast(eye, eye, torch.tensor([7, 7]), Teaching()).item() == 0.0
+    assert contrast(eye, eye, torch.tensor([7, 7]), Teaching(temperature=0.5)).item() == 0.0
     # Ours lie at (1, 0) and (0.6, 0.8): the targets are found at e^0, e^1 and e^0.8, e^0.6; back, e^0.8 and e^1.
     slanted = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
     there = math.log(1 + math.exp(-1)) + math.log(1 + math.exp(-0.2))
