@@ -181,7 +181,8 @@ def _digests(run: Path) -> dict[str, str]:
     return {
         name: hashlib.sha256(path.read_bytes()).hexdigest()
         for name, path in sorted(names.items())
-        if not name.startswith("logs/") and path.name != "checksums.json"  # which holds times of files
+        if not name.startswith("logs/")
+        and path.name not in ("checksums.json", "text-hashes.json")  # which hold times of files
     }
 
 

@@ -69,11 +69,11 @@ def copy_of(run: Path, folder: Path) -> Path:
 
 
 def contents(run: Path) -> dict[str, str]:
-    """SHA-256 of every file, of the run or not, but for the lock and the cache's stamps of files."""
+    """SHA-256 of every file, of the run or not, but for the lock and what the cache remembers of files' times."""
     return {
         path.relative_to(run).as_posix(): sha256_of(path)
         for path in sorted(run.rglob("*"))
-        if path.is_file() and path.name not in (".lock", "checksums.json")
+        if path.is_file() and path.name not in (".lock", "checksums.json", "text-hashes.json")
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from pathlib import Path
@@ -42,9 +43,10 @@ class KnownHashes:
         return found
 
     def save(self) -> None:
-        """Keep what was found."""
+        """Keep what was found, where that can be written: it only saves time."""
         if self._changed:
-            write_json(self._kept, self._entries)
+            with contextlib.suppress(OSError):
+                write_json(self._kept, self._entries)
 
 
 def _read(kept: Path) -> dict[str, Any]:

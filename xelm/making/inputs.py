@@ -72,13 +72,13 @@ class Inputs:
         pairs = training_pairs(reading, [source.code for source in found.sources])
         hashes = KnownHashes(run / "cache" / "text-hashes.json")
         fingerprints = with_pairs({source.code: source.fingerprint(hashes) for source in found.sources}, pairs)
-        hashes.save()
         tokenizer = _tokenizer(base, reading, found.sources, fingerprints, run)
         config = base_models.new_config(base.new, tokenizer) if base.new else found.config
         OBJECTIVES.find(train.objective).batches(tokenizer, train, "check")
         base_models.check_vocabulary(tokenizer, config)
         stores = _stores(reading, found.sources, fingerprints, tokenizer, run, pairs)
         blocks = {code: Blocks(store, found.sequence_length) for code, store in stores.items()}
+        hashes.save()  # at the end: what is refused leaves nothing behind
         return cls(found.sources, fingerprints, tokenizer, config, stores, blocks)
 
     @property
