@@ -179,7 +179,7 @@ class _Student:
         if not self.is_ours:
             return base_models.load_model(self.name, self.experts.objective)
         model: Any = self.experts.load_model(self.name, trainable=True)
-        model = model.merge_and_unload() if hasattr(model, "peft_config") else model
+        model = model.merge_and_unload() if hasattr(model, "get_base_model") else model
         return model.requires_grad_(True)
 
     def identity(self) -> Any:

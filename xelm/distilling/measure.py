@@ -64,7 +64,7 @@ def average(experts: ExpertSet) -> PreTrainedModel | None:
 
 def _whole(experts: ExpertSet, name: str) -> Any:
     model: Any = experts.load_model(name)
-    return model.merge_and_unload() if hasattr(model, "peft_config") else model
+    return model.merge_and_unload() if hasattr(model, "get_base_model") else model
 
 
 def _summed(documents: Sequence[Document], log_probs: Sequence[np.ndarray]) -> Nats:

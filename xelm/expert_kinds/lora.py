@@ -50,7 +50,7 @@ class Lora(ExpertKind):
         """Wrap the base by peft; a model that has adapters keeps and trains them."""
         from peft import LoraConfig, get_peft_model
 
-        if hasattr(model, "peft_config"):
+        if hasattr(model, "get_base_model"):
             return model
         config = LoraConfig(
             r=self.rank,

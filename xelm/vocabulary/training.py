@@ -40,7 +40,7 @@ def _with_trained_rows(model: Any, kind: ExpertKind, folder: Path) -> Any:
 
     record = read_vocabulary(folder)
     assert record is not None
-    adapted = hasattr(model, "peft_config")
+    adapted = hasattr(model, "get_base_model")
     if adapted and model.peft_config["default"].trainable_token_indices:
         raise BadInput(
             "the donor's adapters have a vocabulary of their own, which cannot be extended: choose another donor, or "

@@ -227,7 +227,8 @@ def without_output(model: Any) -> Any:
 
 def body_of(model: Any) -> Any:
     """The part of a model that makes hidden states, of an adapted one with its adapters."""
-    whole = model.get_base_model() if hasattr(model, "peft_config") else model
+    # Not by `peft_config`, which peft also leaves on the base itself with the lowest transformers.
+    whole = getattr(model, "get_base_model", lambda: model)()
     inner = getattr(whole, "base_model", whole)
     return inner.get_encoder() if getattr(inner.config, "is_encoder_decoder", False) else inner
 
