@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,13 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 BYTE_VOCABULARY = 259
+
+
+def save_byte_model(folder: Path) -> Path:
+    """An untrained decoder of two layers that reads bytes, as a checkpoint with its tokenizer."""
+    llama(0, BYTE_VOCABULARY).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder
 
 
 def naive_probs(experts: Sequence[Any], tokens: Sequence[int]) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import xelm
-from tests.router.tiny import BYTE_VOCABULARY, byte_tokenizer, llama
+from tests.router.tiny import save_byte_model
 from tests.xelm.conftest import write_jsonl
 from tests.xelm.made_runs import make_run
 from tests.xelm.seq2seq import make_gap_run
@@ -23,10 +23,7 @@ from xelm.aligning.probes import Vectors, leakage, retrieval, rotation_of
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    llama(0, BYTE_VOCABULARY).save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return folder
+    return save_byte_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import xelm
 from clustering.files import sha256_of
-from tests.router.tiny import BYTE_VOCABULARY, byte_tokenizer, llama
+from tests.router.tiny import save_byte_model
 from tests.xelm.adding import copy_of, models_of, new_text, train_tiny
 from tests.xelm.conftest import write_jsonl
 from tests.xelm.transfers import sentence, topic_of, word_in
@@ -31,10 +31,7 @@ def write_pairs(folder: Path, codes: tuple[str, ...], number: int) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    llama(0, BYTE_VOCABULARY).save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return folder
+    return save_byte_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

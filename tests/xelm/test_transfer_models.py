@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import xelm
-from tests.router.tiny import BYTE_VOCABULARY, byte_tokenizer, llama
+from tests.router.tiny import save_byte_model
 from tests.xelm.conftest import sentences, write_jsonl
 from tests.xelm.made_runs import make_run
 from tests.xelm.transfers import recipe_of, write_task
@@ -24,10 +24,7 @@ from xelm.transferring.recipe import TransferRecipe
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained decoder of two layers that reads bytes."""
-    folder = tmp_path_factory.mktemp("model")
-    llama(0, BYTE_VOCABULARY).save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return folder
+    return save_byte_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ from clustering.errors import BadInput, arg
 from clustering.languages.codes import name_of
 from xelm.adding.request import Addition, NewText, Own
 from xelm.corpus.blocks import Blocks
+from xelm.corpus.kept_text import kept_text, text_folder
 from xelm.corpus.mixture import Phase
-from xelm.corpus.store import TokenStore, open_store
+from xelm.corpus.store import TokenStore
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budgets.steps import StageBudget, steps_of
 from xelm.making.make_model import Making
@@ -150,10 +151,11 @@ def _replayed(experts: ExpertSet, addition: Addition, donor: str) -> dict[str, T
 
 
 def _old_store(experts: ExpertSet, code: str) -> TokenStore:
-    folder = experts.files.cached(experts.manifest.data[code].get("cache"))
-    if not (folder / "counts.json").is_file():
-        raise BadInput(f"replay needs the tokenised text of {code}, and {folder} is missing. Use {arg('replay', 0)}.")
-    return open_store(folder, code)
+    store = kept_text(experts, code)
+    if store is None:
+        place = text_folder(experts, code) or "its place in the run"
+        raise BadInput(f"replay needs the tokenised text of {code}, and {place} is missing. Use {arg('replay', 0)}.")
+    return store
 
 
 def _shares(addition: Addition, old: list[str]) -> dict[str, float]:

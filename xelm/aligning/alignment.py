@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from clustering.files import write_text
 from xelm.aligning.probes import WAYS
 from xelm.recipe.docstrings import fields_in_help
-from xelm.run.reading import read_as
+from xelm.run.reading import KeptAsJson
 from xelm.transferring.measures.bootstrap import Interval
 
 MEAN = "mean"
@@ -67,7 +64,7 @@ class Leakage:
 
 @fields_in_help
 @dataclass(frozen=True)
-class Alignment:
+class Alignment(KeptAsJson):
     """How well models put translations side by side."""
 
     pivot: str
@@ -96,18 +93,6 @@ class Alignment:
             for row in self.rows
         ]
 
-    @classmethod
-    def read(cls, path: str | Path) -> Alignment:
-        """Read what `save` wrote.
-
-        Args:
-            path: The file.
-
-        Raises:
-            BadInput: If it is missing or damaged.
-        """
-        return read_as(cls, Path(path))
-
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -117,18 +102,6 @@ class Alignment:
             "notes": list(self.notes),
             "training": dict(self.training),
         }
-
-    def to_json(self) -> str:
-        """The same as text."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
-
-    def save(self, path: str | Path) -> None:
-        """Write the JSON.
-
-        Args:
-            path: The file.
-        """
-        write_text(path, self.to_json())
 
     def to_text(self) -> str:
         """For the terminal."""

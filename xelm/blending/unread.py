@@ -16,7 +16,9 @@ import numpy as np
 from clustering.errors import BadInput, arg
 from clustering.files import read_json, write_json
 from xelm.blending.moved import Rows
-from xelm.corpus.store import TokenStore, open_store
+from xelm.corpus.kept_text import kept_text
+from xelm.corpus.store import TokenStore
+from xelm.models.rows import num_rows_of
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE
@@ -31,7 +33,7 @@ def find_unread(experts: ExpertSet, name: str) -> Rows:
     Raises:
         BadInput: If that text is not at hand: a run keeps it, tokenised, in `cache/`, which copies may leave out.
     """
-    stores = {code: _store(experts, code) for code in _languages_read(experts, name)}
+    stores = {code: kept_text(experts, code) for code in _languages_read(experts, name)}
     missing = [code for code, store in stores.items() if not store]
     if missing:
         raise BadInput(
@@ -39,7 +41,7 @@ def find_unread(experts: ExpertSet, name: str) -> Rows:
             f"which pieces {name} never read. Blend where the run was trained, or with {arg('unread', False)}."
         )
     read = (pieces_of(store) for store in stores.values() if store)
-    return Rows(frozenset(range(_num_rows(experts))).difference(*read))
+    return Rows(frozenset(range(num_rows_of(experts.folder(BASE)))).difference(*read))
 
 
 def pieces_of(store: TokenStore) -> frozenset[int]:
@@ -91,14 +93,3 @@ def _languages_read(experts: ExpertSet, name: str) -> list[str]:
     if Recipe.from_dict(experts.manifest.recipe).expert.replay or any(line.replay for line in begun):
         return sorted(experts.manifest.data)
     return list(experts.plan.clusters[name])
-
-
-def _store(experts: ExpertSet, code: str) -> TokenStore | None:
-    folder = experts.files.cached(experts.manifest.data[code].get("cache"))
-    return open_store(folder, code) if (folder / "counts.json").is_file() else None
-
-
-def _num_rows(experts: ExpertSet) -> int:
-    from transformers import AutoConfig
-
-    return int(AutoConfig.from_pretrained(experts.folder(BASE)).get_text_config().vocab_size)

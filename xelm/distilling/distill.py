@@ -14,8 +14,9 @@ import numpy as np
 from clustering.corpora.find import find_sources
 from clustering.errors import BadInput, arg
 from xelm.corpus.blocks import Blocks
+from xelm.corpus.kept_text import kept_text
 from xelm.corpus.mixture import mixture
-from xelm.corpus.store import build_store, open_store
+from xelm.corpus.store import TokenStore, build_store
 from xelm.distilling.distillation import REPORT_FILE, Distillation
 from xelm.distilling.lessons import StudentBatches, Teaching, token_batch
 from xelm.distilling.measure import figures
@@ -214,12 +215,11 @@ def _blocks(experts: ExpertSet, recipe: Recipe, data: str | Path | None, work: P
     return found
 
 
-def _own_store(experts: ExpertSet, code: str) -> Any:
-    counts = experts.manifest.data.get(code, {})
-    name = counts.get("cache") if isinstance(counts, dict) else None
-    if name is None or not (experts.files.cached(name) / "counts.json").is_file():
+def _own_store(experts: ExpertSet, code: str) -> TokenStore:
+    store = kept_text(experts, code)
+    if store is None:
         raise BadInput(f"{experts.path}: the tokenised text of {code} is not there. Name text with {arg('data')}.")
-    return open_store(experts.files.cached(name), code)
+    return store
 
 
 def _text_print(experts: ExpertSet, data: str | Path | None) -> Mapping[str, Any]:

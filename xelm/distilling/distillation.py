@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from clustering.files import write_text
 from xelm.distilling.measure import AVERAGE, EXPERTS, STUDENT
 from xelm.recipe.docstrings import fields_in_help
 from xelm.run.names import BASE, DENSE
-from xelm.run.reading import read_as
+from xelm.run.reading import KeptAsJson
 
 REPORT_FILE = "distillation.json"
 _ORDER = (STUDENT, DENSE, EXPERTS, BASE, AVERAGE)
@@ -20,7 +17,7 @@ _ORDER = (STUDENT, DENSE, EXPERTS, BASE, AVERAGE)
 
 @fields_in_help
 @dataclass(frozen=True)
-class Distillation:
+class Distillation(KeptAsJson):
     """A student, and how well it reads the run's held-out text."""
 
     folder: str
@@ -52,33 +49,9 @@ class Distillation:
             if (bits := self.bits_per_byte.get(name))
         ]
 
-    @classmethod
-    def read(cls, path: str | Path) -> Distillation:
-        """Read what `save` wrote.
-
-        Args:
-            path: The file.
-
-        Raises:
-            BadInput: If it is missing or damaged.
-        """
-        return read_as(cls, Path(path))
-
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
-
-    def to_json(self) -> str:
-        """The same as text."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
-
-    def save(self, path: str | Path) -> None:
-        """Write the JSON.
-
-        Args:
-            path: The file.
-        """
-        write_text(path, self.to_json())
 
     def to_text(self) -> str:
         """For the terminal."""

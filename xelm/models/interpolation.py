@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json
 from xelm.models.layer_groups import EMBEDDING, OTHER, layer_of, selects
+from xelm.models.rows import num_rows_of
 
 if TYPE_CHECKING:
     import torch
@@ -111,9 +112,7 @@ class _RowsOfBase:
 def _rows_of_base(base: Path, rows: Collection[int]) -> _RowsOfBase:
     if not rows:
         return _RowsOfBase([], 0)
-    from transformers import AutoConfig
-
-    size = int(AutoConfig.from_pretrained(base).get_text_config().vocab_size)
+    size = num_rows_of(base)
     return _RowsOfBase(sorted(row for row in rows if row < size), size)
 
 

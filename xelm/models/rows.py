@@ -6,6 +6,7 @@ Shape letters: `N` new pieces, `H` hidden size.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,6 +47,18 @@ def grow(model: Any, num_rows: int) -> Any:
             if part is not None:
                 part.weight[before:] = 0
     return model
+
+
+def num_rows(config: Any) -> int:
+    """Number of rows of a model's embedding, V."""
+    return int(config.get_text_config().vocab_size)
+
+
+def num_rows_of(folder: Path) -> int:
+    """The same of a checkpoint."""
+    from transformers import AutoConfig
+
+    return num_rows(AutoConfig.from_pretrained(folder))
 
 
 def has_own_head(model: Any) -> bool:

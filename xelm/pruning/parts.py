@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from clustering.corpora.find import find_sources
 from clustering.errors import BadInput
 from xelm.corpus.splits import split_rows
+from xelm.models.rows import num_rows
 from xelm.pruning.choose import chosen_pieces
 from xelm.pruning.compared import Comparison, embeddings_of, largest_difference, same_rows
-from xelm.pruning.resize import num_rows, rows_named
+from xelm.pruning.resize import rows_named
 from xelm.recipe.docstrings import fields_in_help
 from xelm.recipe.recipe import Data
 from xelm.vocabulary.tokenizer_table import fresh_backend, pieces_of, renumbered, table_of

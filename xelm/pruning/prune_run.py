@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from clustering.errors import BadInput, arg
 from clustering.files import atomic_write, read_json, write_json
 from clustering.languages.codes import match
-from xelm.corpus.store import open_store
+from xelm.corpus.kept_text import kept_text, text_folder
 from xelm.evaluation.evaluate import evaluate
 from xelm.models.base import load_tokenizer, quiet_transformers
+from xelm.models.rows import num_rows
 from xelm.pruning.parts import (
     REPORT_FILE,
     Pruning,
@@ -91,10 +92,10 @@ def _texts(experts: ExpertSet, codes: Sequence[str]) -> Texts:
     """The training text of a run from its tokens, and its test text."""
     tokenizer, train = experts.tokenizer(), {}
     for code in codes:
-        folder = experts.files.cached(experts.manifest.data.get(code, {}).get("cache"))
-        if not (folder / "counts.json").is_file():
-            raise BadInput(f"{folder}: the tokenised text of {code} is not there. Give {arg('corpus')} instead.")
-        store = open_store(folder, code)
+        store = kept_text(experts, code)
+        if store is None:
+            place = text_folder(experts, code) or experts.path
+            raise BadInput(f"{place}: the tokenised text of {code} is not there. Give {arg('corpus')} instead.")
         ends = [*store.starts[1:].tolist(), len(store.tokens)]
         documents = tokenizer.batch_decode(
             [store.tokens[start:end].tolist() for start, end in zip(store.starts.tolist(), ends, strict=True)],
@@ -131,7 +132,7 @@ def _is_replaced(name: str, weights: tuple[str, ...] | None) -> bool:
 def _refuse_rows_of_its_own(experts: ExpertSet, name: str) -> None:
     from safetensors import safe_open
 
-    rows = experts.load_model(BASE).config.get_text_config().vocab_size
+    rows = num_rows(experts.load_model(BASE).config)
     for file in sorted(experts.folder(name).glob("*.safetensors")):
         with safe_open(file, "np") as tensors:
             for key in tensors.keys():  # noqa: SIM118 (a safetensors file is no dictionary)

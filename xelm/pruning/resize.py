@@ -10,16 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
+from xelm.models.rows import num_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _NOT_AN_ID = ("num_", "max_", "min_")
-
-
-def num_rows(config: Any) -> int:
-    """Number of rows of a model's embedding, V."""
-    return int(config.get_text_config().vocab_size)
 
 
 def taken_rows(model: PreTrainedModel, rows_W: Sequence[int]) -> PreTrainedModel:

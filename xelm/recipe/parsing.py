@@ -7,6 +7,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from clustering.errors import NO_VALUE, BadInput, Spell, arg
@@ -35,6 +36,27 @@ def in_recipe(section: str, keys: Mapping[str, str] | None = None) -> Spell:
         return f"[{section}] {key}" if value is NO_VALUE else f"[{section}] {key} = {json.dumps(value)}"
 
     return spell
+
+
+def read_toml(
+    file: Path, missing: str = "no such recipe file", invalid: str = "not a valid TOML recipe"
+) -> dict[str, Any]:
+    """The table of a TOML file.
+
+    Args:
+        file: The file.
+        missing: What to say if it is not there.
+        invalid: What to say if it is not TOML.
+
+    Raises:
+        BadInput: If it is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise BadInput(f"{file}: {missing}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file}: {invalid}: {error}") from None
 
 
 def override(table: dict[str, Any], text: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from xelm.expert_kinds.kind import ExpertKind
 from xelm.objectives.head import LossKind
 from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.docstrings import fields_in_help
-from xelm.recipe.parsing import build, check, override
+from xelm.recipe.parsing import build, check, override, read_toml
 
 _SHORTEST_BLOCK = 8
 _MEASURED = "measured"
@@ -420,12 +419,7 @@ class Recipe:
                 has the wrong type or range.
         """
         file = expanded(path)
-        try:
-            table = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, IsADirectoryError):
-            raise BadInput(f"{file}: no such recipe file.") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise BadInput(f"{file}: not a valid TOML recipe: {error}") from None
+        table = read_toml(file)
         for text in overrides:
             override(table, text)
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Literal
 
 from clustering.errors import BadInput
 from xelm.recipe.docstrings import fields_in_help
-from xelm.recipe.parsing import build, check, override
+from xelm.recipe.parsing import build, check, override, read_toml
 from xelm.transferring.features.encoder import ENCODERS
 from xelm.transferring.heads.head import HEADS
 from xelm.transferring.paths import anchor
@@ -223,12 +222,7 @@ class TransferRecipe:
             BadInput: If the file is missing or not TOML, a key is unknown, or a value has the wrong type or range.
         """
         file = Path(path)
-        try:
-            table = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, IsADirectoryError):
-            raise BadInput(f"{file}: no such recipe file.") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise BadInput(f"{file}: not a valid TOML recipe: {error}") from None
+        table = read_toml(file)
         for text in overrides:
             override(table, text)
         try:

@@ -126,6 +126,19 @@ def _lengths(tokenizer: PreTrainedTokenizerBase, rows: Sequence[HeldoutRow]) -> 
     return {(row.split, str(row.id)): len(found) for row, found in zip(kept, ids["input_ids"], strict=True)}
 
 
+def figures(cost: Cost, none: str = "-") -> list[str]:
+    """The figures of a language as they are shown, from tokens a byte to bits per byte; `none`: what is not known."""
+    return [
+        _figure(cost.tokens_per_byte, 3, none),
+        _figure(cost.tokens_per_word, 2, none),
+        _figure(cost.tokens_per_parallel, 0, none),
+        _figure(cost.against_english, 2, none),
+        f"{100 * cost.fallback_share:.1f}",
+        f"{100 * cost.unknown_share:.2f}",
+        _figure(cost.bits_per_byte, 3, none),
+    ]
+
+
 def costs_text(found: Sequence[Cost]) -> str:
     """The table for the terminal."""
     if not found:
@@ -134,13 +147,7 @@ def costs_text(found: Sequence[Cost]) -> str:
         [
             name_of(cost.language),
             f"{cost.expert}{' (own pieces)' if cost.own_pieces else ''}",
-            _figure(cost.tokens_per_byte, 3),
-            _figure(cost.tokens_per_word, 2),
-            _figure(cost.tokens_per_parallel, 0),
-            _figure(cost.against_english, 2),
-            f"{100 * cost.fallback_share:.1f}",
-            f"{100 * cost.unknown_share:.2f}",
-            _figure(cost.bits_per_byte, 3),
+            *figures(cost),
         ]
         for cost in found
     ]
@@ -163,5 +170,5 @@ def costs_json(found: Sequence[Cost]) -> list[dict[str, Any]]:
     return [asdict(cost) for cost in found]
 
 
-def _figure(value: float | None, decimals: int) -> str:
-    return "-" if value is None else f"{value:.{decimals}f}"
+def _figure(value: float | None, decimals: int, none: str) -> str:
+    return none if value is None else f"{value:.{decimals}f}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from clustering.errors import BadInput
 from xelm.report.facts import Facts
-from xelm.vocabulary.fairness import Cost, costs
+from xelm.vocabulary.fairness import Cost, costs, figures
 
 
 def tokens(facts: Facts) -> dict[str, Any]:
@@ -27,17 +27,5 @@ def _row(facts: Facts, cost: Cost) -> dict[str, Any]:
     return {
         "language": facts.languages[cost.language],
         "own_pieces": cost.own_pieces,
-        "cells": [
-            _figure(cost.tokens_per_byte, 3),
-            _figure(cost.tokens_per_word, 2),
-            _figure(cost.tokens_per_parallel, 0),
-            _figure(cost.against_english, 2),
-            f"{100 * cost.fallback_share:.1f}",
-            f"{100 * cost.unknown_share:.2f}",
-            _figure(cost.bits_per_byte, 3),
-        ],
+        "cells": figures(cost, none="–"),
     }
-
-
-def _figure(value: float | None, decimals: int) -> str:
-    return "–" if value is None else f"{value:.{decimals}f}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from clustering.errors import BadInput
 from clustering.files import expanded, sha256_of
 from clustering.languages.codes import match, to_code
 from xelm.objectives.cloze import Cloze
+from xelm.recipe.parsing import read_toml
 from xelm.transferring.data.examples import Example
 
 _FALLBACK = "fallback"
@@ -57,12 +57,7 @@ class TemplateFile:
             BadInput: If it is missing or no such file.
         """
         file = expanded(path)
-        try:
-            table = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, IsADirectoryError):
-            raise BadInput(f"{file}: no such file of templates.") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise BadInput(f"{file}: not valid TOML: {error}") from None
+        table = read_toml(file, missing="no such file of templates", invalid="not valid TOML")
         fallback = table.pop(_FALLBACK, None)
         found = {to_code(name): _templates(value, f"{file}, [{name}]") for name, value in table.items()}
         if not found:
