@@ -24,7 +24,7 @@ from xelm.adding.prepare import Prepared, prepare
 from xelm.adding.request import Addition, NewText, read_text, request_of
 from xelm.adding.vocabulary import tokenizer_for
 from xelm.blending.overlay import lay_on, take_off
-from xelm.blending.unread import pieces_of
+from xelm.corpus.pieces import pieces_of
 from xelm.corpus.store import training_texts
 from xelm.evaluation.log_probs import forget_stale
 from xelm.making.make_model import Making, make_model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -108,7 +107,7 @@ class Makings:
             parent_fingerprint=self._base_entry.fingerprint,
             tokens_before=self.budget.base.tokens if self.budget.base else 0,
         )
-        stage = self._stage(name, budget, self.train, prints, kind.anchors, stable)
+        stage = self._stage(name, budget, self.train, prints, kind, stable)
         folder = self.run / model_path(name)
         tokenizer = self.inputs.tokenizer
         return Making(folder, entry, lambda: kind.make_trainable(self.own_base()), kind, stage, tokenizer, former)
@@ -152,7 +151,7 @@ class Makings:
         budget: StageBudget,
         settings: Train,
         prints: list[str],
-        anchor: Mapping[str, float] | None = None,
+        kind: ExpertKind | None = None,
         stable: Path | None = None,
     ) -> Stage:
         return budget.stage(
@@ -162,7 +161,7 @@ class Makings:
             batches=self._objective.batches(self.inputs.tokenizer, settings, name),
             valid=self.inputs.valid_blocks(list(budget.shares)) if settings.evaluate_every_steps else {},
             log_folder=self.run / "logs",
-            anchor=anchor or {},
+            **(kind.keeping if kind else {}),
             stable=stable,
         )
 
