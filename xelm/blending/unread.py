@@ -17,7 +17,6 @@ from clustering.errors import BadInput, arg
 from clustering.files import read_json, write_json
 from xelm.blending.moved import Rows
 from xelm.corpus.kept_text import kept_text
-from xelm.corpus.pieces import pieces_of
 from xelm.models.rows import num_rows_of
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
@@ -40,7 +39,7 @@ def find_unread(experts: ExpertSet, name: str) -> Rows:
             f"{experts.path}: the tokenised text of {', '.join(missing)} is not in its cache/, so that nobody can tell "
             f"which pieces {name} never read. Blend where the run was trained, or with {arg('unread', False)}."
         )
-    read = (pieces_of(store) for store in stores.values() if store)
+    read = (store.pieces() for store in stores.values() if store)
     return Rows(frozenset(range(num_rows_of(experts.folder(BASE)))).difference(*read))
 
 

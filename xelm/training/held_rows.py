@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xelm.corpus.pieces import pieces_of
 from xelm.models.rows import num_rows, row_weights
 from xelm.training.sharding import rows_here
 from xelm.training.stage import Stage
@@ -33,7 +32,7 @@ class HeldRows:
         import torch
 
         size = num_rows(model.config)
-        read = frozenset(stage.batches.adds).union(*(pieces_of(blocks.store) for blocks in stage.blocks.values()))
+        read = frozenset(stage.batches.adds).union(*(blocks.store.pieces() for blocks in stage.blocks.values()))
         unread = torch.ones(size, dtype=torch.bool)
         unread[[piece for piece in read if piece < size]] = False
         held = []
