@@ -76,7 +76,7 @@ def plan_branch(
     budget = StageBudget.of(addition.name, steps, phases, {code: len(b) for code, b in blocks.items()}, **size)
     tokenizer = own.tokenizer if own else experts.tokenizer()
     batches = experts.objective.batches(tokenizer, settings, addition.name)
-    stage = budget.stage(blocks, settings, work / "checkpoints", batches=batches, anchor=kind.anchors)
+    stage = budget.stage(blocks, settings, work / "checkpoints", batches=batches, **kind.keeping)
     return Making(
         work / "expert",
         entry,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from clustering.errors import BadInput
 from clustering.registry import Registry
-from xelm.models.layer_groups import check_selectors, layer_order, selects
+from xelm.models.layer_groups import UNREAD, check_selectors, layer_order, selects
+from xelm.models.rows import num_rows, row_weights
 from xelm.recipe.parsing import build, check
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ class ExpertKind(ABC):
     """Strength of the pull back to the weights that a training starts from, on the scale of weight_decay (L2-SP): one
     number, or a table of numbers by group of layers, such as `{ embedding = 2.0, layers = 0.5 }`."""
     freeze: tuple[str, ...] | str = ()
-    """Weights that stay the base's: `embedding`, `other` (final norm, head), `layers`, `"3"`, `"0-2"`, or patterns of
-    parameter names such as `"*.mlp.*"`; or `"auto:N"`, the N parts that move least in short trainings before (`"auto"`:
-    half of them)."""
+    """Weights that stay the base's: `embedding`, `other` (final norm, head), `layers`, `"3"`, `"0-2"`, patterns of
+    parameter names such as `"*.mlp.*"`, and `unread`, the rows of pieces that the training text does not contain; or
+    `"auto:N"`, the N parts that move least in short trainings before (`"auto"`: half of them)."""
     replay: float = 0.0
     """Share of an expert's blocks that is drawn from the languages of the other experts."""
     vocabulary: int | Literal["auto"] | None = None
@@ -116,6 +117,16 @@ class ExpertKind(ABC):
         """How a base or a full dense baseline is trained: all weights, neither frozen nor pulled, no replay, and the
         run's pieces."""
         return dataclasses.replace(self.as_kind("full"), **_KEEPING, vocabulary=None)
+
+    @property
+    def holds_unread(self) -> bool:
+        """Whether rows of pieces that are not in its text stay as they are."""
+        return not isinstance(self.freeze, str) and UNREAD in self.freeze
+
+    @property
+    def keeping(self) -> dict[str, Any]:
+        """The fields of `xelm.training.stage.Stage` that keep weights where a training starts."""
+        return {"anchor": self.anchors, "hold_unread": self.holds_unread}
 
     def alone(self) -> ExpertKind:
         """The same with no text of other languages, and with the run's pieces."""
@@ -217,11 +228,17 @@ class ExpertKind(ABC):
             raise BadInput(
                 f'[expert] freeze = "{self.freeze}" is settled when a run is trained; here, name the layers.'
             )
-        check_selectors(self.freeze, trained, "[expert] freeze")
-        frozen = [name for name in trained if any(selects(selector, name) for selector in self.freeze)]
+        layers = [selector for selector in self.freeze if selector != UNREAD]
+        check_selectors(layers, trained, "[expert] freeze")
+        frozen = [name for name in trained if any(selects(selector, name) for selector in layers)]
         check(len(frozen) < len(trained), f"[expert] freeze = {list(self.freeze)}: nothing is left to train.")
         for name in frozen:
             trained[name].requires_grad_(False)
+        rows = row_weights(prepared, num_rows(model.config)) if self.holds_unread else True
+        check(
+            bool(rows),
+            f'[expert] freeze: "{UNREAD}" names rows of an embedding or a head, and none of them trains here.',
+        )
         return prepared
 
     @abstractmethod

@@ -111,7 +111,7 @@ class Makings:
             parent_fingerprint=self._base_entry.fingerprint,
             tokens_before=self.budget.base.tokens if self.budget.base else 0,
         )
-        stage = self._stage(name, budget, self.train, prints, kind.anchors, stable)
+        stage = self._stage(name, budget, self.train, prints, kind, stable)
         folder = self.run / model_path(name)
         making = Making(
             folder,
@@ -181,7 +181,7 @@ class Makings:
         budget: StageBudget,
         settings: Train,
         prints: list[str],
-        anchor: Mapping[str, float] | None = None,
+        kind: ExpertKind | None = None,
         stable: Path | None = None,
     ) -> Stage:
         inputs = self._inputs(name)
@@ -192,7 +192,7 @@ class Makings:
             batches=self._objective.batches(inputs.tokenizer, settings, name),
             valid=inputs.valid_blocks(list(budget.shares)) if settings.evaluate_every_steps else {},
             log_folder=self.run / "logs",
-            anchor=anchor or {},
+            **(kind.keeping if kind else {}),
             stable=stable,
         )
 

@@ -158,7 +158,7 @@ class Place:
             self.folder / "work" / f"{name}-{key[:12]}",
             batches=self.recipe.objective.batches(inputs.tokenizer, settings, own_name),
             log_folder=self.folder / "logs",
-            anchor=self.recipe.expert.anchors,
+            **self.recipe.expert.keeping,
         )
 
     def experts(self, trial: Trial | None = None) -> ExpertSet:
