@@ -44,7 +44,7 @@ from xelm.parts import (
 
 SIZES = (50, 200)
 BATCH, TEXTS = 64, 640
-ANSWERED, NEW_TOKENS = 32, 24
+ANSWERED, NEW_TOKENS = 16, 8
 CARRY = 0.999
 OPEN = """
 import json, sys, time, torch, transformers
