@@ -26,7 +26,6 @@ from xelm.adding.repair import fit_prior
 from xelm.adding.request import Addition, NewText, read_text, request_of
 from xelm.adding.vocabulary import tokenizer_for
 from xelm.blending.overlay import lay_on, take_off
-from xelm.blending.unread import pieces_of
 from xelm.corpus.store import training_texts
 from xelm.evaluation.log_probs import forget_stale
 from xelm.making.make_model import Making, make_model
@@ -319,7 +318,7 @@ def _enter(
                 "too" if line.expert in keeps else "not",
             )
         if line.expert in keeps:  # a language that joins: its pieces are no longer unread
-            rows = keeps[line.expert].rows.joined_by(code, pieces_of(text.store))
+            rows = keeps[line.expert].rows.joined_by(code, text.store.pieces())
             keeps[line.expert] = replace(keeps[line.expert], rows=rows)
         lay_on(shadow, keeps)
 
