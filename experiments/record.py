@@ -16,7 +16,10 @@ def record(run: Path, folder: Path) -> None:
     if result is None:
         sys.exit(f"{run}: not evaluated on test text")
     manifest, table = experts.manifest, result.to_dict()
-    kept = {key: table[key] for key in ("models", "routed", "owners", "right_expert", "forgetting", "summary")}
+    kept = {
+        key: table[key]
+        for key in ("models", "routing", "routed", "routed_by_text", "owners", "right_expert", "forgetting", "summary")
+    }
     made = {"recipe": manifest.recipe, "packages": manifest.packages, "clusters": experts.plan.clusters}
     write_json(folder / "results.json", {**made, **kept})
     versions = ", ".join(f"{name} {number}" for name, number in manifest.packages.items())

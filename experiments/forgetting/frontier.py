@@ -53,6 +53,12 @@ ARMS = [
     Arm("freeze", "embedding", expert={"freeze": ["embedding"]}),
     Arm("freeze", "layer 0", expert={"freeze": ["0"]}),
     Arm("freeze", "feed-forward", expert={"freeze": ["*.mlp.*"]}),
+    Arm("unread rows in training", "all steps", expert={"freeze": ["unread"]}),
+    *(
+        Arm("unread rows in training", f"{share:g} of the rate", rate=share, expert={"freeze": ["unread"]})
+        for share in (0.25, 0.5)
+    ),
+    Arm("unread rows in training", "anchor 30", expert={"freeze": ["unread"], "anchor": 30.0}),
     *(Arm("put back", f"lose {lose}", after={"put_back": "auto", "lose": lose}) for lose in (0.1, 0.3)),
     Arm("unread rows", "λ 1", after={"keep": 1.0, "unread": True}),
     *(Arm("unread rows", f"λ {keep}", after={"keep": keep, "unread": True}) for keep in (0.9, 0.8, 0.65)),

@@ -3,7 +3,7 @@
 accelerate shares models out on GPUs only, so here its state is told that it does; all that follows is the real thing,
 over gloo: torch shards, gathers and reduces.
 
-    torchrun --nproc-per-node 2 tests/xelm/sharded_training.py FOLDER full|lora|tied|chunks
+    torchrun --nproc-per-node 2 tests/xelm/sharded_training.py FOLDER full|lora|tied|chunks|unread
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import torch
 
 from clustering.errors import BadInput
 from tests.xelm.conftest import sentences
+from tests.xelm.interrupting import assert_interruption_leaves_no_trace
 from tests.xelm.seq2seq import gap_tokenizer, save_mt5
 from xelm.evaluation.evaluate import evaluate_on
 from xelm.inference.routed import RoutedLM
@@ -341,28 +342,10 @@ def _by_hand(experts: ExpertSet, name: str, prompt: str) -> str:
 
 
 def test_an_interrupted_training_ends_as_an_undisturbed_one(
-    tmp_path: Path, seq2seq_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, seq2seq_recipe: Callable[..., Recipe]
 ) -> None:
     recipe = seq2seq_recipe(tokens=4096, checkpoint_every_steps=2, dense=False)
-    whole = train(recipe, tmp_path / "whole", report=False)
-    from xelm.training import loop
-
-    taken, step = [0], loop._Training._take_step
-
-    def interrupted(*args: Any) -> Any:
-        taken[0] += 1
-        if taken[0] == 4:
-            raise KeyboardInterrupt
-        return step(*args)
-
-    monkeypatch.setattr(loop._Training, "_take_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe, tmp_path / "run", report=False)
-    monkeypatch.setattr(loop._Training, "_take_step", step)
-    again = train(recipe, tmp_path / "run", report=False)
-    for name in whole.names:
-        for key, value in whole.load_model(name).state_dict().items():
-            assert torch.equal(value, again.load_model(name).state_dict()[key]), (name, key)
+    assert_interruption_leaves_no_trace(recipe, tmp_path, step=4)
 
 
 def test_a_causal_base_is_refused(tiny_recipe: Callable[..., Recipe]) -> None:

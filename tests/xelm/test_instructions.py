@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from clustering.corpora.rows import Row
 from clustering.errors import BadInput
 from tests.xelm.conftest import WORDS, make_corpus, sentences, write_jsonl
+from tests.xelm.interrupting import assert_interruption_leaves_no_trace
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.instructions import instruction_ids
 from xelm.corpus.store import LanguageCounts, TokenStore, boundary_tokens
@@ -135,6 +137,14 @@ def test_a_run_is_taught_and_judged_on_answers(
     assert (cell.tokens, cell.nats) == (tokens, pytest.approx(nats, rel=1e-4))
     assert cell.bytes == sum(len(document.judged.encode()) for document in documents)
     assert RoutedLM(experts).generate(["und ist das?\n"], max_new_tokens=3)
+
+
+def test_an_interrupted_training_ends_as_an_undisturbed_one(
+    tmp_path: Path, taught: Path, tiny_recipe: Callable[..., Recipe]
+) -> None:
+    recipe = _recipe(tiny_recipe, taught)
+    settings = replace(recipe.train, checkpoint_every_steps=2, dense=False)
+    assert_interruption_leaves_no_trace(replace(recipe, train=settings), tmp_path, step=6)
 
 
 def test_what_is_no_instruction_is_refused(tmp_path: Path, taught: Path, tiny_recipe: Callable[..., Recipe]) -> None:

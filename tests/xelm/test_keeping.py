@@ -12,22 +12,25 @@ import torch
 
 from clustering.errors import BadInput
 from tests.xelm.adding import contents, train_tiny
-from tests.xelm.training_parts import same_bits, stage_of, tiny_llama, weights_of
+from tests.xelm.training_parts import blocks_of, same_bits, stage_of, tiny_llama, weights_of
+from xelm.blending.unread import find_unread
 from xelm.comparing.compare import compare_plans
 from xelm.expert_kinds.kind import EXPERT_KINDS, ExpertKind
 from xelm.making.train import dry_run, train
 from xelm.models.layer_groups import layer_of, selects
+from xelm.objectives.masked import MaskedBatches
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
 from xelm.training.loop import train_stage
+from xelm.training.stage import Stage
 
 RATE = 5e-3
 
 
 def _trained(folder: Path, *, steps: int = 1, model: Any = None, **stage: Any) -> dict[str, torch.Tensor]:
     model = model or tiny_llama(num_layers=2)
-    settings = {"num_steps": steps, "schedule": "constant", "warmup_fraction": 0.0}
-    train_stage(model, replace(stage_of(folder, **settings), **stage), lambda point: None)
+    settings = stage_of(folder, num_steps=steps, schedule="constant", warmup_fraction=0.0)
+    train_stage(model, replace(settings, **stage), lambda point: None)
     return weights_of(model)
 
 
@@ -82,6 +85,7 @@ def test_adapters_that_are_pulled_all_the_way_leave_the_base_as_it_is(tmp_path: 
         (["1-2"], ("layers.1.", "layers.2.")),
         (["0"], "layers.0."),
         (["*.mlp.*"], ".mlp."),
+        (["unread", "0"], "layers.0."),
     ],
 )
 def test_what_is_named_does_not_train(freeze: list[str] | str, frozen: set[str] | str | tuple[str, ...]) -> None:
@@ -98,6 +102,8 @@ def test_what_is_named_does_not_train(freeze: list[str] | str, frozen: set[str] 
         ({"freeze": ["embeding"]}, r'freeze: "embeding" names no weight'),
         ({"freeze": ["embedding", "layers", "other"]}, "nothing is left to train"),
         ({"freeze": ["embedding"], "kind": "lora"}, r'freeze: "embedding" names no weight of this model that trains'),
+        ({"freeze": "unread", "kind": "lora"}, r'freeze: "unread" names rows .* none of them trains here'),
+        ({"freeze": ["embedding", "other", "unread"]}, r'freeze: "unread" names rows'),
         ({"anchor": {"7": 1.0}}, r'anchor: "7" names no weight'),
         ({"anchor": -1.0}, r"anchor = -1\.0: a strength is a number of at least 0"),
         ({"anchor": float("nan")}, "anchor = nan"),
@@ -108,6 +114,53 @@ def test_what_is_named_does_not_train(freeze: list[str] | str, frozen: set[str] 
 def test_what_cannot_be_is_refused_with_the_way_out(table: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         ExpertKind.of(**table).make_trainable(tiny_llama(num_layers=2))
+
+
+# Rows that were never read
+
+READ = frozenset(range(10, 16))
+
+
+def _only_some_pieces(folder: Path, **settings: Any) -> Stage:
+    documents = [list(READ) * 5 for _ in range(20)]
+    stage = stage_of(folder, blocks=blocks_of(documents, 16), num_steps=6, weight_decay=0.1, **settings)
+    return replace(stage, hold_unread=True)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_rows_of_pieces_that_are_not_in_the_text_stay_to_the_bit_and_all_others_train(
+    tmp_path: Path, tied: bool
+) -> None:
+    model = tiny_llama(num_layers=2, tie_word_embeddings=tied)
+    start = weights_of(model)
+    train_stage(model, _only_some_pieces(tmp_path), lambda point: None)
+    for name, value in weights_of(model).items():
+        changed = value != start[name]
+        if name in ("model.embed_tokens.weight", "lm_head.weight"):
+            assert set(changed.any(dim=1).nonzero().flatten().tolist()) == READ
+        else:
+            assert changed.any(), name
+
+
+def test_held_rows_resume_to_the_bit(tmp_path: Path) -> None:
+    def trained(folder: str, **stage: Any) -> dict[str, torch.Tensor]:
+        model = tiny_llama(num_layers=2)
+        train_stage(model, replace(_only_some_pieces(tmp_path / folder), **stage), lambda point: None)
+        return weights_of(model)
+
+    whole = trained("whole")
+    trained("parts", pause_at=4)
+    assert same_bits(trained("parts"), whole)
+
+
+def test_tokens_that_an_objective_adds_to_the_text_train_too(tmp_path: Path) -> None:
+    stage = _only_some_pieces(tmp_path)
+    model = tiny_llama(num_layers=2)
+    start = model.get_input_embeddings().weight.detach().clone()
+    masks = MaskedBatches(mask_id=3, vocab_size=16, special_ids=(), rates=(0.3,), seed=0)
+    train_stage(model, replace(stage, batches=masks), lambda point: None)
+    changed = (model.get_input_embeddings().weight != start).any(dim=1)
+    assert set(changed.nonzero().flatten().tolist()) == READ | {3}
 
 
 def test_selectors_know_the_names_of_other_architectures() -> None:
@@ -143,6 +196,21 @@ def test_replay_takes_its_share_of_every_expert_from_the_others_and_nothing_else
         assert sum(drawn[code] for code in stage.replayed) == pytest.approx(0.25 * total, abs=1)
         assert plain.experts[name].steps == stage.steps
     assert "replayed" in budget.to_text()
+
+
+def test_experts_of_a_run_keep_the_rows_of_other_scripts_and_dense_has_none_to_keep(tmp_path: Path) -> None:
+    experts = ExpertSet.load(train_tiny(tmp_path, expert={"freeze": "unread"}))
+    assert experts.verify() == []
+    base = experts.load_model("base").state_dict()["model.embed_tokens.weight"]
+    for name in ("dense", *experts.names):
+        rows = find_unread(experts, name).ids if name != "dense" else read_nowhere(experts)
+        changed = torch.ne(experts.load_model(name).state_dict()["model.embed_tokens.weight"], base).any(dim=1)
+        assert set(changed.nonzero().flatten().tolist()) == set(range(len(base))) - rows
+
+
+def read_nowhere(experts: ExpertSet) -> frozenset[int]:
+    """Pieces that no language of the run has."""
+    return frozenset.intersection(*(find_unread(experts, name).ids for name in experts.names))
 
 
 def test_a_run_with_all_three_is_made_once_and_named_by_them(tmp_path: Path) -> None:

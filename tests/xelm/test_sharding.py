@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["full", "tied", "lora", "chunks"])
+@pytest.mark.parametrize("kind", ["full", "tied", "lora", "chunks", "unread"])
 def test_two_processes_with_half_a_model_each_learn_what_one_does(tmp_path: Path, kind: str) -> None:
     two, one = tmp_path / "two", tmp_path / "one"
     _train_shared_out(two, kind)

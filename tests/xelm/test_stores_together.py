@@ -11,8 +11,8 @@ import pytest
 from clustering.corpora.find import find_sources
 from clustering.errors import BadInput
 from tests.xelm.conftest import sentences
-from xelm.making import stores
-from xelm.making.stores import Text, build_stores
+from xelm.corpus.tokens import languages
+from xelm.corpus.tokens.languages import Text, build_stores
 from xelm.models.tokenizers import new_tokenizer
 from xelm.recipe.recipe import Data, NewBase
 
@@ -66,7 +66,7 @@ def test_a_fault_in_another_process_is_the_same_sentence(corpus, tmp_path):
 
 def test_other_processes_are_begun_only_for_much_text(corpus, tmp_path, monkeypatch):
     small = texts(corpus, tmp_path / "cache")
-    assert stores._worth(small) == 1 and stores._worth([]) == 0
-    monkeypatch.setattr(stores.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(stores, "MUCH_TEXT", 1000)
-    assert stores._worth(small) == 3 and stores._worth(small[:1]) == 1
+    assert languages._worth(small) == 1 and languages._worth([]) == 0
+    monkeypatch.setattr(languages.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(languages, "MUCH_TEXT", 1000)
+    assert languages._worth(small) == 3 and languages._worth(small[:1]) == 1

@@ -13,6 +13,7 @@ import torch
 
 from clustering.errors import BadInput
 from tests.xelm.conftest import WORDS, sentences, write_jsonl
+from tests.xelm.interrupting import assert_interruption_leaves_no_trace
 from tests.xelm.test_architectures import MASKED, _save_base
 from xelm.aligning.pairs import read_pairs
 from xelm.corpus.blocks import Blocks
@@ -137,11 +138,18 @@ def tlm_recipe(tmp_path: Path, base: Path, tiny_recipe: Callable[..., Recipe]) -
         ]
         write_jsonl(tmp_path / "pairs" / f"{code}.jsonl", rows)
 
-    def make(**data: Any) -> Recipe:
+    def make(train: dict[str, Any] | None = None, **data: Any) -> Recipe:
         return tiny_recipe(
             base={"new": None, "model": str(base)},
             data={"heldout_bytes": 200, "pairs": str(tmp_path / "pairs"), "pivot": "nld", **data},
-            train={"tokens": 1536, "sequence_length": 64, "dense": False, "objective": "tlm", "mask_rates": [0.3]},
+            train={
+                "tokens": 1536,
+                "sequence_length": 64,
+                "dense": False,
+                "objective": "tlm",
+                "mask_rates": [0.3],
+                **(train or {}),
+            },
         )
 
     return make
@@ -169,6 +177,11 @@ def test_a_run_reads_text_and_pairs_but_no_pair_that_align_tests(
         assert all(map(found, pairs[code].fit)) and not any(map(found, pairs[code].held))
         assert len(pairs[code].held) >= 2
     assert list(evaluated(experts)) == ["base", *experts.names]
+
+
+def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path: Path, tlm_recipe: Callable[..., Recipe]) -> None:
+    recipe = tlm_recipe(train={"tokens": 4096, "checkpoint_every_steps": 2})
+    assert_interruption_leaves_no_trace(recipe, tmp_path, step=4)
 
 
 def evaluated(experts: Any) -> dict[str, Any]:

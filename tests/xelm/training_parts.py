@@ -72,10 +72,11 @@ def stage_of(
 
 
 def sharded_stage(folder: Path, kind: str) -> Stage:
-    """How they train it, `chunks` without logits; evaluations fall on checkpoints."""
+    """How they train it, `chunks` without logits, `unread` with rows held; evaluations fall on checkpoints."""
     settings = {"micro_batch_size": 1, "evaluate_every_steps": 5, "loss": "chunks" if kind == "chunks" else "auto"}
-    stage = stage_of(folder, **settings)
-    return replace(stage, valid=stage.blocks)
+    half = [[token // 2 for token in document] for document in random_documents(40)]  # half of the pieces
+    stage = stage_of(folder, blocks=blocks_of(half, 16) if kind == "unread" else None, **settings)
+    return replace(stage, valid=stage.blocks, hold_unread=kind == "unread")
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from xelm.models.layer_groups import UNREAD
 from xelm.run.records.manifest import ModelEntry
-
-UNREAD = "unread"
-"""The rows of pieces that an expert never read, among the layers that are put back."""
 
 
 @dataclass(frozen=True)

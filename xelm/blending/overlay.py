@@ -13,8 +13,9 @@ from pathlib import Path
 
 from clustering.files import write_json
 from xelm.adding.enter import seal
-from xelm.blending.moved import UNREAD, Moved, moved_of
+from xelm.blending.moved import Moved, moved_of
 from xelm.blending.unread import read_rows, write_rows
+from xelm.models.layer_groups import UNREAD
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import EVALUATIONS, REPORT, SAMPLES, TRAINED, RunFolder, model_path
 from xelm.run.names import BASE

@@ -17,7 +17,6 @@ from clustering.errors import BadInput, arg
 from clustering.files import read_json, write_json
 from xelm.blending.moved import Rows
 from xelm.corpus.kept_text import kept_text
-from xelm.corpus.store import TokenStore
 from xelm.models.rows import num_rows_of
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
@@ -33,20 +32,15 @@ def find_unread(experts: ExpertSet, name: str) -> Rows:
     Raises:
         BadInput: If that text is not at hand: a run keeps it, tokenised, in `cache/`, which copies may leave out.
     """
-    stores = {code: kept_text(experts, code) for code in _languages_read(experts, name)}
+    stores = {code: kept_text(experts, code, name) for code in _languages_read(experts, name)}
     missing = [code for code, store in stores.items() if not store]
     if missing:
         raise BadInput(
             f"{experts.path}: the tokenised text of {', '.join(missing)} is not in its cache/, so that nobody can tell "
             f"which pieces {name} never read. Blend where the run was trained, or with {arg('unread', False)}."
         )
-    read = (pieces_of(store) for store in stores.values() if store)
+    read = (store.pieces() for store in stores.values() if store)
     return Rows(frozenset(range(num_rows_of(experts.folder(BASE)))).difference(*read))
-
-
-def pieces_of(store: TokenStore) -> frozenset[int]:
-    """The pieces that a text has."""
-    return frozenset(int(piece) for piece in np.unique(store.tokens))
 
 
 def write_rows(folder: Path, rows: Rows) -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from xelm.aligning.pairs import Pair
 
 _BATCH = 256
+_SPAN = 1 << 22
+"""Tokens looked at together: a store is a memory map, and may be larger than the memory."""
 _ANSWERS = "answers.npy"
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -65,6 +67,13 @@ class TokenStore:
     """Whether a document must be whole in some block, where it fits into one: pairs and instructions must."""
     answers: np.ndarray | None = None
     """(D,): of instructions, how many tokens of each document stand before its answer, which alone is learnt."""
+
+    def pieces(self) -> frozenset[int]:
+        """The pieces of the vocabulary that the text has."""
+        found = set[int]()
+        for start in range(0, len(self.tokens), _SPAN):
+            found.update(np.unique(self.tokens[start : start + _SPAN]).tolist())
+        return frozenset(found)
 
 
 def boundary_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

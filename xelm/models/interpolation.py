@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json
-from xelm.models.layer_groups import EMBEDDING, OTHER, layer_of, selects
-from xelm.models.rows import num_rows_of
+from xelm.models.layer_groups import selects
+from xelm.models.rows import has_row_per_piece, num_rows_of
 
 if TYPE_CHECKING:
     import torch
@@ -100,9 +100,7 @@ class _RowsOfBase:
 
     def put_back(self, name: str, base: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
         """A weight with these rows, if it has a row for each piece: the embedding, a head or its bias."""
-        outside = layer_of(name) in (EMBEDDING, OTHER) and "position" not in name and ".wpe." not in f".{name}"
-        shaped = base.ndim == 2 or (base.ndim == 1 and name.endswith("bias"))
-        if not self.ids or not outside or not shaped or base.shape[0] != self.size:
+        if not self.ids or not has_row_per_piece(name, base.shape, self.size):
             return moved
         moved = moved.clone()
         moved[self.ids] = base[self.ids].to(moved.dtype)

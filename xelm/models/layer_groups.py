@@ -13,6 +13,8 @@ from fnmatch import fnmatchcase
 from clustering.errors import BadInput
 
 EMBEDDING, OTHER, LAYERS = "embedding", "other", "layers"
+UNREAD = "unread"
+"""Not a selector of whole weights: the rows of the vocabulary that stand for pieces which an expert never read."""
 _LAYER = re.compile(r"\.(?:layers|layer|h|blocks|block)\.(\d+)\.")
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 

@@ -5,9 +5,11 @@ Shape letters: `N` new pieces, `H` hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from xelm.models.layer_groups import EMBEDDING, OTHER, layer_of
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +61,19 @@ def num_rows_of(folder: Path) -> int:
     from transformers import AutoConfig
 
     return num_rows(AutoConfig.from_pretrained(folder))
+
+
+def has_row_per_piece(name: str, shape: Sequence[int], size: int) -> bool:
+    """Whether a weight has a row for each of `size` pieces: the embedding, a head or its bias."""
+    outside = layer_of(name) in (EMBEDDING, OTHER) and "position" not in name and ".wpe." not in f".{name}"
+    shaped = len(shape) == 2 or (len(shape) == 1 and name.endswith("bias"))
+    return outside and shaped and shape[0] == size
+
+
+def row_weights(model: torch.nn.Module, size: int) -> list[tuple[str, torch.nn.Parameter]]:
+    """Those among a model's trained weights that have a row for each of `size` pieces, by name."""
+    named = model.named_parameters()
+    return [(name, p) for name, p in named if p.requires_grad and has_row_per_piece(name, p.shape, size)]
 
 
 def has_own_head(model: Any) -> bool:

@@ -6,7 +6,7 @@ Shape letters: B blocks, T tokens of a block.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -46,6 +46,11 @@ class DenoiseBatches(Batches):
     """The end token of input and target; empty if there is none."""
     pad_id: int
     seed: int
+
+    @property
+    def adds(self) -> Collection[int]:
+        """The sentinels, and what begins and ends input and target."""
+        return (*self.sentinels, *self.end, self.pad_id)
 
     def batch(self, ids_BT: np.ndarray, positions_BT: np.ndarray, draws_B: np.ndarray, done: float) -> GapBatch:
         """The blocks with gaps, and the spans that were in them."""

@@ -6,7 +6,7 @@ Shape letters: B blocks, T tokens of a block.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -48,6 +48,11 @@ class MaskedBatches(Batches):
     def steady(self) -> bool:
         """Whether the share chosen is the same all the time."""
         return len(set(self.rates)) == 1
+
+    @property
+    def adds(self) -> Collection[int]:
+        """The mask."""
+        return (self.mask_id,)
 
     def rate(self, done: float) -> float:
         """Share of tokens chosen when `done` of the training is over."""

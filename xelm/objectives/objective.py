@@ -6,7 +6,7 @@ Shape letters: B blocks, T tokens of a block.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -65,6 +65,11 @@ class Batches(ABC):
     def steady(self) -> bool:
         """Whether its batches depend on the draws alone, not on how much of the training is over."""
         return False
+
+    @property
+    def adds(self) -> Collection[int]:
+        """Tokens that it puts beside those of the text, such as a mask."""
+        return ()
 
     @abstractmethod
     def batch(self, ids_BT: np.ndarray, positions_BT: np.ndarray, draws_B: np.ndarray, done: float) -> Batch:

@@ -9,7 +9,7 @@ Shape letters: B blocks, T tokens of a block, R documents of a batch, W tokens o
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -69,6 +69,11 @@ class TlmBatches(MaskedBatches):
     ends: tuple[int, ...]
     """The token that closes a document, or a side of a pair."""
     pad_id: int
+
+    @property
+    def adds(self) -> Collection[int]:
+        """The mask, and what closes a side."""
+        return (self.mask_id, *self.ends)
 
     def batch(  # type: ignore[override]
         self, ids_BT: np.ndarray, positions_BT: np.ndarray, draws_B: np.ndarray, done: float

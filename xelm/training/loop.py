@@ -23,6 +23,7 @@ from xelm.training.anchor import Anchor
 from xelm.training.batches import ahead, pinned
 from xelm.training.checkpoint import Progress, checkpoint_name, keep_newest, load_checkpoint, save_checkpoint
 from xelm.training.course.stable import begun, ends_stable_phase, note_course, tell
+from xelm.training.held_rows import HeldRows
 from xelm.training.memory import memory_failure_reported
 from xelm.training.random_state import random_states
 from xelm.training.readings import Readings, Speed, refuse_no_number, way_out
@@ -111,11 +112,11 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     optimizer = make_optimizer(model, stage.settings, stage.learning_rate)
     prepared, optimizer = accelerator.prepare(torch.compile(model) if stage.settings.compile else model, optimizer)
     inner = accelerator.unwrap_model(prepared, keep_torch_compile=False)
-    anchor = Anchor.of(inner, stage.anchor)  # before a checkpoint is loaded
+    anchor, held = Anchor.of(inner, stage.anchor), HeldRows.of(inner, stage)  # before a checkpoint is loaded
     progress, went_on = _progress(stage, inner, optimizer)
     prepared.train()
     return _Training(
-        accelerator, prepared, inner, optimizer, anchor, stage, progress, Loss(isolated, head), on_log, went_on
+        accelerator, prepared, inner, optimizer, anchor, held, stage, progress, Loss(isolated, head), on_log, went_on
     )
 
 
@@ -142,6 +143,7 @@ class _Training:
     inner: torch.nn.Module
     optimizer: Any
     anchor: Anchor
+    held: HeldRows
     stage: Stage
     progress: Progress
     loss: Loss
@@ -194,6 +196,7 @@ class _Training:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.anchor.pull(rate)
+        self.held.restore()
         self.progress.step = step
         return loss
 

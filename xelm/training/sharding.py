@@ -83,6 +83,19 @@ def part_of(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None).clone()
 
 
+def rows_here(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows of a weight that this process holds, to be changed in place, and their numbers in the whole weight."""
+    import torch
+    from torch.distributed.tensor import DTensor
+
+    numbers = torch.arange(weight.shape[0], device=weight.device)
+    if not isinstance(weight, DTensor):
+        return weight, numbers
+    shards = [placement.is_shard(0) for placement in weight.placements]
+    own = part_of(numbers, weight) if any(shards) else numbers
+    return weight.to_local(), own.to_local() if isinstance(own, DTensor) else own
+
+
 def whole_weights(model: torch.nn.Module) -> dict[str, torch.Tensor] | None:
     """All weights of a sharded model, tied ones once; None if it is not sharded. All processes call this."""
     from torch.distributed.tensor import DTensor

@@ -37,6 +37,8 @@ class Stage:
     """Folder for `[train] log`; None: it writes nothing."""
     anchor: Mapping[str, float] = field(default_factory=dict)
     """Selector of weights (`xelm.models.layer_groups`) -> strength of the pull to where they start."""
+    hold_unread: bool = False
+    """Whether rows of the vocabulary whose pieces are not in `blocks` stay as they are."""
     stable: Path | None = None
     """Folder of the checkpoint from which the training can be made longer (`xelm.training.course.stable`); None: it
     cannot."""

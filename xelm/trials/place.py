@@ -76,7 +76,7 @@ class Place:
 
         codes = [source.code for source in find_sources(recipe.data.path, recipe.data.languages)]
         # Trials read their own languages alone, and train all weights where they are to tell which layers matter.
-        expert = recipe.expert.whole() if recipe.expert.is_auto else recipe.expert.without_replay()
+        expert = recipe.expert.whole() if recipe.expert.is_auto else recipe.expert.alone()
         with tempfile.TemporaryDirectory() as scratch:
             plan = Path(scratch) / _ONE_CLUSTER
             ClusterPlan({"all": sorted(codes)}, "one cluster").save(plan)
@@ -158,7 +158,7 @@ class Place:
             self.folder / "work" / f"{name}-{key[:12]}",
             batches=self.recipe.objective.batches(inputs.tokenizer, settings, own_name),
             log_folder=self.folder / "logs",
-            anchor=self.recipe.expert.anchors,
+            **self.recipe.expert.keeping,
         )
 
     def experts(self, trial: Trial | None = None) -> ExpertSet:

@@ -83,7 +83,7 @@ class StageBudget:
             checkpoints: Folder of its checkpoints while it runs.
             batches: Turns blocks into batches, as the objective needs them.
             stable: For a training that can be made longer, the folder of the checkpoint from which it is.
-            options: The fields `valid`, `log_folder` and `anchor` of `Stage`.
+            options: The fields `valid` and `log_folder` of `Stage`, and those that keep weights where they start.
         """
         mine = {code: blocks[code] for code in self.shares}
         num_blocks = {code: len(found) for code, found in mine.items()}
