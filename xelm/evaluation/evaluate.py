@@ -16,6 +16,7 @@ from clustering.errors import BadInput
 from clustering.files import write_json
 from clustering.languages.codes import match
 from clustering.progress import show_progress
+from router.routes.relatives import Relatives
 from xelm.evaluation.log_probs import SPLITS, heldout_log_probs, keep_log_probs, measure
 from xelm.evaluation.tables import order_models
 from xelm.recipe.recipe import Recipe
@@ -225,4 +226,7 @@ def _fingerprint(experts: ExpertSet, split: str) -> str:
     manifest = experts.manifest
     entries = {BASE: manifest.base, DENSE: manifest.dense, **manifest.experts}
     models = {name: entry.weights_print for name, entry in entries.items() if entry}
-    return fingerprint(models, split, [(d.language, d.text) for d in experts.heldout(split)])
+    parts: list[object] = [models, split, [(d.language, d.text) for d in experts.heldout(split)]]
+    if split == "test" and (relatives := Relatives.load(experts.files.router)):
+        parts.append(relatives.to_dict())  # which change the routed figures alone
+    return fingerprint(*parts)
