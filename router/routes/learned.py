@@ -136,7 +136,8 @@ class LearnedWeights:
             raise BadInput(f"{path}: no learned weights of version {FORMAT_VERSION}. Train the run's router again.")
         arrays = read_arrays(Path(folder) / ARRAYS_FILE)
         try:
-            gain = Gain(*(float(index["gain"][key]) for key in ("percent", "error")), int(index["gain"]["documents"]))
+            found = index["gain"]
+            gain = Gain(float(found["percent"]), float(found["error"]), int(found["documents"]))
             experts, temperature = tuple(map(str, index["experts"])), float(index["temperature"])
             space, slopes = TextSpace(arrays["idf"], arrays["axes"]), arrays["slopes"]
         except (KeyError, TypeError, ValueError) as error:
