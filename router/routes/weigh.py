@@ -139,7 +139,8 @@ class ExpertWeigher:
         affinity_LK = language_affinity(plan, self.languages, self.experts, *near)
         self._affinity_LK = self._unowned.affinity(affinity_LK, self.rule.loss_temperature)
         table_KL = loss_table(losses, self.languages, self.experts, *near) if losses else None
-        self._losses_KL = None if table_KL is None else self._unowned.losses(table_KL)
+        at = self.rule.loss_temperature
+        self._losses_KL = None if table_KL is None else self._unowned.losses(table_KL, at)
         self._shared = (relatives or Relatives()).shared(self.languages)
 
     def weights(self, posterior_BL: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from clustering.errors import BadInput
-from xelm.corpus.token_ids import token_ids
+from xelm.corpus.tokens.token_ids import token_ids
 from xelm.models.profile_tokenizers import byte_of_letter
 from xelm.vocabulary.tokenizer_table import algorithm, is_byte_level, pieces_of, table_of
 
