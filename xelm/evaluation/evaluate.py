@@ -13,9 +13,10 @@ import numpy as np
 
 from clustering.corpora.find import find_sources
 from clustering.errors import BadInput
-from clustering.files import write_json
+from clustering.files import sha256_of, write_json
 from clustering.languages.codes import match
 from clustering.progress import show_progress
+from router.routes import learned
 from router.routes.relatives import Relatives
 from xelm.evaluation.log_probs import SPLITS, heldout_log_probs, keep_log_probs, measure
 from xelm.evaluation.tables import order_models
@@ -229,4 +230,6 @@ def _fingerprint(experts: ExpertSet, split: str) -> str:
     parts: list[object] = [models, split, [(d.language, d.text) for d in experts.heldout(split)]]
     if split == "test" and (relatives := Relatives.load(experts.files.router)):
         parts.append(relatives.to_dict())  # which change the routed figures alone
+    if split == "test" and (experts.files.router / learned.INDEX_FILE).is_file():
+        parts.append(sha256_of(experts.files.router / learned.ARRAYS_FILE))
     return fingerprint(*parts)
