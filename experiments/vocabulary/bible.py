@@ -17,9 +17,9 @@ import xelm
 from xelm.parts import read_json, write_json
 
 LANGUAGES = ("amh", "chr", "ojb", "syc")
-READ_BYTES = 60_000
+READ_BYTES = 100_000
 """Training text that the arms of equal bytes read."""
-BLOCK = 256 * 16
+BLOCK = 256 * 4
 
 
 def arms(rates: dict[str, float], whole: int) -> dict[str, tuple[str | None, int]]:

@@ -109,12 +109,12 @@ def _kind_of(experts: ExpertSet, donor: str, own: Own | None) -> ExpertKind:
     """How the new expert trains: as the recipe says, unless the donor's weights do not allow this kind.
 
     An expert of a kind that shares the base is read on top of the base, so it cannot start from other full weights.
-    Of such kinds, only adapters can bring rows of a vocabulary along.
+    Kinds without room for rows of a vocabulary give way to a full expert.
     """
     wanted = Recipe.from_dict(experts.manifest.recipe).expert
     if wanted.shares_base and not is_base(donor) and experts.kind(donor) is not type(wanted):
         return wanted.as_kind("full")
-    if own and wanted.shares_base and wanted.kind != "lora":
+    if own and not wanted.takes_rows():
         return wanted.as_kind("full")
     return wanted
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from clustering.languages.codes import name_of
 from clustering.sources.profiles import Profile
@@ -41,11 +41,12 @@ def check_tokenizer(language: str, profiles: Mapping[str, Profile]) -> Tokenizer
     return TokenizerCheck(own, fits, _warnings(name_of(language), own, list(fits.values())))
 
 
-def badly_served(profiles: Mapping[str, Profile]) -> list[str]:
+def badly_served(profiles: Mapping[str, Profile], left_out: Collection[str] = ()) -> list[str]:
     """Report which of a run's languages the tokenizer serves badly, before they are trained.
 
     Args:
         profiles: Profiles by code, made with the run's tokenizer.
+        left_out: Languages that are not reported: their experts read pieces of their own.
     """
     fits = {code: fit_of(profile) for code, profile in sorted(profiles.items())}
     words = {code: fit.tokens_per_word for code, fit in fits.items() if fit.tokens_per_word}
@@ -59,7 +60,7 @@ def badly_served(profiles: Mapping[str, Profile]) -> list[str]:
             faults.append(f"{fit.fallback_share:.0%} of its tokens are pieces of a character")
         if fit.unknown_share > _MANY_UNKNOWN:
             faults.append(f"{fit.unknown_share:.1%} of its tokens stand for text that cannot be written")
-        if faults:
+        if faults and code not in left_out:
             warnings.append(f"the tokenizer serves {name_of(code)} ({code}) badly: {'; '.join(faults)}.")
     return warnings
 

@@ -32,7 +32,7 @@ def find_unread(experts: ExpertSet, name: str) -> Rows:
     Raises:
         BadInput: If that text is not at hand: a run keeps it, tokenised, in `cache/`, which copies may leave out.
     """
-    stores = {code: kept_text(experts, code) for code in _languages_read(experts, name)}
+    stores = {code: kept_text(experts, code, name) for code in _languages_read(experts, name)}
     missing = [code for code, store in stores.items() if not store]
     if missing:
         raise BadInput(

@@ -139,6 +139,11 @@ def _refuse_unfit(arms: Sequence[Arm], place: Place, recipe: Recipe, share: floa
         raise BadInput(
             '[expert] leaves layers to be measured ("auto:N"), and they depend on the plan. Name them to compare plans.'
         )
+    if recipe.expert.vocabulary is not None:
+        raise BadInput(
+            f"[expert] vocabulary = {recipe.expert.vocabulary!r} gives experts pieces of their own, and here a "
+            "language brings the same blocks to every plan. Leave it out to compare plans."
+        )
     if recipe.expert.replay:
         raise BadInput(
             f"[expert] replay = {recipe.expert.replay} mixes other languages into every expert, so an expert is no "

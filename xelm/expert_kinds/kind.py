@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from clustering.errors import BadInput
 from clustering.registry import Registry
@@ -25,6 +25,8 @@ KEY = "[expert] kind"
 _AUTO = "auto"
 _KEEPING: dict[str, Any] = {"anchor": 0.0, "freeze": (), "replay": 0.0}
 """Keys of every kind that say how an expert keeps what the base knew, with their defaults."""
+_VOCABULARY = "vocabulary"
+"""The key that is no part of a model's identity: the pieces that were learned are."""
 _FIRST_KEYS = {"rank": 16, "alpha": 32, "targets": None, "num_last_layers": 2}
 """Keys of `[expert]` that are, used or not, in the fingerprint of every model of the first three kinds."""
 
@@ -49,6 +51,11 @@ class ExpertKind(ABC):
     `"auto:N"`, the N parts that move least in short trainings before (`"auto"`: half of them)."""
     replay: float = 0.0
     """Share of an expert's blocks that is drawn from the languages of the other experts."""
+    vocabulary: int | Literal["auto"] | None = None
+    """Pieces of an expert's own, learned from its languages' text by the tokenizer's own algorithm: their number, or
+    `"auto"` for as many as make that text as cheap in tokens a word as the languages of the other experts, and none if
+    it is already. Kinds without an embedding of their own (`layers`) have no room for them. None: the base's pieces,
+    which dense reads in any case."""
     unused: dict[str, Any] = field(default_factory=dict, repr=False)
     """Keys of other kinds that the recipe has, kept so that the kind can be changed back."""
 
@@ -107,8 +114,9 @@ class ExpertKind(ABC):
         return {"*": self.anchor} if self.anchor else {}
 
     def whole(self) -> ExpertKind:
-        """All weights, neither frozen nor pulled, and no replay: how a base or a full dense baseline is trained."""
-        return dataclasses.replace(self.as_kind("full"), **_KEEPING)
+        """How a base or a full dense baseline is trained: all weights, neither frozen nor pulled, no replay, and the
+        run's pieces."""
+        return dataclasses.replace(self.as_kind("full"), **_KEEPING, vocabulary=None)
 
     @property
     def holds_unread(self) -> bool:
@@ -120,9 +128,9 @@ class ExpertKind(ABC):
         """The fields of `xelm.training.stage.Stage` that keep weights where a training starts."""
         return {"anchor": self.anchors, "hold_unread": self.holds_unread}
 
-    def without_replay(self) -> ExpertKind:
-        """The same with no text of other languages."""
-        return dataclasses.replace(self, replay=0.0)
+    def alone(self) -> ExpertKind:
+        """The same with no text of other languages, and with the run's pieces."""
+        return dataclasses.replace(self, replay=0.0, vocabulary=None)
 
     def to_dict(self) -> dict[str, Any]:
         """The table of the recipe, defaults and unused keys included."""
@@ -140,7 +148,7 @@ class ExpertKind(ABC):
     def identity(self) -> dict[str, Any]:
         """The settings that decide a model's weights, for its fingerprint."""
         table = dataclasses.asdict(self)
-        table.pop("unused")
+        del table["unused"], table[_VOCABULARY]
         return {key: value for key, value in table.items() if key not in _KEEPING or value != _KEEPING[key]}
 
     def check_keeping(self) -> None:
@@ -158,6 +166,31 @@ class ExpertKind(ABC):
             0 <= self.replay < 1,
             f"[expert] replay = {self.replay} is a share of the blocks: choose 0 up to, but not, 1.",
         )
+        if self.vocabulary is not None:
+            self._check_vocabulary()
+
+    def _check_vocabulary(self) -> None:
+        asked = f"[expert] vocabulary = {self.vocabulary!r}"
+        check(
+            self.vocabulary == "auto" or int(self.vocabulary or 0) >= 1,
+            f'{asked}: a number of pieces from 1 up, or "auto".',
+        )
+        check(
+            self.takes_rows(),
+            f'{asked} gives the embedding new rows, and experts of the kind "{self.kind}" have no embedding of their '
+            'own: use kind = "full" or "lora", or leave vocabulary out.',
+        )
+        frozen = "embedding" in self.freeze or isinstance(self.freeze, str)
+        check(
+            not frozen,
+            f"{asked} trains rows of the embedding, which freeze = {self.freeze!r} would keep as they are: name the "
+            "layers to freeze, without the embedding, or leave vocabulary out.",
+        )
+
+    @classmethod
+    def takes_rows(cls) -> bool:
+        """Whether an expert can have rows of the vocabulary that the base lacks."""
+        return not cls.shares_base
 
     @property
     def is_auto(self) -> bool:
@@ -298,6 +331,7 @@ def first_identity(kind: ExpertKind) -> dict[str, Any]:
     """The table of the first three kinds for fingerprints: all their keys, and later keys if they are set."""
     defaults = {item.name: item.default for item in dataclasses.fields(kind)}
     table = dataclasses.asdict(kind)
+    del table[_VOCABULARY]
     unused = {key: value for key, value in table.pop("unused").items() if key in _FIRST_KEYS}
     own = {key: v for key, v in table.items() if key in ("kind", *_FIRST_KEYS) or v != defaults[key]}
     return {**_FIRST_KEYS, **unused, **own}

@@ -96,6 +96,11 @@ class Lora(ExpertKind):
         write_text(file, json.dumps(config, indent=2, sort_keys=True))
 
     @classmethod
+    def takes_rows(cls) -> bool:
+        """New rows lie beside the adapters."""
+        return True
+
+    @classmethod
     def cannot_share(cls, folder: Path) -> str | None:
         """More than plain LoRA on linear layers (DoRA, trained biases) needs a base of its own."""
         from router.models.lora_files import beyond_plain_lora

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from xelm.run.records.manifest import fingerprint
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from clustering.sources.profiles import Profile
     from xelm.aligning.pairs import Pair
 
 
@@ -101,14 +103,25 @@ class Inputs:
         stores = {code: heldout_store(self.stores[code], "valid", self.tokenizer) for code in codes}
         return {code: Blocks(store, self.sequence_length) for code, store in stores.items() if len(store.tokens)}
 
-    def tokenizer_warnings(self) -> list[str]:
-        """Which languages the tokenizer serves badly, by their held-out text."""
-        from clustering.sources.profiles import profile_texts
-        from xelm.models.profile_tokenizers import load_tokenizer
+    def read_by(self, tokenizer: PreTrainedTokenizerBase, codes: Sequence[str], reading: Data, run: Path) -> Inputs:
+        """The text of some of the languages, tokenised by another tokenizer that the base can be taught."""
+        sources = [source for source in self.sources if source.code in codes]
+        pairs = training_pairs(reading, list(self.stores))
+        stores = _stores(reading, sources, self.fingerprints, tokenizer, run, pairs)
+        blocks = {code: Blocks(store, self.sequence_length) for code, store in stores.items()}
+        return dataclasses.replace(self, sources=sources, tokenizer=tokenizer, stores=stores, blocks=blocks)
 
-        tokenizer = load_tokenizer(self.tokenizer.name_or_path)
-        texts = {code: heldout_texts(store) for code, store in self.stores.items()}
-        return badly_served({code: profile_texts(found, tokenizer) for code, found in texts.items()})
+    def profiles(self) -> dict[str, Profile]:
+        """How the tokenizer splits the held-out text of each language."""
+        from clustering.sources.profiles import profile_texts
+        from xelm.models.profile_tokenizers import profile_tokenizer
+
+        tokenizer = profile_tokenizer("run", copy.deepcopy(self.tokenizer))  # which it changes
+        return {code: profile_texts(heldout_texts(store), tokenizer) for code, store in self.stores.items()}
+
+    def tokenizer_warnings(self, left_out: Collection[str]) -> list[str]:
+        """Which languages the tokenizer serves badly, by their held-out text; some are left out."""
+        return badly_served(self.profiles(), left_out)
 
 
 def _tokenizer(

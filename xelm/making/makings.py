@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from xelm.making.budgets.steps import StageBudget
 from xelm.making.inputs import Inputs
 from xelm.making.make_model import Making, finished_entry, is_made
 from xelm.making.portable import portable
+from xelm.making.vocabularies import First, OwnPieces
 from xelm.models import base as base_models
 from xelm.objectives.objective import OBJECTIVES, Objective
 from xelm.recipe.recipe import Base, Data, NewBase, Train
@@ -44,6 +46,8 @@ class Makings:
     expert: ExpertKind
     inputs: Inputs
     budget: Budget
+    own: Mapping[str, OwnPieces] = field(default_factory=dict)
+    """The experts that read pieces of their own."""
 
     @property
     def _objective(self) -> Objective:
@@ -89,7 +93,7 @@ class Makings:
         begun = is_made(whole) or (whole.stage is not None and newest_step(whole.stage.checkpoints) is not None)
         if begun or self.train.dense == _FULL:
             return whole
-        return self._trained(name, self.budget.dense, self.expert.without_replay())
+        return self._trained(name, self.budget.dense, self.expert.alone())
 
     def _trained(self, name: str, budget: StageBudget, kind: ExpertKind) -> Making:
         prints = [self._trained_print(name, budget, kind, settings) for settings in self._settings]
@@ -109,12 +113,36 @@ class Makings:
         )
         stage = self._stage(name, budget, self.train, prints, kind, stable)
         folder = self.run / model_path(name)
-        tokenizer = self.inputs.tokenizer
-        return Making(folder, entry, lambda: kind.make_trainable(self.own_base()), kind, stage, tokenizer, former)
+        making = Making(
+            folder,
+            entry,
+            lambda: kind.make_trainable(self.own_base()),
+            kind,
+            stage,
+            self._inputs(name).tokenizer,
+            former,
+        )
+        return self._with_own_pieces(making, self.own[name]) if name in self.own else making
+
+    def _with_own_pieces(self, making: Making, own: OwnPieces) -> Making:
+        """The making of an expert that starts from the base with rows for pieces of its own."""
+        seed = self.train.seed
+        rows = own.rows_folder(self.run, self._base_entry.fingerprint, seed)
+        first = First(self._objective, Base(model=str(self.run / BASE)), seed)
+        return replace(
+            making,
+            entry=replace(making.entry, vocabulary=own.record.fingerprint),
+            parent=lambda: own.first_model(rows, making.kind, self.own_base, self.inputs, first),
+            vocabulary=rows,
+        )
+
+    def _inputs(self, name: str) -> Inputs:
+        """The inputs as a model reads them."""
+        return self.own[name].inputs if name in self.own else self.inputs
 
     def _can_grow(self, name: str, budget: StageBudget) -> bool:
         """Whether a longer training would begin as this one does, up to where the learning rate falls."""
-        steady = self._objective.batches(self.inputs.tokenizer, self.train, name).steady
+        steady = self._objective.batches(self._inputs(name).tokenizer, self.train, name).steady
         by_size = len(budget.counts) == 1 and self.train.sampling == "temperature"
         return self.train.schedule == "wsd" and steady and by_size
 
@@ -137,6 +165,8 @@ class Makings:
         if len(budget.counts) > 1 or self.train.sampling != "temperature":
             # How often, and when, a language is drawn depends on the other languages too.
             parts.append(budget.counts)
+        if name in self.own:
+            parts.append({"vocabulary": self.own[name].record.fingerprint})
         return fingerprint(name, *parts)
 
     @cached_property
@@ -154,12 +184,13 @@ class Makings:
         kind: ExpertKind | None = None,
         stable: Path | None = None,
     ) -> Stage:
+        inputs = self._inputs(name)
         return budget.stage(
-            self.inputs.blocks,
+            inputs.blocks,
             settings,
             self._checkpoints(name, prints),
-            batches=self._objective.batches(self.inputs.tokenizer, settings, name),
-            valid=self.inputs.valid_blocks(list(budget.shares)) if settings.evaluate_every_steps else {},
+            batches=self._objective.batches(inputs.tokenizer, settings, name),
+            valid=inputs.valid_blocks(list(budget.shares)) if settings.evaluate_every_steps else {},
             log_folder=self.run / "logs",
             **(kind.keeping if kind else {}),
             stable=stable,

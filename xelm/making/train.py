@@ -130,7 +130,8 @@ def dry_run(
 def _tokenizer_warnings(workspace: Workspace) -> list[str]:
     new = workspace.recipe.base.new
     bytewise = new is not None and new.tokenizer == "byte"  # single bytes serve all languages equally
-    return [] if bytewise else workspace.inputs.tokenizer_warnings()
+    own = {code for name in workspace.own for code in workspace.plan.clusters[name]}
+    return [] if bytewise else workspace.inputs.tokenizer_warnings(own)
 
 
 def _refuse_other_folder(run: Path) -> None:
@@ -163,6 +164,7 @@ def _manifest(workspace: Workspace, written: Recipe) -> Manifest:
             **dataclasses.asdict(store.counts),
             "sha256": workspace.inputs.fingerprints[code],
             "cache": store.heldout_file.parent.name,
+            **workspace.read_apart(code),
         }
         for code, store in sorted(workspace.inputs.stores.items())
     }

@@ -109,7 +109,8 @@ def _type(hint: Any) -> str:
             return f"list of {_type(parts[0])}"
         case origin if origin is dict:
             return "table of language = number"
-    return _type(parts[0])
+    choices = [_type(part) for part in parts[1:] if get_origin(part) is Literal]
+    return " or ".join([_type(parts[0]), *choices])
 
 
 def _default(item: dataclasses.Field[Any]) -> str:

@@ -76,7 +76,7 @@ class Place:
 
         codes = [source.code for source in find_sources(recipe.data.path, recipe.data.languages)]
         # Trials read their own languages alone, and train all weights where they are to tell which layers matter.
-        expert = recipe.expert.whole() if recipe.expert.is_auto else recipe.expert.without_replay()
+        expert = recipe.expert.whole() if recipe.expert.is_auto else recipe.expert.alone()
         with tempfile.TemporaryDirectory() as scratch:
             plan = Path(scratch) / _ONE_CLUSTER
             ClusterPlan({"all": sorted(codes)}, "one cluster").save(plan)

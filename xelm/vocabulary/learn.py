@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,12 +41,12 @@ class Learned:
         return len(self.pieces)
 
 
-def learn_pieces(table: Mapping[str, Any], texts: Sequence[str], most: int) -> Learned:
+def learn_pieces(table: Mapping[str, Any], texts: Iterable[str], most: int) -> Learned:
     """Learn up to `most` pieces that a tokenizer lacks.
 
     Args:
         table: The tokenizer (`xelm.vocabulary.tokenizer_table`).
-        texts: Training text of the new language.
+        texts: Training text of the new language, read once.
         most: Number of pieces, at least 1. A short text may give fewer.
 
     Raises:

@@ -9,7 +9,8 @@ from typing import Any
 from clustering.errors import BadInput
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.models.rows import has_own_head
-from xelm.vocabulary.own import read_vocabulary, with_rows
+from xelm.vocabulary.first_rows import with_rows
+from xelm.vocabulary.own import read_vocabulary
 
 
 def prepared(model: Any, kind: ExpertKind, folder: Path) -> Any:
@@ -20,7 +21,7 @@ def prepared(model: Any, kind: ExpertKind, folder: Path) -> Any:
     Args:
         model: The donor; changed.
         kind: How the expert trains.
-        folder: From `xelm.vocabulary.own`.
+        folder: The vocabulary with its first embeddings (`xelm.vocabulary.first_rows`).
 
     Raises:
         BadInput: If an adapter has rows of its own already.
@@ -56,7 +57,7 @@ def _with_trained_rows(model: Any, kind: ExpertKind, folder: Path) -> Any:
     wrapped = get_peft_model(base, config)
     if state:
         set_peft_model_state_dict(wrapped, get_peft_model_state_dict(wrapped, save_embedding_layers=False) | state)
-    return wrapped
+    return kind.make_trainable(wrapped)  # what the recipe freezes is frozen in the new wrapping too
 
 
 def _row_modules(model: Any) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
@@ -49,6 +49,8 @@ class Budget:
     """Sentences on what may go wrong."""
     speed: Speed | None = None
     """Measured by a dry run."""
+    own_pieces: dict[str, int] = field(default_factory=dict)
+    """Expert -> number of its own pieces, of the experts that have some."""
 
     def stages(self) -> list[StageBudget]:
         """Every stage, in the order in which they run."""
@@ -77,6 +79,9 @@ class Budget:
             f"{self.num_parameters:,} parameters; about {self.memory_gib:.2f} GiB of memory while training, "
             f"{self.disk_gib:.2f} GiB of disk for the run; loss {self.loss}",
         ]
+        if self.own_pieces:
+            found = ", ".join(f"{name} {number:,}" for name, number in self.own_pieces.items())
+            lines.append(f"pieces of their own, which their tokens and epochs are counted in: {found}")
         if self.speed:
             lines.append(self.speed.to_text())
         return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])
@@ -91,6 +96,7 @@ def make_budget(
     *,
     base_tokens: int | None = None,
     replay: float = 0.0,
+    own_blocks: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Budget:
     """Share out the tokens of a run.
 
@@ -102,6 +108,7 @@ def make_budget(
         size: The size of its models.
         base_tokens: Tokens of the base's own training; None: it is not trained here.
         replay: Share of an expert's blocks that come from the other experts' languages.
+        own_blocks: Expert -> training blocks of each language in pieces of its own.
 
     Raises:
         BadInput: If the budget of some expert is less than a step.
@@ -111,8 +118,10 @@ def make_budget(
     whole = stages.of_all(DENSE, total_steps)
     steps = _expert_steps(train, plan, whole.shares, total_steps, train.batch_size * sequence_length)
     base = None if base_tokens is None else stages.of_all(BASE, stages.steps_of(base_tokens))
+    read = {name: replace(stages, num_blocks=blocks) for name, blocks in (own_blocks or {}).items()}
     experts = {
-        name: stages.of_expert(name, codes, steps[name], whole.shares, replay) for name, codes in plan.clusters.items()
+        name: read.get(name, stages).of_expert(name, codes, steps[name], whole.shares, replay)
+        for name, codes in plan.clusters.items()
     }
     return Budget(
         base=base,
@@ -194,6 +203,13 @@ class ModelSize:
     layers: int
     hidden_size: int
     vocab_size: int
+    heads: int = 1
+    """Matrices with a row for each piece: 2 if the head has weights of its own."""
+
+    def with_rows(self, number: int) -> ModelSize:
+        """The same with experts that have so many more pieces."""
+        more = number * self.hidden_size * self.heads
+        return replace(self, trained=self.trained + more, stored=self.stored + more)
 
     @classmethod
     def of(cls, config: Any, expert: ExpertKind, objective: Objective, dtype: str) -> ModelSize:
@@ -216,6 +232,7 @@ class ModelSize:
             layers=getattr(text, "num_hidden_layers", 12),
             hidden_size=getattr(text, "hidden_size", 1024),
             vocab_size=getattr(text, "vocab_size", 32000),
+            heads=1 if getattr(text, "tie_word_embeddings", True) else 2,
         )
 
 

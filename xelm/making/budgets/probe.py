@@ -12,6 +12,7 @@ from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budgets.budget import Budget
 from xelm.making.workspace import Workspace
 from xelm.models.base import weights_dtype
+from xelm.models.rows import grow
 from xelm.run.names import BASE, DENSE, is_base
 from xelm.training.loop import step_for_step
 
@@ -74,6 +75,7 @@ def _rate(workspace: Workspace, kind: ExpertKind) -> float:
         model.set_attn_implementation(workspace.recipe.base.attn_implementation)
     making = workspace.makings.one(DENSE if workspace.budget.dense else next(iter(workspace.plan.clusters)))
     assert making.stage is not None  # only a base that is not trained has none
+    model = grow(model, len(making.tokenizer))
     settings = dataclasses.replace(
         making.stage.settings, checkpoint_every_steps=_NEVER, evaluate_every_steps=None, log="files"
     )

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from clustering import ClusterPlan, family_of, tree_svg
 from clustering.errors import BadInput
 from xelm.report.facts import Facts
+from xelm.vocabulary.own import read_vocabulary
 
 _FIGURES = (
     ("silhouette", "Silhouette", "−1 to 1: how much nearer languages are to their own cluster than to the next."),
@@ -46,7 +47,17 @@ def _card(facts: Facts, name: str) -> dict[str, Any]:
         "colour": facts.colours[name],
         "families": sorted({lineage[0] for code in codes if (lineage := family_of(code))}),
         "languages": [{"language": facts.languages[code], **_coverage(facts, code)} for code in codes],
+        "own_pieces": _own_pieces(facts, name),
     }
+
+
+def _own_pieces(facts: Facts, name: str) -> str | None:
+    """The number of an expert's own pieces, and what they changed; None if it has none."""
+    experts = facts.experts
+    if experts.vocabulary(name) is None or (record := read_vocabulary(experts.folder(name))) is None:
+        return None
+    before = record.tokens_a_word["0"]
+    return f"{record.new_pieces:,} pieces of its own: {before:.2f} tokens a word before, {record.rate:.2f} with them"
 
 
 def _coverage(facts: Facts, code: str) -> dict[str, Any]:
