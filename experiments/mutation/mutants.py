@@ -95,7 +95,7 @@ MUTANTS: list[tuple[str, str, str]] = [
     (WEIGH, "loss_temperature: float = 0.02", "loss_temperature: float = 0.05"),
     (WEIGH, "distance_temperature: float = 0.1", "distance_temperature: float = 0.2"),
     (WEIGH, "confidence < self.rule.threshold", "confidence <= self.rule.threshold"),
-    (WEIGH, "float(posterior_L[best]) * familiarity", "float(posterior_L[best])"),
+    (WEIGH, "float(posterior_L[list(best)].sum()) * familiarity", "float(posterior_L[list(best)].sum())"),
     (AFFINITY, "to_members[:, of_expert].min(axis=1)", "to_members[:, of_expert].mean(axis=1)"),
     (AFFINITY, "shares = softmax(-to_expert / temperature)", "shares = softmax(-to_expert)"),
     (AFFINITY, "np.nanmax(block, initial=0.0)", "0.0"),

@@ -4,8 +4,10 @@
 
 Languages beyond those of SIB-200 are made from them: their letters exchanged within each script by a fixed permutation,
 so that a made language has the statistics of a real one and shares few n-grams with it. Every two languages share an
-expert. Measured in one thread: training and opening the identifier and the weigher, routing in batches of 64 texts of
-about 120 characters, the same one at a time, and how many experts `bayes` runs.
+expert of random weights (5 million, width 256); the run on disk is a complete one, with measured losses of every model
+on every language. Measured in one thread, in seconds of a core: opening the run in a new process and its first route,
+routing in batches of 64 texts of about 120 characters, the same one at a time, and what `bayes` costs beside bare
+`generate` of the experts that carry 99.9 % of the weight, one text after the other.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import unicodedata
@@ -23,10 +28,34 @@ import iso639
 import numpy as np
 from samples import read
 
-from xelm.parts import CombinedIdentifier, ExpertWeigher, OpenIdentifier, apply_policy, route_openly
+from clustering import ClusterPlan
+from xelm import RoutedLM
+from xelm.parts import (
+    BASE,
+    Cell,
+    CombinedIdentifier,
+    Evaluation,
+    Manifest,
+    ModelEntry,
+    NewBase,
+    new_tokenizer,
+    write_json,
+)
 
 SIZES = (50, 200)
 BATCH, TEXTS = 64, 640
+ANSWERED, NEW_TOKENS = 16, 8
+CARRY = 0.999
+OPEN = """
+import json, sys, time, torch, transformers
+import xelm
+began_s, began_core_s = time.perf_counter(), time.process_time()
+lm = xelm.RoutedLM.from_pretrained(sys.argv[1], device="cpu")
+opened_s, opened_core_s = time.perf_counter(), time.process_time()
+lm.route([sys.argv[2]])
+routed_s, routed_core_s = time.perf_counter(), time.process_time()
+print(json.dumps([opened_core_s - began_core_s, routed_core_s - opened_core_s, routed_s - began_s]))
+"""
 
 
 def made_languages(texts: dict[str, list[str]], number: int) -> dict[str, list[str]]:
@@ -46,42 +75,134 @@ def made_languages(texts: dict[str, list[str]], number: int) -> dict[str, list[s
     return dict(list(made.items())[:number])
 
 
+def make_run(run: Path, train: dict[str, list[str]], plan: dict[str, list[str]]) -> None:
+    """Write a run of these experts, whose measured losses are best on their own languages."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = new_tokenizer(NewBase(tokenizer="byte", context_length=512, tokens=1), ())
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=256,
+        intermediate_size=704,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        max_position_embeddings=512,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=None,  # every answer is as long as it may be
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    for seed, name in enumerate([BASE, *plan]):
+        torch.manual_seed(seed)
+        place = run / name if name == BASE else run / "experts" / name
+        LlamaForCausalLM(config).save_pretrained(place)
+        tokenizer.save_pretrained(place)
+    ClusterPlan.from_clusters(plan).save(run / "plan.json")
+    CombinedIdentifier.train(train, seed=0).save(run / "router")
+    generator = np.random.default_rng(0)
+    cells = {
+        name: {
+            code: Cell.of(1000 * (2.0 + 0.5 * generator.random() - 0.6 * (code in plan.get(name, ()))), 1000, 1000, 10)
+            for code in train
+        }
+        for name in (BASE, *plan)
+    }
+    owners = {code: name for name, codes in plan.items() for code in codes}
+    write_json(run / "eval" / "valid.json", Evaluation("valid", owners, cells).to_dict())
+    manifest = Manifest(
+        recipe={},
+        base=ModelEntry([], None, state="done"),
+        experts={name: ModelEntry(codes, BASE, kind="full", state="done") for name, codes in plan.items()},
+    )
+    manifest.refresh_files(run)
+    manifest.write(run)
+
+
+def opening(run: Path, text: str) -> dict[str, float]:
+    """Seconds until a new process has opened the run and routed a text; the median of three processes."""
+    command = [sys.executable, "-c", OPEN, str(run), text]
+    rows = [json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(3)]
+    opened_s, first_s, wall_s = (round(statistics.median(column), 2) for column in zip(*rows, strict=True))
+    return {
+        "opening (core s)": opened_s,
+        "first route after that (core s)": first_s,
+        "both, by the wall (s)": wall_s,
+    }
+
+
+def routing(lm: RoutedLM, texts: list[str]) -> dict[str, float]:
+    """Milliseconds of a core for a text, in batches and alone; the median of three rounds."""
+    rounds = []
+    for _ in range(3):
+        started_s = time.process_time()
+        for i in range(0, len(texts), BATCH):
+            lm.route(texts[i : i + BATCH])
+        together_s, started_s = time.process_time() - started_s, time.process_time()
+        for text in texts[:BATCH]:
+            lm.route([text])
+        rounds.append((1e3 * together_s / len(texts), 1e3 * (time.process_time() - started_s) / BATCH))
+    together_ms, alone_ms = (round(statistics.median(column), 3) for column in zip(*rounds, strict=True))
+    return {"route, batches of 64 (core ms a text)": together_ms, "route, alone (core ms a text)": alone_ms}
+
+
+def carrying(weights: dict[str, float]) -> list[str]:
+    """The fewest experts that have 99.9 % of the weight together."""
+    names, total = [], 0.0
+    for name in sorted(weights, key=lambda name: -weights[name]):
+        if total >= CARRY:
+            break
+        names.append(name)
+        total += weights[name]
+    return names
+
+
+def mixing(lm: RoutedLM, texts: list[str]) -> dict[str, float]:
+    """What `bayes` costs, beside bare `generate` of the experts that carry the weight, in turn text by text."""
+    import torch
+
+    routes = lm.route(texts)
+    ratios, ours_s, theirs_s, counts, ran = [], 0.0, 0.0, [], []
+    for text, route in zip(texts, routes, strict=True):
+        names = carrying(route.weights)
+        models = [lm.models.get(name) for name in names]  # loaded before anything is timed
+        batch = lm.tokenizer([text], return_tensors="pt", return_token_type_ids=False)
+        kept = (lm.weights([text], "bayes") > 0).sum()
+        started_s = time.process_time()
+        lm.generate([text], policy="bayes", max_new_tokens=NEW_TOKENS)
+        middle_s = time.process_time()
+        with torch.inference_mode():
+            for model in models:
+                model.generate(**batch, max_new_tokens=NEW_TOKENS, do_sample=False)
+        end_s = time.process_time()
+        ratios.append((middle_s - started_s) / (end_s - middle_s))
+        ours_s, theirs_s = ours_s + middle_s - started_s, theirs_s + end_s - middle_s
+        counts.append(len(names))
+        ran.append(int(kept))
+    return {
+        "texts answered": len(texts),
+        "experts that bayes runs, mean": round(statistics.mean(ran), 2),
+        "experts that carry 99.9 % of the weight, mean": round(statistics.mean(counts), 2),
+        "bayes (core s)": round(ours_s, 2),
+        "these experts bare (core s)": round(theirs_s, 2),
+        "bayes / bare, all texts": round(ours_s / theirs_s, 3),
+        "bayes / bare, median text": round(statistics.median(ratios), 3),
+    }
+
+
 def measure(train: dict[str, list[str]], test: dict[str, list[str]], num_experts: int) -> dict[str, Any]:
     """Times for so many experts with two languages each."""
     codes = list(train)
     plan = {f"e{i}": codes[2 * i : 2 * i + 2] for i in range(num_experts)}
-    experts = [*plan, "base"]
-    generator = np.random.default_rng(0)
-    losses = {
-        name: {code: 2.0 + 0.5 * generator.random() - 0.6 * (code in plan.get(name, ())) for code in codes}
-        for name in experts
-    }
+    texts = [rows[i % len(rows)][:120] for i in range(TEXTS) for rows in [test[codes[i % len(codes)]]]]
     row: dict[str, Any] = {"experts": num_experts, "languages": len(codes)}
     with tempfile.TemporaryDirectory() as folder:
-        CombinedIdentifier.train(train, seed=0).save(folder)
-        started_s = time.process_time()
-        run = CombinedIdentifier.load(folder)
-        weigher = ExpertWeigher(plan, codes, experts, losses=losses, base="base")
-        opened = OpenIdentifier(run)
-        whole = ExpertWeigher(plan, opened.languages, experts, losses=losses, base="base")
-        row["opening (CPU s)"] = round(time.process_time() - started_s, 2)
-    texts = [rows[i % len(rows)][:120] for i in range(TEXTS) for rows in [test[codes[i % len(codes)]]]]
-    route_openly(texts[:2], opened, weigher, lambda: whole)  # what is made at the first text
-    started_s = time.process_time()
-    routes = [
-        r for i in range(0, TEXTS, BATCH) for r in route_openly(texts[i : i + BATCH], opened, weigher, lambda: whole)
-    ]
-    row["route, batches of 64 (CPU ms a text)"] = round(1e3 * (time.process_time() - started_s) / TEXTS, 3)
-    started_s = time.process_time()
-    for text in texts[:64]:
-        route_openly([text], opened, weigher, lambda: whole)
-    row["route, alone (CPU ms a text)"] = round(1e3 * (time.process_time() - started_s) / 64, 3)
-    weights_BK = np.array([[route.weights.get(name, 0.0) for name in experts] for route in routes])
-    kept_BK = apply_policy(weights_BK, "bayes", experts)
-    sorted_BK = -np.sort(-weights_BK, axis=1)
-    carrying_B = (np.cumsum(sorted_BK, axis=1) - sorted_BK < 0.999).sum(axis=1)
-    row["experts that bayes runs, mean"] = round(float((kept_BK > 0).sum(axis=1).mean()), 2)
-    row["experts that carry 99.9 % of the weight, mean"] = round(float(carrying_B.mean()), 2)
+        run = Path(folder)
+        make_run(run, train, plan)
+        row |= opening(run, texts[0])
+        lm = RoutedLM.from_pretrained(run, device="cpu", check_files=False)
+        lm.generate(texts[:1], policy="bayes", max_new_tokens=2)  # what is made at the first text
+        row |= routing(lm, texts)
+        row |= mixing(lm, texts[:: len(texts) // ANSWERED][:ANSWERED])
     return row
 
 

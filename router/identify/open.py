@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from router.cleaning.clean import clean_letters
-from router.identify.protocol import RunIdentifier
+from router.identify.protocol import OpenlyIdentifies
 
 
 class OpenIdentifier:
@@ -23,7 +23,7 @@ class OpenIdentifier:
         identifier: The run's identifier.
     """
 
-    def __init__(self, identifier: RunIdentifier):
+    def __init__(self, identifier: OpenlyIdentifies):
         self.run = identifier
         self._languages = (*identifier.languages, *identifier.other_languages)
 

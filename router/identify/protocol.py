@@ -38,8 +38,8 @@ class OpenSetIdentifier(LanguageIdentifier, Protocol):
         ...
 
 
-class RunIdentifier(OpenSetIdentifier, Protocol):
-    """The identifier of a run, which is kept in a folder of the run and changes with its languages.
+class OpenlyIdentifies(OpenSetIdentifier, Protocol):
+    """An identifier of a run's languages that identifies others too.
 
     Shape letters: `R` the run's languages, `O` others.
     """
@@ -53,6 +53,10 @@ class RunIdentifier(OpenSetIdentifier, Protocol):
         """Posterior among the run's languages (B, R), probability that the text is in one of these (B,), and posterior
         among `other_languages` (B, O)."""
         ...
+
+
+class RunIdentifier(OpenlyIdentifies, Protocol):
+    """The identifier of a run, which is kept in a folder of the run and changes with its languages."""
 
     def refuse_unknown(self, code: str) -> None:
         """Raise BadInput if `with_language` could not add a language, whatever its text."""

@@ -16,8 +16,9 @@ import numpy as np
 from router.routes.affinity import matches, softmax
 
 # Bits per byte by which an expert is expected to read a language worse than the base where nothing was measured: ten
-# times the usual `loss_temperature`, so that the base has all weight.
-UNMEASURED_PENALTY = 0.2
+# times the usual `loss_temperature`, so that the base has all weight: e^-10 for each of a few experts. More of them are
+# held to the same sum, or hundreds would have a percent of the weight together, and `bayes` would run them all.
+UNMEASURED_PENALTY, FEW_EXPERTS = 0.2, 16
 # An expert's loss on a few texts must be less than the base's by this share to count: a probe is short.
 PROBE_MARGIN = 0.02
 
@@ -73,14 +74,20 @@ class Unowned:
             )
         return changed_LK
 
-    def losses(self, table_KL: np.ndarray) -> np.ndarray:
-        """Losses of the experts, shape (K, L), with those of the unowned languages replaced unless measured."""
+    def losses(self, table_KL: np.ndarray, temperature: float) -> np.ndarray:
+        """Losses of the experts, shape (K, L), with those of the unowned languages replaced unless measured.
+
+        Args:
+            table_KL: Losses, measured or expected from other languages.
+            temperature: Weights are softmax(-loss / temperature).
+        """
         changed_KL = table_KL.copy()
+        penalty = UNMEASURED_PENALTY + temperature * np.log(max(1.0, len(table_KL) / FEW_EXPERTS))
         for row, language in zip(self.rows, self.languages, strict=True):
             if row in self.probed_of:
                 changed_KL[:, row] = self.probed_of[row]
             elif language not in self.measured and self.base is not None:
-                changed_KL[:, row] = table_KL[self.base, row] + UNMEASURED_PENALTY
+                changed_KL[:, row] = table_KL[self.base, row] + penalty
                 changed_KL[self.base, row] = table_KL[self.base, row]
         return changed_KL
 

@@ -16,7 +16,11 @@ import numpy as np
 from clustering.errors import BadInput
 from clustering.languages.codes import name_of
 from router.routes.affinity import Distances, language_affinity, loss_table, owners_of, softmax
+from router.routes.relatives import SURE, Relatives
 from router.routes.unowned import Unowned
+
+SHARED = "/"
+"""What stands between languages that share an answer."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,9 @@ class Route:
     """The experts that a text goes to, and why.
 
     Attributes:
-        language: Most likely language, ISO 639-3; None if the text has no letters.
-        confidence: Probability that `language` is right, 0 to 1.
+        language: Most likely language, ISO 639-3; several in one answer ("bos/hrv/srp") if the run cannot tell them
+            apart and the text does not decide; None if the text has no letters.
+        confidence: Probability that `language` is right (one of them, if they share an answer), 0 to 1.
         weights: Expert -> weight, summing to 1; experts with weight 0 are left out.
         reason: One sentence.
         abstained: Whether the confidence was under the threshold, so that `fallback` answers.
@@ -36,6 +41,11 @@ class Route:
     weights: dict[str, float]
     reason: str
     abstained: bool = False
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages of the answer: one, or all that share it; none if the text has no letters."""
+        return tuple(self.language.split(SHARED)) if self.language else ()
 
     def __repr__(self) -> str:
         best = sorted(self.weights.items(), key=lambda item: -item[1])
@@ -90,6 +100,7 @@ class ExpertWeigher:
         base: The expert that answers in a language that no other was trained on, unless its loss was measured. Without
             one, such languages go to experts by typology, or to the least loss expected from near languages.
         probed: As `losses`, of languages that no expert owns, measured on a few texts.
+        relatives: Languages that share an answer. The weights of such an answer go to the experts of all of them.
 
     Raises:
         BadInput: If the plan or the languages are empty, or a name is no expert.
@@ -106,6 +117,7 @@ class ExpertWeigher:
         rule: RoutingRule | None = None,
         base: str | None = None,
         probed: Mapping[str, Mapping[str, float]] | None = None,
+        relatives: Relatives | None = None,
     ):
         if not plan or not languages:
             raise BadInput("Routing needs a plan with at least one expert, and at least one language.")
@@ -127,7 +139,9 @@ class ExpertWeigher:
         affinity_LK = language_affinity(plan, self.languages, self.experts, *near)
         self._affinity_LK = self._unowned.affinity(affinity_LK, self.rule.loss_temperature)
         table_KL = loss_table(losses, self.languages, self.experts, *near) if losses else None
-        self._losses_KL = None if table_KL is None else self._unowned.losses(table_KL)
+        at = self.rule.loss_temperature
+        self._losses_KL = None if table_KL is None else self._unowned.losses(table_KL, at)
+        self._shared = (relatives or Relatives()).shared(self.languages)
 
     def weights(self, posterior_BL: np.ndarray) -> np.ndarray:
         """Expert weights, shape (B, K), rows summing to 1, before abstention.
@@ -178,22 +192,44 @@ class ExpertWeigher:
         ]
 
     def _one(self, posterior_L: np.ndarray, weights_K: np.ndarray, familiarity: float, silent: bool) -> Route:
-        best = int(posterior_L.argmax())
-        confidence = 0.0 if silent else float(posterior_L[best]) * familiarity
+        best = self._answer(posterior_L)
+        confidence = 0.0 if silent else float(posterior_L[list(best)].sum()) * familiarity
         abstained = confidence < self.rule.threshold
+        if len(best) > 1 and not silent:
+            weights_K = self._shared_weights(posterior_L, weights_K)
         if abstained and self.rule.fallback != "ensemble":
             weights_K = np.eye(len(self.experts))[list(self.experts).index(self.rule.fallback)]
-        language = None if silent else self.languages[best]
+        language = None if silent else SHARED.join(self.languages[column] for column in best)
         return Route(
             language=language,
             confidence=confidence,
             weights={name: w for name, w in zip(self.experts, weights_K.tolist(), strict=True) if w > 0},
-            reason=self._reason(posterior_L, weights_K, confidence, silent, abstained),
+            reason=self._reason(posterior_L, weights_K, confidence, silent, abstained, best),
             abstained=abstained,
         )
 
+    def _answer(self, posterior_L: np.ndarray) -> tuple[int, ...]:
+        """The most likely language, or all languages of its group if none of them leads clearly among themselves."""
+        best = int(posterior_L.argmax())
+        columns = self._shared.get(best, (best,))
+        return (best,) if posterior_L[best] >= SURE * posterior_L[list(columns)].sum() else columns
+
+    def _shared_weights(self, posterior_L: np.ndarray, weights_K: np.ndarray) -> np.ndarray:
+        """Weights of an answer that languages share: half by the loss expected of each expert, which decides who leads,
+        half to each language's own experts by its share."""
+        own_LK = self._affinity_LK
+        if self._losses_KL is not None:
+            own_LK = softmax(-self._losses_KL.T / self.rule.loss_temperature)
+        return np.asarray((weights_K + posterior_L @ own_LK) / 2)
+
     def _reason(
-        self, posterior_L: np.ndarray, weights_K: np.ndarray, confidence: float, silent: bool, abstained: bool
+        self,
+        posterior_L: np.ndarray,
+        weights_K: np.ndarray,
+        confidence: float,
+        silent: bool,
+        abstained: bool,
+        best: tuple[int, ...],
     ) -> str:
         answers = "all experts answer by their weights"
         if self.rule.fallback != "ensemble":
@@ -202,9 +238,12 @@ class ExpertWeigher:
             return f"The text has no letters to tell a language by, so {answers if abstained else 'no expert leads'}."
         order = np.argsort(-posterior_L, kind="stable")
         language = self.languages[int(order[0])]
-        label = f"{name_of(language)} ({language}), {confidence:.0%} sure"
+        codes = [self.languages[column] for column in best]
+        label = f"{SHARED.join(map(name_of, codes))} ({SHARED.join(codes)}), {confidence:.0%} sure"
         if abstained:
             return f"{label}, under the threshold of {self.rule.threshold:.0%}: {answers}."
+        if len(best) > 1:
+            return f"{label}, which this run cannot tell apart here: {self._shared_by(codes, weights_K)}."
         expert = self.experts[int(weights_K.argmax())]
         owners = self._owners.get(language, ())
         if not owners and self._base is not None:
@@ -225,3 +264,13 @@ class ExpertWeigher:
             return f"{label}: {expert} was trained on it."
         second = self.languages[int(order[1])]
         return f"{label}, but likelier among the languages of {expert} together (then {name_of(second)})."
+
+    def _shared_by(self, codes: list[str], weights_K: np.ndarray) -> str:
+        """Which experts answer for languages that share an answer."""
+        owners = {name for code in codes for name in self._owners.get(code, ())}
+        leading = self.experts[int(weights_K.argmax())]
+        if owners == {leading}:
+            return f"{leading} was trained on all of them"
+        named = [name for name in self.experts if name in owners]
+        who = " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
+        return f"their experts ({who}) share the weight, and {leading} has most of it"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from xelm.adding import label as labels_of_text
-from xelm.adding import languages_read, ledger, text
+from xelm.adding import languages_read, text
 from xelm.adding import tokenizer_fit as fit
 from xelm.adding.donors import race
 from xelm.aligning import teaching as pairs_teaching
@@ -19,6 +19,7 @@ from xelm.aligning.probes import Centred, Vectors, _hits, leakage, retrieval, un
 from xelm.aligning.teaching import PairBatches, Teaching, contrast
 from xelm.distilling import teacher
 from xelm.distilling.lessons import divergence
+from xelm.evaluation import sentences
 from xelm.measuring import branches
 from xelm.objectives.gaps.spans import corrupted_lengths, left_out, noise_of
 from xelm.objectives.head import CHUNK_BYTES, LossKind, is_chunked
@@ -159,7 +160,7 @@ def test_limits_from_which_something_is_said_or_done() -> None:
     assert (fit._MANY_TOKENS, fit._MANY_TOKENS_A_WORD, fit._MANY_PIECES, fit._MANY_UNKNOWN) == (1.5, 2.0, 0.2, 0.001)
     label = labels_of_text
     assert (label._REPORTED, label._AS_ITS_OWN, label._TELLS_APART) == (0.02, 0.2, 1.15)
-    assert (ledger.SHORTEST_SENTENCE, ledger.MOST_SENTENCES, text.MOST_COST) == (50, 200, 0.5)
+    assert (sentences.SHORTEST_SENTENCE, sentences.MOST_SENTENCES, text.MOST_COST) == (50, 200, 0.5)
     read = languages_read
     assert (read._AGAINST, read._CLEAR, read._RELATED, read._KIN, read._SURE) == (0.1, 0.25, 0.5, 0.6, 0.9)
     assert (race.SHARE, race.MOST_SHARE, race.FEWEST_STEPS, race._SURELY) == (0.2, 0.25, 4, 2.0)

@@ -14,7 +14,8 @@ from router.identify.backend import make_identifier
 from router.identify.combined import CombinedIdentifier
 from router.identify.labelled import LabelledIdentifier
 from router.identify.langid import LangidIdentifier
-from router.identify.ngram import NgramIdentifier
+from router.identify.ngram import STEPS_PER_NAT, NgramIdentifier, NgramTable
+from router.identify.ngram_hashes import hashed_ngrams
 from router.identify.open import OpenIdentifier
 from router.identify.protocol import LanguageIdentifier, OpenSetIdentifier
 from tests.router.corpora import GREETINGS, texts
@@ -260,3 +261,24 @@ def test_open_identifier_hands_foreign_text_to_langids_languages(combined, share
     found = [opened.languages[i] for i in posterior.argmax(1)]
     assert found[:5] == ["tha"] * 5 and found[5:10].count("ita") >= 4 and found[10] == "acu"
     assert np.allclose(posterior.sum(1), 1) and np.allclose(posterior[-1], 1 / len(opened.languages))
+
+
+def test_evidence_is_the_sum_of_the_tables_however_many_texts_come(bible, combined):
+    """Few and many texts are added up in two ways, which must agree to the bit, with n-grams that share a hash too."""
+    ngram = combined.ngram
+    shared_hash = NgramTable(np.array([5, 5, 9], dtype=np.uint32), np.array([16, 32, 8], dtype=np.uint8), 1.0, 10)
+    vocabulary, weights = NgramIdentifier({"deu": shared_hash, "nld": shared_hash})._merged
+    assert vocabulary.tolist() == [5, 9] and weights.toarray().tolist() == [[3.0, 3.0], [0.5, 0.5]]
+    sample = [text[:80] for code in BIBLE for text in bible[code][:40]]
+    expected = []
+    for text in sample:
+        keys = np.concatenate([keys_G for _, keys_G, _ in hashed_ngrams([text])])
+        row = []
+        for table in ngram.tables.values():
+            found = np.searchsorted(table.keys, keys).clip(max=len(table.keys) - 1)
+            row.append(np.where(table.keys[found] == keys, table.weights[found], 0).sum() / STEPS_PER_NAT)
+        expected.append(row)
+    alone = np.concatenate([ngram.evidence([text])[0] for text in sample])
+    together = ngram.evidence(sample * 4)[0]
+    assert np.array_equal(alone, expected)
+    assert np.array_equal(together, np.tile(expected, (4, 1)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clustering.errors import BadInput
+from router.policies.bayes import NEGLIGIBLE_PRIOR
 from router.routes.policy import POLICIES, Policy, apply_policy, parse_policy, policy_names
 from router.scoring.texts import mix_token_log_probs
 
@@ -186,3 +188,29 @@ def test_bayes_runs_all_of_a_few_experts_and_of_many_those_that_matter():
         assert np.allclose(after[after > 0], before[after > 0] / (1 - dropped))
         # Total variation between the two priors bounds that between the distributions over texts.
         assert 0.5 * np.abs(after - before).sum() <= 1e-3 + 1e-12
+
+
+def test_what_bayes_drops_changes_the_distribution_of_texts_no_more_than_it_says():
+    """All texts of three tokens from an alphabet of three, under 30 experts: the distance is summed, not sampled."""
+    generator = np.random.default_rng(3)
+    num_experts, length = 30, 3
+    names = [f"e{i}" for i in range(num_experts)]
+    texts = list(itertools.product(range(3), repeat=length))
+    # Each expert has its own distribution of the next token after every beginning; some are nearly certain.
+    tables = [{text[:n]: generator.dirichlet(np.full(3, 0.2)) for text in texts for n in range(length)} for _ in names]
+    log_probs = [[np.log([t[text[:n]][text[n]] for n in range(length)]) for t in tables] for text in texts]
+    for _ in range(20):
+        prior = generator.dirichlet(np.full(num_experts, 0.08))
+        kept = apply_policy(prior[None], "bayes", names)[0]
+        assert (kept == 0).sum() > 0
+
+        def probability(weights, of_text):
+            parts = [(weights[e], of_text[e]) for e in range(num_experts) if weights[e] > 0]
+            return np.exp(mix_token_log_probs(parts, dynamic=True).sum())
+
+        whole = np.array([probability(prior, of_text) for of_text in log_probs])
+        pruned = np.array([probability(kept, of_text) for of_text in log_probs])
+        assert whole.sum() == pytest.approx(1) and pruned.sum() == pytest.approx(1)
+        assert 0.5 * np.abs(whole - pruned).sum() <= NEGLIGIBLE_PRIOR
+        divergence = (pruned * np.log(pruned / whole)).sum()
+        assert divergence <= -np.log1p(-NEGLIGIBLE_PRIOR)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clustering.errors import BadInput
+from router.routes.policy import apply_policy
 from router.routes.weigh import ExpertWeigher, RoutingRule
 
 PLAN = {"germanic": ["deu", "nld"], "slavic": ["rus", "pol"]}
@@ -176,3 +177,16 @@ def test_weights_sum_to_one(values):
 def test_misuse_is_named(make, message):
     with pytest.raises(BadInput, match=message):
         make()
+
+
+@pytest.mark.parametrize("num_experts", [3, 300])
+def test_however_many_experts_there_are_the_base_answers_alone_in_a_language_that_nothing_was_measured_of(num_experts):
+    """300 experts of a weight of e^-10 each had more than a percent together, so `bayes` ran all of them."""
+    experts = [f"e{i}" for i in range(num_experts)]
+    losses = {name: {"deu": 2.0, "nld": 2.0} for name in [*experts, "base"]}
+    plan = {name: ["deu" if name == "e0" else "nld"] for name in experts}
+    weigher = ExpertWeigher(plan, ["deu", "nld", "dan"], [*experts, "base"], losses=losses, base="base")
+    weights = weigher.weights(np.array([[0.0, 0.0, 1.0]]))
+    assert weights[0, -1] > 0.999
+    if num_experts > 16:
+        assert (apply_policy(weights, "bayes", [*experts, "base"]) > 0).sum() == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -60,3 +61,17 @@ def test_a_language_that_is_still_read_at_its_price_but_mistaken_more_often_is_n
 def test_more_than_half_a_percent_is_a_warning():
     text = addition_text(line(2.05, 150))
     assert "warning: Spanish (spa) costs 2.5 % more now" in text and "--as join" in text
+
+
+def test_the_repair_is_shown_with_the_costs_without_it_and_with_it():
+    repaired = dataclasses.replace(line(2.006, 196), prior=-1.0, unrepaired={"por": 2.97, "spa": 2.04, "deu": 2.0004})
+    text = addition_text(repaired)
+    [row] = [row for row in text.splitlines() if "Spanish (spa)" in row]
+    assert row.split() == ["Spanish", "(spa)", "+2.00", "+0.30", "100.0", "98.0"]
+    assert "2.7 times likelier" in text and "por itself pays +1.01 % for it" in text and "warning" not in text
+    assert "repair" not in addition_text(line(2.006, 196))
+
+
+def test_a_sentence_read_as_languages_that_share_its_answer_is_read_right():
+    routes = Routes({"hrv": {"hrv": 5, "bos/hrv/srp": 4, "bos": 1}}, {})
+    assert routes.right("hrv") == 0.9

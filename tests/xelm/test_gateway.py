@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -134,6 +135,45 @@ async def ask(session, path="/v1/completions", **body) -> tuple[int, Any, dict[s
     async with session.post(path, json=body, headers={"Authorization": "Bearer secret"}) as response:
         route = response.headers.get("x-xelm-route")
         return response.status, await response.json(), json.loads(route) if route else None
+
+
+def test_a_connection_that_an_engine_closed_is_no_sign_of_its_death(lm, caplog):
+    """uvicorn closes connections that were idle for five seconds, just as the next request may be on its way."""
+    served: list[int] = []
+
+    async def once_a_connection(reader, writer):
+        requests = 0
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            if head.startswith(b"POST") and (requests := requests + 1) > 1:
+                break  # the second request of a connection finds it closed
+            length = int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE)[1]) if b"POST" in head[:4] else 0
+            await reader.readexactly(length)
+            served.append(length)
+            answer = b'{"data": [{"id": "german"}], "choices": [{"index": 0, "text": "da"}]}'
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
+            writer.write(b"Content-Length: %d\r\n\r\n%s" % (len(answer), answer))
+            await writer.drain()
+        writer.transport.abort()
+
+    async def run():
+        engine = await asyncio.start_server(once_a_connection, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{engine.sockets[0].getsockname()[1]}"
+        pool = Pool(read_engines([f"*={url}"], lm.names), every_s=60)
+        runner = web.AppRunner(make_gateway(lm, pool, Patience(wait_s=5, timeout_s=5)))
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        await asyncio.sleep(0.1)
+        try:
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as session:
+                return [await ask(session, prompt="Guten Tag", model="german") for _ in range(5)]
+        finally:
+            await runner.cleanup()
+            engine.close()
+
+    answers = asyncio.run(run())
+    assert [(status, body["choices"][0]["text"]) for status, body, _ in answers] == [(200, "da")] * 5
+    assert "does not answer" not in caplog.text and sum(map(bool, served)) == 5
 
 
 def test_each_request_goes_to_the_engine_of_its_expert_with_its_key(lm):

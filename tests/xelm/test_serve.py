@@ -271,6 +271,33 @@ def test_connections_without_a_request_are_closed_in_time(lm):
     assert not engine.is_alive
 
 
+def test_an_answer_does_not_wait_for_the_client_to_acknowledge_its_head(lm):
+    """Without TCP_NODELAY every answer after the first on a connection comes 40 ms late: its head waits for no one, its
+    body until the client has acknowledged the head, which clients put off. `xelm serve` opens its socket like this."""
+    import http.client
+
+    from xelm.serving.server import make_server
+
+    engine = Engine(lm)
+    server = make_server(make_app(engine), engine, max_connections=4)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        connection = http.client.HTTPConnection(*listening.getsockname(), timeout=20)
+        try:
+            seconds = []
+            for _ in range(12):
+                began_s = time.perf_counter()
+                connection.request("GET", "/health")
+                assert connection.getresponse().read()
+                seconds.append(time.perf_counter() - began_s)
+            assert min(seconds[2:]) < 0.03
+        finally:
+            connection.close()
+            server.should_exit = True
+            thread.join(20)
+
+
 def test_command_serves_until_sigterm_and_exits_clean(run):
     import httpx
 

@@ -12,7 +12,7 @@ import pytest
 import xelm
 from tests.xelm.adding import NEW_WORDS, OLD, contents, copy_of, models_of, new_text, train_tiny
 from tests.xelm.conftest import sentences
-from tests.xelm.test_prune import SPECIALS, make_model, make_tokenizer
+from tests.xelm.test_prune import make_model, make_tokenizer
 from xelm.models.rows import put_rows
 from xelm.run.experts import ExpertSet
 from xelm.vocabulary.learn import extended, learn_pieces
@@ -316,38 +316,3 @@ def test_next_bytes_are_what_the_tokens_say(grown: Path) -> None:
     letter = probs_V[pieces["e"]]
     kept = [index for piece, index in pieces.items() if len(piece) == 1] + [lm.tokenizer.eos_token_id]
     assert lm.next_bytes([text], "base")[0, ord("e")] == pytest.approx(letter / probs_V[kept].sum(), rel=1e-5)
-
-
-def test_a_byte_model_over_pieces_agrees_with_all_its_covers() -> None:
-    """By brute force: every token that a cover may end with, after every beginning as the tokenizer cuts it."""
-    import torch
-
-    from xelm.vocabulary.byte_model import ByteModel
-
-    tokenizer = make_tokenizer("byte-level")
-    model = make_model("causal-tied", len(tokenizer), tokenizer).eval()
-    reader, text = ByteModel(model, tokenizer, 64), "und weiß"
-    found = np.exp(reader.next_bytes(text))
-    assert np.allclose(found.sum(axis=1), 1, atol=1e-9)
-    from xelm.models.profile_tokenizers import byte_of_letter
-
-    letters = byte_of_letter()
-    pieces = {
-        index: bytes(letters[letter] for letter in piece)
-        for piece, index in table_of(tokenizer)["model"]["vocab"].items()
-        if piece not in SPECIALS
-    }
-    end = "und we"
-    masses = np.zeros(257)
-    for stop in range(len(end) + 1):
-        ids = [tokenizer.bos_token_id, *tokenizer(end[:stop], add_special_tokens=False)["input_ids"]]
-        with torch.no_grad():
-            probs = model(torch.tensor([ids])).logits[0].double().softmax(-1).numpy()
-        before = np.prod([probs[i, token] for i, token in enumerate(ids[1:])])
-        rest = end[stop:].encode()
-        for index, piece in pieces.items():
-            if piece.startswith(rest) and len(piece) > len(rest):
-                masses[piece[len(rest)]] += before * probs[-1, index]
-        if stop == len(end):
-            masses[256] += before * probs[-1, tokenizer.eos_token_id]
-    assert np.allclose(found[len(end)], masses / masses.sum(), atol=1e-9)

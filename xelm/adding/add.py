@@ -13,6 +13,7 @@ from typing import Any
 from clustering.errors import BadInput
 from clustering.files import expanded
 from clustering.languages.codes import match
+from router.routes.relatives import Relatives
 from xelm.adding.branch import announce, plan_branch
 from xelm.adding.donor import DonorChoice, sample_of
 from xelm.adding.donors.plan import AdditionBill, TrialPlan, plan_trials, reason_of, why_untried
@@ -21,6 +22,7 @@ from xelm.adding.donors.trial import hold_trials
 from xelm.adding.enter import keep_first, put_language, put_model, seal, take_language, take_model
 from xelm.adding.ledger import Snapshot, with_changes
 from xelm.adding.prepare import Prepared, prepare
+from xelm.adding.repair import fit_prior
 from xelm.adding.request import Addition, NewText, read_text, request_of
 from xelm.adding.vocabulary import tokenizer_for
 from xelm.blending.overlay import lay_on, take_off
@@ -288,8 +290,17 @@ def _enter(
     recipe, code = Recipe.from_dict(experts.manifest.recipe), addition.language
     before = Snapshot.of(experts, code, text.test)
 
+    found: dict[str, Any] = {}
+
+    def repair(grown: ExpertSet) -> None:
+        relatives = Relatives.load(grown.files.router)
+        if prior := fit_prior(experts, grown, code, relatives):
+            found.update(prior=prior, unrepaired=Snapshot.of(grown, code, text.test).bits_per_byte)
+            relatives.with_prior(code, prior).save(grown.files.router)
+
     def complete(grown: ExpertSet, manifest: Manifest) -> None:
-        manifest.ledger[-1] = with_changes(manifest.ledger[-1], before, Snapshot.of(grown, code, text.test))
+        changed = with_changes(manifest.ledger[-1], before, Snapshot.of(grown, code, text.test))
+        manifest.ledger[-1] = replace(changed, **found)
 
     with edited(experts.path) as shadow:
         keeps = take_off(shadow)
@@ -298,7 +309,7 @@ def _enter(
         shutil.copyfile(text.store.heldout_file, RunFolder(shadow).heldout(code))
         _put_data(shadow, code, text)
         put_language(shadow, line, training_texts(addition.source, recipe.data), recipe.train.seed)
-        seal(shadow, complete)
+        seal(shadow, complete, repair)
         if keeps:
             logger.info(
                 "experts of this run were moved back to the base (xelm blend): the addition started from the trained "

@@ -14,7 +14,9 @@ from pathlib import Path
 from clustering import ClusterPlan
 from clustering.errors import BadInput
 from router.identify.stored import load_identifier
+from router.routes.relatives import Relatives
 from xelm.evaluation.evaluate import evaluate
+from xelm.evaluation.groups import save_groups
 from xelm.making.centres import with_language_in_centres, without_language_in_centres
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder, is_derived
@@ -39,6 +41,7 @@ def put_language(shadow: Path, entry: LedgerEntry, texts: Iterable[str], seed: i
     identifier = load_identifier(router)
     identifier.with_language(entry.language, texts, seed=seed).save(router)
     manifest.write(shadow)
+    save_groups(shadow, Relatives.load(router))
 
 
 def take_language(shadow: Path, language: str) -> None:
@@ -55,6 +58,7 @@ def take_language(shadow: Path, language: str) -> None:
     load_identifier(router).without_language(language).save(router)
     without_language_in_centres(router, language)
     manifest.write(shadow)
+    save_groups(shadow, Relatives.load(router).with_prior(language, 0.0))
     seal(shadow)
 
 
@@ -68,15 +72,22 @@ def keep_first(shadow: Path) -> None:
         shutil.copyfile(shadow / name, kept / name)
 
 
-def seal(shadow: Path, complete: Callable[[ExpertSet, Manifest], None] = lambda experts, manifest: None) -> None:
+def seal(
+    shadow: Path,
+    complete: Callable[[ExpertSet, Manifest], None] = lambda experts, manifest: None,
+    repair: Callable[[ExpertSet], None] = lambda experts: None,
+) -> None:
     """Evaluate the changed run, write its report and compute every checksum.
 
     Args:
         shadow: The run.
+        repair: Called with the evaluated run; may change its router, by which it is then evaluated.
         complete: Called with the evaluated run; enters into its manifest what is known only after evaluation.
     """
     from xelm.report import write_report
 
+    evaluate(ExpertSet.load(shadow))
+    repair(ExpertSet.load(shadow))
     result = evaluate(ExpertSet.load(shadow))
     manifest = Manifest.read(shadow)
     manifest.metrics = result.headline() if result else {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,18 +16,13 @@ from router.models.pool import ExpertPool
 from xelm.evaluation.evaluate import evaluate_on
 from xelm.evaluation.log_probs import measure
 from xelm.evaluation.routed import growing_of
+from xelm.evaluation.sentences import sentences_of
 from xelm.run.experts import Document, ExpertSet
 from xelm.run.records.ledger import BeforeAfter, ForgettingChanges, LedgerEntry, RouteChanges, Routes
 from xelm.run.records.results import Forgetting
 
 if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM
-
-SHORTEST_SENTENCE = 50
-"""Characters."""
-MOST_SENTENCES = 200
-"""Of each language."""
-_SENTENCE_END = re.compile(r"(?<=[.!?;։።။।])\s+|(?<=[。！？])|\n+")
 
 
 def read_routes(lm: RoutedLM, sentences: Mapping[str, Sequence[str]]) -> Routes:
@@ -42,21 +36,6 @@ def read_routes(lm: RoutedLM, sentences: Mapping[str, Sequence[str]]) -> Routes:
         confusion[code] = _counted([route.language or "none" for route in routes])
         experts[code] = _counted([max(route.weights, key=lambda name: route.weights[name]) for route in routes])
     return Routes(confusion, experts)
-
-
-def sentences_of(texts: Sequence[str]) -> list[str]:
-    """Sentences and verses of at least `SHORTEST_SENTENCE` characters, shorter ones joined to the next; at most
-    `MOST_SENTENCES`, spread over the texts."""
-    sentences = []
-    for text in texts:
-        part = ""
-        for piece in _SENTENCE_END.split(text):
-            part = f"{part} {piece}".strip()
-            if len(part) >= SHORTEST_SENTENCE:
-                sentences.append(part)
-                part = ""
-    step = max(1, len(sentences) // MOST_SENTENCES)
-    return sentences[::step][:MOST_SENTENCES]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tabulate import tabulate
 
 from clustering.languages.codes import name_of
@@ -130,22 +132,38 @@ def _relatives(line: LedgerEntry) -> str:
         if code == line.language or not bits.before:
             continue
         cost, read = 100 * (bits.after / bits.before - 1), right.get(code)
+        without = 100 * (line.unrepaired.get(code, bits.after) / bits.before - 1)
         fell = 100 * ((read.before or 0.0) - read.after) if read and read.before is not None else 0.0
-        if cost > _NOTED_COST or fell > _NOTED_FALL:
+        if max(cost, without) > _NOTED_COST or fell > _NOTED_FALL:
             shown = ["", ""] if read is None else [f"{100 * (read.before or 0):.1f}", f"{100 * read.after:.1f}"]
-            rows.append((cost, [f"{name_of(code)} ({code})", f"{cost:+.2f}", *shown]))
+            repaired = [f"{without:+.2f}"] if line.unrepaired else []
+            rows.append((cost, [f"{name_of(code)} ({code})", *repaired, f"{cost:+.2f}", *shown]))
     if not rows:
-        return ""
+        return _prior(line)
     rows.sort(key=lambda row: -row[0])
     headers = [f"cost of {line.language} to", "bits per byte, routed, %", "sentences read right, % before", "after"]
-    table = tabulate(
-        [row for _, row in rows], headers=headers, disable_numparse=True, colalign=("left", *["right"] * 3)
-    )
-    if rows[0][0] <= MOST_COST:
-        return table
+    if line.unrepaired:
+        headers[1:2] = ["bits per byte, routed, %: without repair", "with it"]
+    numbers = ["right"] * (len(headers) - 1)
+    table = tabulate([row for _, row in rows], headers=headers, disable_numparse=True, colalign=("left", *numbers))
+    parts = [table, _prior(line)]
+    if rows[0][0] > MOST_COST:
+        parts.append(
+            f"warning: {rows[0][1][0]} costs {rows[0][0]:.1f} % more now, since the two are hard to distinguish. "
+            "More or cleaner text of both helps, and so does one expert for both (--as join)."
+        )
+    return "\n".join(part for part in parts if part)
+
+
+def _prior(line: LedgerEntry) -> str:
+    """The repair, and what the newcomer pays for it."""
+    if not line.prior:
+        return ""
+    code, own = line.language, line.bits_per_byte[line.language].after
+    pays = 100 * (own / line.unrepaired[code] - 1) if line.unrepaired.get(code) else 0.0
     return (
-        f"{table}\nwarning: {rows[0][1][0]} costs {rows[0][0]:.1f} % more now, since the two are hard to distinguish. "
-        "More or cleaner text of both helps, and so does one expert for both (--as join)."
+        f"repair: text is taken for {code} where that is {math.exp(-line.prior):.1f} times likelier than all else, "
+        f"so that these keep their loss on held-out text within {MOST_COST} %; {code} itself pays {pays:+.2f} % for it"
     )
 
 

@@ -20,7 +20,7 @@ from xelm.corpus.instructions import instruction_ids
 from xelm.corpus.intact import is_sealed, seal
 from xelm.corpus.splits import split_rows
 from xelm.corpus.store_check import HELDOUT, store_damage
-from xelm.corpus.token_ids import token_ids
+from xelm.corpus.tokens.token_ids import DocumentIds, token_ids
 from xelm.recipe.recipe import Data
 
 if TYPE_CHECKING:
@@ -176,14 +176,15 @@ def _write_store(
     rows = source.rows(data.reading, skipped if data.on_bad_line == "skip" else None)
     split = split_rows(rows, valid=data.valid_fraction, test=data.test_fraction, name=source.code)
     heldout = _HeldOut(data.heldout_bytes)
+    encode = _Encoder(tokenizer, dtype)
     with (folder / "tokens.bin").open("wb") as out:
-        texts = (_tokenise(batch, tokenizer) for batch in _batches(_train_rows(split, heldout, counts)))
-        sides = (_tokenise_pairs(batch, tokenizer, counts) for batch in _batches(pairs))
+        texts = map(encode.documents, _batches(_train_rows(split, heldout, counts)))
+        sides = (encode.pairs(batch, counts) for batch in _batches(pairs))
         for ids, before_answer in itertools.chain.from_iterable(itertools.chain(texts, sides)):
             starts.append(counts.tokens)
             answers.append(before_answer)
-            counts.tokens += len(ids)
-            out.write(np.asarray(ids, dtype=dtype).tobytes())
+            counts.tokens += len(ids) // np.dtype(dtype).itemsize
+            out.write(ids)
     counts.skipped_lines = len(skipped)
     if skipped:
         logger.warning("%s: %d bad line(s) skipped, the first: %s", source.code, len(skipped), skipped[0])
@@ -220,15 +221,29 @@ def _batches(items: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
-def _tokenise_pairs(
-    pairs: list[Pair], tokenizer: PreTrainedTokenizerBase, counts: LanguageCounts
-) -> Iterator[tuple[list[int], int]]:
-    sides = ([Row(getattr(pair, side)) for pair in pairs] for side in ("text", "pivot"))
-    texts, pivots = (_tokenise(rows, tokenizer) for rows in sides)
-    for pair, (ids, _), (pivot_ids, _) in zip(pairs, texts, pivots, strict=True):
-        counts.documents += 1
-        counts.bytes += len(pair.text.encode()) + len(pair.pivot.encode())
-        yield [*ids, *pivot_ids], 0
+class _Encoder:
+    """Documents as the bytes that a store keeps, each with the number of tokens before its answer."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, dtype: type[np.unsignedinteger[Any]]):
+        self._tokenizer, self._dtype = tokenizer, dtype
+        self._ids = DocumentIds(tokenizer, dtype)
+        self._before, self._after = (np.asarray(ids, dtype=dtype).tobytes() for ids in boundary_tokens(tokenizer))
+
+    def documents(self, rows: list[Row]) -> Iterator[tuple[bytes, int]]:
+        if any(row.answer_at is not None for row in rows):
+            for ids, before_answer in _tokenise(rows, self._tokenizer):
+                yield np.asarray(ids, dtype=self._dtype).tobytes(), before_answer
+            return
+        for data in self._ids([row.text for row in rows]):
+            yield self._before + data + self._after, 0
+
+    def pairs(self, pairs: list[Pair], counts: LanguageCounts) -> Iterator[tuple[bytes, int]]:
+        sides = ([Row(getattr(pair, side)) for pair in pairs] for side in ("text", "pivot"))
+        texts, pivots = (self.documents(rows) for rows in sides)
+        for pair, (ids, _), (pivot_ids, _) in zip(pairs, texts, pivots, strict=True):
+            counts.documents += 1
+            counts.bytes += len(pair.text.encode()) + len(pair.pivot.encode())
+            yield ids + pivot_ids, 0
 
 
 def _tokenise(rows: list[Row], tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[list[int], int]]:

@@ -16,6 +16,7 @@ from clustering.errors import BadInput
 from clustering.files import write_json
 from clustering.languages.codes import match
 from clustering.progress import show_progress
+from router.routes.relatives import Relatives
 from xelm.evaluation.log_probs import SPLITS, heldout_log_probs, keep_log_probs, measure
 from xelm.evaluation.tables import order_models
 from xelm.recipe.recipe import Recipe
@@ -133,16 +134,20 @@ def _with_routed(
     lm, texts = RoutedLM(experts), [document.text for document in documents]
     if any(document.answer_at is not None for document in documents):
         policies = [policy for policy in policies if policy != "bayes"]  # which would follow the prompt's tokens too
-    policies = _that_can_mix(lm, texts, policies)
-    # Every model has read every text above, so mixing needs no second pass.
-    by_text = {
-        policy: mixed_log_probs(lm, policy, by_whole_text(lm, texts, policy), log_probs, texts) for policy in policies
-    }
-    along = {
-        policy: mixed_log_probs(lm, policy, along_of(lm, documents, policy), log_probs, texts)
-        for policy in policies
-        if experts.objective.follows_text
-    }
+        policies = _without_bytes(lm, policies)
+    by_text: dict[str, list[np.ndarray]] = {}
+    along: dict[str, list[np.ndarray]] = {}
+    for policy in policies:
+        # Every model has read every text above, so mixing needs no second pass, unless they read different pieces.
+        try:
+            whole = mixed_log_probs(lm, policy, by_whole_text(lm, texts, policy), log_probs, texts)
+            if experts.objective.follows_text:
+                along[policy] = mixed_log_probs(lm, policy, along_of(lm, documents, policy), log_probs, texts)
+            by_text[policy] = whole
+        except BadInput as error:  # a tokenizer that cannot be read byte by byte
+            if not lm.vocabularies.differ:
+                raise
+            logger.warning("%s: not evaluated: %s", policy, error)
     text_cells = {policy: _cells(policy, documents, rows) for policy, rows in by_text.items()}
     routed = {policy: _cells(policy, documents, rows) for policy, rows in along.items()} or text_cells
     asked = [document.asked for document in documents]
@@ -160,25 +165,16 @@ def _with_routed(
     )
 
 
-def _that_can_mix(lm: RoutedLM, texts: Sequence[str], policies: Sequence[str]) -> list[str]:
-    """The policies that answer whole documents; mixtures of experts that read different pieces are left out."""
-    from xelm.evaluation.routed import growing_of
-
-    kept = []
-    for policy in policies:
-        found = growing_of(lm, texts, policy)[1] if lm.vocabularies.differ else []
-        apart = [weights for weights in found if lm.vocabularies.mixed_rows(weights.weights)]
-        if apart:
-            logger.warning(
-                "%s: not evaluated, as %d of %d documents go to experts that read different pieces, which are mixed "
-                "byte by byte: too slow for whole documents (docs/vocabulary.md).",
-                policy,
-                len(apart),
-                len(texts),
-            )
-        else:
-            kept.append(policy)
-    return kept
+def _without_bytes(lm: RoutedLM, policies: Sequence[str]) -> list[str]:
+    """The policies that answer prompts with one expert, if experts read different pieces."""
+    dropped = [policy for policy in policies if policy != "top1"] if lm.vocabularies.differ else []
+    if dropped:
+        logger.warning(
+            "%s: not evaluated, as experts read different pieces here, and an answer that is judged after its prompt "
+            "has no place in a mixture byte by byte.",
+            ", ".join(dropped),
+        )
+    return [policy for policy in policies if policy not in dropped]
 
 
 def _cells(name: str, documents: list[Document], log_probs: Sequence[np.ndarray]) -> Cells:
@@ -221,4 +217,7 @@ def _fingerprint(experts: ExpertSet, split: str) -> str:
     manifest = experts.manifest
     entries = {BASE: manifest.base, DENSE: manifest.dense, **manifest.experts}
     models = {name: entry.weights_print for name, entry in entries.items() if entry}
-    return fingerprint(models, split, [(d.language, d.text) for d in experts.heldout(split)])
+    parts: list[object] = [models, split, [(d.language, d.text) for d in experts.heldout(split)]]
+    if split == "test" and (relatives := Relatives.load(experts.files.router)):
+        parts.append(relatives.to_dict())  # which change the routed figures alone
+    return fingerprint(*parts)

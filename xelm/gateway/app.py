@@ -16,7 +16,7 @@ from xelm.gateway.asked import ROUTED, Asked, RefusedError, merged, read_request
 from xelm.gateway.engines import Pool
 from xelm.gateway.metrics import GatewayMetrics
 from xelm.gateway.patience import Patience
-from xelm.gateway.proxy import ClientLeftError, Proxy, parsed
+from xelm.gateway.proxy import ClientLeftError, Proxy, noting_reuse, parsed
 from xelm.gateway.routing import Dispatcher, Sent, header_of
 from xelm.run.names import BASE
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ROUTE_HEADER = "x-xelm-route"
 _MOST_BYTES = 16 << 20
+_IDLE_S = 3.0
+"""How long a connection to an engine is kept without a request: less than uvicorn does, which closes it after 5 s."""
 _CLIENT_LEFT = 499
 
 
@@ -76,8 +78,10 @@ class _Gateway:
 
     async def run(self, _app: web.Application) -> AsyncIterator[None]:
         """Hold the connections to the engines, and watch them, while the application runs."""
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
-        async with aiohttp.ClientSession(connector=connector, auto_decompress=True) as session:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S)
+        async with aiohttp.ClientSession(
+            connector=connector, auto_decompress=True, trace_configs=[noting_reuse()]
+        ) as session:
             self._proxy = Proxy(session, self._pool, self._metrics, self._patience)
             self._pool.start(session)
             yield

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TypeVar
 
 import aiohttp
@@ -36,6 +37,8 @@ _OF_CONNECTION = frozenset(
     }
 )
 _BUSY = (502, 503, 504)
+_MOST_STALE = 3
+"""Kept connections that one request may find closed until that counts as the engine's death."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,24 @@ class _Lost(Exception):
     """The engine did not answer, or stopped before its answer was complete; the message says how."""
 
 
+class _Stale(Exception):
+    """A connection that was kept from an earlier request was closed: an engine does that with idle ones."""
+
+
 class _Silent(Exception):
     """The engine sent nothing for too long."""
+
+
+def noting_reuse() -> aiohttp.TraceConfig:
+    """What a session needs so that the proxy knows whether a request went over a connection kept from another."""
+
+    async def note(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+        if context.trace_request_ctx is not None:
+            context.trace_request_ctx.is_reused = True
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_reuseconn.append(note)
+    return tracing
 
 
 R = TypeVar("R")
@@ -141,7 +160,7 @@ class Proxy:
     async def _try(self, expert: str, path: str, payload: Payload, headers: Mapping[str, str], read: _Read[R]) -> R:
         """Send a request until an engine answers it."""
         loop = asyncio.get_running_loop()
-        until_s, pause_s = loop.time() + self._patience.wait_s, 0.05
+        until_s, pause_s, num_stale = loop.time() + self._patience.wait_s, 0.05, 0
         if not self._pool.of(expert):
             raise RefusedError(503, f"no engine serves {expert}: start the gateway with --engine {expert}=URL.")
         while True:
@@ -151,7 +170,12 @@ class Proxy:
                 waited = f"{self._patience.wait_s:g} s"
                 raise RefusedError(503, f"no engine of {expert} answered for {waited}.", "engine_down")
             try:
-                return await self._once(engine, path, payload(engine.model_for(expert)), headers, read, is_last=late)
+                trusts = num_stale < _MOST_STALE
+                body = payload(engine.model_for(expert))
+                return await self._once(engine, path, body, headers, read, is_last=late, trusts=trusts)
+            except _Stale:
+                num_stale += 1
+                continue  # at once, over another connection: the engine may be as well as before
             except _Lost as lost:
                 self._metrics.retry(engine)
                 if late:
@@ -163,18 +187,41 @@ class Proxy:
             pause_s = min(1.0, 2 * pause_s)
 
     async def _once(
-        self, engine: Engine, path: str, body: bytes, headers: Mapping[str, str], read: _Read[R], *, is_last: bool
+        self,
+        engine: Engine,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        read: _Read[R],
+        *,
+        is_last: bool,
+        trusts: bool,
     ) -> R:
         """One attempt.
 
+        Args:
+            engine: Where.
+            path: See `whole`.
+            body: Of the request.
+            headers: See `whole`.
+            read: Reads the answer.
+            is_last: Whether the answer counts even if the engine says that it is busy.
+            trusts: Whether a connection that was kept and is closed says nothing about the engine.
+
         Raises:
+            _Stale: If it may be tried again at once: the connection was an old one.
             _Lost: If it may be tried again: the client has seen nothing.
             _Silent: If the engine took too long.
         """
         engine.in_flight += 1
+        connection = SimpleNamespace(is_reused=False)
         try:
             async with self._session.post(
-                engine.url + path, data=body, headers=_passed_on(headers), timeout=self._timeout
+                engine.url + path,
+                data=body,
+                headers=_passed_on(headers),
+                timeout=self._timeout,
+                trace_request_ctx=connection,
             ) as response:
                 if response.status in _BUSY and not is_last:
                     await response.read()
@@ -183,6 +230,8 @@ class Proxy:
         except aiohttp.SocketTimeoutError:
             raise _Silent from None
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
+            if connection.is_reused and trusts:
+                raise _Stale from None
             self._pool.down(engine, str(error) or type(error).__name__)
             raise _Lost(str(error) or type(error).__name__) from None
         finally:

@@ -1,8 +1,8 @@
 """Scores of texts that experts with pieces of their own answer.
 
 Where the experts of a stretch read with one tokenizer, the stretch is scored in its tokens, after the text before it.
-Where they read different pieces, it is mixed byte by byte (`xelm.vocabulary.byte_mixture`): the whole text if weights
-follow the experts' own predictions.
+Where they read different pieces, it is mixed byte by byte (`xelm.vocabulary.byte_mixture`): if weights follow the
+experts' own predictions, from the text's beginning to the last stretch that several experts answer.
 Shape letters: `K` experts, `T` tokens or bytes of a text.
 """
 
@@ -47,17 +47,28 @@ class ApartScorer:
         """
         edges = [0, *(self._place(text, ids[: start + 1], tokenizer) for start in growing.starts[1:])]
         starts, weights = _joined(edges, growing.weights)
-        tokenizers = [self.vocabularies.one_tokenizer(weights_K) for weights_K in weights]
-        if self.experts.dynamic and (None in tokenizers or len(weights) > 1):
-            in_bytes = tuple(_num_bytes(text[:start]) for start in starts)
-            return self._bytes(text, GrowingWeights(in_bytes, np.array(weights)))
         stops = [*starts[1:], len(text)]
-        parts = [
+        together = self._mixed_stretches(weights) if self.experts.dynamic else 0
+        parts = []
+        if together:
+            in_bytes = tuple(_num_bytes(text[:start]) for start in starts[:together])
+            parts.append(
+                self._bytes(text[: stops[together - 1]], GrowingWeights(in_bytes, np.array(weights[:together])))
+            )
+        parts += [
             self.answer(text[:start], text[start:stop], weights_K)
-            for start, stop, weights_K in zip(starts, stops, weights, strict=True)
+            for start, stop, weights_K in zip(starts[together:], stops[together:], weights[together:], strict=True)
             if stop > start
         ]
         return np.concatenate([*parts, np.zeros(0)])
+
+    def _mixed_stretches(self, weights: Sequence[np.ndarray]) -> int:
+        """How many stretches are mixed byte by byte if weights follow the experts: up to the last of several experts,
+        and none if one tokenizer reads the whole text under the same weights."""
+        if len(weights) == 1 and self.vocabularies.one_tokenizer(weights[0]) is not None:
+            return 0
+        several = [number for number, weights_K in enumerate(weights, 1) if (weights_K > 0).sum() > 1]
+        return several[-1] if several else 0
 
     def answer(self, prefix: str, text: str, weights_K: np.ndarray) -> np.ndarray:
         """Log-probabilities of a text after a prefix, under the same weights from beginning to end.

@@ -10,10 +10,12 @@ import numpy as np
 from clustering.errors import BadInput, arg
 from clustering.languages.codes import match
 from router.identify.open import OpenIdentifier
+from router.identify.protocol import OpenlyIdentifies
 from router.identify.spans import Span, segment
 from router.identify.stored import load_identifier
 from router.routes.centres import load_centres, reweigh
 from router.routes.policy import Policy, apply_policy
+from router.routes.relatives import Relatives, RelativesIdentifier
 from router.routes.route import route_openly, route_texts, weights_of
 from router.routes.weigh import ExpertWeigher, Route, RoutingRule
 from xelm.run.experts import ExpertSet
@@ -27,13 +29,23 @@ LANGUAGES = ("open", "run")
 class RunRouter:
     """Routes texts over the experts of a run and its base."""
 
-    def __init__(self, experts: ExpertSet, *, rule: RoutingRule | None = None, languages: str = "open"):
+    def __init__(
+        self,
+        experts: ExpertSet,
+        *,
+        rule: RoutingRule | None = None,
+        languages: str = "open",
+        identifier: OpenlyIdentifies | None = None,
+        relatives: Relatives | None = None,
+    ):
         """Read the router of a run.
 
         Args:
             experts: The run.
             rule: Temperatures, threshold and fallback.
             languages: `open`: a text may be in any language; `run`: every text counts as one of the run's languages.
+            identifier: Instead of the run's own.
+            relatives: Instead of what the run knows of languages that are hard to distinguish.
 
         Raises:
             BadInput: If `languages` is neither, or the router cannot be read.
@@ -42,10 +54,12 @@ class RunRouter:
             raise BadInput(f"{arg('languages', languages)}: choose {' or '.join(LANGUAGES)}.")
         self.names = [*experts.names, BASE]
         self.vocabularies = Vocabularies(experts, self.names)
-        self.identifier = load_identifier(experts.files.router)
+        self.relatives = Relatives.load(experts.files.router) if relatives is None else relatives
+        plain = load_identifier(experts.files.router) if identifier is None else identifier
+        self.identifier: OpenlyIdentifies = RelativesIdentifier(plain, self.relatives) if self.relatives else plain
         self._experts, self._rule = experts, rule
         self._centres = load_centres(experts.files.router)
-        self._weigher = _weigher(experts, self.names, self.identifier.languages, rule)
+        self._weigher = _weigher(experts, self.names, self.identifier.languages, rule, self.relatives)
         self._open_identifier = OpenIdentifier(self.identifier) if languages == "open" else None
         self.learn({})
 
@@ -56,10 +70,11 @@ class RunRouter:
             probed: Model -> language -> bits per byte.
         """
         experts, names, opened, rule = self._experts, self.names, self._open_identifier, self._rule
+        relatives = self.relatives
         losses = {name: dict(by_language) for name, by_language in probed.items()}
         # The weigher of all languages is made when a text first needs it: reading the typology takes a while.
         self._open_weigher: Callable[[], ExpertWeigher] = cache(
-            lambda: _weigher(experts, names, opened.languages if opened else (), rule, losses)
+            lambda: _weigher(experts, names, opened.languages if opened else (), rule, relatives, losses)
         )
 
     def routes(self, texts: Sequence[str]) -> list[Route]:
@@ -91,8 +106,8 @@ class RunRouter:
     def foreign(self, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
         """The texts in languages that no expert was trained on, each after its language."""
         for route, text in zip(self.routes(texts), texts, strict=True):
-            if route.language and match(route.language, self._experts.languages) is None:
-                yield route.language, text
+            if len(route.languages) == 1 and match(route.languages[0], self._experts.languages) is None:
+                yield route.languages[0], text
 
 
 def _weigher(
@@ -100,6 +115,7 @@ def _weigher(
     names: Sequence[str],
     languages: Sequence[str],
     rule: RoutingRule | None,
+    relatives: Relatives,
     probed: dict[str, dict[str, float]] | None = None,
 ) -> ExpertWeigher:
     measured = experts.result("valid")
@@ -114,4 +130,5 @@ def _weigher(
         rule=rule,
         base=BASE,
         probed=probed,
+        relatives=relatives,
     )

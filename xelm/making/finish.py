@@ -13,13 +13,16 @@ from xelm.run.records.manifest import Manifest
 def finish(workspace: Workspace, *, report: bool) -> None:
     """Make router, evaluation, report and checksums of a run whose models are made."""
     from router.identify.stored import save_identifier, train_identifier
+    from router.routes.relatives import Relatives
     from xelm.evaluation.evaluate import evaluate
+    from xelm.evaluation.groups import save_groups
     from xelm.report import write_report
 
     run, manifest = workspace.run, Manifest.read(workspace.run)
     texts = {source.code: training_texts(source, workspace.recipe.data) for source in workspace.inputs.sources}
     identifier = train_identifier(workspace.recipe.router.identifier, texts, seed=workspace.recipe.train.seed)
     save_identifier(identifier, RunFolder(run).router)
+    save_groups(run, Relatives())
     save_centres(workspace)
     if report:
         result = evaluate(ExpertSet.load(run))

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clustering.corpora.find import Source, find_sources
-from clustering.progress import show_progress
 from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.known_hashes import KnownHashes
-from xelm.corpus.store import TokenStore, build_store, heldout_store, heldout_texts, training_texts
+from xelm.corpus.store import TokenStore, heldout_store, heldout_texts, training_texts
+from xelm.corpus.tokens.languages import Text, build_stores
 from xelm.corpus.translations import training_pairs, with_pairs
 from xelm.models import base as base_models
 from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
@@ -150,10 +150,8 @@ def _stores(
     blank = {"path": "", "languages": None, **({"pairs": ""} if reading.pairs else {})}
     settings = reading.settings() | blank
     mapping = fingerprint(sorted(tokenizer.get_vocab().items()), type(tokenizer).__name__)
-    stores = {}
-    for source in show_progress(sources, desc="tokenise", unit="language", leave=False):
+    texts = []
+    for source in sources:
         key = fingerprint(settings, mapping, fingerprints[source.code])
-        folder = run / "cache" / f"{source.code}-{key[:12]}"
-        own = pairs.get(source.code, ())
-        stores[source.code] = build_store(folder, source, reading, tokenizer, vocab_size=len(tokenizer), pairs=own)
-    return stores
+        texts.append(Text(run / "cache" / f"{source.code}-{key[:12]}", source, pairs.get(source.code, ())))
+    return build_stores(texts, reading, tokenizer)

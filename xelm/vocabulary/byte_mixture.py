@@ -11,7 +11,7 @@ from clustering.errors import BadInput
 from router.letters import utf8_bytes
 from router.mixture.experts import ModelSource
 from router.scoring.growing import GrowingWeights, mix_growing
-from xelm.vocabulary.byte_model import ByteModel, cannot_read_bytes
+from xelm.vocabulary.byte_model import ByteModel
 from xelm.vocabulary.of_run import Vocabularies
 
 
@@ -31,16 +31,17 @@ class ByteMixture:
         """Log-probabilities of a text's bytes under a mixture, shape (T,), in nats.
 
         Args:
-            text: The text, within one context.
+            text: The text.
             growing: Weights of the experts; stretches begin at bytes.
             dynamic: How far weights also follow the experts' own predictions, byte by byte.
 
         Raises:
-            BadInput: If an expert's tokenizer has no bytes, or the text does not fit into the context.
+            BadInput: If an expert's tokenizer does not give the text back byte by byte.
         """
         clean = utf8_bytes(text).decode()
         weighed_K = np.flatnonzero(growing.weights.sum(axis=0) > 0)
-        parts = {int(column): self._reader(int(column)).log_probs(clean) for column in weighed_K}
+        readers = {int(column): self._reader(int(column), clean) for column in weighed_K}
+        parts = {column: reader.log_probs(clean) for column, reader in readers.items()}
         return mix_growing(growing, parts, len(clean.encode()), dynamic)
 
     def next_bytes(self, text: str, weights_K: np.ndarray, *, dynamic: float) -> np.ndarray:
@@ -49,19 +50,26 @@ class ByteMixture:
         raw = np.frombuffer(clean.encode(), dtype=np.uint8)
         logs, rows = [], []
         for column in np.flatnonzero(weights_K > 0):
-            all_T = self._reader(int(column)).next_bytes(clean)
+            all_T = self._reader(int(column), clean).next_bytes(clean)
             so_far = float(all_T[np.arange(len(raw)), raw].sum())
             logs.append(np.log(weights_K[column]) + dynamic * so_far)
             rows.append(all_T[-1])
         shares = np.exp(np.array(logs) - np.logaddexp.reduce(logs))
         return np.asarray(shares @ np.exp(np.array(rows)))
 
-    def _reader(self, column: int) -> ByteModel:
+    def _reader(self, column: int, text: str) -> ByteModel:
+        """The model of an expert, which can read the text.
+
+        Raises:
+            BadInput: If its tokenizer does not give the text back byte by byte.
+        """
         name = self._vocabularies.names[column]
-        tokenizer = self._vocabularies.tokenizer(name)
-        if why := cannot_read_bytes(tokenizer):
+        try:
+            spelling = self._vocabularies.spelling(name)
+            spelling.check(text)
+        except BadInput as error:
             raise BadInput(
-                f"{name} cannot be mixed with experts that read other pieces: {why}. Use top1, or the name of one "
+                f"{name} cannot be mixed with experts that read other pieces: {error}. Use top1, or the name of one "
                 "expert."
-            )
-        return ByteModel(self._models.get(name), tokenizer, self._context)
+            ) from None
+        return ByteModel(self._models.get(name), spelling, self._context)

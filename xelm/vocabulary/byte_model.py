@@ -5,43 +5,33 @@ probability of a text's bytes is the sum over its *covers*: a beginning of the t
 token that begins there and reaches to the end or beyond ("Exact byte-level probabilities from tokenized language
 models", arXiv 2410.09303). Covers whose last token the tokenizer would not have chosen there count with the little
 probability that the model gives them. The next byte's distribution is normalised over the 256 bytes and the text's end.
-It holds for byte-level BPE tokenizers without a normalizer, whose tokens are bytes.
+
+A text longer than the model's context is read in windows. Where one ends, and where the next one begins, depends on the
+text before alone, so the probabilities of all texts still sum to 1.
 
 Shape letters: `T` bytes, `V` tokens, `N` tokens of one context.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from clustering.errors import BadInput
-from xelm.models.profile_tokenizers import byte_of_letter
-from xelm.vocabulary.tokenizer_table import algorithm, is_byte_level, pieces_of, table_of
+from xelm.vocabulary.spelling import Beginning, Spelling
+from xelm.vocabulary.token_tree import TokenTree, read_tree
 
 END = 256
 """The column of the text's end, after those of the 256 bytes."""
-_AT_ONCE_TOKENS = 4096
-
-
-def cannot_read_bytes(tokenizer: Any) -> str | None:
-    """Why a tokenizer's model cannot be read as one over bytes; None if it can."""
-    try:
-        table = table_of(tokenizer)
-    except BadInput as error:
-        return str(error)
-    if algorithm(table) != "BPE" or not is_byte_level(table):
-        return f"its tokenizer ({algorithm(table)}) is not byte-level BPE"
-    if table.get("normalizer") is not None:
-        return "its tokenizer changes text before it cuts it"
-    if _prefixes_space(table):
-        return "its tokenizer puts a space before a text"
-    if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
-        return "its tokenizer has no start token"
-    return None
+_FEWEST_TOKENS = 16
+_SPARE = 8
+"""A window ends where one in so many of the context's tokens, and at least `_FEWEST_SPARE`, are left: a character more
+may take several."""
+_FEWEST_SPARE = 4
+_LOOKED_AT = 64
+"""Characters within which a window is begun at a space."""
 
 
 class ByteModel:
@@ -49,29 +39,17 @@ class ByteModel:
 
     Args:
         model: A causal language model of transformers.
-        tokenizer: Its tokenizer; one that `cannot_read_bytes` allows.
+        spelling: What its tokenizer's pieces spell.
         context: Most tokens that it reads.
+
+    Raises:
+        BadInput: If the context has no room.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, context: int):
-        self._model, self._backend, self._context = model, tokenizer.backend_tokenizer, context
-        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        self._start, self._end = int(start), tokenizer.eos_token_id
-        table = table_of(tokenizer)
-        special = {token["id"] for token in table["added_tokens"]}
-        letters = byte_of_letter()
-        spelled = {
-            bytes(letters[letter] for letter in piece): index
-            for index, piece in pieces_of(table).items()
-            if index not in special
-        }
-        self._tokens = sorted(spelled)
-        self._ids_V = np.array([spelled[token] for token in self._tokens])
-        self._lengths_V = np.array([len(token) for token in self._tokens])
-        width = int(self._lengths_V.max())
-        self._bytes_VL = np.zeros((len(self._tokens), width), dtype=np.int64)
-        for row, token in enumerate(self._tokens):
-            self._bytes_VL[row, : len(token)] = list(token)
+    def __init__(self, model: Any, spelling: Spelling, context: int):
+        if context < _FEWEST_TOKENS:
+            raise BadInput(f"context={context} leaves no room to read bytes in: {_FEWEST_TOKENS} tokens at least.")
+        self._model, self._spelling, self._context = model, spelling, context
 
     def next_bytes(self, text: str) -> np.ndarray:
         """Log-probabilities of the next byte after every beginning of a text.
@@ -84,90 +62,76 @@ class ByteModel:
             its exponentials sum to 1.
 
         Raises:
-            BadInput: If the text does not fit into the model's context.
+            BadInput: If the tokenizer does not give the text back as it is.
         """
-        raw = text.encode()
-        self._refuse_longer(len(self._backend.encode(text, add_special_tokens=False).ids) + 1, len(raw))
-        contexts = self._contexts(text)
-        self._refuse_longer(max(len(ids) for ids in contexts), len(raw))
-        mass = np.full((len(raw) + 1, END + 1), -np.inf)
-        for place, log_prob, next_V in self._read(contexts):
-            self._spread(mass, raw, place, log_prob, next_V)
-        with np.errstate(divide="ignore"):
-            return mass - np.logaddexp.reduce(mass, axis=1, keepdims=True)
+        self._spelling.check(text)
+        parts, told = list[np.ndarray](), 0
+        for first, stop, beginnings in self._windows(text):
+            rows = self._window(text[first:stop], beginnings)
+            parts.append(rows[told - _num_bytes(text[:first]) :])
+            told += len(parts[-1])
+        return np.concatenate(parts)
 
     def log_probs(self, text: str) -> np.ndarray:
         """Log-probabilities of a text's own bytes, shape (T,), in nats."""
         raw = np.frombuffer(text.encode(), dtype=np.uint8)
         return np.asarray(self.next_bytes(text)[np.arange(len(raw)), raw])
 
-    def _refuse_longer(self, num_tokens: int, num_bytes: int) -> None:
-        if num_tokens > self._context:
-            raise BadInput(
-                f"a text of {num_bytes:,} bytes takes {num_tokens} tokens, and an expert reads {self._context}: "
-                "experts of different pieces are mixed byte by byte within one context. Score it in parts, or use top1."
-            )
+    def _windows(self, text: str) -> Iterator[tuple[int, int, list[Beginning]]]:
+        """The first character of each window, one past its last, and the beginnings of its text."""
+        first = stop = 0
+        while True:
+            first, before = (self._next_first(text, first, stop) if stop else 0), stop
+            found = list[Beginning]()
+            for beginning in self._spelling.beginnings(text[first:]):
+                found.append(beginning)
+                stop = max(before, first + beginning.characters)
+                if beginning.is_whole and len(beginning.ids) > self._most and stop > before:
+                    break
+            yield first, stop, [one for one in found if len(one.ids) <= self._context]
+            if stop >= len(text):
+                return
 
-    def _contexts(self, text: str) -> list[tuple[int, ...]]:
-        """The tokens of every beginning of the text, after the start token; beginnings may end inside a character.
+    @property
+    def _most(self) -> int:
+        """Tokens after which a window ends."""
+        return self._context - max(_FEWEST_SPARE, self._context // _SPARE)
 
-        Beginnings inside a character are cut as its word is cut up to there.
-        """
-        found: list[tuple[int, ...]] = [(self._start,)]
-        model, done = self._backend.model, 0
-        for stop in range(1, len(text) + 1):
-            words = self._words(text[:stop])
-            before = [token.id for word in words[:-1] for token in model.tokenize(word)]
-            last, total = words[-1], sum(len(word) for word in words)
-            for place in range(done + 1, total + 1):
-                cut = last[: len(last) - (total - place)]
-                ids = [token.id for token in model.tokenize(cut)] if cut else []
-                found.append((self._start, *before, *ids))
-            done = total
-        return found
+    def _next_first(self, text: str, first: int, stop: int) -> int:
+        """Where the window begins after one that held some characters; nothing behind their end is looked at."""
+        begin = (first + stop) // 2
+        while begin < stop and self._spelling.num_tokens(text[begin:stop]) > 3 * self._most // 4:
+            begin += (stop - begin + 1) // 2
+        space = text.find(" ", begin, min(stop, begin + _LOOKED_AT))
+        begin = begin if space < 0 else space
+        # A tokenizer that puts a space before a text puts none before a space.
+        rest = text[begin:stop]
+        return begin + (len(rest) - len(rest.lstrip(" ")) if self._spelling.hidden else 0)
 
-    def _words(self, text: str) -> list[str]:
-        pre = self._backend.pre_tokenizer
-        return [word for word, _ in pre.pre_tokenize_str(text)]
-
-    def _read(self, contexts: Sequence[tuple[int, ...]]) -> Any:
-        """For every context: its place, its log-probability, and the probabilities of the next token, (V,)."""
-        import torch
-
-        places: dict[tuple[int, ...], list[int]] = {}
-        for place, ids in enumerate(contexts):
-            places.setdefault(ids, []).append(place)
-        inner = {ids[:length] for ids in places for length in range(1, len(ids))}
-        whole = sorted((ids for ids in places if ids not in inner), key=len)
-        told: set[tuple[int, ...]] = set()
-        for rows in _batches(whole):
-            width = max(map(len, rows))
-            ids_BN = torch.zeros((len(rows), width), dtype=torch.long)
-            for number, row in enumerate(rows):
-                ids_BN[number, : len(row)] = torch.tensor(row)
-            with torch.inference_mode():
-                logits = self._model(input_ids=ids_BN.to(self._model.device), use_cache=False).logits
-            log_probs = logits.double().log_softmax(dim=-1).cpu().numpy()
-            for number, row in enumerate(rows):
-                before = 0.0
-                for length in range(1, len(row) + 1):
-                    if length > 1:
-                        before += log_probs[number, length - 2, row[length - 1]]
-                    beginning = row[:length]
-                    if beginning in places and beginning not in told:
-                        told.add(beginning)
-                        for place in places[beginning]:
-                            yield place, before, log_probs[number, length - 1]
+    def _window(self, text: str, beginnings: list[Beginning]) -> np.ndarray:
+        """The rows of a text within the context."""
+        raw = b" " * self._spelling.hidden + text.encode()
+        tree, places = TokenTree(), dict[int, list[int]]()
+        for beginning in beginnings:
+            places.setdefault(tree.add(beginning.ids), []).append(beginning.place)
+        mass = np.full((len(raw) + 1, END + 1), -np.inf)
+        for node, log_prob, next_V in read_tree(tree, self._model):
+            for place in places.get(node, ()):
+                self._spread(mass, raw, place, log_prob, next_V)
+        rows = mass[self._spelling.hidden :]
+        with np.errstate(divide="ignore"):
+            return np.asarray(rows - np.logaddexp.reduce(rows, axis=1, keepdims=True))
 
     def _spread(self, mass: np.ndarray, raw: bytes, place: int, log_prob: float, next_log_V: np.ndarray) -> None:
         """Add what the tokens that may begin at `place` say of each later byte, in place."""
-        probs_V = np.exp(next_log_V[self._ids_V])
-        first, stop, depth = 0, len(self._tokens), 0
+        spelling = self._spelling
+        probs_V = np.exp(next_log_V[spelling.ids_V])
+        first, stop, depth = 0, len(probs_V), 0
         while first < stop and place + depth <= len(raw):
             reach = slice(first, stop)
-            longer_V = self._lengths_V[reach] > depth
-            if depth < self._bytes_VL.shape[1] and longer_V.any():
-                following_V = self._bytes_VL[reach, depth][longer_V]
+            longer_V = spelling.lengths_V[reach] > depth
+            if depth < spelling.bytes_VL.shape[1] and longer_V.any():
+                following_V = spelling.bytes_VL[reach, depth][longer_V]
                 sums = np.bincount(following_V, weights=probs_V[reach][longer_V], minlength=END)
                 with np.errstate(divide="ignore"):
                     told = np.logaddexp(mass[place + depth, :END], log_prob + np.log(sums))
@@ -176,30 +140,20 @@ class ByteModel:
                 break
             first, stop = self._narrowed(first, stop, depth, raw[place + depth])
             depth += 1
-        if self._end is not None:
-            mass[place, END] = np.logaddexp(mass[place, END], log_prob + next_log_V[self._end])
+        if spelling.end is not None:
+            mass[place, END] = np.logaddexp(mass[place, END], log_prob + next_log_V[spelling.end])
 
     def _narrowed(self, first: int, stop: int, depth: int, byte: int) -> tuple[int, int]:
         """The tokens among those in order whose byte at `depth` is the given one."""
-        if depth >= self._bytes_VL.shape[1]:
+        spelling = self._spelling
+        if depth >= spelling.bytes_VL.shape[1]:
             return stop, stop
-        column = np.where(self._lengths_V[first:stop] > depth, self._bytes_VL[first:stop, depth], -1)
+        column = np.where(spelling.lengths_V[first:stop] > depth, spelling.bytes_VL[first:stop, depth], -1)
         return (
             first + int(np.searchsorted(column, byte, side="left")),
             first + int(np.searchsorted(column, byte, side="right")),
         )
 
 
-def _batches(rows: Sequence[tuple[int, ...]]) -> Any:
-    batch: list[tuple[int, ...]] = []
-    for row in rows:  # from short to long
-        if batch and (len(batch) + 1) * len(row) > _AT_ONCE_TOKENS:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
-
-
-def _prefixes_space(table: Any) -> bool:
-    return '"add_prefix_space": true' in json.dumps(table.get("pre_tokenizer"))
+def _num_bytes(text: str) -> int:
+    return len(text.encode())

@@ -15,11 +15,18 @@ from router.routes.policy import Policy
 from router.scoring.growing import GrowingWeights
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE
+from xelm.vocabulary.spelling import Spelling, cannot_read_bytes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Answer = TypeVar("Answer")
+_TOO_SLOW = (
+    "read pieces of their own, so their next token is no common one, and answers byte by byte are too slow "
+    "(docs/vocabulary.md). Use top1, or the name of one expert, with its own tokenizer where a transformers model "
+    "answers; score and next_bytes mix them byte by byte."
+)
+"""The one sentence that refuses to generate from experts of different vocabularies, whoever asks."""
 
 
 class Vocabularies:
@@ -34,6 +41,7 @@ class Vocabularies:
         self._experts, self.names = experts, list(names)
         self._prints = [experts.vocabulary(name) for name in names]
         self._tokenizers: dict[str | None, Any] = {}
+        self._spellings: dict[str | None, Spelling] = {}
 
     @property
     def differ(self) -> bool:
@@ -48,6 +56,20 @@ class Vocabularies:
         if key not in self._tokenizers:
             self._tokenizers[key] = with_start_token(self._experts.tokenizer(name))
         return cast("PreTrainedTokenizerBase", self._tokenizers[key])
+
+    def spelling(self, name: str) -> Spelling:
+        """What the pieces of an expert spell.
+
+        Raises:
+            BadInput: If its tokenizer cannot be read byte by byte; with the reason, as a part of a sentence.
+        """
+        key = self._experts.vocabulary(name)
+        if key not in self._spellings:
+            tokenizer = self.tokenizer(name)
+            if why := cannot_read_bytes(tokenizer):
+                raise BadInput(why)
+            self._spellings[key] = Spelling(tokenizer)
+        return self._spellings[key]
 
     def sharing(self, name: str) -> list[str]:
         """The experts that read the same pieces as one of them."""
@@ -89,11 +111,7 @@ class Vocabularies:
         for row in self.mixed_rows(weights_BK):
             chosen = [name for name, weight in zip(self.names, weights_BK[row], strict=True) if weight > 0]
             own = [name for name in chosen if self._experts.vocabulary(name) is not None]
-            raise BadInput(
-                f"{arg('policy', str(policy))}: {', '.join(own)} of {', '.join(chosen)} read pieces of their own, so "
-                "these experts cannot be mixed token by token. Use top1, or the name of one expert; "
-                "score mixes them byte by byte."
-            )
+            raise BadInput(f"{arg('policy', str(policy))}: {', '.join(own)} of {', '.join(chosen)} {_TOO_SLOW}")
 
     def among(self, growing: Sequence[GrowingWeights], names: Sequence[str]) -> list[GrowingWeights]:
         """The weights of some experts that read the same pieces, of texts that no other expert answers.
@@ -110,11 +128,7 @@ class Vocabularies:
             if outside_K.any():
                 others = [name for name in self.names if name not in names]
                 found = ", ".join(name for name, there in zip(others, outside_K, strict=True) if there)
-                raise BadInput(
-                    f"a text of this batch goes to {found}, which read pieces of their own, and one transformers model "
-                    "has one vocabulary. Use RoutedLM.generate or score, or as_causal_lm with an expert's name and its "
-                    "tokenizer, vocabularies.tokenizer(name)."
-                )
+                raise BadInput(f"a text of this batch goes to {found}, which {_TOO_SLOW}")
         return [GrowingWeights(weights.starts, _renormalised(weights.weights[:, columns])) for weights in growing]
 
     def refuse_spans(self, weights: Sequence[np.ndarray]) -> None:

@@ -64,12 +64,21 @@ class OpenRun:
     """A run that is open, with what all that it answers needs."""
 
     def __init__(
-        self, experts: ExpertSet, *, rule: RoutingRule | None = None, languages: str = "open", **placement: Any
+        self,
+        experts: ExpertSet,
+        *,
+        rule: RoutingRule | None = None,
+        languages: str = "open",
+        router: RunRouter | None = None,
+        **placement: Any,
     ):
-        """Answer from an open run, whose files are trusted unless `check_files=True` (fields of `Placement`)."""
+        """Answer from an open run, whose files are trusted unless `check_files=True` (fields of `Placement`).
+
+        `router` is another one than the run's own, to measure what it would do.
+        """
         self._options: dict[str, Any] = {"rule": rule, "languages": languages, **placement}
         self.experts = experts
-        self._router = RunRouter(experts, rule=rule, languages=languages)
+        self._router = router or RunRouter(experts, rule=rule, languages=languages)
         self.names = self._router.names
         self.vocabularies = self._router.vocabularies
         self.identifier = self._router.identifier

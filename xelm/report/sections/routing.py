@@ -62,9 +62,9 @@ def _example(facts: Facts, code: str, text: str, route: Route) -> dict[str, Any]
     return {
         "language": language,
         "text": text,
-        "found": name_of(route.language) if route.language else None,
-        "found_tag": language_tag(route.language) if route.language else "und",
-        "is_right": route.language == code,
+        "found": "/".join(map(name_of, route.languages)) or None,
+        "found_tag": language_tag(route.languages[0]) if len(route.languages) == 1 else "und",
+        "is_right": code in route.languages,
         "confidence": f"{100 * route.confidence:.0f}",
         "bars": _bars(facts, route.weights),
         "reason": route.reason,

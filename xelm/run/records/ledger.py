@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from router.routes.weigh import SHARED
 from xelm.run.reading import STRICT
 from xelm.run.records.results import Forgetting
 
@@ -98,9 +99,9 @@ class Routes:
     """Language -> expert of most weight -> number of sentences."""
 
     def right(self, code: str) -> float:
-        """Share of a language's sentences that are read as it, 0 to 1."""
+        """Share of a language's sentences that are read as it, or as it and languages that share its answer, 0 to 1."""
         counts = self.confusion[code]
-        return counts.get(code, 0) / sum(counts.values())
+        return sum(number for read, number in counts.items() if code in read.split(SHARED)) / sum(counts.values())
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,10 @@ class LedgerEntry:
     """Those of other languages, left out by `--drop-other-languages`."""
     bits_per_byte: dict[str, BeforeAfter] = field(default_factory=dict)
     """Language -> of its test text, routed (`top1`)."""
+    prior: float = 0.0
+    """Nats added to the language's log-probability, at most 0, so that older languages keep their text."""
+    unrepaired: dict[str, float] = field(default_factory=dict)
+    """Language -> bits per byte, routed, as they would be without the prior; empty if there is none."""
     routes: RouteChanges | None = None
     forgetting: ForgettingChanges | None = None
     """On test text; None where an earlier version of xelm added the language."""
