@@ -113,11 +113,16 @@ class Advice:
                 f"{self.expected}. This is an extrapolation."
             )
         lines.append(self._advice())
-        if self.turns_at is not None:
-            lines.append(
-                f"Alone and together are expected to break even at about {self.turns_at:,.0f} tokens a language."
-            )
+        if self.gain and self.turns_at is not None:
+            lines.append(self._turn(self.gain.value, self.turns_at))
         return lines
+
+    def _turn(self, gain: float, turns_at: float) -> str:
+        fewer, more = ("together", "alone") if (gain > 0) == (self.tokens > turns_at) else ("alone", "together")
+        return (
+            f"Alone and together are expected to break even at about {turns_at:,.0f} tokens a language: with fewer, "
+            f"{fewer} is better, with more, {more}."
+        )
 
     def _advice(self) -> str:
         if self.verdict == "split":

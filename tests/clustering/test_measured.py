@@ -187,7 +187,13 @@ def test_advice_says_where_it_is_expected_to_turn() -> None:
     assert turning.expected is not None
     assert turning.expected.value == pytest.approx(-0.02 + 0.01 * np.log(25) / np.log(4))
     assert turning.verdict == "split"  # at 100,000 tokens a language
-    assert "break even at about 64,000" in " ".join(turning.sentences())
+    said = " ".join(turning.sentences())
+    assert "break even at about 64,000 tokens a language: with fewer, together is better, with more, alone." in said
+    behind = advise(_sizes(-0.01, -0.02, noise=0.0))
+    assert (behind.turns_at, behind.verdict) == (pytest.approx(250), "one")
+    assert "about 250 tokens a language: with fewer, alone is better, with more, together." in " ".join(
+        behind.sentences()
+    )
 
 
 def test_advice_goes_by_the_sign_of_effects_where_nothing_else_was_measured() -> None:
