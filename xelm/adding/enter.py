@@ -17,6 +17,7 @@ from router.identify.stored import load_identifier
 from router.routes.relatives import Relatives
 from xelm.evaluation.evaluate import evaluate
 from xelm.evaluation.groups import save_groups
+from xelm.evaluation.learned import forget_learned, save_learned
 from xelm.making.centres import with_language_in_centres, without_language_in_centres
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder, is_derived
@@ -86,8 +87,10 @@ def seal(
     """
     from xelm.report import write_report
 
+    forget_learned(shadow)  # of other experts
     evaluate(ExpertSet.load(shadow))
     repair(ExpertSet.load(shadow))
+    save_learned(shadow)
     result = evaluate(ExpertSet.load(shadow))
     manifest = Manifest.read(shadow)
     manifest.metrics = result.headline() if result else {}

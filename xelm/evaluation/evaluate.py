@@ -13,9 +13,10 @@ import numpy as np
 
 from clustering.corpora.find import find_sources
 from clustering.errors import BadInput
-from clustering.files import write_json
+from clustering.files import sha256_of, write_json
 from clustering.languages.codes import match
 from clustering.progress import show_progress
+from router.routes import learned
 from router.routes.relatives import Relatives
 from xelm.evaluation.log_probs import SPLITS, heldout_log_probs, keep_log_probs, measure
 from xelm.evaluation.tables import order_models
@@ -128,7 +129,7 @@ def _with_routed(
     policies: Sequence[str],
     log_probs: dict[str, list[np.ndarray]],
 ) -> Evaluation:
-    from xelm.evaluation.routed import along_of, by_whole_text, mixed_log_probs
+    from xelm.evaluation.routed import along_of, by_whole_text, mixed_log_probs, reads_too_much
     from xelm.inference.routed import RoutedLM
 
     lm, texts = RoutedLM(experts), [document.text for document in documents]
@@ -139,17 +140,26 @@ def _with_routed(
     along: dict[str, list[np.ndarray]] = {}
     for policy in policies:
         # Every model has read every text above, so mixing needs no second pass, unless they read different pieces.
+        ways = [by_whole_text(lm, texts, policy)]
+        if experts.objective.follows_text:
+            ways.append(along_of(lm, documents, policy))
+        if num_bytes := reads_too_much(lm, texts, *ways):
+            logger.warning(
+                "%s: not evaluated: experts of different pieces answer together, and %s bytes are too many to be read "
+                "one by one (docs/vocabulary.md). top1 and every expert are evaluated; `xelm eval RUN --data` can take "
+                "less text.",
+                *(policy, f"{num_bytes:,}"),
+            )
+            continue
         try:
-            whole = mixed_log_probs(lm, policy, by_whole_text(lm, texts, policy), log_probs, texts)
-            if experts.objective.follows_text:
-                along[policy] = mixed_log_probs(lm, policy, along_of(lm, documents, policy), log_probs, texts)
-            by_text[policy] = whole
+            mixed = [mixed_log_probs(lm, policy, way, log_probs, texts) for way in ways]
+            by_text[policy], along[policy] = mixed[0], mixed[-1]
         except BadInput as error:  # a tokenizer that cannot be read byte by byte
             if not lm.vocabularies.differ:
                 raise
             logger.warning("%s: not evaluated: %s", policy, error)
     text_cells = {policy: _cells(policy, documents, rows) for policy, rows in by_text.items()}
-    routed = {policy: _cells(policy, documents, rows) for policy, rows in along.items()} or text_cells
+    routed = {policy: _cells(policy, documents, rows) for policy, rows in along.items()}
     asked = [document.asked for document in documents]
     best = [lm.names[column] for column in lm.weights(asked, "top1").argmax(axis=1)]
     right: dict[str, list[bool]] = defaultdict(list)
@@ -159,8 +169,8 @@ def _with_routed(
     return dataclasses.replace(
         result,
         routed=routed,
-        routing="prefix" if along else "text",
-        routed_by_text=text_cells if along else {},
+        routing="prefix" if experts.objective.follows_text else "text",
+        routed_by_text=text_cells if experts.objective.follows_text else {},
         right_expert=shares,
     )
 
@@ -220,4 +230,6 @@ def _fingerprint(experts: ExpertSet, split: str) -> str:
     parts: list[object] = [models, split, [(d.language, d.text) for d in experts.heldout(split)]]
     if split == "test" and (relatives := Relatives.load(experts.files.router)):
         parts.append(relatives.to_dict())  # which change the routed figures alone
+    if split == "test" and (experts.files.router / learned.INDEX_FILE).is_file():
+        parts.append(sha256_of(experts.files.router / learned.ARRAYS_FILE))
     return fingerprint(*parts)

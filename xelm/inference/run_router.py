@@ -14,6 +14,7 @@ from router.identify.protocol import OpenlyIdentifies
 from router.identify.spans import Span, segment
 from router.identify.stored import load_identifier
 from router.routes.centres import load_centres, reweigh
+from router.routes.learned import LearnedWeights
 from router.routes.policy import Policy, apply_policy
 from router.routes.relatives import Relatives, RelativesIdentifier
 from router.routes.route import route_openly, route_texts, weights_of
@@ -59,6 +60,12 @@ class RunRouter:
         self.identifier: OpenlyIdentifies = RelativesIdentifier(plain, self.relatives) if self.relatives else plain
         self._experts, self._rule = experts, rule
         self._centres = load_centres(experts.files.router)
+        self._learned = LearnedWeights.load(experts.files.router)
+        if self._learned is not None and set(self._learned.experts) != set(self.names):
+            raise BadInput(
+                f"{experts.files.router}: its weights are learned for {', '.join(self._learned.experts)}, but the run "
+                f"has {', '.join(self.names)}. Restore the router from a copy of the run."
+            )
         self._weigher = _weigher(experts, self.names, self.identifier.languages, rule, self.relatives)
         self._open_identifier = OpenIdentifier(self.identifier) if languages == "open" else None
         self.learn({})
@@ -83,6 +90,8 @@ class RunRouter:
             routes = route_texts(texts, self.identifier, self._weigher)
         else:
             routes = route_openly(texts, self._open_identifier, self._weigher, self._open_weigher)
+        if self._learned is not None:
+            return self._learned.reweigh(routes, texts, self._weigher.rule.fallback)
         if self._centres is None:
             return routes
         return reweigh(routes, texts, self._centres, self._experts.plan.clusters, self._weigher.rule.fallback)

@@ -16,6 +16,7 @@ def finish(workspace: Workspace, *, report: bool) -> None:
     from router.routes.relatives import Relatives
     from xelm.evaluation.evaluate import evaluate
     from xelm.evaluation.groups import save_groups
+    from xelm.evaluation.learned import forget_learned, save_learned
     from xelm.report import write_report
 
     run, manifest = workspace.run, Manifest.read(workspace.run)
@@ -24,8 +25,11 @@ def finish(workspace: Workspace, *, report: bool) -> None:
     save_identifier(identifier, RunFolder(run).router)
     save_groups(run, Relatives())
     save_centres(workspace)
+    forget_learned(run)
     if report:
         result = evaluate(ExpertSet.load(run))
+        if save_learned(run):
+            result = evaluate(ExpertSet.load(run))
         manifest.metrics = result.headline() if result else {}
         manifest.write(run)
         write_report(ExpertSet.load(run))

@@ -335,9 +335,10 @@ class Router:
     identifier: str = "combined"
     """`combined` is trained on the run's own text. Ready-made ones, for languages that they all know: `langid`,
     `py3langid`, `lingua`, `fasttext:PATH` (a model file such as GlotLID's, of which the run keeps a copy)."""
-    weights: Literal["language", "centres"] = "language"
+    weights: Literal["language", "centres", "learned"] = "language"
     """`language`: experts are weighed by the language of the text; `centres`: by its distance to the centre of each
-    expert's text, as in c-BTM, for which `[clusters] method = "tfidf"` makes the clusters."""
+    expert's text, as in c-BTM, for which `[clusters] method = "tfidf"` makes the clusters; `learned`: by the language,
+    corrected by what the models' losses on held-out documents teach of the text, if that surely saves something."""
     centre_power: float = 2.0
     """For `centres`: weights are proportional to exp(-d^power / temperature), d the squared distance to a centre."""
     centre_temperature: float = 0.1
