@@ -41,7 +41,14 @@ def prompts(num_per_language: int, num_characters: int = 120) -> dict[str, list[
 
 
 def make_run(
-    run: Path, kind: str, *, hidden: int = 512, layers: int = 8, vocabulary: int = 8000, dtype: str = "float32"
+    run: Path,
+    kind: str,
+    *,
+    hidden: int = 512,
+    layers: int = 8,
+    vocabulary: int = 8000,
+    dtype: str = "float32",
+    context: int = CONTEXT,
 ) -> Path:
     """Write a run of four untrained experts, if it is not there.
 
@@ -52,16 +59,17 @@ def make_run(
         layers: Their depth.
         vocabulary: Tokens of the byte-level BPE trained on the starter corpus.
         dtype: Of the weights.
+        context: Tokens that a model reads.
     """
     if (run / "xelm.json").is_file():
         return run
     texts = corpus()
-    settings = NewBase(tokenizer="bpe", vocab_size=vocabulary, context_length=CONTEXT, tokens=1)
+    settings = NewBase(tokenizer="bpe", vocab_size=vocabulary, context_length=context, tokens=1)
     tokenizer = new_tokenizer(settings, (text for documents in texts.values() for text in documents))
     for seed, name in enumerate(["base", *CLUSTERS]):
         place = run / name if name == "base" else run / "experts" / name
         whole = name == "base" or kind == "full"
-        model = _model(seed, tokenizer, hidden, layers, dtype) if whole else _adapter(run / "base", seed)
+        model = _model(seed, tokenizer, hidden, layers, dtype, context) if whole else _adapter(run / "base", seed)
         model.save_pretrained(place)
         tokenizer.save_pretrained(place)
     ClusterPlan.from_clusters(CLUSTERS).save(run / "plan.json")
@@ -76,7 +84,7 @@ def make_run(
     return run
 
 
-def _model(seed: int, tokenizer: Any, hidden: int, layers: int, dtype: str) -> Any:
+def _model(seed: int, tokenizer: Any, hidden: int, layers: int, dtype: str, context: int) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -87,7 +95,7 @@ def _model(seed: int, tokenizer: Any, hidden: int, layers: int, dtype: str) -> A
         intermediate_size=hidden * 11 // 4,
         num_hidden_layers=layers,
         num_attention_heads=hidden // 64,
-        max_position_embeddings=CONTEXT,
+        max_position_embeddings=context,
         bos_token_id=tokenizer.bos_token_id,
         # Untrained weights must not end an answer early: every timing writes as many tokens.
         eos_token_id=None,

@@ -6,8 +6,9 @@ Languages beyond those of SIB-200 are made from them: their letters exchanged wi
 so that a made language has the statistics of a real one and shares few n-grams with it. Every two languages share an
 expert of random weights (5 million, width 256); the run on disk is a complete one, with measured losses of every model
 on every language. Measured in one thread, in seconds of a core: opening the run in a new process and its first route,
-routing in batches of 64 texts of about 120 characters, the same one at a time, and what `bayes` costs beside bare
-`generate` of the experts that carry 99.9 % of the weight, one text after the other.
+routing in batches of 64 texts of about 120 characters, the same one at a time; 32 prompts together under `top1` beside
+bare `generate` of the same groups; and what `bayes` costs beside bare `generate` of the experts that carry 99.9 % of
+the weight, one text after the other.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ from xelm.parts import (
     write_json,
 )
 
-SIZES = (50, 200)
+SIZES = (64, 200)
 BATCH, TEXTS = 64, 640
 ANSWERED, NEW_TOKENS = 16, 8
+DISPATCHED, REPEATS = 32, 3
 CARRY = 0.999
 OPEN = """
 import json, sys, time, torch, transformers
@@ -156,6 +158,34 @@ def carrying(weights: dict[str, float]) -> list[str]:
     return names
 
 
+def dispatching(lm: RoutedLM, texts: list[str]) -> dict[str, float]:
+    """32 prompts together under `top1`, beside a padded bare call of each expert for its own prompts, in turn."""
+    import torch
+
+    groups: dict[str, list[str]] = {}
+    for text, weights_K in zip(texts, lm.weights(texts, "top1"), strict=True):
+        groups.setdefault(lm.names[int(weights_K.argmax())], []).append(text)
+    models = {name: lm.models.get(name) for name in groups}
+    pairs = []
+    for _ in range(REPEATS + 1):
+        started_s = time.process_time()
+        lm.generate(texts, policy="top1", max_new_tokens=NEW_TOKENS)
+        middle_s = time.process_time()
+        with torch.inference_mode():
+            for name, own in groups.items():
+                batch = lm.tokenizer(own, return_tensors="pt", padding=True, return_token_type_ids=False)
+                models[name].generate(**batch, max_new_tokens=NEW_TOKENS, do_sample=False)
+        pairs.append((middle_s - started_s, time.process_time() - middle_s))
+    ours_s, theirs_s = (statistics.median(side) for side in zip(*pairs[1:], strict=True))
+    return {
+        "prompts under top1": len(texts),
+        "experts that answer": len(groups),
+        "top1, together (core s)": round(ours_s, 3),
+        "top1, grouped bare calls (core s)": round(theirs_s, 3),
+        "top1 / bare, median": round(statistics.median(a / b for a, b in pairs[1:]), 3),
+    }
+
+
 def mixing(lm: RoutedLM, texts: list[str]) -> dict[str, float]:
     """What `bayes` costs, beside bare `generate` of the experts that carry the weight, in turn text by text."""
     import torch
@@ -202,6 +232,7 @@ def measure(train: dict[str, list[str]], test: dict[str, list[str]], num_experts
         lm = RoutedLM.from_pretrained(run, device="cpu", check_files=False)
         lm.generate(texts[:1], policy="bayes", max_new_tokens=2)  # what is made at the first text
         row |= routing(lm, texts)
+        row |= dispatching(lm, texts[:: len(texts) // DISPATCHED][:DISPATCHED])
         row |= mixing(lm, texts[:: len(texts) // ANSWERED][:ANSWERED])
     return row
 

@@ -98,6 +98,10 @@ def test_a_run_of_several_vocabularies_is_evaluated_answers_and_is_reported(trai
     result = trained.result("test")
     assert result is not None
     assert set(result.models[own]) == set(WORDS)
+    for policy in ("top1", "ensemble", "bayes"):  # mixed byte by byte where experts read different pieces
+        assert set(result.routed[policy]) == set(WORDS)
+        assert set(result.routed_by_text[policy]) == set(WORDS)
+        assert all(0 < bits < 16 for bits in result.bits(policy).values())
     lm = xelm.RoutedLM(trained, device="cpu", languages="run")
     assert len(lm.generate([RUSSIAN, "der Morgen"], "top1", max_new_tokens=3)) == 2
     texts = ["И не это", "der 1"]
@@ -107,6 +111,31 @@ def test_a_run_of_several_vocabularies_is_evaluated_answers_and_is_reported(trai
     page = trained.files.report.read_text(encoding="utf-8")
     assert "own pieces" in page
     assert "pieces of its own" in page
+
+
+def test_an_evaluation_that_would_take_too_long_byte_by_byte_leaves_the_policy_out_and_says_so(
+    trained: ExpertSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import xelm.evaluation.routed as routed
+    from xelm.evaluation.evaluate import evaluate_on
+
+    monkeypatch.setattr(routed, "_MOST_READ", 0)
+    with caplog.at_level("WARNING"):
+        result = evaluate_on(trained, None)
+    assert set(result.routed) == {"top1", "ensemble"}  # which weighs no two experts of different pieces here
+    assert result.routing == "prefix"
+    assert "bayes: not evaluated: experts of different pieces answer together" in caplog.text
+
+
+def test_masked_experts_read_their_own_pieces_too(tmp_path: Path) -> None:
+    from tests.xelm.adding import train_masked
+
+    run = train_masked(tmp_path)
+    experts = xelm.add_language(run, "ell", new_text(tmp_path, "ell"), tokens=256, vocabulary=20, donor="base")
+    result = experts.result("test")
+    assert result is not None
+    assert "ell" in result.routed["top1"]
+    assert experts.verify() == []
 
 
 def test_a_finished_run_is_left_alone_and_an_interrupted_one_ends_alike(

@@ -129,7 +129,7 @@ def _with_routed(
     policies: Sequence[str],
     log_probs: dict[str, list[np.ndarray]],
 ) -> Evaluation:
-    from xelm.evaluation.routed import along_of, by_whole_text, mixed_log_probs
+    from xelm.evaluation.routed import along_of, by_whole_text, mixed_log_probs, reads_too_much
     from xelm.evaluation.router_once import RouterOnce
     from xelm.inference.routed import RoutedLM
 
@@ -141,17 +141,26 @@ def _with_routed(
     along: dict[str, list[np.ndarray]] = {}
     for policy in policies:
         # Every model has read every text above, so mixing needs no second pass, unless they read different pieces.
+        ways = [by_whole_text(lm, texts, policy)]
+        if experts.objective.follows_text:
+            ways.append(along_of(lm, documents, policy))
+        if num_bytes := reads_too_much(lm, texts, *ways):
+            logger.warning(
+                "%s: not evaluated: experts of different pieces answer together, and %s bytes are too many to be read "
+                "one by one (docs/vocabulary.md). top1 and every expert are evaluated; `xelm eval RUN --data` can take "
+                "less text.",
+                *(policy, f"{num_bytes:,}"),
+            )
+            continue
         try:
-            whole = mixed_log_probs(lm, policy, by_whole_text(lm, texts, policy), log_probs, texts)
-            if experts.objective.follows_text:
-                along[policy] = mixed_log_probs(lm, policy, along_of(lm, documents, policy), log_probs, texts)
-            by_text[policy] = whole
+            mixed = [mixed_log_probs(lm, policy, way, log_probs, texts) for way in ways]
+            by_text[policy], along[policy] = mixed[0], mixed[-1]
         except BadInput as error:  # a tokenizer that cannot be read byte by byte
             if not lm.vocabularies.differ:
                 raise
             logger.warning("%s: not evaluated: %s", policy, error)
     text_cells = {policy: _cells(policy, documents, rows) for policy, rows in by_text.items()}
-    routed = {policy: _cells(policy, documents, rows) for policy, rows in along.items()} or text_cells
+    routed = {policy: _cells(policy, documents, rows) for policy, rows in along.items()}
     asked = [document.asked for document in documents]
     best = [lm.names[column] for column in lm.weights(asked, "top1").argmax(axis=1)]
     right: dict[str, list[bool]] = defaultdict(list)
@@ -161,8 +170,8 @@ def _with_routed(
     return dataclasses.replace(
         result,
         routed=routed,
-        routing="prefix" if along else "text",
-        routed_by_text=text_cells if along else {},
+        routing="prefix" if experts.objective.follows_text else "text",
+        routed_by_text=text_cells if experts.objective.follows_text else {},
         right_expert=shares,
     )
 

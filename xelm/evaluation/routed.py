@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clustering.errors import BadInput
 from router.routes.policy import parse_policy
 from router.scoring.growing import GrowingWeights, mix_growing
 from xelm.inference.completions import prompt_ids
@@ -15,6 +16,11 @@ from xelm.run.names import BASE
 if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM
     from xelm.run.experts import Document
+
+
+_MOST_READ, _SMALL = 3e11, 1e6
+"""Bytes times parameters that an evaluation reads one by one at most, for each policy; and the size below which a model
+takes as long as one of it. A minute or two (docs/vocabulary.md)."""
 
 
 def growing_of(lm: RoutedLM, texts: Sequence[str], policy: str) -> tuple[list[list[int]], list[GrowingWeights]]:
@@ -33,6 +39,32 @@ def along_of(lm: RoutedLM, documents: Sequence[Document], policy: str) -> list[G
 def by_whole_text(lm: RoutedLM, texts: Sequence[str], policy: str) -> list[GrowingWeights]:
     """The same with the weights of each whole text, which the text to be predicted has chosen itself."""
     return [GrowingWeights.constant(weights_K) for weights_K in lm.weights(texts, policy)]
+
+
+def reads_too_much(lm: RoutedLM, texts: Sequence[str], *ways: Sequence[GrowingWeights]) -> int | None:
+    """How many bytes experts of different pieces would have to read one by one, if these are too many; else None.
+
+    Args:
+        lm: The run.
+        texts: The texts.
+        ways: The weights of each text, in one way or several.
+    """
+    if not lm.vocabularies.differ or not lm.experts.objective.follows_text:
+        return None
+    num_bytes = sum(_bytes_read(lm, text, growing) for way in ways for text, growing in zip(texts, way, strict=True))
+    size = sum(parameter.numel() for parameter in lm.models.get(BASE).parameters()) if num_bytes else 0
+    return num_bytes if num_bytes * max(size, _SMALL) > _MOST_READ else None
+
+
+def _bytes_read(lm: RoutedLM, text: str, growing: GrowingWeights) -> int:
+    """Bytes that a text's experts read one by one, up to the last stretch that different pieces answer together."""
+    mixed = lm.vocabularies.mixed_rows(growing.weights)
+    if not mixed:
+        return 0
+    stop = [*growing.starts, None][mixed[-1] + 1]
+    [ids] = prompt_ids([text], lm.tokenizer)
+    share = 1.0 if stop is None else min(1.0, stop / max(1, len(ids)))
+    return round(share * len(text.encode(errors="replace"))) * int(growing.weights.any(axis=0).sum())
 
 
 def mixed_log_probs(
@@ -62,6 +94,8 @@ def mixed_log_probs(
             mixed.append(log_probs[lm.names[int(weighed_K[0])]][row])
             continue
         if lm.vocabularies.read_apart(weights.weights):
+            if not lm.experts.objective.follows_text:
+                raise BadInput("experts of different pieces that fill gaps cannot be mixed. Use top1, or one expert.")
             mixed += lm.scorer(policy).growing([texts[row]], [weights])
             continue
         parts = {column: log_probs[name][row] for column, name in enumerate(lm.names)}

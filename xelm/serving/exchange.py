@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -51,16 +52,26 @@ class Exchange:
     ) -> tuple[Job, News]:
         """Put a request in the engine's queue.
 
+        Events of a request that streams come as they are made; those of another come together at its end, since waking
+        every client at every token takes longer than a small model's step.
+
         Raises:
             Refused: If the model is unknown, a prompt does not fit, or the queue is full.
         """
         news: News = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
+        untold: deque[Event] = deque()
+
+        def hand_over() -> None:
+            while untold:
+                news.put_nowait(untold.popleft())
+
         def tell(event: Event) -> None:
+            untold.append(event)
             # While the server shuts down, the loop may be gone before the engine.
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(news.put_nowait, event)
+            if (asked.stream or event.is_end or event.error) and not loop.is_closed():
+                loop.call_soon_threadsafe(hand_over)
 
         try:
             self.engine.lm.policy(asked.model)
@@ -148,6 +159,8 @@ class Exchange:
 
 async def _next(news: News, job: Job) -> Event | None:
     """The next event; None if there is none for a while. A job past its time limit ends, whatever the engine does."""
+    if not news.empty():
+        return news.get_nowait()
     try:
         return await asyncio.wait_for(news.get(), _LOOK_FOR_CLIENT_S)
     except TimeoutError:

@@ -5,6 +5,8 @@ Shape letters: `K` experts, `S` stretches of a text, `T` bytes.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from clustering.errors import BadInput
@@ -41,7 +43,11 @@ class ByteMixture:
         clean = utf8_bytes(text).decode()
         weighed_K = np.flatnonzero(growing.weights.sum(axis=0) > 0)
         readers = {int(column): self._reader(int(column), clean) for column in weighed_K}
-        parts = {column: reader.log_probs(clean) for column, reader in readers.items()}
+        names, remember = self._vocabularies.names, self._vocabularies.byte_log_probs
+        parts = {
+            column: remember(names[column], clean, partial(reader.log_probs, clean))
+            for column, reader in readers.items()
+        }
         return mix_growing(growing, parts, len(clean.encode()), dynamic)
 
     def next_bytes(self, text: str, weights_K: np.ndarray, *, dynamic: float) -> np.ndarray:

@@ -126,33 +126,16 @@ class ByteModel:
         """Add what the tokens that may begin at `place` say of each later byte, in place."""
         spelling = self._spelling
         probs_V = np.exp(next_log_V[spelling.ids_V])
-        first, stop, depth = 0, len(probs_V), 0
-        while first < stop and place + depth <= len(raw):
-            reach = slice(first, stop)
-            longer_V = spelling.lengths_V[reach] > depth
-            if depth < spelling.bytes_VL.shape[1] and longer_V.any():
-                following_V = spelling.bytes_VL[reach, depth][longer_V]
-                sums = np.bincount(following_V, weights=probs_V[reach][longer_V], minlength=END)
-                with np.errstate(divide="ignore"):
-                    told = np.logaddexp(mass[place + depth, :END], log_prob + np.log(sums))
-                mass[place + depth, :END] = told
-            if place + depth >= len(raw):
+        for depth in range(len(raw) - place + 1):
+            forks = spelling.forks(raw[place : place + depth])
+            if forks is None:
                 break
-            first, stop = self._narrowed(first, stop, depth, raw[place + depth])
-            depth += 1
+            with np.errstate(divide="ignore"):
+                said = log_prob + np.log(np.add.reduceat(probs_V[: forks.stop], forks.starts))
+            row = mass[place + depth]
+            row[forks.following] = np.logaddexp(row[forks.following], said)
         if spelling.end is not None:
             mass[place, END] = np.logaddexp(mass[place, END], log_prob + next_log_V[spelling.end])
-
-    def _narrowed(self, first: int, stop: int, depth: int, byte: int) -> tuple[int, int]:
-        """The tokens among those in order whose byte at `depth` is the given one."""
-        spelling = self._spelling
-        if depth >= spelling.bytes_VL.shape[1]:
-            return stop, stop
-        column = np.where(spelling.lengths_V[first:stop] > depth, spelling.bytes_VL[first:stop, depth], -1)
-        return (
-            first + int(np.searchsorted(column, byte, side="left")),
-            first + int(np.searchsorted(column, byte, side="right")),
-        )
 
 
 def _num_bytes(text: str) -> int:

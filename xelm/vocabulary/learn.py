@@ -71,6 +71,10 @@ def extended(table: Mapping[str, Any], learned: Learned, number: int) -> dict[st
     if algorithm(table) == "Unigram":
         _put_unigram(result, learned, pieces, first)
         return result
+    if pieces:  # added tokens behind the vocabulary become part of it, or they would move behind the new pieces
+        listed = set(model["vocab"].values())
+        beyond = [token for token in table["added_tokens"] if token["id"] not in listed]
+        model["vocab"] |= {token["content"]: token["id"] for token in beyond}
     model["vocab"] |= {piece: first + place for place, piece in enumerate(pieces)}
     letters, joined = len(learned.pieces) - len(learned.merges), joiner(table)
     added = learned.merges[: max(0, number - letters)] if algorithm(table) == "BPE" else []

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Answer = TypeVar("Answer")
+_MOST_REMEMBERED = 2**22
+"""Values of texts that were read byte by byte, 32 MiB."""
 _TOO_SLOW = (
     "read pieces of their own, so their next token is no common one, and answers byte by byte are too slow "
     "(docs/vocabulary.md). Use top1, or the name of one expert, with its own tokenizer where a transformers model "
@@ -42,6 +44,7 @@ class Vocabularies:
         self._prints = [experts.vocabulary(name) for name in names]
         self._tokenizers: dict[str | None, Any] = {}
         self._spellings: dict[str | None, Spelling] = {}
+        self._read: dict[tuple[str, str], np.ndarray] = {}
 
     @property
     def differ(self) -> bool:
@@ -70,6 +73,21 @@ class Vocabularies:
                 raise BadInput(why)
             self._spellings[key] = Spelling(tokenizer)
         return self._spellings[key]
+
+    def byte_log_probs(self, name: str, text: str, read: Callable[[], np.ndarray]) -> np.ndarray:
+        """Log-probabilities of a text's bytes under an expert, remembered for the other policies that ask for them.
+
+        Args:
+            name: The expert.
+            text: The text.
+            read: Computes them.
+        """
+        key = (name, text)
+        if key not in self._read:
+            if sum(map(len, self._read.values())) > _MOST_REMEMBERED:
+                self._read.clear()
+            self._read[key] = read()
+        return self._read[key]
 
     def sharing(self, name: str) -> list[str]:
         """The experts that read the same pieces as one of them."""

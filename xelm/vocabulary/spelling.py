@@ -4,12 +4,13 @@ It holds for BPE and Unigram tokenizers whose pieces are bytes, or letters with 
 such a tokenizer gives back as they were. A tokenizer that puts a space before every text has one *hidden* byte: the
 first piece holds it, and it is no part of the text.
 
-Shape letters: `V` pieces, `L` bytes of the longest one, `T` bytes of a text.
+Shape letters: `V` pieces.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,10 @@ from xelm.vocabulary.tokenizer_table import algorithm, is_byte_level, pieces_of,
 _SPACE, _SIGN, _BYTE_SPACE = " ", "▁", "Ġ"
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _SHOWN = 40
+_AFTER_ALL = b"\xff" * 32
+"""After every piece that begins with given bytes."""
+_UNSETTLED = 8
+"""Words at the end of a text that more text may change."""
 _LONG_WORD, _MOST_WORDS = 40, 200_000
 """Letters of a word whose pieces are not remembered, and how many words are."""
 
@@ -60,6 +65,18 @@ class Beginning:
     """Whether it ends with a character, not inside one."""
 
 
+@dataclass(frozen=True)
+class Forks:
+    """How pieces go on after some bytes that they begin with, among all pieces in the order of their bytes."""
+
+    following: np.ndarray
+    """The bytes that come next in some of them, ascending."""
+    starts: np.ndarray
+    """For each such byte, the first of the pieces that have it there; those of the next byte follow."""
+    stop: int
+    """One past the last of them."""
+
+
 class Spelling:
     """What a tokenizer's pieces spell.
 
@@ -78,10 +95,10 @@ class Spelling:
         pairs = sorted((spelled, index) for spelled, index in found if spelled)
         self._spelled_by = {index: spelled for spelled, index in pairs}
         self.ids_V = np.array([index for _, index in pairs])
-        self.lengths_V = np.array([len(spelled) for spelled, _ in pairs])
-        self.bytes_VL = np.zeros((len(pairs), int(self.lengths_V.max())), dtype=np.int64)
-        for row, (spelled, _) in enumerate(pairs):
-            self.bytes_VL[row, : len(spelled)] = list(spelled)
+        """The pieces in the order of their bytes."""
+        self._sorted = [spelled for spelled, _ in pairs]
+        self._longest = max(map(len, self._sorted))
+        self._forks: dict[bytes, Forks | None] = {}
         self._known: dict[str, tuple[int, ...]] = {}
         self.hidden = len(self._bytes_of(self._words("a"))) - 1
         """Bytes before a text that are no part of it: 0, or 1 for a space."""
@@ -92,6 +109,20 @@ class Spelling:
             return bytes(self._letters[letter] for letter in piece) if set(piece) <= self._letters.keys() else b""
         byte = _BYTE.fullmatch(piece)
         return bytes([int(byte[1], 16)]) if byte else piece.replace(_SIGN, _SPACE).encode()
+
+    def forks(self, begun: bytes) -> Forks | None:
+        """The pieces that begin with some bytes and go on, by the byte after them; None if there is none."""
+        if len(begun) >= self._longest:
+            return None
+        if begun not in self._forks:
+            if len(self._forks) > _MOST_WORDS:
+                self._forks.clear()
+            first = bisect_right(self._sorted, begun)
+            stop = bisect_left(self._sorted, begun + _AFTER_ALL)
+            bytes_after = np.array([piece[len(begun)] for piece in self._sorted[first:stop]], dtype=np.int64)
+            following, places = np.unique(bytes_after, return_index=True)
+            self._forks[begun] = Forks(following, first + places, stop) if len(following) else None
+        return self._forks[begun]
 
     def check(self, text: str) -> None:
         """Refuse a text that the tokenizer does not give back as it is.
@@ -118,15 +149,28 @@ class Spelling:
         hidden = self._ids(self._with_hidden([]))
         if hidden and set(hidden) <= self._spelled_by.keys():
             yield Beginning(1, 0, (self.start, *hidden))
-        place = self.hidden
+        place, begun = self.hidden, 0
+        settled: tuple[int, ...] = (self.start,)
         for stop in range(1, len(text) + 1):
-            words = self._with_hidden(self._words(text[:stop]))
+            words = self._with_hidden(self._words(text[begun:stop]))
+            if len(words) > 2 * _UNSETTLED and (cut := self._settled(text[begun:stop], words)):
+                settled += self._ids(words[:-_UNSETTLED])
+                words, begun = words[-_UNSETTLED:], begun + cut
             num_bytes = len(text[stop - 1].encode())
-            before = (self.start, *self._ids(words[:-1]))
+            before = (*settled, *self._ids(words[:-1]))
             for inside, ids in self._inside(words[-1], num_bytes):
                 yield Beginning(place + inside, stop - 1, (*before, *ids), is_whole=False)
             place += num_bytes
             yield Beginning(place, stop, (*before, *self._ids(words[-1:])))
+
+    def _settled(self, text: str, words: Sequence[str]) -> int:
+        """The character at which the last `_UNSETTLED` words of a text begin, if they are cut alike without the others;
+        else 0. What follows does not change words so far back."""
+        if self._backend.pre_tokenizer is None:
+            return 0
+        begun = len(self._bytes_of(words[:-_UNSETTLED])) - (self.hidden if text[:1] != _SPACE else 0)
+        cut = len(text.encode()[:begun].decode(errors="ignore"))
+        return cut if self._words(text[cut:]) == list(words[-_UNSETTLED:]) else 0
 
     def num_tokens(self, text: str) -> int:
         """Tokens of a text, the start token counted in."""

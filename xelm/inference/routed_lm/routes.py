@@ -111,6 +111,15 @@ class RoutesTexts(OpenRun):
             raise BadInput(f"{arg('m', m)} is for the policy topm, not {policy}.")
         return parsed
 
+    def experts_for(self, route: Route, policy: str = "top1", *, m: int | None = None) -> tuple[str, ...]:
+        """The experts that answer a routed text under a policy.
+
+        Raises:
+            BadInput: If the policy is unknown.
+        """
+        weights_K = self._router.weights([route], self.policy(policy, m))[0]
+        return tuple(name for name, weight in zip(self.names, weights_K, strict=True) if weight > 0)
+
     def tokenizer_for(self, route: Route, policy: str = "top1", *, m: int | None = None) -> PreTrainedTokenizerBase:
         """The tokenizer with which a routed text is read under a policy.
 

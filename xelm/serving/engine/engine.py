@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from clustering.errors import BadInput, arg
+from router.mixture.experts import MixedSource
 from router.models.pool import TooManyExperts
 from router.routes.weigh import Route
 from xelm.inference.completions import decoder, prompt_ids, translated
@@ -58,6 +59,7 @@ class Engine:
         # Scoring a prompt and generating use the same models, and adapters on one base allow only one pass at a time.
         self._computing = threading.Lock()
         self._num_scoring = 0
+        self._credit_s = 0.0
         self._thread = threading.Thread(target=self._work, name="xelm-engine", daemon=True)
         self._thread.start()
 
@@ -193,9 +195,26 @@ class Engine:
                     self._settle()
                 if not self._waiting:
                     return
+                unrouted = [job for job in self._waiting if any(answer.route is None for answer in job.answers)]
+            if unrouted:
+                self._route(unrouted)
+            with self._changed:
                 self._running = take_rows(self._waiting, self._max_batch)
-            self._answer(self._running)
+            if self._running:
+                self._answer(self._running)
             self._running = []
+
+    def _route(self, jobs: list[Job]) -> None:
+        """Find out which experts answer, of several jobs at a time; a job that they cannot answer is told why."""
+        try:
+            with self._computing:
+                self._routed([Row(job, index) for job in jobs for index in range(len(job.answers))])
+        except Exception as error:
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._route([job])
+                return
+            self._failed(jobs, error)
 
     def _settle(self) -> None:
         """Send the last event of jobs that are finished or that no client waits for any more, and remove them."""
@@ -221,17 +240,19 @@ class Engine:
                 for job in jobs:
                     self._answer([row for row in rows if row.job is job and row.answer.finish_reason is None])
                 return
-            # Wrong files or settings are explained by a sentence; any other error needs its traceback.
-            logger.error("A batch failed: %s", error, exc_info=not isinstance(error, BadInput))
-            status = 400 if isinstance(error, TooManyExperts) else 500
-            with self._changed:
-                for job in jobs:
-                    self._end(job, Event(error=_public(error), status=status, is_end=True))
+            self._failed(jobs, error)
+
+    def _failed(self, jobs: list[Job], error: Exception) -> None:
+        # Wrong files or settings are explained by a sentence; any other error needs its traceback.
+        logger.error("A batch failed: %s", error, exc_info=not isinstance(error, BadInput))
+        status = 400 if isinstance(error, TooManyExperts) else 500
+        with self._changed:
+            for job in jobs:
+                self._end(job, Event(error=_public(error), status=status, is_end=True))
 
     def _generate(self, rows: list[Row]) -> None:
-        rows = self._routed(rows)
-        if not rows:
-            return
+        for row in rows:
+            row.announce()
         answers = [row.answer for row in rows]
         self.lm.complete_ids(
             [answer.ids for answer in answers],
@@ -248,8 +269,8 @@ class Engine:
             top_k=None,
         )
 
-    def _routed(self, rows: list[Row]) -> list[Row]:
-        """The rows with their routes, without those of jobs that their experts cannot answer, which are told why."""
+    def _routed(self, rows: list[Row]) -> None:
+        """Give rows their routes and groups; jobs that their experts cannot answer are told why, and end."""
         new = [row for row in rows if row.answer.route is None]
         refused: dict[int, tuple[Job, str]] = {}
         for row, route in zip(new, self.lm.route([row.answer.prompt.text for row in new]) if new else [], strict=True):
@@ -258,12 +279,16 @@ class Engine:
             except BadInput as error:
                 refused[id(row.job)] = (row.job, str(error))
                 continue
+            row.answer.group = self._group(route, row.job.policy)
             row.answer.route = route
-            row.job.tell(Event(row.index, route=route))
         with self._changed:
             for job, why in refused.values():
                 self._end(job, Event(error=why, status=400, is_end=True))
-        return [row for row in rows if id(row.job) not in refused]
+
+    def _group(self, route: Route, policy: str) -> tuple[str, ...]:
+        """The experts that answer; nothing where one pass serves them all, as adapters on one base do."""
+        names = self.lm.experts_for(route, policy)
+        return () if len(names) == 1 and isinstance(self.lm.models, MixedSource) else names
 
     def _read_with(self, row: Row, route: Route) -> None:
         """Let an answer be read with the tokenizer of its experts, if they have one of their own."""
@@ -284,12 +309,13 @@ class Engine:
         import torch
         from transformers import LogitsProcessorList, StoppingCriteriaList
 
-        turn = Slice(rows)
+        turn = Slice(rows, self._credit_s)
 
         def step(input_ids: Any, _scores: Any, **_kwargs: Any) -> Any:
             done = [row.step(token) for row, token in zip(rows, input_ids[:, -1].tolist(), strict=True)]
             if turn.is_used_up(list(self._waiting), wanted=self._num_scoring > 0):
                 done = [True] * len(rows)
+            self._credit_s = max(0.0, turn.left_s)
             return torch.tensor(done, device=input_ids.device)
 
         chooser = TokenChooser([row.answer for row in rows])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -75,6 +75,10 @@ class Answer:
         self.prompt, self.max_tokens, self.sampling, self.num_logprobs = prompt, max_tokens, sampling, num_logprobs
         self._growth, self._end_tokens, self._number = growth, end_tokens, number
         self.route: Route | None = None
+        self.is_announced = False
+        """Whether the client was told the route."""
+        self.group: Hashable = None
+        """What answers share that can be computed together, known with the route."""
         self.finish_reason: str | None = None if max_tokens else "length"
         self.log_probs: list[TokenLogProb] = []
 
