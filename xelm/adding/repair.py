@@ -81,7 +81,7 @@ def fit_prior(before: ExpertSet, grown: ExpertSet, newcomer: str, relatives: Rel
     """
     if RunRouter(grown).vocabularies.differ:
         logger.info(
-            "no prior is fitted for %s: experts that read different pieces would have to read valid text anew for each.",
+            "no prior is fitted for %s: experts of different pieces would have to read valid text anew each time.",
             newcomer,
         )
         return 0.0
