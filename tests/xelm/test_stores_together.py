@@ -12,7 +12,7 @@ from clustering.corpora.find import find_sources
 from clustering.errors import BadInput
 from tests.xelm.conftest import sentences
 from xelm.corpus.tokens import languages
-from xelm.corpus.tokens.languages import Text, build_stores
+from xelm.corpus.tokens.languages import LanguageText, build_stores
 from xelm.models.tokenizers import new_tokenizer
 from xelm.recipe.recipe import Data, NewBase
 
@@ -28,8 +28,8 @@ def corpus(tmp_path) -> Path:
     return folder
 
 
-def texts(corpus: Path, cache: Path) -> list[Text]:
-    return [Text(cache / source.code, source) for source in find_sources(corpus)]
+def texts(corpus: Path, cache: Path) -> list[LanguageText]:
+    return [LanguageText(cache / source.code, source) for source in find_sources(corpus)]
 
 
 def fingerprint(folder: Path) -> dict[str, str]:

@@ -29,7 +29,7 @@ MUCH_TEXT = 32_000_000
 
 
 @dataclass(frozen=True)
-class Text:
+class LanguageText:
     """The text of one language, and where its tokens are kept."""
 
     folder: Path
@@ -43,7 +43,7 @@ class Text:
 
 
 def build_stores(
-    texts: Sequence[Text], data: Data, tokenizer: PreTrainedTokenizerBase, *, num_processes: int | None = None
+    texts: Sequence[LanguageText], data: Data, tokenizer: PreTrainedTokenizerBase, *, num_processes: int | None = None
 ) -> dict[str, TokenStore]:
     """Tokenise what is not tokenised yet, language by language; see `build_store`.
 
@@ -70,7 +70,7 @@ def build_stores(
     return stores
 
 
-def _worth(missing: Sequence[Text]) -> int:
+def _worth(missing: Sequence[LanguageText]) -> int:
     """How many processes save time: a new one first imports transformers, which takes seconds."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     beside_largest = sum(text.num_bytes for text in missing[1:])
@@ -78,7 +78,7 @@ def _worth(missing: Sequence[Text]) -> int:
 
 
 def _elsewhere(
-    missing: Sequence[Text], data: Data, tokenizer: PreTrainedTokenizerBase, number: int
+    missing: Sequence[LanguageText], data: Data, tokenizer: PreTrainedTokenizerBase, number: int
 ) -> Iterator[TokenStore]:
     """The stores as they are finished, largest languages begun first."""
     context = multiprocessing.get_context("spawn")
@@ -118,5 +118,5 @@ def _begin(messages: Any, level: int) -> None:
     logging.getLogger("xelm").setLevel(level)
 
 
-def _build(text: Text, data: Data, tokenizer: PreTrainedTokenizerBase) -> None:
+def _build(text: LanguageText, data: Data, tokenizer: PreTrainedTokenizerBase) -> None:
     build_store(text.folder, text.source, data, tokenizer, vocab_size=len(tokenizer), pairs=text.pairs)
