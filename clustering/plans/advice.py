@@ -82,6 +82,8 @@ class Advice:
         turns_at: Tokens a language at which the line changes sign; None if it does not, or there is no line.
         budget: Tokens a language of the training that is planned; None if not known.
         rows: One for each number of clusters.
+        learning: Change of a language's bits by training on all together, at the longer branches' tokens; None if not
+            measured.
     """
 
     verdict: Verdict
@@ -93,6 +95,12 @@ class Advice:
     turns_at: float | None
     budget: float | None
     rows: list[Row]
+    learning: Figure | None = None
+
+    @property
+    def still_learns(self) -> bool:
+        """Whether text of all languages together surely still lowers the bits."""
+        return self.learning is not None and self.learning.is_certain and self.learning.value < 0
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -107,17 +115,27 @@ class Advice:
         ]
         if self.gain:
             lines.append(f"Alone instead of all together, at as many tokens each, a language gains {self.gain}.")
+        if self.still_learns:
+            lines.append(
+                f"Training on all together changes the bits by {self.learning}: the base still learns from text of any "
+                "language, and while it does, experts give that up."
+            )
         if self.expected and self.budget:
             lines.append(
                 f"Carried on from two sizes of branch to this budget ({self.budget:,.0f} tokens a language): "
                 f"{self.expected}. This is an extrapolation."
             )
         lines.append(self._advice())
-        if self.turns_at is not None:
-            lines.append(
-                f"Alone and together are expected to break even at about {self.turns_at:,.0f} tokens a language."
-            )
+        if self.gain and self.turns_at is not None:
+            lines.append(self._turn(self.gain.value, self.turns_at))
         return lines
+
+    def _turn(self, gain: float, turns_at: float) -> str:
+        fewer, more = ("together", "alone") if (gain > 0) == (self.tokens > turns_at) else ("alone", "together")
+        return (
+            f"Alone and together are expected to break even at about {turns_at:,.0f} tokens a language: with fewer, "
+            f"{fewer} is better, with more, {more}."
+        )
 
     def _advice(self) -> str:
         if self.verdict == "split":
@@ -144,8 +162,13 @@ def advise(effects: Effects, languages: Sequence[str] | None = None, *, max_k: i
     tokens = float(np.mean([effects.probe.tokens[effects.languages[row]] for row in chosen]))
     budget = effects.budget_tokens / len(effects.languages) if effects.budget_tokens else None
     expected, turns_at = _line(effects, chosen, budget)
-    verdict = _verdict(expected or gain or effect, len(codes))
-    return Advice(verdict, _suggested(rows, verdict), effect, gain, expected, tokens, turns_at, budget, rows)
+    learning = _learning(effects.probe, chosen)
+    found = Advice("undecided", 1, effect, gain, expected, tokens, turns_at, budget, rows, learning)
+    # A line through two short trainings of a base that still learns leads nowhere: the gain itself must be sure.
+    surely_better = gain is not None and gain.is_certain and gain.value > 0
+    figure = learning if found.still_learns and learning and not surely_better else expected or gain or effect
+    verdict = _verdict(figure, len(codes))
+    return replace(found, verdict=verdict, k=_suggested(rows, verdict))
 
 
 def _rows(effects: Effects, codes: list[str], max_k: int) -> list[Row]:
@@ -174,6 +197,11 @@ def _mean_effect(probe: Probe, chosen: list[int]) -> Figure:
 def _gain(probe: Probe, chosen: list[int]) -> Figure | None:
     gains = probe.split_gains
     return None if gains is None or not np.isfinite(gains[chosen]).any() else _figure(gains[chosen])
+
+
+def _learning(probe: Probe, chosen: list[int]) -> Figure | None:
+    joint = probe.joint
+    return None if joint is None or not np.isfinite(joint[chosen]).any() else _figure(joint[chosen])
 
 
 def _line(effects: Effects, chosen: list[int], budget: float | None) -> tuple[Figure | None, float | None]:

@@ -39,7 +39,7 @@ def add(run: Path, data: Path, code: str, vocabulary: str | None, tokens: int) -
     copy = run.parent / f"{run.name}-{code}"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(run, copy)
-    started = time.monotonic()
+    before, started = xelm.ExpertSet.load(copy), time.monotonic()
     tokens = max(BLOCK, tokens)
     experts = xelm.add_language(
         copy, code, data / f"{code}.jsonl.gz", donor="base", tokens=tokens, vocabulary=vocabulary, believe_label=True
@@ -48,13 +48,14 @@ def add(run: Path, data: Path, code: str, vocabulary: str | None, tokens: int) -
     line, name = experts.manifest.ledger[-1], experts.plan.cluster_of(code)
     cell = experts.result("test").models[name][code]
     record = experts.folder(name) / "vocabulary.json"
-    others = {other: cells.before == cells.after for other, cells in line.bits_per_byte.items() if other != code}
+    models = ("base/", "dense/", "experts/")
+    theirs = {file: digest for file, digest in before.manifest.files.items() if file.startswith(models)}
     found = {
         "bits_per_byte": cell.bits_per_byte,
         "tokens_per_byte": cell.tokens / cell.bytes,
         "tokens": line.tokens,
         "seconds": seconds,
-        "others_unchanged": all(others.values()),
+        "others_unchanged": theirs.items() <= experts.manifest.files.items(),
         "vocabulary": read_json(record) if record.is_file() else None,
         "train_bytes": experts.manifest.data[code]["bytes"],
     }

@@ -155,14 +155,17 @@ def test_a_new_language_goes_where_it_harms_least() -> None:
         cluster_languages(["deu", "nld"], k=1, effects=Effects.of(["deu", "nld", "jpn", "kor"], matrix))
 
 
-def _sizes(short: float, long: float, noise: float = 0.002) -> Effects:
-    """Effects where a language alone gains `short` at 1,000 tokens and `long` at 4,000, of a budget of 100,000."""
+def _sizes(short: float, long: float, noise: float = 0.002, alone: float = 1.1) -> Effects:
+    """Effects where a language alone gains `short` at 1,000 tokens and `long` at 4,000, of a budget of 100,000.
+
+    Alone its bits are multiplied by `alone`.
+    """
 
     def probe(gain: float, tokens: int) -> Probe:
         rng = np.random.default_rng(5)
         matrix = np.full((6, 6), 0.1)
-        np.fill_diagonal(matrix, -0.2)
-        joint = (1 + gain + rng.normal(0, noise, 6)) * 0.8 - 1
+        np.fill_diagonal(matrix, alone - 1)
+        joint = (1 + gain + rng.normal(0, noise, 6)) * alone - 1
         return Probe(dict.fromkeys(CODES[:6], tokens), matrix, np.full((6, 6), 0.001), joint)
 
     return Effects(tuple(CODES[:6]), probe(long, 4_000), probe(short, 1_000), budget_tokens=6 * 100_000)
@@ -187,7 +190,23 @@ def test_advice_says_where_it_is_expected_to_turn() -> None:
     assert turning.expected is not None
     assert turning.expected.value == pytest.approx(-0.02 + 0.01 * np.log(25) / np.log(4))
     assert turning.verdict == "split"  # at 100,000 tokens a language
-    assert "break even at about 64,000" in " ".join(turning.sentences())
+    said = " ".join(turning.sentences())
+    assert "break even at about 64,000 tokens a language: with fewer, together is better, with more, alone." in said
+    behind = advise(_sizes(-0.01, -0.02, noise=0.0))
+    assert (behind.turns_at, behind.verdict) == (pytest.approx(250), "one")
+    assert "about 250 tokens a language: with fewer, alone is better, with more, together." in " ".join(
+        behind.sentences()
+    )
+
+
+def test_a_base_that_still_learns_from_everything_is_better_not_split_unless_alone_is_surely_better() -> None:
+    learning = advise(_sizes(-0.03, -0.02, noise=0.0, alone=0.8))
+    assert learning.expected is not None and learning.expected.value > 0
+    assert learning.learning is not None and learning.learning.value == pytest.approx(0.98 * 0.8 - 1)
+    assert (learning.verdict, learning.k) == ("one", 1)
+    assert "the base still learns from text of any language" in " ".join(learning.sentences())
+    assert advise(_sizes(-0.03, -0.02, noise=0.0, alone=1.1)).verdict == "split"
+    assert advise(_sizes(0.02, 0.03, alone=0.8)).verdict == "split"
 
 
 def test_advice_goes_by_the_sign_of_effects_where_nothing_else_was_measured() -> None:

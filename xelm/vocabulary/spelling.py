@@ -149,7 +149,8 @@ class Spelling:
         hidden = self._ids(self._with_hidden([]))
         if hidden and set(hidden) <= self._spelled_by.keys():
             yield Beginning(1, 0, (self.start, *hidden))
-        place, settled, begun = self.hidden, (self.start,), 0
+        place, begun = self.hidden, 0
+        settled: tuple[int, ...] = (self.start,)
         for stop in range(1, len(text) + 1):
             words = self._with_hidden(self._words(text[begun:stop]))
             if len(words) > 2 * _UNSETTLED and (cut := self._settled(text[begun:stop], words)):
