@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from xelm.run.experts import Document
 
 
-_MOST_READ, _SMALL = 3e11, 1e6
-"""Bytes times parameters that an evaluation reads one by one at most, for each policy; and the size below which a model
-takes as long as one of it. A minute or two (docs/vocabulary.md)."""
+_MOST_READ, _SMALL = 2.5e12, 5e6
+"""Bytes times parameters that are always read one by one for a policy, 100 seconds on one core (docs/vocabulary.md);
+and the size below which a model takes as long as one of it."""
+_DEARER = 3
+"""How much longer a byte takes by itself than in a token, measured on a model of 135 million parameters."""
 
 
 def growing_of(lm: RoutedLM, texts: Sequence[str], policy: str) -> tuple[list[list[int]], list[GrowingWeights]]:
@@ -44,6 +46,8 @@ def by_whole_text(lm: RoutedLM, texts: Sequence[str], policy: str) -> list[Growi
 def reads_too_much(lm: RoutedLM, texts: Sequence[str], *ways: Sequence[GrowingWeights]) -> int | None:
     """How many bytes experts of different pieces would have to read one by one, if these are too many; else None.
 
+    Too many are those that take longer than all models took to read the texts, and longer than `_MOST_READ`.
+
     Args:
         lm: The run.
         texts: The texts.
@@ -53,7 +57,8 @@ def reads_too_much(lm: RoutedLM, texts: Sequence[str], *ways: Sequence[GrowingWe
         return None
     num_bytes = sum(_bytes_read(lm, text, growing) for way in ways for text, growing in zip(texts, way, strict=True))
     size = sum(parameter.numel() for parameter in lm.models.get(BASE).parameters()) if num_bytes else 0
-    return num_bytes if num_bytes * max(size, _SMALL) > _MOST_READ else None
+    together = sum(len(text.encode(errors="replace")) for text in texts) * len(lm.experts.models) * size
+    return num_bytes if num_bytes * max(size, _SMALL) > max(_MOST_READ, together / _DEARER) else None
 
 
 def _bytes_read(lm: RoutedLM, text: str, growing: GrowingWeights) -> int:

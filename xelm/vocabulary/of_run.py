@@ -24,9 +24,9 @@ Answer = TypeVar("Answer")
 _MOST_REMEMBERED = 2**22
 """Values of texts that were read byte by byte, 32 MiB."""
 _TOO_SLOW = (
-    "read pieces of their own, so their next token is no common one, and answers byte by byte are too slow "
-    "(docs/vocabulary.md). Use top1, or the name of one expert, with its own tokenizer where a transformers model "
-    "answers; score and next_bytes mix them byte by byte."
+    "read pieces of their own, so there is no next token that they share, and an answer byte by byte is too slow "
+    "(0.06 to 2 seconds for each, docs/vocabulary.md). Use top1, or the name of one expert, with its own tokenizer "
+    "where a transformers model answers; score and next_bytes mix them byte by byte."
 )
 """The one sentence that refuses to generate from experts of different vocabularies, whoever asks."""
 
