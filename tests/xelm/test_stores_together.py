@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from clustering.corpora.find import find_sources
 from clustering.errors import BadInput
 from tests.xelm.conftest import sentences
 from xelm.corpus.tokens import languages
-from xelm.corpus.tokens.languages import Text, build_stores
+from xelm.corpus.tokens.languages import LanguageText, build_stores
 from xelm.models.tokenizers import new_tokenizer
 from xelm.recipe.recipe import Data, NewBase
 
@@ -28,8 +30,8 @@ def corpus(tmp_path) -> Path:
     return folder
 
 
-def texts(corpus: Path, cache: Path) -> list[Text]:
-    return [Text(cache / source.code, source) for source in find_sources(corpus)]
+def texts(corpus: Path, cache: Path) -> list[LanguageText]:
+    return [LanguageText(cache / source.code, source) for source in find_sources(corpus)]
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -70,3 +72,35 @@ def test_other_processes_are_begun_only_for_much_text(corpus, tmp_path, monkeypa
     monkeypatch.setattr(languages.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(languages, "MUCH_TEXT", 1000)
     assert languages._worth(small) == 3 and languages._worth(small[:1]) == 1
+
+
+def test_a_script_that_does_not_ask_whether_it_is_the_main_program_runs_once(corpus, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+from pathlib import Path
+from clustering.corpora.find import find_sources
+from xelm.corpus.tokens.languages import LanguageText, build_stores
+from xelm.models.tokenizers import new_tokenizer
+from xelm.recipe.recipe import Data, NewBase
+with Path({str(tmp_path / "runs")!r}).open("a") as out:
+    out.write("once ")
+texts = [LanguageText(Path({str(tmp_path / "cache")!r}) / s.code, s) for s in find_sources({str(corpus)!r})]
+stores = build_stores(texts, Data(path="corpus"), new_tokenizer(NewBase(tokens=1), ()), num_processes=2)
+print(sorted(stores))
+"""
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(sorted(LANGUAGES)) and "cannot" not in done.stderr
+    assert (tmp_path / "runs").read_text() == "once "
+
+
+def test_where_no_processes_can_be_begun_one_does_all(corpus, tmp_path, monkeypatch, caplog):
+    def refuse(*_args, **_kwargs):
+        raise PermissionError("no semaphores here")
+
+    monkeypatch.setattr(languages, "ProcessPoolExecutor", refuse)
+    tokenizer = new_tokenizer(NewBase(tokenizer="byte", tokens=1), ())
+    found = build_stores(texts(corpus, tmp_path / "cache"), Data(path=str(corpus)), tokenizer, num_processes=2)
+    assert sorted(found) == sorted(LANGUAGES)
+    assert "no semaphores here" in caplog.text and "goes on in one" in caplog.text

@@ -14,7 +14,7 @@ from xelm.adding.tokenizer_fit import badly_served
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.known_hashes import KnownHashes
 from xelm.corpus.store import TokenStore, heldout_store, heldout_texts, training_texts
-from xelm.corpus.tokens.languages import Text, build_stores
+from xelm.corpus.tokens.languages import LanguageText, build_stores
 from xelm.corpus.translations import training_pairs, with_pairs
 from xelm.models import base as base_models
 from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
@@ -153,5 +153,5 @@ def _stores(
     texts = []
     for source in sources:
         key = fingerprint(settings, mapping, fingerprints[source.code])
-        texts.append(Text(run / "cache" / f"{source.code}-{key[:12]}", source, pairs.get(source.code, ())))
+        texts.append(LanguageText(run / "cache" / f"{source.code}-{key[:12]}", source, pairs.get(source.code, ())))
     return build_stores(texts, reading, tokenizer)
