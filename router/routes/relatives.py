@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy as np
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
 from clustering.languages.codes import match
+from router.cleaning.clean import clean_letters
 from router.identify.protocol import OpenlyIdentifies, OpenSetIdentifier
 from router.routes.affinity import softmax
 
@@ -185,26 +185,31 @@ def find_groups(identifier: OpenSetIdentifier, sentences: Mapping[str, Sequence[
         Groups in the order of the identifier's languages, each with the temperature of at least 1 at which the true
         languages have the greatest likelihood among the group's.
     """
-    languages = [code for code in identifier.languages if sentences.get(code)]
+    spoken = {code: [text for text in rows if clean_letters(text)] for code, rows in sentences.items()}
+    languages = [code for code in identifier.languages if spoken.get(code)]
     if len(languages) < 2:
         return ()
-    truth_B = np.repeat(np.arange(len(languages)), [len(sentences[code]) for code in languages])
+    truth_B = np.repeat(np.arange(len(languages)), [len(spoken[code]) for code in languages])
     columns = [list(identifier.languages).index(code) for code in languages]
-    posterior_BL = identifier.posterior([text for code in languages for text in sentences[code]])[:, columns]
-    linked = [pair for pair in combinations(range(len(languages)), 2) if _confused(posterior_BL, truth_B, pair)]
+    posterior_BL = identifier.posterior([text for code in languages for text in spoken[code]])[:, columns]
+    linked = _confused_pairs(posterior_BL, truth_B)
     return tuple(
         Group(tuple(languages[column] for column in columns), _temperature(posterior_BL, truth_B, columns))
         for columns in _joined(linked)
     )
 
 
-def _confused(posterior_BL: np.ndarray, truth_B: np.ndarray, pair: tuple[int, int]) -> bool:
-    wrong, of_both = 0, 0
-    for own, other in (pair, pair[::-1]):
+def _confused_pairs(posterior_BL: np.ndarray, truth_B: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of languages of which enough sentences are likelier in the other one of the two."""
+    num_languages = posterior_BL.shape[1]
+    wrong_LL = np.zeros((num_languages, num_languages))
+    for own in range(num_languages):
         rows_BL = posterior_BL[truth_B == own]
-        wrong += int((rows_BL[:, other] >= rows_BL[:, own]).sum())
-        of_both += len(rows_BL)
-    return wrong >= max(FEWEST_CONFUSED, CONFUSED_SHARE * of_both)
+        wrong_LL[own] = (rows_BL >= rows_BL[:, [own]]).sum(axis=0)
+    of_each_L = np.bincount(truth_B, minlength=num_languages)
+    limit_LL = np.maximum(FEWEST_CONFUSED, CONFUSED_SHARE * (of_each_L[:, None] + of_each_L))
+    first, second = np.nonzero(np.triu(wrong_LL + wrong_LL.T >= limit_LL, k=1))
+    return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
 def _joined(pairs: Sequence[tuple[int, int]]) -> list[list[int]]:

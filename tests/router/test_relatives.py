@@ -44,6 +44,10 @@ def test_languages_whose_held_out_sentences_are_confused_are_a_group_and_others_
     assert find_groups(identifier, {"bos": HELD_OUT["bos"]}) == find_groups(identifier, {}) == ()
 
 
+def test_sentences_without_letters_say_nothing(identifier):
+    assert find_groups(identifier, {"bos": HELD_OUT["bos"], "deu": ["12 345"] * 20}) == ()
+
+
 def test_two_mistakes_are_an_accident(identifier):
     few = {"bos": HELD_OUT["bos"][:2], "hrv": HELD_OUT["hrv"][:2], "deu": HELD_OUT["deu"]}
     assert find_groups(identifier, few) == ()
@@ -54,13 +58,15 @@ def test_languages_linked_by_a_third_are_one_group():
         languages = ("aaa", "bbb", "ccc", "ddd")
 
         def posterior(self, texts):
-            return np.array([json.loads(text) for text in texts])
+            return np.array([json.loads(text.split(" ")[1]) for text in texts])
 
         def identify(self, texts):
             return self.posterior(texts), np.ones(len(texts))
 
     rows = {"aaa": [0.4, 0.6, 0, 0], "bbb": [0.1, 0.3, 0.6, 0], "ccc": [0, 0.1, 0.9, 0], "ddd": [0, 0, 0, 1]}
-    [group] = find_groups(Fixed(), {code: [json.dumps(row)] * 5 for code, row in rows.items()})
+    [group] = find_groups(
+        Fixed(), {code: [f"text {json.dumps(row, separators=(',', ':'))}"] * 5 for code, row in rows.items()}
+    )
     assert group.languages == ("aaa", "bbb", "ccc")
 
 

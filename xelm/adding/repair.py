@@ -79,6 +79,12 @@ def fit_prior(before: ExpertSet, grown: ExpertSet, newcomer: str, relatives: Rel
         newcomer: Its code.
         relatives: What the grown run knows of relatives, to which the prior comes.
     """
+    if RunRouter(grown).vocabularies.differ:
+        logger.info(
+            "no prior is fitted for %s: experts of different pieces would have to read valid text anew each time.",
+            newcomer,
+        )
+        return 0.0
     identifier = ReadOnce(load_identifier(grown.files.router))
     joined = [code for code in grown.languages if grown.plan.cluster_of(code) == grown.plan.cluster_of(newcomer)]
     languages = _likeliest(before, identifier, newcomer, leave_out=joined)

@@ -130,9 +130,10 @@ def _with_routed(
     log_probs: dict[str, list[np.ndarray]],
 ) -> Evaluation:
     from xelm.evaluation.routed import along_of, by_whole_text, mixed_log_probs, reads_too_much
+    from xelm.evaluation.router_once import RouterOnce
     from xelm.inference.routed import RoutedLM
 
-    lm, texts = RoutedLM(experts), [document.text for document in documents]
+    lm, texts = RoutedLM(experts, router=RouterOnce(experts)), [document.text for document in documents]
     if any(document.answer_at is not None for document in documents):
         policies = [policy for policy in policies if policy != "bayes"]  # which would follow the prompt's tokens too
         policies = _without_bytes(lm, policies)

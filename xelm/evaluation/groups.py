@@ -14,6 +14,9 @@ from xelm.evaluation.sentences import sentences_of
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder
 
+MOST = 100
+"""Sentences of each language that are read, spread over its text."""
+
 
 def save_groups(run: Path, relatives: Relatives) -> None:
     """Measure the groups of languages that share an answer, and write them into the run's router with the priors.
@@ -33,4 +36,4 @@ def save_groups(run: Path, relatives: Relatives) -> None:
 def _of_identifier(identifier: OpenSetIdentifier, texts: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Sentences under the codes that the identifier uses; the documents themselves where all are shorter."""
     named = {match(code, identifier.languages): sentences_of(rows) or list(rows) for code, rows in texts.items()}
-    return {code: rows for code, rows in named.items() if code is not None}
+    return {code: rows[:: max(1, len(rows) // MOST)][:MOST] for code, rows in named.items() if code is not None}
