@@ -118,6 +118,10 @@ class LangidIdentifier:
 def _sum_rows(scores_SL: np.ndarray, states_N: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
     from scipy.sparse import csr_matrix
 
+    if len(lengths_B) == 1:  # in the same order, without what the making of sparse matrices costs
+        states, counts = np.unique(states_N, return_counts=True)
+        return np.asarray((counts[:, None].astype(np.float64) * scores_SL[states]).sum(axis=0, keepdims=True))
+
     bounds = np.concatenate([[0], np.cumsum(lengths_B)])
     visits_BS = csr_matrix(
         (np.ones(len(states_N), dtype=np.float32), states_N, bounds), shape=(len(lengths_B), len(scores_SL))

@@ -282,3 +282,10 @@ def test_evidence_is_the_sum_of_the_tables_however_many_texts_come(bible, combin
     together = ngram.evidence(sample * 4)[0]
     assert np.array_equal(alone, expected)
     assert np.array_equal(together, np.tile(expected, (4, 1)))
+
+
+def test_langid_says_the_same_of_a_text_alone_and_among_others(bible):
+    langid = LangidIdentifier()
+    sample = [text for code in BIBLE for text in bible[code][:12]] + SILENT + ["a", " ".join(bible["swh"])]
+    alone = np.concatenate([langid.log_likelihoods([text])[0] for text in sample])
+    assert np.array_equal(alone, langid.log_likelihoods(sample)[0])

@@ -68,7 +68,11 @@ def test_the_repair_is_shown_with_the_costs_without_it_and_with_it():
     text = addition_text(repaired)
     [row] = [row for row in text.splitlines() if "Spanish (spa)" in row]
     assert row.split() == ["Spanish", "(spa)", "+2.00", "+0.30", "100.0", "98.0"]
-    assert "2.7 times likelier" in text and "por itself pays +1.01 % for it" in text and "warning" not in text
+    assert (
+        "the odds of por are divided by 2.7" in text
+        and "por itself pays +1.01 % for it" in text
+        and "warning" not in text
+    )
     assert "repair" not in addition_text(line(2.006, 196))
 
 

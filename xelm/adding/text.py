@@ -162,8 +162,8 @@ def _prior(line: LedgerEntry) -> str:
     code, own = line.language, line.bits_per_byte[line.language].after
     pays = 100 * (own / line.unrepaired[code] - 1) if line.unrepaired.get(code) else 0.0
     return (
-        f"repair: text is taken for {code} where that is {math.exp(-line.prior):.1f} times likelier than all else, "
-        f"so that these keep their loss on held-out text within {MOST_COST} %; {code} itself pays {pays:+.2f} % for it"
+        f"repair: the odds of {code} are divided by {math.exp(-line.prior):.1f}, so that older languages keep their "
+        f"loss on held-out text within {MOST_COST} %; {code} itself pays {pays:+.2f} % for it"
     )
 
 
