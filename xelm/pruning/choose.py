@@ -17,6 +17,9 @@ from xelm.pruning.likely import likely_order
 from xelm.vocabulary.tokenizer_table import algorithm, pieces_of
 from xelm.vocabulary.words import words_of
 
+_EVERY = 5
+"""Of the sentences, one in so many is read last, to see how many further pieces text that was not read needs."""
+
 
 def chosen_pieces(
     backend: Any,
@@ -45,9 +48,13 @@ def chosen_pieces(
     kept = with_parts(table, always_kept(table) | {index for index, count in counts.items() if count >= min_count})
     if unchanged <= 0:
         return kept
-    order = _further(backend, table, sentences, embeddings_VH, ids)
-    rows = [Counter(row) for found in ids.values() for row in found]
-    return with_parts(table, kept | set(order[: _num_needed(order, always_kept(table), rows, min_count, unchanged)]))
+    first = {code: [row for number, row in enumerate(rows) if number % _EVERY] for code, rows in ids.items()}
+    shown = {code: [text for number, text in enumerate(rows) if number % _EVERY] for code, rows in sentences.items()}
+    last = [row for rows in ids.values() for row in rows[::_EVERY]]
+    order = _further(backend, table, shown, embeddings_VH, first)
+    shown_counts = Counter(index for rows in first.values() for row in rows for index in row)
+    read = always_kept(table) | {index for index, count in shown_counts.items() if count >= min_count}
+    return with_parts(table, kept | set(order[: _num_needed(order, read, last, unchanged)]))
 
 
 def _encode(backend: Any, texts: Sequence[str]) -> list[list[int]]:
@@ -83,27 +90,14 @@ def _prior(table: Mapping[str, Any], places: Sequence[int]) -> np.ndarray:
     return -np.log1p(np.array(places, dtype=np.float64))
 
 
-def _num_needed(
-    order: Sequence[int], always: set[int], rows: Sequence[Counter[int]], min_count: int, unchanged: float
-) -> int:
-    """How many of the ordered pieces leave the share `unchanged` of sentences as they are, each taken as unread.
+def _num_needed(order: Sequence[int], read: set[int], rows: Sequence[Sequence[int]], unchanged: float) -> int:
+    """How many of the ordered pieces, after those that were read, leave the share `unchanged` of rows as they are.
 
-    A sentence needs those of its pieces that would not be kept if the text were all others. The order is fair to it,
-    since a piece's chance comes from a classifier that has not seen whether the text uses the piece.
-
-    Args:
-        order: All pieces, the likeliest first.
-        always: Pieces that are kept in any case.
-        rows: The pieces of each sentence with their counts.
-        min_count: How often the text uses a piece that is kept because of it.
-        unchanged: Share of sentences.
+    The share is one standard error higher among these rows, so that it probably holds for others.
     """
-    rank = {index: number for number, index in enumerate(order, 1)} | dict.fromkeys(always, 0)
-    total = Counter[int]()
-    for row in rows:
-        total.update(row)
-    needed = sorted(
-        max((rank.get(i, len(order)) for i, count in row.items() if total[i] - count < min_count), default=0)
-        for row in rows
-    )
-    return needed[max(0, math.ceil(unchanged * len(needed)) - 1)] if needed else 0
+    rank = {index: number for number, index in enumerate(order, 1)} | dict.fromkeys(read, 0)
+    needed = sorted(max((rank.get(index, len(order)) for index in row), default=0) for row in rows)
+    if not needed:
+        return 0
+    surely = unchanged + math.sqrt(unchanged * (1 - unchanged) / len(needed))
+    return needed[min(len(needed), max(1, math.ceil(surely * len(needed)))) - 1]
