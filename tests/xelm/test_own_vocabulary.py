@@ -165,6 +165,7 @@ def test_a_finished_run_is_left_alone_and_an_interrupted_one_ends_alike(
     }
 
 
+@pytest.mark.slow
 def test_workers_make_the_same_models(make: MakeRecipe, trained: ExpertSet, tmp_path: Path) -> None:
     xelm.train(make(**OWN), out=tmp_path / "run", launch=Launch(workers=2))
     ours, theirs = contents(trained.path), contents(tmp_path / "run")
