@@ -181,19 +181,28 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _lines(points: dict[tuple[str, str], np.ndarray]) -> Iterable[tuple[str, dict[str, Any], np.ndarray]]:
+    """Label, style and points of each line, means over seeds, shape (N, 2); plain training has one for each control."""
+    mean = {arm: found.mean(axis=0) for arm, found in points.items()}
+    for what, dashes in (("steps", "--"), ("rate", "-")):
+        control = [found for (way, value), found in mean.items() if way == "plain" and value.endswith(what)]
+        full = mean[PLAIN.way, PLAIN.value]
+        label = {"steps": "plain, fewer steps", "rate": "plain, lower rate"}[what]
+        own = [found for found in control if found is not full]
+        yield label, {"color": "black", "linewidth": 2.0, "linestyle": dashes}, np.array([*own, full])
+    for way in dict.fromkeys(arm.way for arm in ARMS if arm.way != "plain"):
+        yield way, {"linewidth": 1.4}, np.array([found for (name, _), found in mean.items() if name == way])
+
+
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Own gain against cost elsewhere, mean over seeds, a line a way."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 5), layout="constrained")
     axis = figure.subplots()
-    points = _points(rows)
-    for way in dict.fromkeys(arm.way for arm in ARMS):
-        shares = np.array([found.mean(axis=0) for (name, _), found in points.items() if name == way])
+    for label, style, shares in _lines(_points(rows)):
         shares = shares[np.argsort(shares[:, 0])]
-        style = {"color": "black", "linewidth": 2.0} if way == "plain" else {"linewidth": 1.4}
-        label = "plain: fewer steps, lower rate" if way == "plain" else way
-        axis.plot(shares[:, 0], shares[:, 1], "o-", label=label, **style)
+        axis.plot(shares[:, 0], shares[:, 1], marker="o", label=label, **style)
     axis.axvline(AT, color="grey", linewidth=0.8, linestyle=":")
     axis.set_xlabel("own gain, share of plain training's")
     axis.set_ylabel("cost elsewhere, share of plain training's")
