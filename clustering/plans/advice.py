@@ -64,6 +64,11 @@ class Figure:
         """Whether its sign is certain."""
         return abs(self.value) >= _CERTAIN * self.error and self.value != 0
 
+    @property
+    def sign(self) -> int:
+        """1 or -1 where it is certain, else 0."""
+        return int(math.copysign(1, self.value)) if self.is_certain else 0
+
     def __str__(self) -> str:
         return f"{100 * self.value:+.2f} % (standard error {100 * self.error:.2f})"
 
@@ -100,7 +105,7 @@ class Advice:
     @property
     def still_learns(self) -> bool:
         """Whether text of all languages together surely still lowers the bits."""
-        return self.learning is not None and self.learning.is_certain and self.learning.value < 0
+        return self.learning is not None and self.learning.sign < 0
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -163,12 +168,8 @@ def advise(effects: Effects, languages: Sequence[str] | None = None, *, max_k: i
     budget = effects.budget_tokens / len(effects.languages) if effects.budget_tokens else None
     expected, turns_at = _line(effects, chosen, budget)
     learning = _learning(effects.probe, chosen)
-    found = Advice("undecided", 1, effect, gain, expected, tokens, turns_at, budget, rows, learning)
-    # A line through two short trainings of a base that still learns leads nowhere: the gain itself must be sure.
-    surely_better = gain is not None and gain.is_certain and gain.value > 0
-    figure = learning if found.still_learns and learning and not surely_better else expected or gain or effect
-    verdict = _verdict(figure, len(codes))
-    return replace(found, verdict=verdict, k=_suggested(rows, verdict))
+    verdict = _verdict(_deciding(learning, gain, expected or gain or effect), len(codes))
+    return Advice(verdict, _suggested(rows, verdict), effect, gain, expected, tokens, turns_at, budget, rows, learning)
 
 
 def _rows(effects: Effects, codes: list[str], max_k: int) -> list[Row]:
@@ -223,12 +224,21 @@ def _line(effects: Effects, chosen: list[int], budget: float | None) -> tuple[Fi
     return expected, turns_at
 
 
+def _deciding(learning: Figure | None, gain: Figure | None, usual: Figure) -> Figure:
+    """The figure that the verdict goes by.
+
+    A line through two short trainings of a base that still learns leads nowhere: there the gain itself must be sure.
+    """
+    if learning is None or learning.sign >= 0 or (gain is not None and gain.sign > 0):
+        return usual
+    return learning
+
+
 def _verdict(figure: Figure, num_languages: int) -> Verdict:
     if num_languages < 2:
         return "one"
-    if not figure.is_certain:
-        return "undecided"
-    return "split" if figure.value > 0 else "one"
+    verdicts: dict[int, Verdict] = {1: "split", 0: "undecided", -1: "one"}
+    return verdicts[figure.sign]
 
 
 def _suggested(rows: list[Row], verdict: Verdict) -> int:

@@ -28,7 +28,7 @@ def make_run(folder: Path, kind: str) -> Path:
     for seed, name in enumerate(["base", *OWNERS]):
         place = run / name if name == "base" else run / "experts" / name
         if name == "base" or kind == "full":
-            _model(seed, tokenizer).save_pretrained(place)
+            small_llama(tokenizer, seed, CONTEXT).save_pretrained(place)
         else:
             _adapter(run / "base", seed).save_pretrained(place)
         tokenizer.save_pretrained(place)
@@ -49,7 +49,8 @@ def bare(run: Path, name: str) -> Any:
     return ExpertSet.load(run).load_model(name)
 
 
-def _model(seed: int, tokenizer: Any) -> Any:
+def small_llama(tokenizer: Any, seed: int, context: int) -> Any:
+    """A causal model that disagrees strongly with those of other seeds."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -60,7 +61,7 @@ def _model(seed: int, tokenizer: Any) -> Any:
         intermediate_size=48,
         num_hidden_layers=2,
         num_attention_heads=2,
-        max_position_embeddings=CONTEXT,
+        max_position_embeddings=context,
         initializer_range=0.3,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

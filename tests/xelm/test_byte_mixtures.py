@@ -13,6 +13,7 @@ import xelm
 from clustering import ClusterPlan
 from router.identify.combined import CombinedIdentifier
 from router.scoring.growing import GrowingWeights
+from tests.xelm.made_runs import small_llama
 from xelm.run.experts import ExpertSet
 from xelm.run.records.manifest import Manifest, ModelEntry
 from xelm.vocabulary.byte_mixture import ByteMixture
@@ -73,23 +74,8 @@ def make_tokenizer(kind: str) -> Any:
 
 
 def make_model(tokenizer: Any, seed: int) -> Any:
-    """A causal model that disagrees strongly with those of other seeds."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=CONTEXT,
-        initializer_range=0.3,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    return LlamaForCausalLM(config).eval()
+    """A causal model over some pieces."""
+    return small_llama(tokenizer, seed, CONTEXT).eval()
 
 
 @pytest.fixture(scope="module")

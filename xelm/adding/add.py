@@ -292,11 +292,13 @@ def _enter(
 
     found: dict[str, Any] = {}
 
-    def repair(grown: ExpertSet) -> None:
+    def repair(grown: ExpertSet) -> bool:
         relatives = Relatives.load(grown.files.router)
-        if prior := fit_prior(experts, grown, code, relatives):
+        prior = fit_prior(experts, grown, code, relatives)
+        if prior:
             found.update(prior=prior, unrepaired=Snapshot.of(grown, code, text.test).bits_per_byte)
             relatives.with_prior(code, prior).save(grown.files.router)
+        return bool(prior)
 
     def complete(grown: ExpertSet, manifest: Manifest) -> None:
         changed = with_changes(manifest.ledger[-1], before, Snapshot.of(grown, code, text.test))

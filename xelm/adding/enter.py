@@ -15,9 +15,8 @@ from clustering import ClusterPlan
 from clustering.errors import BadInput
 from router.identify.stored import load_identifier
 from router.routes.relatives import Relatives
-from xelm.evaluation.evaluate import evaluate
 from xelm.evaluation.groups import save_groups
-from xelm.evaluation.learned import forget_learned, save_learned
+from xelm.evaluation.learned import evaluate_and_learn
 from xelm.making.centres import with_language_in_centres, without_language_in_centres
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder, is_derived
@@ -76,22 +75,18 @@ def keep_first(shadow: Path) -> None:
 def seal(
     shadow: Path,
     complete: Callable[[ExpertSet, Manifest], None] = lambda experts, manifest: None,
-    repair: Callable[[ExpertSet], None] = lambda experts: None,
+    repair: Callable[[ExpertSet], bool] | None = None,
 ) -> None:
     """Evaluate the changed run, write its report and compute every checksum.
 
     Args:
         shadow: The run.
-        repair: Called with the evaluated run; may change its router, by which it is then evaluated.
+        repair: See `evaluate_and_learn`.
         complete: Called with the evaluated run; enters into its manifest what is known only after evaluation.
     """
     from xelm.report import write_report
 
-    forget_learned(shadow)  # of other experts
-    evaluate(ExpertSet.load(shadow))
-    repair(ExpertSet.load(shadow))
-    save_learned(shadow)
-    result = evaluate(ExpertSet.load(shadow))
+    result = evaluate_and_learn(shadow, repair)
     manifest = Manifest.read(shadow)
     manifest.metrics = result.headline() if result else {}
     complete(ExpertSet.load(shadow), manifest)

@@ -23,6 +23,8 @@ from xelm.evaluation.routed import along_of, by_whole_text, mixed_log_probs
 from xelm.inference.routed import RoutedLM
 from xelm.inference.run_router import RunRouter
 from xelm.run.experts import Document, ExpertSet
+from xelm.run.names import BASE
+from xelm.vocabulary.of_run import Vocabularies
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +81,7 @@ def fit_prior(before: ExpertSet, grown: ExpertSet, newcomer: str, relatives: Rel
         newcomer: Its code.
         relatives: What the grown run knows of relatives, to which the prior comes.
     """
-    if RunRouter(grown).vocabularies.differ:
+    if Vocabularies(grown, [*grown.names, BASE]).differ:
         logger.info(
             "no prior is fitted for %s: experts of different pieces would have to read valid text anew each time.",
             newcomer,
@@ -93,13 +95,13 @@ def fit_prior(before: ExpertSet, grown: ExpertSet, newcomer: str, relatives: Rel
     if not chosen:
         return 0.0
     rows_before, texts = [row for row, _ in chosen], [one for _, one in chosen]
-    nats_before = _nats(before, RunRouter(before), texts, rows_before)
+    nats_before = _nats(before, RunRouter(before), texts, _kept(before, rows_before))
     place = {(one.language, one.text): row for row, one in enumerate(grown.heldout("valid"))}
-    rows = [place[one.language, one.text] for one in texts]
+    log_probs = _kept(grown, [place[one.language, one.text] for one in texts])
     rises = []
     for prior in PRIORS:
         router = RunRouter(grown, identifier=identifier, relatives=relatives.with_prior(newcomer, prior))
-        nats = _nats(grown, router, texts, rows)
+        nats = _nats(grown, router, texts, log_probs)
         rises.append(max(_rise(texts, nats_before, nats, code) for code in languages))
         logger.info("prior %+.1f: older languages cost at most %+.2f %% more, surely", prior, rises[-1])
         if rises[-1] <= MOST_COST:
@@ -118,11 +120,19 @@ def _likeliest(before: ExpertSet, identifier: OpenlyIdentifies, newcomer: str, l
     return sorted(share, key=lambda code: (-share[code], code))[:MOST_LANGUAGES]
 
 
-def _nats(experts: ExpertSet, router: RunRouter, documents: Sequence[Document], rows: Sequence[int]) -> np.ndarray:
+LogProbs = dict[str, list[np.ndarray]]
+"""Model -> log-probabilities of each document."""
+
+
+def _kept(experts: ExpertSet, rows: Sequence[int]) -> LogProbs:
+    """What each model said of some documents of valid text."""
+    kept = {name: heldout_log_probs(experts, name, "valid") for name in [*experts.names, BASE]}
+    return {name: [values[row] for row in rows] for name, values in kept.items()}
+
+
+def _nats(experts: ExpertSet, router: RunRouter, documents: Sequence[Document], log_probs: LogProbs) -> np.ndarray:
     """Routed loss of each document, shape (D,)."""
     lm = RoutedLM(experts, router=router)
-    kept = {name: heldout_log_probs(experts, name, "valid") for name in lm.names}
-    log_probs = {name: [values[row] for row in rows] for name, values in kept.items()}
     texts = [one.text for one in documents]
     weights = along_of(lm, documents, POLICY) if experts.objective.follows_text else by_whole_text(lm, texts, POLICY)
     mixed = mixed_log_probs(lm, POLICY, weights, log_probs, texts)

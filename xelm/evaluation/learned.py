@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import numpy as np
 from clustering.errors import BadInput
 from router.routes.learned import ARRAYS_FILE, INDEX_FILE, beginnings_of, learn
 from router.routes.weigh import RoutingRule
+from xelm.evaluation.evaluate import evaluate
 from xelm.evaluation.log_probs import heldout_log_probs
 from xelm.inference.run_router import RunRouter
 from xelm.recipe.recipe import Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.folder import RunFolder
+from xelm.run.records.results import Evaluation
 
 logger = logging.getLogger(__name__)
 _SMALLEST_WEIGHT = 1e-300
@@ -66,6 +69,24 @@ def save_learned(run: Path) -> bool:
         "they weigh the experts" if gain.wins else "not surely anything, so texts are weighed by language alone",
     )
     return True
+
+
+def evaluate_and_learn(run: Path, repair: Callable[[ExpertSet], bool] | None = None) -> Evaluation | None:
+    """Evaluate a run whose experts or languages have changed, and teach its router by the losses.
+
+    Args:
+        run: A run, or the shadow of one.
+        repair: Called with the evaluated run; may change its router otherwise, and tells whether it did.
+
+    Returns:
+        The figures of the test text under the router as it then is.
+    """
+    forget_learned(run)
+    result = evaluate(ExpertSet.load(run))
+    repaired = repair is not None and repair(ExpertSet.load(run))
+    if save_learned(run) or repaired:
+        result = evaluate(ExpertSet.load(run))
+    return result
 
 
 def forget_learned(run: Path) -> None:

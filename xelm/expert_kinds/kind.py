@@ -234,11 +234,11 @@ class ExpertKind(ABC):
         check(len(frozen) < len(trained), f"[expert] freeze = {list(self.freeze)}: nothing is left to train.")
         for name in frozen:
             trained[name].requires_grad_(False)
-        rows = row_weights(prepared, num_rows(model.config)) if self.holds_unread else True
-        check(
-            bool(rows),
-            f'[expert] freeze: "{UNREAD}" names rows of an embedding or a head, and none of them trains here.',
-        )
+        if self.holds_unread:
+            check(
+                bool(row_weights(prepared, num_rows(model.config))),
+                f'[expert] freeze: "{UNREAD}" names rows of an embedding or a head, and none of them trains here.',
+            )
         return prepared
 
     @abstractmethod

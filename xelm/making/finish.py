@@ -14,9 +14,8 @@ def finish(workspace: Workspace, *, report: bool) -> None:
     """Make router, evaluation, report and checksums of a run whose models are made."""
     from router.identify.stored import save_identifier, train_identifier
     from router.routes.relatives import Relatives
-    from xelm.evaluation.evaluate import evaluate
     from xelm.evaluation.groups import save_groups
-    from xelm.evaluation.learned import forget_learned, save_learned
+    from xelm.evaluation.learned import evaluate_and_learn, forget_learned
     from xelm.report import write_report
 
     run, manifest = workspace.run, Manifest.read(workspace.run)
@@ -25,11 +24,10 @@ def finish(workspace: Workspace, *, report: bool) -> None:
     save_identifier(identifier, RunFolder(run).router)
     save_groups(run, Relatives())
     save_centres(workspace)
-    forget_learned(run)
-    if report:
-        result = evaluate(ExpertSet.load(run))
-        if save_learned(run):
-            result = evaluate(ExpertSet.load(run))
+    if not report:
+        forget_learned(run)
+    else:
+        result = evaluate_and_learn(run)
         manifest.metrics = result.headline() if result else {}
         manifest.write(run)
         write_report(ExpertSet.load(run))

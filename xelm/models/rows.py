@@ -70,10 +70,10 @@ def has_row_per_piece(name: str, shape: Sequence[int], size: int) -> bool:
     return outside and shaped and shape[0] == size
 
 
-def row_weights(model: torch.nn.Module, size: int) -> list[tuple[str, torch.nn.Parameter]]:
-    """Those among a model's trained weights that have a row for each of `size` pieces, by name."""
+def row_weights(model: torch.nn.Module, size: int) -> list[torch.nn.Parameter]:
+    """Those among a model's trained weights that have a row for each of `size` pieces."""
     named = model.named_parameters()
-    return [(name, p) for name, p in named if p.requires_grad and has_row_per_piece(name, p.shape, size)]
+    return [p for name, p in named if p.requires_grad and has_row_per_piece(name, p.shape, size)]
 
 
 def has_own_head(model: Any) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xelm.models.rows import num_rows, row_weights
-from xelm.training.sharding import rows_here
+from xelm.training.sharding import own_part, own_rows
 from xelm.training.stage import Stage
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ class HeldRows:
         unread = torch.ones(size, dtype=torch.bool)
         unread[[piece for piece in read if piece < size]] = False
         held = []
-        for _name, weight in row_weights(model, size):
-            rows, numbers = rows_here(weight)
+        for weight in row_weights(model, size):
+            numbers = own_rows(weight)
             own = torch.nonzero(unread.to(numbers.device)[numbers]).flatten()
-            held.append((weight, own, rows.detach()[own].clone()))
+            held.append((weight, own, own_part(weight).detach()[own].clone()))
         return cls(held)
 
     def restore(self) -> None:
@@ -48,4 +48,4 @@ class HeldRows:
 
         with torch.no_grad():
             for weight, own, start in self.held:
-                rows_here(weight)[0].index_copy_(0, own, start)
+                own_part(weight).index_copy_(0, own, start)

@@ -83,17 +83,22 @@ def part_of(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None).clone()
 
 
-def rows_here(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rows of a weight that this process holds, to be changed in place, and their numbers in the whole weight."""
+def own_part(tensor: torch.Tensor) -> torch.Tensor:
+    """What this process holds of a sharded tensor, to be changed in place; other tensors are returned unchanged."""
+    from torch.distributed.tensor import DTensor
+
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def own_rows(weight: torch.Tensor) -> torch.Tensor:
+    """The numbers of the rows of `own_part` in the whole weight."""
     import torch
     from torch.distributed.tensor import DTensor
 
     numbers = torch.arange(weight.shape[0], device=weight.device)
-    if not isinstance(weight, DTensor):
-        return weight, numbers
-    shards = [placement.is_shard(0) for placement in weight.placements]
-    own = part_of(numbers, weight) if any(shards) else numbers
-    return weight.to_local(), own.to_local() if isinstance(own, DTensor) else own
+    if isinstance(weight, DTensor) and any(placement.is_shard(0) for placement in weight.placements):
+        return own_part(part_of(numbers, weight))
+    return numbers
 
 
 def whole_weights(model: torch.nn.Module) -> dict[str, torch.Tensor] | None:

@@ -65,9 +65,7 @@ def build_stores(
         _build_elsewhere(missing, data, tokenizer, min(number, len(missing)))
     stores = {}
     for text in texts if number > 1 else show_progress(texts, desc="tokenise", unit="language", leave=False):
-        stores[text.source.code] = build_store(
-            text.folder, text.source, data, tokenizer, vocab_size=len(tokenizer), pairs=text.pairs
-        )
+        stores[text.source.code] = _store(text, data, tokenizer)
     return stores
 
 
@@ -131,4 +129,9 @@ def _begin(messages: Any, level: int) -> None:
 
 
 def _build(text: LanguageText, data: Data, tokenizer: PreTrainedTokenizerBase) -> None:
-    build_store(text.folder, text.source, data, tokenizer, vocab_size=len(tokenizer), pairs=text.pairs)
+    """In another process, which leaves the store in its folder and sends nothing back."""
+    _store(text, data, tokenizer)
+
+
+def _store(text: LanguageText, data: Data, tokenizer: PreTrainedTokenizerBase) -> TokenStore:
+    return build_store(text.folder, text.source, data, tokenizer, vocab_size=len(tokenizer), pairs=text.pairs)
