@@ -216,7 +216,7 @@ def _kept(run: Path) -> dict[str, str]:
     [
         "training.loop.save_checkpoint",
         "adding.add.put_model",
-        "adding.enter.evaluate",
+        "evaluation.learned.evaluate",
         "run.transaction._prepare",
     ],
 )

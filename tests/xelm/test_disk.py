@@ -89,7 +89,7 @@ def test_an_addition_that_a_full_disk_stops_after_its_training_keeps_the_work_an
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr("xelm.adding.enter.evaluate", full)
+        patched.setattr("xelm.evaluation.learned.evaluate", full)
         with pytest.raises(OSError, match=r"What was finished is kept.*run the same command again to resume\.$"):
             add_language(run, "swe", text, donor="base", tokens=256)
     assert _contents(run) == before
