@@ -18,17 +18,22 @@ from xelm.parts import read_json, write_json
 
 LANGUAGES = ("amh", "chr", "ojb", "syc")
 READ_BYTES = 100_000
-"""Training text that the arms of equal bytes read."""
+"""Training text that the arms of equal bytes read, about: as many as whole steps of the expert with own pieces do."""
 BLOCK = 256 * 4
 
 
-def arms(rates: dict[str, float], whole: int) -> dict[str, tuple[str | None, int]]:
-    """Name -> (vocabulary, budget in tokens). Tokens are what a training computes, bytes what it reads."""
-    few, many = rates["own"], rates["run"]
+def arms(first: dict[str, Any] | None) -> dict[str, tuple[str | None, int]]:
+    """Name -> (vocabulary, budget in tokens). Tokens are what a training computes, bytes what it reads.
+
+    Args:
+        first: The arm with own pieces at equal bytes, by which the others go; None: not run yet.
+    """
+    few, many = first["tokens_per_byte"] if first else 0.2, 1.0  # the run's pieces are bytes in these scripts
+    read, whole = (first["tokens"] / few, first["train_bytes"]) if first else (READ_BYTES, 1)
     return {
-        "run's pieces, equal bytes": (None, round(READ_BYTES * many)),
-        "own pieces, equal bytes": ("auto", round(READ_BYTES * few)),
-        "own pieces, equal compute": ("auto", round(READ_BYTES * many)),
+        "run's pieces, equal bytes": (None, round(read * many)),
+        "own pieces, equal bytes": ("auto", round(read * few)),
+        "own pieces, equal compute": ("auto", round(read * many)),
         "run's pieces, all text": (None, round(whole * many)),
         "own pieces, all text": ("auto", round(whole * few)),
     }
@@ -71,9 +76,7 @@ def main(run: Path, data: Path, out: Path) -> None:
         for code in LANGUAGES:
             for name in names:
                 done = results.setdefault(code, {})
-                first = done.get(order[0])
-                rates = {"run": 1.0, "own": first["tokens_per_byte"] if first else 0.2}
-                vocabulary, tokens = arms(rates, first["train_bytes"] if first else 1)[name]
+                vocabulary, tokens = arms(done.get(order[0]))[name]
                 if name not in done:
                     done[name] = add(run, data, code, vocabulary, tokens)
                     write_json(out, results)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +37,7 @@ from xelm.run.records.results import Cell, Evaluation, Forgetting
 from xelm.training.anchor import Anchor
 from xelm.training.course.optimizers import make_optimizer
 from xelm.training.course.schedule import Schedule
+from xelm.training.loop import train_stage
 
 NEAR = pytest.approx
 
@@ -66,6 +69,35 @@ def test_norms_and_biases_have_no_weight_decay(tmp_path: Path) -> None:
         assert decays[id(parameter)] == (0.0 if plain else 0.25), name
     for group in optimizer.param_groups:
         assert (group["lr"], tuple(group["betas"])) == (0.5, (0.9, 0.95))  # as GPT-3 and Llama were trained
+
+
+def _with_deviation_of_a_half(model: Any) -> Any:
+    rows = model.get_input_embeddings().weight
+    with torch.no_grad():
+        rows.copy_(rows.sign() / 2)
+    return model
+
+
+def test_new_rows_learn_in_steps_of_a_tenth_of_the_deviation(tmp_path: Path) -> None:
+    model = _with_deviation_of_a_half(tiny_llama())
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    stage = stage_of(tmp_path, num_steps=1, weight_decay=0.0, learning_rate=1e-3, schedule="constant", warmup_steps=1)
+    train_stage(model, replace(stage, new_rows=True), lambda _: None)
+    # The first step of Adam moves a value by the rate, whatever its gradient. The deviation of ±0.5 is 0.5.
+    for name, p in model.named_parameters():
+        moved = float((p.detach() - before[name]).abs().max())
+        has_rows = "embed" in name or "head" in name
+        assert moved == pytest.approx(0.05 if has_rows else 1e-3, rel=1e-2), name
+
+
+def test_new_rows_decay_as_the_others_and_never_learn_slower(tmp_path: Path) -> None:
+    model = _with_deviation_of_a_half(tiny_llama(tie_word_embeddings=True))
+    rows, settings = model.get_input_embeddings().weight, stage_of(tmp_path, weight_decay=0.25).settings
+    for rate, times in ((0.01, 5.0), (0.2, 1.0)):
+        [group] = [g for g in make_optimizer(model, settings, rate, new_rows=True).param_groups if "times" in g]
+        assert [id(p) for p in group["params"]] == [id(rows)]
+        assert group["times"] == pytest.approx(times, rel=1e-3)
+        assert group["times"] * group["weight_decay"] == NEAR(0.25)
 
 
 def test_shares_by_temperature() -> None:

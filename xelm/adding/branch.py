@@ -21,7 +21,7 @@ from xelm.recipe.recipe import Base, Recipe
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE, is_base
 from xelm.run.records.manifest import ModelEntry, fingerprint
-from xelm.vocabulary.training import prepared
+from xelm.vocabulary.training import faster_rows, prepared
 
 _MOST_EPOCHS = 40
 """How often a text is read at most if no budget is given: with more, the expert learns it by heart."""
@@ -60,7 +60,8 @@ def plan_branch(
     parent = experts.entry_or_none(donor)
     origin = parent.fingerprint if parent else None
     inputs = [text.fingerprint, shares, steps, kind.identity(), asdict(settings), origin]
-    inputs += [{"vocabulary": own.fingerprint}] if own else []
+    new_rows = own is not None and own.is_new
+    inputs += [{"vocabulary": own.fingerprint, **faster_rows(new_rows)}] if own else []
     entry = ModelEntry(
         [*experts.plan.clusters.get(name, []), addition.language],
         donor,
@@ -76,7 +77,7 @@ def plan_branch(
     budget = StageBudget.of(addition.name, steps, phases, {code: len(b) for code, b in blocks.items()}, **size)
     tokenizer = own.tokenizer if own else experts.tokenizer()
     batches = experts.objective.batches(tokenizer, settings, addition.name)
-    stage = budget.stage(blocks, settings, work / "checkpoints", batches=batches, **kind.keeping)
+    stage = budget.stage(blocks, settings, work / "checkpoints", batches=batches, new_rows=new_rows, **kind.keeping)
     return Making(
         work / "expert",
         entry,

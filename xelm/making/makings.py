@@ -27,6 +27,7 @@ from xelm.run.names import BASE, DENSE, is_base, is_dense
 from xelm.run.records.manifest import ModelEntry, fingerprint
 from xelm.training.checkpoint import newest_step
 from xelm.training.stage import Stage
+from xelm.vocabulary.training import faster_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -166,7 +167,7 @@ class Makings:
             # How often, and when, a language is drawn depends on the other languages too.
             parts.append(budget.counts)
         if name in self.own:
-            parts.append({"vocabulary": self.own[name].record.fingerprint})
+            parts.append({"vocabulary": self.own[name].record.fingerprint, **faster_rows(True)})
         return fingerprint(name, *parts)
 
     @cached_property
@@ -193,6 +194,7 @@ class Makings:
             valid=inputs.valid_blocks(list(budget.shares)) if settings.evaluate_every_steps else {},
             log_folder=self.run / "logs",
             **(kind.keeping if kind else {}),
+            new_rows=name in self.own,
             stable=stable,
         )
 

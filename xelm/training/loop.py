@@ -109,7 +109,7 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
         logger.warning("%s attends across packed documents; only their boundaries carry no loss.", stage.name)
     if stage.settings.gradient_checkpointing:
         _save_activations(model)
-    optimizer = make_optimizer(model, stage.settings, stage.learning_rate)
+    optimizer = make_optimizer(model, stage.settings, stage.learning_rate, new_rows=stage.new_rows)
     prepared, optimizer = accelerator.prepare(torch.compile(model) if stage.settings.compile else model, optimizer)
     inner = accelerator.unwrap_model(prepared, keep_torch_compile=False)
     anchor, held = Anchor.of(inner, stage.anchor), HeldRows.of(inner, stage)  # before a checkpoint is loaded
@@ -187,7 +187,7 @@ class _Training:
 
     def _take_step(self, batches: list[Batch], rate: float, readings: Readings) -> torch.Tensor:
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("times", 1.0)
         loss, norm = make_gradients(self.accelerator, self.model, batches, self.stage, self.loss)
         step = self.progress.step + 1
         readings.add(step, loss, norm)

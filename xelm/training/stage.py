@@ -39,6 +39,9 @@ class Stage:
     """Selector of weights (`xelm.models.layer_groups`) -> strength of the pull to where they start."""
     hold_unread: bool = False
     """Whether rows of the vocabulary whose pieces are not in `blocks` stay as they are."""
+    new_rows: bool = False
+    """Whether the vocabulary has rows that were never trained: all its rows learn faster then
+    (`xelm.training.course.optimizers`)."""
     stable: Path | None = None
     """Folder of the checkpoint from which the training can be made longer (`xelm.training.course.stable`); None: it
     cannot."""

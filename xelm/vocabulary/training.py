@@ -9,8 +9,14 @@ from typing import Any
 from clustering.errors import BadInput
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.models.rows import has_own_head
+from xelm.training.course.schedule import NEW_ROWS_STEP
 from xelm.vocabulary.first_rows import with_rows
 from xelm.vocabulary.own import read_vocabulary
+
+
+def faster_rows(new: bool) -> dict[str, float]:
+    """What decides the weights of an expert with new rows, beside its vocabulary; nothing if it has none."""
+    return {"rows_step": NEW_ROWS_STEP} if new else {}
 
 
 def prepared(model: Any, kind: ExpertKind, folder: Path) -> Any:
