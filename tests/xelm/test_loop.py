@@ -378,3 +378,15 @@ def test_pinned_memory_changes_no_batch(monkeypatch: pytest.MonkeyPatch) -> None
     assert type(moved) is type(batch) and moved.input_ids is not batch.input_ids
     assert all(np.array_equal(getattr(moved, name), getattr(batch, name)) for name in ("input_ids", "labels"))
     assert pinned("another package's") == "another package's"
+
+
+@pytest.mark.slow
+def test_compiled_layers_train_the_same_model(tmp_path: Path) -> None:
+    plain, compiled = tiny_llama(num_layers=2), tiny_llama(num_layers=2)
+    train_stage(plain, stage_of(tmp_path / "a"), lambda _: None)
+    train_stage(compiled, stage_of(tmp_path / "b", compile=True), lambda _: None)
+    assert all(layer._compiled_call_impl for layer in compiled.model.layers)
+    expected, found = weights_of(plain), weights_of(compiled)
+    assert found.keys() == expected.keys()
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=0)

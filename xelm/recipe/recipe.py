@@ -272,7 +272,8 @@ class Train:
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, more time."""
     compile: bool = False
-    """Use `torch.compile`."""
+    """Compile the layers (`torch.compile`), one for all of them: the first step waits for it, the next training finds
+    it on disk."""
     checkpoint_every_steps: int = 200
     """Steps between two checkpoints, from which an interrupted training resumes."""
     keep_checkpoints: int = 1

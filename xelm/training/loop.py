@@ -22,6 +22,7 @@ from xelm.objectives.objective import Batch
 from xelm.training.anchor import Anchor
 from xelm.training.batches import ahead, pinned
 from xelm.training.checkpoint import Progress, checkpoint_name, keep_newest, load_checkpoint, save_checkpoint
+from xelm.training.course.compiling import compile_layers
 from xelm.training.course.stable import begun, ends_stable_phase, note_course, tell
 from xelm.training.held_rows import HeldRows
 from xelm.training.memory import memory_failure_reported
@@ -110,8 +111,10 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
     if stage.settings.gradient_checkpointing:
         _save_activations(model)
     optimizer = make_optimizer(model, stage.settings, stage.learning_rate, new_rows=stage.new_rows)
-    prepared, optimizer = accelerator.prepare(torch.compile(model) if stage.settings.compile else model, optimizer)
-    inner = accelerator.unwrap_model(prepared, keep_torch_compile=False)
+    if stage.settings.compile:
+        compile_layers(model)
+    prepared, optimizer = accelerator.prepare(model, optimizer)
+    inner = accelerator.unwrap_model(prepared)
     anchor, held = Anchor.of(inner, stage.anchor), HeldRows.of(inner, stage)  # before a checkpoint is loaded
     progress, went_on = _progress(stage, inner, optimizer)
     prepared.train()
