@@ -1,14 +1,19 @@
-"""Languages of four other scripts added to a Latin-script run, with pieces of their own and without.
+"""Languages of other scripts added to a run, with pieces of their own and without.
 
-`experiments/vocabulary/bible.py RUN DATA OUT.json`: RUN from `recipe.toml`. Each arm is `xelm add` on a copy of
-the run with the same donor (the base); arms already in OUT.json are kept.
+    python experiments/vocabulary/bible.py runs/latin ../shared/data/bible OUT.json
+    python experiments/vocabulary/bible.py runs/smollm2 ../shared/data/bible OUT.json --languages guj,amh --bytes 40000 \
+        --arms own-bytes,run-bytes
+
+The run is from `recipe.toml`, or `smollm2.toml`. Each arm is `xelm add` on a copy of it with the same donor (the base); arms
+already in OUT.json are kept.
 """
 
 from __future__ import annotations
 
+import argparse
+import gzip
 import json
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,27 +21,43 @@ from typing import Any
 import xelm
 from xelm.parts import read_json, write_json
 
-LANGUAGES = ("amh", "chr", "ojb", "syc")
-READ_BYTES = 100_000
-"""Training text that the arms of equal bytes read, about: as many as whole steps of the expert with own pieces do."""
+ARMS = {
+    "own-bytes": "own pieces, equal bytes",
+    "run-bytes": "run's pieces, equal bytes",
+    "own-compute": "own pieces, equal compute",
+    "run-all": "run's pieces, all text",
+    "own-all": "own pieces, all text",
+}
 BLOCK = 256 * 4
+SAMPLE_ROWS = 8
 
 
-def arms(first: dict[str, Any] | None) -> dict[str, tuple[str | None, int]]:
+def arms(first: dict[str, Any] | None, run_rate: float, read_bytes: int) -> dict[str, tuple[str | None, int]]:
     """Name -> (vocabulary, budget in tokens). Tokens are what a training computes, bytes what it reads.
 
     Args:
         first: The arm with own pieces at equal bytes, by which the others go; None: not run yet.
+        run_rate: Tokens a byte with the run's pieces.
+        read_bytes: Training text of the arms of equal bytes, about: as many as whole steps of that arm read.
     """
-    few, many = first["tokens_per_byte"] if first else 0.2, 1.0  # the run's pieces are bytes in these scripts
-    read, whole = (first["tokens"] / few, first["train_bytes"]) if first else (READ_BYTES, 1)
+    own_rate = first["tokens_per_byte"] if first else 0.2
+    read, whole = (first["tokens"] / own_rate, first["train_bytes"]) if first else (read_bytes, 1)
     return {
-        "run's pieces, equal bytes": (None, round(read * many)),
-        "own pieces, equal bytes": ("auto", round(read * few)),
-        "own pieces, equal compute": ("auto", round(read * many)),
-        "run's pieces, all text": (None, round(whole * many)),
-        "own pieces, all text": ("auto", round(whole * few)),
+        "own pieces, equal bytes": ("auto", round(read * own_rate)),
+        "run's pieces, equal bytes": (None, round(read * run_rate)),
+        "own pieces, equal compute": ("auto", round(read * run_rate)),
+        "run's pieces, all text": (None, round(whole * run_rate)),
+        "own pieces, all text": ("auto", round(whole * own_rate)),
     }
+
+
+def rate_of(run: Path, text: Path) -> float:
+    """Tokens a byte of the first rows, with the run's pieces."""
+    tokenizer = xelm.ExpertSet.load(run).tokenizer()
+    with gzip.open(text, "rt", encoding="utf-8") as lines:
+        texts = [json.loads(line)["text"] for line, _ in zip(lines, range(SAMPLE_ROWS), strict=False)]
+    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return sum(map(len, ids)) / sum(len(text.encode()) for text in texts)
 
 
 def add(run: Path, data: Path, code: str, vocabulary: str | None, tokens: int) -> dict[str, Any]:
@@ -68,20 +89,29 @@ def add(run: Path, data: Path, code: str, vocabulary: str | None, tokens: int) -
     return found
 
 
-def main(run: Path, data: Path, out: Path) -> None:
-    """Run the arms that are not in `out` yet."""
-    results: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
-    order = ("own pieces, equal bytes", "run's pieces, equal bytes", "own pieces, equal compute")
-    for names in (order, ("run's pieces, all text", "own pieces, all text")):
-        for code in LANGUAGES:
-            for name in names:
+def main() -> None:
+    """Run the arms that are not in OUT.json yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="A finished run; it is copied.")
+    parser.add_argument("data", type=Path, help="Folder of <code>.jsonl.gz.")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--languages", default="amh,chr,ojb,syc")
+    parser.add_argument("--bytes", type=int, default=100_000)
+    parser.add_argument("--arms", default=",".join(ARMS), help="own-bytes is always the first.")
+    asked = parser.parse_args()
+    results: dict[str, Any] = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
+    names = [ARMS[key] for key in asked.arms.split(",")]
+    for part in ([name for name in names if "all" not in name], [name for name in names if "all" in name]):
+        for code in asked.languages.split(","):
+            rate = rate_of(asked.run, asked.data / f"{code}.jsonl.gz")
+            for name in part:
                 done = results.setdefault(code, {})
-                vocabulary, tokens = arms(done.get(order[0]))[name]
+                vocabulary, tokens = arms(done.get(ARMS["own-bytes"]), rate, asked.bytes)[name]
                 if name not in done:
-                    done[name] = add(run, data, code, vocabulary, tokens)
-                    write_json(out, results)
+                    done[name] = add(asked.run, asked.data, code, vocabulary, tokens)
+                    write_json(asked.out, results)
                     print(code, name, done[name]["bits_per_byte"], round(done[name]["seconds"]), flush=True)
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    main()
