@@ -1,10 +1,9 @@
 """Languages of other scripts added to a run, with pieces of their own and without.
 
-    python experiments/vocabulary/bible.py runs/latin ../shared/data/bible OUT.json
-    python experiments/vocabulary/bible.py runs/smollm2 ../shared/data/bible OUT.json --languages guj,amh --bytes 40000 \
-        --arms own-bytes,run-bytes
+    python experiments/vocabulary/bible.py RUN ../shared/data/bible OUT.json
+    python experiments/vocabulary/bible.py RUN ../shared/data/bible OUT.json --languages guj,amh --arms own-bytes,run-bytes
 
-The run is from `recipe.toml`, or `smollm2.toml`. Each arm is `xelm add` on a copy of it with the same donor (the base); arms
+RUN is from `recipe.toml`, or `smollm2.toml`. Each arm is `xelm add` on a copy of it with the same donor (the base); arms
 already in OUT.json are kept.
 """
 
