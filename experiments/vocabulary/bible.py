@@ -1,9 +1,9 @@
 """Languages of other scripts added to a run, with pieces of their own and without.
 
     python experiments/vocabulary/bible.py RUN ../shared/data/bible OUT.json
-    python experiments/vocabulary/bible.py RUN ../shared/data/bible OUT.json --languages guj,amh --arms own-bytes,run-bytes
+    python experiments/vocabulary/bible.py RUN ../shared/data/bible OUT.json --languages guj,amh --arms own-bytes,...
 
-RUN is from `recipe.toml`, or `smollm2.toml`. Each arm is `xelm add` on a copy of it with the same donor (the base); arms
+RUN is from `recipe.toml` or `smollm2.toml`. Each arm is `xelm add` on a copy of it with the same donor (the base); arms
 already in OUT.json are kept.
 """
 
