@@ -32,7 +32,7 @@ SAMPLE_ROWS = 8
 
 
 def arms(first: dict[str, Any] | None, run_rate: float, read_bytes: int) -> dict[str, tuple[str | None, int]]:
-    """Name -> (vocabulary, budget in tokens). Tokens are what a training computes, bytes what it reads.
+    """Name -> (vocabulary, budget in tokens). What a token computes goes by the parameters, the head's rows among them.
 
     Args:
         first: The arm with own pieces at equal bytes, by which the others go; None: not run yet.
@@ -41,10 +41,11 @@ def arms(first: dict[str, Any] | None, run_rate: float, read_bytes: int) -> dict
     """
     own_rate = first["tokens_per_byte"] if first else 0.2
     read, whole = (first["tokens"] / own_rate, first["train_bytes"]) if first else (read_bytes, 1)
+    cost = first["parameters"] / first["base_parameters"] if first else 1.0
     return {
         "own pieces, equal bytes": ("auto", round(read * own_rate)),
         "run's pieces, equal bytes": (None, round(read * run_rate)),
-        "own pieces, equal compute": ("auto", round(read * run_rate)),
+        "own pieces, equal compute": ("auto", round(read * run_rate / cost)),
         "run's pieces, all text": (None, round(whole * run_rate)),
         "own pieces, all text": ("auto", round(whole * own_rate)),
     }
@@ -79,6 +80,8 @@ def add(run: Path, data: Path, code: str, vocabulary: str | None, tokens: int) -
         "bits_per_byte": cell.bits_per_byte,
         "tokens_per_byte": cell.tokens / cell.bytes,
         "tokens": line.tokens,
+        "parameters": experts.load_model(name).num_parameters(),
+        "base_parameters": experts.load_model("base").num_parameters(),
         "seconds": seconds,
         "others_unchanged": theirs.items() <= experts.manifest.files.items(),
         "vocabulary": read_json(record) if record.is_file() else None,

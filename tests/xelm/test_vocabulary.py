@@ -15,6 +15,7 @@ from tests.xelm.conftest import sentences
 from tests.xelm.test_prune import make_model, make_tokenizer
 from xelm.models.rows import put_rows
 from xelm.run.experts import ExpertSet
+from xelm.vocabulary import own
 from xelm.vocabulary.learn import extended, learn_pieces
 from xelm.vocabulary.new_rows import mean_weights, similar_weights
 from xelm.vocabulary.own import read_vocabulary
@@ -59,6 +60,25 @@ def test_fewer_pieces_are_the_first_of_more(kind: str) -> None:
         assert lengths[2] < lengths[1] < lengths[0]
 
 
+@pytest.mark.parametrize(
+    ("tokens_a_word", "number"),
+    [
+        ([10, 4.0, 3.0, 2.6, 2.5], 40),  # 20 reach the aim of 3.5; 40 shorten by 13 %, 80 only by 4 %
+        ([10, 4.0, 3.0, 2.8, 2.0], 20),  # 40 shorten by 7 %, so nothing further is looked at
+        ([10, 6.0, 5.9, 5.8, 5.7], 80),  # the aim is out of reach
+    ],
+)
+def test_auto_goes_on_while_twice_as_many_pieces_shorten_text_by_a_tenth(
+    tokens_a_word: list[float], number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter(tokens_a_word)
+    monkeypatch.setattr(own, "SIZES", (10, 20, 40, 80))
+    monkeypatch.setattr(own, "_tokens_a_word", lambda table, valid: next(values))
+    record = own.own_vocabulary(tmp_path / "own", make_tokenizer("byte-level"), "auto", GREEK, GREEK, [3.0, 3.5, 9.0])
+    assert record is not None
+    assert record.new_pieces == number
+
+
 def test_first_embeddings_are_means_of_known_ones() -> None:
     table = table_of(make_tokenizer("byte-level"))
     learned = learn_pieces(table, GREEK, 40)
@@ -82,7 +102,8 @@ def grown(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run with two languages that have their own pieces; no test changes it."""
     run = copy_of(finished, tmp_path_factory.mktemp("grown"))
     for code in ("ell", "swe"):
-        xelm.add_language(run, code, new_text(run.parent, code), tokens=TOKENS, vocabulary=40)
+        # So little is learnt that no expert is so much better than the others that it answers alone.
+        xelm.add_language(run, code, new_text(run.parent, code), tokens=TOKENS // 2, vocabulary=40)
     return run
 
 
@@ -164,7 +185,7 @@ def test_auto_takes_few_pieces_and_none_where_none_are_needed(finished: Path, tm
     record = read_vocabulary(experts.folder(experts.plan.cluster_of("ell")))
     assert record is not None
     assert record.aim is not None
-    assert record.tokens_a_word[str(record.new_pieces)] < record.tokens_a_word["0"]
+    assert record.rate < record.tokens_a_word["0"]
     # Short Latin words cost no more single bytes than those of the run's languages.
     short = new_text(tmp_path, "swe", words="a bo ce du en fa gi ha il jo ka lo")
     experts = xelm.add_language(run, "swe", short, tokens=TOKENS, vocabulary="auto", believe_label=True)
