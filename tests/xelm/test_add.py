@@ -11,6 +11,7 @@ import xelm
 from clustering.errors import BadInput
 from clustering.files import sha256_of
 from tests.xelm.adding import NEW_WORDS, OLD, contents, copy_of, models_of, new_text, train_tiny
+from tests.xelm.conftest import WORDS
 from xelm.adding.add import add_language, remove_language
 from xelm.run.experts import ExpertSet
 
@@ -189,6 +190,22 @@ def test_the_donor_may_be_named(run: Path, donor: str) -> None:
     line = experts.manifest.ledger[-1]
     assert line.donor == (experts.plan.cluster_of("rus") if donor == "rus" else donor)
     assert "was asked for" in line.reason
+
+
+def test_an_expert_that_reads_its_language_worse_than_another_is_told(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    german = new_text(run.parent, "swe", words=WORDS["deu"])
+    experts = add_language(run, "swe", german, tokens=64, donor="base", believe_label=True)
+    bits = {model: own["swe"].bits_per_byte for model, own in experts.result("test").models.items()}  # type: ignore[union-attr]
+    best = min(bits, key=lambda model: bits[model])
+    assert best != experts.plan.cluster_of("swe")
+    [said] = [record.getMessage() for record in caplog.records if "which was trained on it" in record.getMessage()]
+    assert f"{bits[best]:.2f} under {best}" in said
+    assert "xelm remove swe" in said
+    caplog.clear()
+    _add(run, "ell")
+    assert "which was trained on it" not in caplog.text
 
 
 def test_a_failed_addition_leaves_the_run_as_it_was(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from xelm.adding.donors.plan import AdditionBill, TrialPlan, plan_trials, reason
 from xelm.adding.donors.race import SHARE
 from xelm.adding.donors.trial import hold_trials
 from xelm.adding.enter import keep_first, put_language, put_model, seal, take_language, take_model
-from xelm.adding.ledger import Snapshot, with_changes
+from xelm.adding.ledger import Snapshot, warn_if_behind, with_changes
 from xelm.adding.prepare import Prepared, prepare
 from xelm.adding.repair import fit_prior
 from xelm.adding.request import Addition, NewText, read_text, request_of
@@ -80,8 +80,8 @@ def add_language(
         trial: If the donor is `auto`: share of the budget for which each start is tried at most, up to 0.25. The tokens
             of trials come out of the budget. 0: no trial; the donor is chosen by signals that need no training.
         vocabulary: Pieces of its own for the new expert, learned from the text by the tokenizer's own algorithm: their
-            number, or `auto` for as many as make the text as cheap in tokens a word as the run's languages. None: the
-            expert reads the donor's pieces.
+            number, or `auto` for as many as make the text as cheap in tokens a word as the run's languages, and more
+            where they still make it much shorter. None: the expert reads the donor's pieces.
 
     Returns:
         The run with the language; the last line of its manifest's ledger says what was done.
@@ -303,6 +303,7 @@ def _enter(
     def complete(grown: ExpertSet, manifest: Manifest) -> None:
         changed = with_changes(manifest.ledger[-1], before, Snapshot.of(grown, code, text.test))
         manifest.ledger[-1] = replace(changed, **found)
+        warn_if_behind(grown, line.expert, code)
 
     with edited(experts.path) as shadow:
         keeps = take_off(shadow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ from xelm.run.records.results import Forgetting
 
 if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM
+
+logger = logging.getLogger(__name__)
 
 
 def read_routes(lm: RoutedLM, sentences: Mapping[str, Sequence[str]]) -> Routes:
@@ -110,3 +113,19 @@ def _routed_bits(experts: ExpertSet, lm: RoutedLM, texts: Sequence[str]) -> floa
 
 def _counted(names: Sequence[str]) -> dict[str, int]:
     return dict(sorted(Counter(names).items()))
+
+
+def warn_if_behind(experts: ExpertSet, name: str, code: str) -> None:
+    """Warn where another model reads the test text of a language better than the expert that was trained on it."""
+    result = experts.result("test")
+    cells = {model: own[code].bits_per_byte for model, own in result.models.items() if code in own} if result else {}
+    best = min(cells, key=lambda model: cells[model], default=name)
+    if name in cells and cells[name] > cells[best]:
+        way = "Train it on more tokens"
+        way += (
+            ", or leave vocabulary out: its new pieces cost more than they save." if experts.vocabulary(name) else "."
+        )
+        what = (
+            f"{code} takes {cells[name]:.2f} bits per byte under {name}, which was trained on it, and {cells[best]:.2f}"
+        )
+        logger.warning("%s under %s, which was not. %s `xelm remove %s` takes it out again.", what, best, way, code)
