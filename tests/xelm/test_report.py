@@ -28,7 +28,7 @@ from xelm.report.sections import making, routing
 from xelm.report.sections.headline import headline
 from xelm.report.sections.heatmap import heat_map, shade
 from xelm.run.experts import ExpertSet
-from xelm.run.records.ledger import DonorCandidate, LedgerEntry, TokenizerCheck, TokenizerFit
+from xelm.run.records.ledger import BeforeAfter, DonorCandidate, LedgerEntry, TokenizerCheck, TokenizerFit
 from xelm.run.records.manifest import Manifest, ModelEntry
 
 CLUSTERS = {"c1-deu-nld": ["deu", "nld"], "c2-arb-heb": ["arb", "heb"], "c3-jpn": ["jpn"]}
@@ -319,6 +319,19 @@ def test_added_languages_are_shown_but_not_counted(tmp_path: Path) -> None:
     html = read(experts)
     assert "Languages added later" in html and "before: c1-deu-nld, the donor" in html and "3.1 %" in html
     assert "xelm add afr --data afr.jsonl --run RUN --donor c1-deu-nld --replay 0.25 --tokens 1000" in html
+
+
+def test_what_an_added_language_costs_its_relatives_is_shown_with_the_repair(tmp_path: Path) -> None:
+    clusters = {**CLUSTERS, "c4-afr": ["afr"]}
+    bits = {"afr": BeforeAfter(3.0, 2.02), "nld": BeforeAfter(2.0, 2.006), "deu": BeforeAfter(2.0, 2.0)}
+    unrepaired = {"afr": 2.0, "nld": 2.04, "deu": 2.0}
+    line = ledger_line("afr", "c4-afr", "c1-deu-nld", bits_per_byte=bits, prior=-1.0, unrepaired=unrepaired)
+    html = read(make_run(tmp_path, clusters, ledger=[line]))
+    table = html[html.index("What it costs older languages") : html.index("Repair: ")]
+    assert "<td>+2.00</td><td>+0.30</td>" in table and "German" not in table
+    assert "the odds of Afrikaans are divided by 2.7" in html and "it pays +1.00 %" in html
+    plain = ledger_line("afr", "c4-afr", "c1-deu-nld", bits_per_byte=bits | {"nld": BeforeAfter(2.0, 2.0)})
+    assert "What it costs older languages" not in read(make_run(tmp_path / "plain", clusters, ledger=[plain]))
 
 
 def test_copes_without_dense(tmp_path: Path) -> None:

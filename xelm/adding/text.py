@@ -8,12 +8,11 @@ from tabulate import tabulate
 
 from clustering.languages.codes import name_of
 from xelm.run.records.ledger import BeforeAfter, LedgerEntry, TokenizerCheck
+from xelm.run.records.relatives import RelativeCost, paid_for_repair, relative_costs
 from xelm.run.records.results import Forgetting
 
 MOST_COST = 0.5
 """Percent by which the routed loss of an older language may rise without a warning."""
-_NOTED_COST, _NOTED_FALL = 0.05, 0.5
-"""Rises of loss, in percent, and falls of the share of sentences read right, in points, that are worth a line."""
 
 
 def addition_text(line: LedgerEntry) -> str:
@@ -126,41 +125,35 @@ def _losses(line: LedgerEntry) -> str:
 
 def _relatives(line: LedgerEntry) -> str:
     """What the newcomer costs older languages that it may be taken for: their routed loss, and how they are read."""
-    right = line.routes.right if line.routes else {}
-    rows = []
-    for code, bits in line.bits_per_byte.items():
-        if code == line.language or not bits.before:
-            continue
-        cost, read = 100 * (bits.after / bits.before - 1), right.get(code)
-        without = 100 * (line.unrepaired.get(code, bits.after) / bits.before - 1)
-        fell = 100 * ((read.before or 0.0) - read.after) if read and read.before is not None else 0.0
-        if max(cost, without) > _NOTED_COST or fell > _NOTED_FALL:
-            shown = ["", ""] if read is None else [f"{100 * (read.before or 0):.1f}", f"{100 * read.after:.1f}"]
-            repaired = [f"{without:+.2f}"] if line.unrepaired else []
-            rows.append((cost, [f"{name_of(code)} ({code})", *repaired, f"{cost:+.2f}", *shown]))
-    if not rows:
+    costs = relative_costs(line)
+    if not costs:
         return _prior(line)
-    rows.sort(key=lambda row: -row[0])
     headers = [f"cost of {line.language} to", "bits per byte, routed, %", "sentences read right, % before", "after"]
     if line.unrepaired:
         headers[1:2] = ["bits per byte, routed, %: without repair", "with it"]
     numbers = ["right"] * (len(headers) - 1)
-    table = tabulate([row for _, row in rows], headers=headers, disable_numparse=True, colalign=("left", *numbers))
+    table = tabulate(map(_row, costs), headers=headers, disable_numparse=True, colalign=("left", *numbers))
     parts = [table, _prior(line)]
-    if rows[0][0] > MOST_COST:
+    if costs[0].percent > MOST_COST:
+        dearest = f"{name_of(costs[0].language)} ({costs[0].language})"
         parts.append(
-            f"warning: {rows[0][1][0]} costs {rows[0][0]:.1f} % more now, since the two are hard to distinguish. "
+            f"warning: {dearest} costs {costs[0].percent:.1f} % more now, since the two are hard to distinguish. "
             "More or cleaner text of both helps, and so does one expert for both (--as join)."
         )
     return "\n".join(part for part in parts if part)
+
+
+def _row(cost: RelativeCost) -> list[str]:
+    without = [] if cost.unrepaired_percent is None else [f"{cost.unrepaired_percent:+.2f}"]
+    right = ["" if share is None else f"{100 * share:.1f}" for share in (cost.right_before, cost.right_after)]
+    return [f"{name_of(cost.language)} ({cost.language})", *without, f"{cost.percent:+.2f}", *right]
 
 
 def _prior(line: LedgerEntry) -> str:
     """The repair, and what the newcomer pays for it."""
     if not line.prior:
         return ""
-    code, own = line.language, line.bits_per_byte[line.language].after
-    pays = 100 * (own / line.unrepaired[code] - 1) if line.unrepaired.get(code) else 0.0
+    code, pays = line.language, paid_for_repair(line)
     return (
         f"repair: the odds of {code} are divided by {math.exp(-line.prior):.1f}, so that older languages keep their "
         f"loss on held-out text within {MOST_COST} %; {code} itself pays {pays:+.2f} % for it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -10,14 +11,15 @@ from xelm.report.facts import Facts, Language
 from xelm.report.text import language_tag
 from xelm.run.names import BASE, DENSE
 from xelm.run.records.ledger import DonorCandidate, LedgerEntry
+from xelm.run.records.relatives import paid_for_repair, relative_costs
 
 
 def additions(facts: Facts) -> list[dict[str, Any]]:
     """A card for each language of the ledger.
 
     Returns:
-        `line` (of the ledger), `language`, `candidates` (least loss first), `results` (see `_results`) and `forgetting`
-        (see `_forgetting`).
+        `line` (of the ledger), `language`, `candidates` (least loss first), `results` (see `_results`), `costs` (to
+        older languages, see `_costs`), `repair` (see `_repair`) and `forgetting` (see `_forgetting`).
     """
     return [
         {
@@ -25,6 +27,8 @@ def additions(facts: Facts) -> list[dict[str, Any]]:
             "language": _language(facts, line),
             "candidates": [_candidate(facts, row, line) for row in sorted(line.candidates, key=_loss)],
             "results": _results(facts, line),
+            "costs": _costs(facts, line),
+            "repair": _repair(line),
             "forgetting": _forgetting(facts, line),
         }
         for line in facts.experts.manifest.ledger
@@ -70,6 +74,20 @@ def _results(facts: Facts, line: LedgerEntry) -> list[dict[str, Any]]:
             change = None if name == expert else 100 * (after / bits - 1)
             rows.append({"label": label, "bits": bits, "change": change, "colour": facts.colours.get(name)})
     return rows
+
+
+def _costs(facts: Facts, line: LedgerEntry) -> list[dict[str, Any]]:
+    """What older languages pay, the dearest first."""
+    return [
+        {**asdict(cost), "name": name_of(cost.language), "colour": known.colour if known else None}
+        for cost in relative_costs(line)
+        for known in [facts.languages.get(cost.language)]
+    ]
+
+
+def _repair(line: LedgerEntry) -> dict[str, float] | None:
+    """By what the odds of the language are divided, and what it pays for that in percent; None without a prior."""
+    return {"odds": math.exp(-line.prior), "pays": paid_for_repair(line)} if line.prior else None
 
 
 def _forgetting(facts: Facts, line: LedgerEntry) -> list[dict[str, Any]]:
