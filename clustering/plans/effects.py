@@ -61,8 +61,9 @@ class Effects:
 
     Attributes:
         languages: L ISO 639-3 codes, in row order.
-        probe: The longer branches, which plans are made from.
-        shorter: Shorter branches, for how effects move with the budget; None where only one size was measured.
+        probe: The longer branches.
+        shorter: Shorter branches, which plans are made from; with the longer ones they show how effects move with the
+            budget. None where only one size was measured.
         bits_before: Bits per byte of each language's text under the base, shape (L,).
         cosines: Cosine between the updates (weights after minus before) of two languages, shape (L, L); None: unknown.
         layer_cosines: The same for each layer (`embedding`, `0`, `1`, …, `other`).
@@ -121,6 +122,16 @@ class Effects:
         return self.probe.errors
 
     @property
+    def costs(self) -> np.ndarray:
+        """What plans are made from, shape (L, L): the effects of the shorter branches, or of the longer ones where not
+        all languages have both.
+
+        A longer branch also forgets what the text of a companion would have kept, such as the pieces that it alone
+        reads; that is no cost of sharing an expert. The shorter ones rank plans better (experiments/plans).
+        """
+        return self.shorter.matrix if self.shorter and np.isfinite(self.shorter.matrix).all() else self.matrix
+
+    @property
     def tokens(self) -> int:
         """Tokens that measuring took, including both sizes and trainings on all languages."""
         return sum(probe.all_tokens for probe in (self.probe, self.shorter) if probe)
@@ -147,13 +158,13 @@ class Effects:
         return np.array([np.nan if row < 0 else self.matrix[row, column] for row in rows])
 
     def subset(self, languages: Sequence[str]) -> np.ndarray:
-        """The matrix of some languages, in that order.
+        """The costs of some languages, in that order.
 
         Raises:
             BadInput: If one of them was not measured, or only alone.
         """
         rows = self.rows_of(languages)
-        table = self.matrix[np.ix_(rows, rows)]
+        table = self.costs[np.ix_(rows, rows)]
         if not np.isfinite(table).all():
             row, column = np.argwhere(~np.isfinite(table))[0]
             one, other = self.languages[rows[row]], self.languages[rows[column]]

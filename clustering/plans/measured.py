@@ -1,6 +1,6 @@
 """The plan of least interference: even clusters in which languages harm each other least, by measured effects.
 
-The cost of a plan is the sum of `effects.matrix[i, j]` over ordered pairs of different languages in one cluster. For
+The cost of a plan is the sum of `effects.costs[i, j]` over ordered pairs of different languages in one cluster. For
 few languages all plans are compared; for more, pairs of languages are exchanged from many random starts. Typology
 decides between equal costs.
 """

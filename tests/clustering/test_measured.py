@@ -85,6 +85,25 @@ def test_a_plan_from_effects_is_even_and_does_not_hang_on_order() -> None:
     assert costs == sorted(costs) and costs[0] < costs[1] < costs[2]
 
 
+def test_plans_are_made_from_shorter_branches_where_all_languages_have_one() -> None:
+    codes = ["deu", "nld", "jpn", "kor"]
+    longer, shorter = np.full((4, 4), 0.5), np.full((4, 4), 0.2)
+    longer[0, 2] = longer[1, 3] = shorter[0, 3] = shorter[1, 2] = 0.1
+
+    def probe(matrix: np.ndarray) -> Probe:
+        return Probe(dict.fromkeys(codes, 10), matrix, np.full((4, 4), np.nan))
+
+    both = Effects(tuple(codes), probe(longer), probe(shorter))
+    plan = cluster_languages(codes, k=2, effects=both)
+    assert sorted(plan.clusters.values()) == [["deu", "kor"], ["jpn", "nld"]]
+    # deu on kor and nld on jpn cost 0.1, their ways back 0.2.
+    assert predicted_cost(plan, both) == pytest.approx(2 * (0.1 + 0.2))
+    assert both.matrix is longer
+    shorter[3, 3] = np.nan  # Korean's part was too small for two sizes
+    partly = Effects(tuple(codes), probe(longer), probe(shorter))
+    assert sorted(cluster_languages(codes, k=2, effects=partly).clusters.values()) == [["deu", "jpn"], ["kor", "nld"]]
+
+
 def test_equal_effects_are_decided_by_typology() -> None:
     codes = ["deu", "jpn", "kor", "nld", "por", "spa"]
     plan = cluster_languages(codes, k=3, effects=Effects.of(codes, np.full((6, 6), 0.1)))

@@ -108,7 +108,8 @@ def effects_text(effects: Effects) -> str:
     ]
     table = tabulate(rows, headers=["trained on", *effects.languages], disable_numparse=True, stralign="right")
     share = 100 * effects.tokens / effects.budget_tokens if effects.budget_tokens else 0.0
+    shorter = "" if effects.costs is effects.matrix else "; plans are made from shorter branches, not shown here"
     return (
         f"change of bits of each language (columns) after a branch of another (rows), percent\n{table}\n"
-        f"{effects.tokens:,} tokens of branches, {share:.1f} % of the budget"
+        f"{effects.tokens:,} tokens of branches, {share:.1f} % of the budget{shorter}"
     )
