@@ -31,23 +31,26 @@ BLOCK = 256 * 4
 SAMPLE_ROWS = 8
 
 
-def arms(first: dict[str, Any] | None, run_rate: float, read_bytes: int) -> dict[str, tuple[str | None, int]]:
+def arms(
+    first: dict[str, Any] | None, run_rate: float, read_bytes: int, own: int | str
+) -> dict[str, tuple[int | str | None, int]]:
     """Name -> (vocabulary, budget in tokens). What a token computes goes by the parameters, the head's rows among them.
 
     Args:
         first: The arm with own pieces at equal bytes, by which the others go; None: not run yet.
         run_rate: Tokens a byte with the run's pieces.
         read_bytes: Training text of the arms of equal bytes, about: as many as whole steps of that arm read.
+        own: Number of own pieces, or `auto`.
     """
     own_rate = first["tokens_per_byte"] if first else 0.2
     read, whole = (first["tokens"] / own_rate, first["train_bytes"]) if first else (read_bytes, 1)
     cost = first["parameters"] / first["base_parameters"] if first else 1.0
     return {
-        "own pieces, equal bytes": ("auto", round(read * own_rate)),
+        "own pieces, equal bytes": (own, round(read * own_rate)),
         "run's pieces, equal bytes": (None, round(read * run_rate)),
-        "own pieces, equal compute": ("auto", round(read * run_rate / cost)),
+        "own pieces, equal compute": (own, round(read * run_rate / cost)),
         "run's pieces, all text": (None, round(whole * run_rate)),
-        "own pieces, all text": ("auto", round(whole * own_rate)),
+        "own pieces, all text": (own, round(whole * own_rate)),
     }
 
 
@@ -60,7 +63,7 @@ def rate_of(run: Path, text: Path) -> float:
     return sum(map(len, ids)) / sum(len(text.encode()) for text in texts)
 
 
-def add(run: Path, data: Path, code: str, vocabulary: str | None, tokens: int) -> dict[str, Any]:
+def add(run: Path, data: Path, code: str, vocabulary: int | str | None, tokens: int) -> dict[str, Any]:
     """Add the language to a copy of the run and say what came of it."""
     copy = run.parent / f"{run.name}-{code}"
     shutil.rmtree(copy, ignore_errors=True)
@@ -99,16 +102,18 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--languages", default="amh,chr,ojb,syc")
     parser.add_argument("--bytes", type=int, default=100_000)
+    parser.add_argument("--pieces", default="auto", help="own pieces: their number, or auto")
     parser.add_argument("--arms", default=",".join(ARMS), help="own-bytes is always the first.")
     asked = parser.parse_args()
     results: dict[str, Any] = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
+    own = int(asked.pieces) if asked.pieces.isdecimal() else asked.pieces
     names = [ARMS[key] for key in asked.arms.split(",")]
     for part in ([name for name in names if "all" not in name], [name for name in names if "all" in name]):
         for code in asked.languages.split(","):
             rate = rate_of(asked.run, asked.data / f"{code}.jsonl.gz")
             for name in part:
                 done = results.setdefault(code, {})
-                vocabulary, tokens = arms(done.get(ARMS["own-bytes"]), rate, asked.bytes)[name]
+                vocabulary, tokens = arms(done.get(ARMS["own-bytes"]), rate, asked.bytes, own)[name]
                 if name not in done:
                     done[name] = add(asked.run, asked.data, code, vocabulary, tokens)
                     write_json(asked.out, results)
