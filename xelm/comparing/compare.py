@@ -77,7 +77,8 @@ def compare_plans(
         seeds: Number of seeds, each with a base and a dense baseline of its own; the first is the recipe's own.
         out: Folder for the models, `comparison.json` and `comparison.html`.
         overrides: Keys of the recipe file to override, as `section.key=value`, such as `train.tokens=1e6`.
-        share: Part of the budget for measuring, if a plan is `measured`; it is taken from that plan's experts.
+        share: Part of the budget for measuring, as in `measure_effects`, if a plan is `measured`. A plan needs only the
+            shorter branches, a fifth of it, and their tokens are taken from that plan's experts.
         run: A run whose base is used, instead of training one, if it was made from the same recipe and text.
         launch: How and on which machines to train; None: on this one.
 
@@ -168,7 +169,7 @@ def _do_seed(
 ) -> SeedResult:
     place = places[name]
     needed = any(arm.needs_effects for arm in arms)
-    effects = measure_in(place, folder, name, share, launch, joint=False) if needed else None
+    effects = measure_in(place, folder, name, share, launch, joint=False, for_plan=True) if needed else None
     plans = make_plans(arms, place, recipe, effects)
     paid = effects.tokens if effects else 0
     trials = {arm.name: trials_of(place, plans[arm.name], paid if arm.name == "measured" else 0) for arm in arms}

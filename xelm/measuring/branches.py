@@ -58,7 +58,12 @@ def _together(trials: Mapping[str, Trial]) -> Trial:
 
 
 def plan_branches(
-    place: Place, share: float = DEFAULT_SHARE, only: Sequence[str] | None = None, *, joint: bool = True
+    place: Place,
+    share: float = DEFAULT_SHARE,
+    only: Sequence[str] | None = None,
+    *,
+    joint: bool = True,
+    for_plan: bool = False,
 ) -> Branches:
     """Share out a part of the budget in the proportions of the whole; a fifth of each language's is a shorter branch.
 
@@ -67,6 +72,8 @@ def plan_branches(
         share: Share of the budget, in (0, 0.5], for the branches of single languages.
         only: Languages to train on, by any code or name; None: all. All are read in any case.
         joint: Whether to train on all of them together too. It takes the same part again and shows whether to split.
+        for_plan: Whether only a plan is to be made: then the shorter branches are all there is, a fifth of the share,
+            if every language has one.
 
     Raises:
         BadInput: If the share is out of range, or there is no text of a language.
@@ -91,6 +98,8 @@ def plan_branches(
 
     longer = {code: branch(code, steps[code] - short[code]) for code in codes}
     shorter = {code: branch(code, short[code]) for code in codes if short[code]}
+    if for_plan and len(shorter) == len(codes):
+        longer, shorter = shorter, {}
     return Branches(longer, shorter, place.sequence_length, joint and only is None)
 
 

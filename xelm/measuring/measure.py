@@ -89,6 +89,7 @@ def measure_in(
     only: Sequence[str] | None = None,
     *,
     joint: bool = True,
+    for_plan: bool = False,
 ) -> Effects:
     """Effects in a place whose base is made; measured once, then read from its `effects.json`.
 
@@ -100,8 +101,9 @@ def measure_in(
         launch: Machines.
         only: Languages to train branches of; None: all.
         joint: Whether to train on all of them together too.
+        for_plan: Whether only a plan is to be made of them (`xelm.measuring.branches`).
     """
-    branches = plan_branches(place, share, only, joint=joint)
+    branches = plan_branches(place, share, only, joint=joint, for_plan=for_plan)
     file, key = place.folder / "effects.json", _key(place, branches)
     if file.is_file() and read_json(file).get("about", {}).get("fingerprint") == key:
         return Effects.load(file)
