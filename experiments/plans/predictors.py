@@ -1,10 +1,10 @@
 """Which measured figure predicts best how much a plan gains?
 
-    python -m experiments.plans.predictors runs/compare-progit
+    python -m experiments.plans.predictors experiments/plans/progit-longer.json …/progit-effects-*.json
 
-The folder is what `xelm compare … --out` wrote, with measured effects of every seed. The cost of a plan is the sum of
-a table over ordered pairs of languages that share a cluster; the table is the effects of the longer branches (which
-measured plans are made from), those of the shorter branches, or the cosines of the updates. Two rank correlations with
+The files are what `xelm compare` wrote as comparison.json, and effects of both sizes for every seed. The cost of a plan
+is the sum of a table over ordered pairs of languages that share a cluster; the table is the effects of the longer
+branches, those of the shorter branches (which plans are made from), or the cosines of the updates. Two rank correlations with
 the gains are printed: over plans (means over seeds, and each seed), and within a language over plans (what its
 companions cost it, against its own gain).
 """
@@ -23,9 +23,8 @@ from xelm import Effects
 
 def main() -> None:
     """Print a Markdown table."""
-    folder = Path(sys.argv[1])
-    arms = json.loads((folder / "comparison.json").read_text("utf-8"))["arms"]
-    effects = [Effects.load(file) for file in sorted(folder.glob("seed-*/effects.json"))]
+    arms = json.loads(Path(sys.argv[1]).read_text("utf-8"))["arms"]
+    effects = [Effects.load(file) for file in sys.argv[2:]]
     tables = {
         "longer branches": [one.probe.matrix for one in effects],
         "shorter branches": [one.shorter.matrix for one in effects if one.shorter],
