@@ -4,9 +4,9 @@
 
 The files are what `xelm compare` wrote as comparison.json, and effects of both sizes for every seed. The cost of a plan
 is the sum of a table over ordered pairs of languages that share a cluster; the table is the effects of the longer
-branches, those of the shorter branches (which plans are made from), or the cosines of the updates. Two rank correlations with
-the gains are printed: over plans (means over seeds, and each seed), and within a language over plans (what its
-companions cost it, against its own gain).
+branches, those of the shorter branches (which plans are made from), or the cosines of the updates. Two rank
+correlations with the gains are printed: over plans (means over seeds, and each seed), and within a language over plans
+(what its companions cost it, against its own gain).
 """
 
 from __future__ import annotations
