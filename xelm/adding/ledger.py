@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from xelm.inference.routed import RoutedLM
 
 logger = logging.getLogger(__name__)
+_CLEARLY = 1.005
+"""A difference of less than half a percent may be chance."""
 
 
 def read_routes(lm: RoutedLM, sentences: Mapping[str, Sequence[str]]) -> Routes:
@@ -116,11 +118,11 @@ def _counted(names: Sequence[str]) -> dict[str, int]:
 
 
 def warn_if_behind(experts: ExpertSet, name: str, code: str) -> None:
-    """Warn where another model reads the test text of a language better than the expert that was trained on it."""
+    """Warn where another model reads the test text of a language clearly better than the expert trained on it."""
     result = experts.result("test")
     cells = {model: own[code].bits_per_byte for model, own in result.models.items() if code in own} if result else {}
     best = min(cells, key=lambda model: cells[model], default=name)
-    if name in cells and cells[name] > cells[best]:
+    if name in cells and cells[name] > _CLEARLY * cells[best]:
         way = "Train it on more tokens"
         way += (
             ", or leave vocabulary out: its new pieces cost more than they save." if experts.vocabulary(name) else "."
