@@ -123,11 +123,10 @@ def warn_if_behind(experts: ExpertSet, name: str, code: str) -> None:
     cells = {model: own[code].bits_per_byte for model, own in result.models.items() if code in own} if result else {}
     best = min(cells, key=lambda model: cells[model], default=name)
     if name in cells and cells[name] > _CLEARLY * cells[best]:
-        way = "Train it on more tokens"
-        way += (
-            ", or leave vocabulary out: its new pieces cost more than they save." if experts.vocabulary(name) else "."
+        leave = ", or leave vocabulary out: its new pieces cost more than they save"
+        logger.warning(
+            "%s takes %.2f bits per byte under %s, which was trained on it, and %.2f under %s, which was not. Train it "
+            "on more tokens%s. `xelm remove %s` takes it out again.",
+            *(code, cells[name], name, cells[best], best),
+            *(leave if experts.vocabulary(name) else "", code),
         )
-        what = (
-            f"{code} takes {cells[name]:.2f} bits per byte under {name}, which was trained on it, and {cells[best]:.2f}"
-        )
-        logger.warning("%s under %s, which was not. %s `xelm remove %s` takes it out again.", what, best, way, code)

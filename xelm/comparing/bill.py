@@ -72,9 +72,7 @@ def bill(
     with tempfile.TemporaryDirectory() as scratch:
         place = Place.prepare(recipe, Path(scratch))
         known = make_plans([arm for arm in arms if not arm.needs_effects], place, recipe, None)
-        branches = (
-            plan_branches(place, share, joint=False, for_plan=True) if any(arm.needs_effects for arm in arms) else None
-        )
+        branches = plan_branches(place, share, for_plan=True) if any(arm.needs_effects for arm in arms) else None
         base, length = place.workspace.budget.base, place.sequence_length
         seen, rows = set(), dict[str, dict[str, int | None]]()
         for arm in arms:

@@ -169,7 +169,7 @@ def _do_seed(
 ) -> SeedResult:
     place = places[name]
     needed = any(arm.needs_effects for arm in arms)
-    effects = measure_in(place, folder, name, share, launch, joint=False, for_plan=True) if needed else None
+    effects = measure_in(place, folder, name, share, launch, for_plan=True) if needed else None
     plans = make_plans(arms, place, recipe, effects)
     paid = effects.tokens if effects else 0
     trials = {arm.name: trials_of(place, plans[arm.name], paid if arm.name == "measured" else 0) for arm in arms}

@@ -13,13 +13,13 @@ from clustering.errors import BadInput
 from clustering.files import read_json, write_text
 from xelm.expert_kinds.kind import ExpertKind, expert_kind, first_identity
 from xelm.models.layer_groups import selects
+from xelm.models.rows import ROWS_BESIDE
 from xelm.recipe.parsing import check
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-_ROWS = "trainable_tokens_delta"
 _OWN_ROWS = "has a vocabulary of its own"
 
 
@@ -105,7 +105,7 @@ class Lora(ExpertKind):
         """More than plain LoRA on linear layers (DoRA, trained biases) needs a base of its own."""
         from router.models.lora_files import beyond_plain_lora
 
-        extras = [extra for extra in beyond_plain_lora(folder) if _ROWS not in extra]
+        extras = [extra for extra in beyond_plain_lora(folder) if ROWS_BESIDE not in extra]
         if not extras and _rows_of(folder):
             return _OWN_ROWS
         return f"has {', '.join(extras)}" if extras else None

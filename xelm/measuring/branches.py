@@ -72,8 +72,8 @@ def plan_branches(
         share: Share of the budget, in (0, 0.5], for the branches of single languages.
         only: Languages to train on, by any code or name; None: all. All are read in any case.
         joint: Whether to train on all of them together too. It takes the same part again and shows whether to split.
-        for_plan: Whether only a plan is to be made: then the shorter branches are all there is, a fifth of the share,
-            if every language has one.
+        for_plan: Whether only a plan is to be made: then there is no training together, and the shorter branches are
+            all there is, a fifth of the share, if every language has one.
 
     Raises:
         BadInput: If the share is out of range, or there is no text of a language.
@@ -100,7 +100,7 @@ def plan_branches(
     shorter = {code: branch(code, short[code]) for code in codes if short[code]}
     if for_plan and len(shorter) == len(codes):
         longer, shorter = shorter, {}
-    return Branches(longer, shorter, place.sequence_length, joint and only is None)
+    return Branches(longer, shorter, place.sequence_length, joint and only is None and not for_plan)
 
 
 def _code(language: str, codes: Sequence[str]) -> str:

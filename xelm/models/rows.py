@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import torch
 
 
+ROWS_BESIDE = "trainable_tokens_delta"
+"""In the names of the weights that peft trains in place of single rows."""
+
+
 def put_rows(model: Any, first: int, rows: Mapping[str, torch.Tensor]) -> Any:
     """Give a model the rows of new pieces, in place; it grows only if it has no spare rows.
 
@@ -78,7 +82,7 @@ def row_weights(model: torch.nn.Module, size: int) -> list[torch.nn.Parameter]:
 
 def row_matrices(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     """The trained matrices with a row for each piece, or, beside adapters, for each piece that is trained."""
-    beside = [p for name, p in model.named_parameters() if p.requires_grad and "trainable_tokens" in name]
+    beside = [p for name, p in model.named_parameters() if p.requires_grad and ROWS_BESIDE in name]
     return beside or [p for p in row_weights(model, num_rows(model.config)) if p.ndim == 2]
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xelm.run.records.ledger import LedgerEntry
+from xelm.run.records.ledger import BeforeAfter, LedgerEntry
 
 _NOTED_COST, _NOTED_FALL = 0.05, 0.5
 """Rises of loss, in percent, and falls of the share of sentences read right, in points, that are worth a line."""
+_UNREAD = BeforeAfter(None, 0.0)
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,14 @@ def relative_costs(line: LedgerEntry) -> list[RelativeCost]:
     for code, bits in line.bits_per_byte.items():
         if code == line.language or not bits.before:
             continue
-        read = right.get(code)
         without = line.unrepaired.get(code, bits.after) if line.unrepaired else None
-        known = read is not None and read.before is not None
+        read = right.get(code, _UNREAD)
         costs.append(
             RelativeCost(
                 code,
                 100 * (bits.after / bits.before - 1),
                 None if without is None else 100 * (without / bits.before - 1),
-                read.before if read and known else None,
-                read.after if read and known else None,
+                *((read.before, read.after) if read.before is not None else (None, None)),
             )
         )
     return sorted((cost for cost in costs if cost.noted), key=lambda cost: -cost.percent)
