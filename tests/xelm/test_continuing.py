@@ -95,6 +95,7 @@ def test_an_interrupted_answer_is_not_read_again(lm, monkeypatch, restless, poli
 
     def tell(event: Event) -> None:
         written.append(event)
+        time.sleep(0.01)  # so that the answer is not over before the others come
         if len(written) == 3:
             started.set()
 
@@ -109,7 +110,7 @@ def test_an_interrupted_answer_is_not_read_again(lm, monkeypatch, restless, poli
     wait(long)
     engine.close()
     assert long.answers[0].tokens == alone.tokens
-    assert long.num_passes > len(shorts)
+    assert long.num_passes > 2
     assert reading.tokens == read_alone + sum(len(job.answers[0].prompt.ids) for job in shorts)
     assert engine.num_read == {"first": reading.tokens} and engine.num_kept_bytes == 0
     assert all(tokens == width for width, tokens in reading.sizes if width > 1)  # each was read alone

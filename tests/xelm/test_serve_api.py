@@ -286,7 +286,9 @@ def test_metrics_count_requests_tokens_and_answers(lm):
     assert 'xelm_requests_total{path="/v1/completions",status="400"} 1.0' in text
     assert f'xelm_tokens_total{{kind="prompt"}} {float(sum(1 + len(p.encode()) for p in PROMPTS[:2]))}' in text
     assert 'xelm_tokens_total{kind="answer"} 10.0' in text
-    assert "xelm_waiting_answers 0.0" in text
+    assert "xelm_waiting_answers 0.0" in text and "xelm_kept_bytes 0.0" in text
+    assert f'xelm_read_tokens_total{{time="first"}} {float(sum(1 + len(p.encode()) for p in PROMPTS[:2]))}' in text
+    assert 'xelm_read_tokens_total{time="again"} 0.0' in text
 
 
 def test_an_api_key_guards_v1_alone(lm):

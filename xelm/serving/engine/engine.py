@@ -220,7 +220,8 @@ class Engine:
             with self._changed:
                 # Those that score now go first: a lock alone would mostly be taken again by this thread.
                 ready = self._num_scored + self._num_scoring
-                self._changed.wait_for(lambda ready=ready: self._num_scored >= ready)
+                while self._num_scored < ready:
+                    self._changed.wait()
                 self._running = take_rows(self._waiting, self._max_batch, new_first=not self._passes.owed_s)
             if self._running:
                 self._answer(self._running)
