@@ -122,15 +122,14 @@ def _jobs(
 ) -> Iterator[_Job]:
     """Batches in the order in which they run: group by group, or all together if one pass serves several experts."""
     groups, models = group_rows(weights_BK), experts.models
-    if isinstance(models, MixedSource) and all(len(group.experts) == 1 for group in groups):
-        chosen = [experts.names[int(k)] for k in weights_BK.argmax(axis=1)]
+    if isinstance(models, MixedSource) and (chosen := one_each(weights_BK, experts)):
         rooms = _rooms(models.for_rows(chosen), range(len(lengths)), lengths, num_new)
         for rows, room in _batches(rooms, lengths, batch_size):
             yield _Job(models.for_rows([chosen[row] for row in rows]), rows, None, room)
         return
     for group in groups:
         members = models.get_many([experts.names[k] for k in group.experts])
-        model = _compose(members, experts.dynamic)
+        model = compose(members, experts.dynamic)
         shortest = min(members, key=context_of)
         for rows, room in _batches(_rooms(shortest, group.rows, lengths, num_new), lengths, batch_size):
             weights_BM = weights_BK[np.ix_(rows, group.experts)] if len(members) > 1 else None
@@ -150,7 +149,19 @@ def _rooms(model: Any, rows: Sequence[int], lengths: Sequence[int], num_new: int
     return {row: min(num_new, context - (0 if apart else lengths[row])) for row in rows}
 
 
-def _compose(members: Sequence[Any], dynamic: float) -> Any:
+def one_each(weights_BK: np.ndarray, experts: MixedExperts) -> list[str]:
+    """The expert of each prompt, if each has only one; else none."""
+    if ((weights_BK > 0).sum(axis=1) != 1).any():
+        return []
+    return [experts.names[int(k)] for k in weights_BK.argmax(axis=1)]
+
+
+def compose(members: Sequence[Any], dynamic: float) -> Any:
+    """Loaded experts as one model: the mixture of several.
+
+    Raises:
+        BadInput: If several are encoder-decoder models.
+    """
     if len(members) == 1:
         return members[0]
     if any(map(reads_apart, members)):
@@ -189,18 +200,11 @@ def _run(
     """Continuations of one batch, by prompt and returned sequence."""
     import torch
 
-    device = next(model.parameters()).device
-    longest = max(map(len, prompts))
-    ids_BT = torch.full((len(prompts), longest), pad_token_id, dtype=torch.long)
-    mask_BT = torch.zeros_like(ids_BT)
-    apart = reads_apart(model)
-    for row, prompt in enumerate(prompts):
-        # An encoder counts positions from its first token on.
-        begin = 0 if apart else longest - len(prompt)
-        ids_BT[row, begin : begin + len(prompt)] = torch.tensor(list(prompt))
-        mask_BT[row, begin : begin + len(prompt)] = 1
+    device, apart = next(model.parameters()).device, reads_apart(model)
+    # An encoder counts positions from its first token on.
+    ids_BT, mask_BT = padded(prompts, pad_token_id, left=not apart)
+    num_before = ids_BT.shape[1]
     extra: dict[str, Any] = {"pad_token_id": pad_token_id, **options}
-    num_before = longest
     if apart:
         first_BT = decoder_start(model, len(prompts), extra.pop("first_tokens", ()))
         extra["decoder_input_ids"], num_before = first_BT.to(device), first_BT.shape[1]
@@ -213,6 +217,20 @@ def _run(
     continuations = [_up_to_end(tokens, ends) for tokens in output[:, num_before:].tolist()]
     per_prompt = len(continuations) // len(prompts)
     return [continuations[i : i + per_prompt] for i in range(0, len(continuations), per_prompt)]
+
+
+def padded(prompts: Sequence[Sequence[int]], pad_token_id: int, *, left: bool = True) -> tuple[Any, Any]:
+    """Token ids of prompts, filled up to the longest, and the mask of real tokens: two int64 tensors (B, T)."""
+    import torch
+
+    longest = max(map(len, prompts))
+    ids_BT = torch.full((len(prompts), longest), pad_token_id, dtype=torch.long)
+    mask_BT = torch.zeros_like(ids_BT)
+    for row, prompt in enumerate(prompts):
+        begin = longest - len(prompt) if left else 0
+        ids_BT[row, begin : begin + len(prompt)] = torch.tensor(list(prompt))
+        mask_BT[row, begin : begin + len(prompt)] = 1
+    return ids_BT, mask_BT
 
 
 def _end_tokens(model: Any, options: dict[str, Any]) -> set[int]:

@@ -1,7 +1,9 @@
 """Experts by layer: how many layers give the gain, what they forget, and what they cost in memory and time.
 
     python -m experiments.forgetting.layers --base runs/base-6 --data ../shared/data/progit
-    python -m experiments.forgetting.layers --base ../shared/models/SmolLM2-135M --speed
+    python -m experiments.forgetting.layers --base models/smollm2-135m --data ../shared/data/progit \
+        --languages deu fra tur vie --k 2 --tokens 16384 --batch 2 --rate 1e-4 --layers 4 8 12 20
+    python -m experiments.forgetting.layers --base models/smollm2-135m --speed
 
 Full experts are the control. The layers are chosen by measuring (`layers = "auto:N"`). With `--speed`, nothing is
 trained: experts are copies of the base's own layers with noise, since time and memory do not depend on what was
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=EXPERTS)
     parser.add_argument("--tokens", type=int, default=327_680)
     parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--batch", type=int, default=16, help="Blocks of 256 tokens in a step.")
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 2, 3, 4], help="Numbers of layers to try.")
     parser.add_argument("--speed", action="store_true", help="Time a mixed batch and count its memory.")
     parser.add_argument("--repeats", type=int, default=5)
@@ -83,7 +86,7 @@ def _recipe(kind: dict[str, Any], options: argparse.Namespace) -> Recipe:
             "expert": kind,
             "train": {
                 "tokens": options.tokens,
-                "batch_size": 16,
+                "batch_size": options.batch,
                 "sequence_length": LENGTH,
                 "learning_rate": options.rate,
                 "dense": False,

@@ -2,8 +2,9 @@
 
     python experiments/routing/base_language.py runs/smollm2 --language eng --data ../shared/data
 
-Takes the language out of a copy of a run (out of plan, identifier and measured losses; the weights stay as they are),
-routes SIB-200's test sentences in it, lets the models probe some of them, and routes the rest again. Prints JSON.
+If the run has the language, takes it out of a copy (out of plan, identifier and measured losses; the weights stay as
+they are). Routes SIB-200's test sentences in it, lets the models probe some of them, and routes the rest again. Prints
+JSON.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def main() -> None:
         copy = Path(
             shutil.copytree(arguments.run, Path(folder) / "run", ignore=shutil.ignore_patterns("dense", "work"))
         )
-        forget(copy, arguments.language)
+        if arguments.language in ExpertSet.load(copy).languages:
+            forget(copy, arguments.language)
         lm = RoutedLM(ExpertSet.load(copy), device="cpu")
         before = best_of(lm, texts[arguments.probed :])
         reason = lm.route(texts[-1:])[0].reason

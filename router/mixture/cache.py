@@ -31,13 +31,14 @@ class MixtureCache(Cache):
         self.last_log_probs: list[torch.Tensor] | None = None
 
     @property
-    def _in_use(self) -> list[Cache]:
+    def in_use(self) -> list[Cache]:
+        """The caches of the experts that take part."""
         return self.experts if self.active is None else [self.experts[index] for index in self.active]
 
     @property
     def layers(self) -> list[Any]:  # type: ignore[override]
         """The layers of all experts in use, expert by expert."""
-        return [layer for cache in self._in_use for layer in cache.layers]
+        return [layer for cache in self.in_use for layer in cache.layers]
 
     def __repr__(self) -> str:
         return f"MixtureCache(experts={self.experts}, active={self.active})"
@@ -47,19 +48,19 @@ class MixtureCache(Cache):
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Number of tokens cached so far."""
-        return self._in_use[0].get_seq_length(layer_idx)
+        return self.in_use[0].get_seq_length(layer_idx)
 
     def get_max_length(self, layer_idx: int | None = None) -> int:
         """The most tokens that fit, -1 for no limit."""
-        return self._in_use[0].get_max_length(layer_idx)
+        return self.in_use[0].get_max_length(layer_idx)
 
     def get_max_cache_shape(self, layer_idx: int = 0) -> int:
         """`get_max_length` by the name that it had before transformers 5.11."""
-        return int(self._in_use[0].get_max_cache_shape(layer_idx))  # type: ignore[attr-defined]
+        return int(self.in_use[0].get_max_cache_shape(layer_idx))  # type: ignore[attr-defined]
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
         """Key length and offset of the first expert in use; experts ask their own caches."""
-        return self._in_use[0].get_mask_sizes(query_length, layer_idx)
+        return self.in_use[0].get_mask_sizes(query_length, layer_idx)
 
     def reset(self) -> None:
         """Forget everything."""
@@ -69,19 +70,19 @@ class MixtureCache(Cache):
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         """Rearrange the rows, for beam search."""
-        for cache in self._in_use:
+        for cache in self.in_use:
             cache.reorder_cache(beam_idx)
         self._map_state(lambda state: state.index_select(0, beam_idx.to(state.device)))
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat every row `repeats` times in place."""
-        for cache in self._in_use:
+        for cache in self.in_use:
             cache.batch_repeat_interleave(repeats)
         self._map_state(lambda state: state.repeat_interleave(repeats, dim=0))
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep only the rows `indices`."""
-        for cache in self._in_use:
+        for cache in self.in_use:
             cache.batch_select_indices(indices)
         self._map_state(lambda state: state[indices.to(state.device)])
 
@@ -96,7 +97,7 @@ class MixtureCache(Cache):
                 "A mixture whose weights follow the text (policy 'bayes') cannot take tokens back, which assisted "
                 "generation needs. Use another policy, or generate without an assistant."
             )
-        for cache in self._in_use:
+        for cache in self.in_use:
             cache.crop(tokens_to_remove)
 
     def activate_past_recording(self) -> None:
@@ -107,7 +108,7 @@ class MixtureCache(Cache):
     @property
     def is_croppable(self) -> bool:
         """Whether `crop` can restore an earlier state exactly."""
-        return self.log_posterior_BM is None and all(cache.is_croppable for cache in self._in_use)
+        return self.log_posterior_BM is None and all(cache.is_croppable for cache in self.in_use)
 
     @property
     def is_compileable(self) -> bool:

@@ -9,7 +9,6 @@ Shape letters: `B` rows, `M` experts, `P` cached positions, `T` new positions, `
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -37,7 +36,7 @@ from router.mixture.inputs import (
 from router.mixture.logspace import log_posterior, token_log_probs
 from router.mixture.proof import prove
 from router.mixture.reading import Pass, Reading, mixed, read
-from router.mixture.releases import GENERATE_CACHE, cache_in, output_with_cache
+from router.mixture.releases import GENERATE_CACHE, cache_in, forward_parameters, output_with_cache
 
 # Options of `generate` that depend on where logits are zero; all others see only differences or probabilities.
 _READ_PLAIN_LOGITS = ("repetition_penalty", "encoder_repetition_penalty", "exponential_decay_length_penalty")
@@ -86,7 +85,7 @@ class MixtureForCausalLM(PreTrainedModel, GenerationMixin):
         self.experts.all_tied_weights_keys = _tied_keys(experts)  # type: ignore[assignment]
         whole = {name for expert in experts for name in getattr(expert, "_no_split_modules", None) or ()}
         self.experts._no_split_modules = whole  # type: ignore[assignment]
-        self.accepted = [_forward_parameters(expert) for expert in experts]
+        self.accepted = [forward_parameters(expert) for expert in experts]
         self.post_init()  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -335,13 +334,6 @@ def _chosen(name: str, keywords: dict[str, Any], *configs: Any) -> Any:
     if keywords.get(name) is not None:
         return keywords[name]
     return next((value for config in configs if (value := getattr(config, name, None)) is not None), None)
-
-
-def _forward_parameters(expert: PreTrainedModel) -> frozenset[str]:
-    # A peft model's own forward takes anything and hands it on.
-    inner: Callable[[], PreTrainedModel] | None = getattr(expert, "get_base_model", None)
-    model = inner() if inner is not None else expert
-    return frozenset(inspect.signature(model.forward).parameters)
 
 
 def _at(kept: torch.Tensor | None, log_weights_BMT: torch.Tensor) -> torch.Tensor:

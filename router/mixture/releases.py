@@ -6,6 +6,7 @@ Since 5.24 the argument and the output that hold the key-value cache are called 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -37,6 +38,13 @@ def known_cache_name(names: Collection[str]) -> str:
         f"No cache by the name of {' or '.join(CACHE_NAMES)} is known here ({versions()}), so a mixture cannot "
         "generate with one. Pass use_cache=False, or install a release of transformers that docs/versions.md lists."
     )
+
+
+def forward_parameters(model: Any) -> frozenset[str]:
+    """Names of the arguments that a model's forward pass takes."""
+    # A peft model's own forward takes anything and hands it on.
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return frozenset(inspect.signature(inner.forward).parameters)
 
 
 def output_with_cache(cache: Cache | None, **fields: Any) -> CausalLMOutputWithPast:

@@ -28,7 +28,6 @@ from xelm.serving.app import make_app
 from xelm.serving.engine.engine import Busy, Engine
 from xelm.serving.engine.jobs import Job
 from xelm.serving.engine.sampling import Sampling
-from xelm.serving.engine.turns import Row, Slice
 from xelm.serving.limits import Limits
 
 PROMPTS = [text for texts in TEXTS.values() for text in texts]
@@ -326,14 +325,14 @@ def test_command_serves_until_sigterm_and_exits_clean(run):
             server.kill()
 
 
-def test_rows_of_one_expert_share_a_pass_and_what_ends_soon_is_not_cut(lm, monkeypatch):
+def test_rows_of_one_expert_share_a_pass(lm, monkeypatch):
     """Eight clients ask two experts in turn: a pass holds rows of one expert, not some of each."""
-    groups: list[set[str]] = []
+    passes: list[list[tuple[str, ...]]] = []
     generate = Engine._generate
     monkeypatch.setattr(
         Engine,
         "_generate",
-        lambda self, rows: (groups.append({row.answer.group for row in rows}), generate(self, rows))[1],
+        lambda self, rows: (passes.append([row.answer.group for row in rows]), generate(self, rows))[1],
     )
     engine = Engine(lm)
     texts = [text for pair in zip(TEXTS["deu"], TEXTS["rus"], strict=True) for text in pair]
@@ -350,35 +349,7 @@ def test_rows_of_one_expert_share_a_pass_and_what_ends_soon_is_not_cut(lm, monke
     while len(ended) < len(jobs):
         time.sleep(0.01)
     engine.close()
-    assert {name for group in groups for name in group} == {("german",), ("russian",)}
-    assert all(len(group) == 1 for group in groups) and len(groups) == 2
+    num_each = len(TEXTS["deu"])
+    assert {tuple(groups) for groups in passes} == {(("german",),) * num_each, (("russian",),) * num_each}
     alone = [lm.complete([text], max_new_tokens=4)[0].tokens for text in texts]
     assert [one.answers[0].tokens for one in jobs] == alone
-
-
-def test_a_batch_goes_on_to_a_near_end_and_yields_before_a_far_one(lm, monkeypatch):
-    engine = Engine(lm)
-    now = [0.0]
-    monkeypatch.setattr("xelm.serving.engine.turns.time.monotonic", lambda: now[0])
-
-    def job(max_tokens: int) -> Job:
-        answers = engine.answers(engine.prompts([PROMPTS[0]]), "top1", Sampling(), max_tokens=max_tokens)
-        return Job(answers, "top1", 1e9, lambda event: None)
-
-    def steps_until_yield(max_tokens: int, credit_s: float = 0.0) -> int:
-        running, waiting = job(max_tokens), job(1)
-        turn = Slice([Row(running, 0)], credit_s, started_s=0.0)
-        now[0] = 1.0  # reading the prompt took a second
-        assert not turn.is_used_up([running, waiting])
-        for step in range(1, max_tokens):
-            now[0] += 0.25
-            running.answers[0]._growth.tokens.append(5)
-            if turn.is_used_up([running, waiting]):
-                return step
-        return max_tokens
-
-    # After four steps the cost of another reading is earned. What is left then, 96 tokens or 12, takes 24 s or 3 s.
-    assert steps_until_yield(100) == 4 and steps_until_yield(16) == 16
-    # What batches before went on for longer than that counts: a single request need not wait for it again.
-    assert steps_until_yield(100, credit_s=1.0) == 1 and steps_until_yield(16, credit_s=1.0) == 16
-    engine.close()

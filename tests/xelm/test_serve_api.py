@@ -149,7 +149,7 @@ def test_requests_of_different_sampling_share_a_pass_and_keep_their_own_answers(
 
 
 def test_one_token_is_not_kept_waiting_by_many_long_answers(lm, monkeypatch):
-    monkeypatch.setattr("xelm.serving.engine.turns.SHORTEST_SLICE_S", 0.02)
+    monkeypatch.setattr("xelm.serving.engine.turns.SHORTEST_TURN_S", 0.02)
     engine = Engine(lm, max_batch=4)
     ended = []
 
@@ -172,8 +172,8 @@ def test_one_token_is_not_kept_waiting_by_many_long_answers(lm, monkeypatch):
 
 
 def test_an_answer_that_was_interrupted_is_the_same_as_one_that_was_not(lm, monkeypatch):
-    monkeypatch.setattr("xelm.serving.engine.turns.SHORTEST_SLICE_S", 0.0)
-    monkeypatch.setattr("xelm.serving.engine.turns._STEPS_FOR_ANOTHER", 0)
+    monkeypatch.setattr("xelm.serving.engine.turns.SHORTEST_TURN_S", 0.0)
+    monkeypatch.setattr("xelm.serving.engine.turns._TIMES_AS_LONG", 0)
     asked = [(prompt, model) for prompt in PROMPTS[:4] for model in ("top1", "ensemble", "bayes")]
     with TestClient(make_app(Engine(lm, max_batch=2))) as client, concurrent.futures.ThreadPoolExecutor(12) as pool:
 
@@ -286,7 +286,9 @@ def test_metrics_count_requests_tokens_and_answers(lm):
     assert 'xelm_requests_total{path="/v1/completions",status="400"} 1.0' in text
     assert f'xelm_tokens_total{{kind="prompt"}} {float(sum(1 + len(p.encode()) for p in PROMPTS[:2]))}' in text
     assert 'xelm_tokens_total{kind="answer"} 10.0' in text
-    assert "xelm_waiting_answers 0.0" in text
+    assert "xelm_waiting_answers 0.0" in text and "xelm_kept_bytes 0.0" in text
+    assert f'xelm_read_tokens_total{{time="first"}} {float(sum(1 + len(p.encode()) for p in PROMPTS[:2]))}' in text
+    assert 'xelm_read_tokens_total{time="again"} 0.0' in text
 
 
 def test_an_api_key_guards_v1_alone(lm):

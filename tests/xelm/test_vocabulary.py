@@ -65,7 +65,8 @@ def test_fewer_pieces_are_the_first_of_more(kind: str) -> None:
     [
         ([10, 4.0, 3.0, 2.6, 2.5], 40),  # 20 reach the aim of 3.5; 40 shorten by 13 %, 80 only by 4 %
         ([10, 4.0, 3.0, 2.8, 2.0], 20),  # 40 shorten by 7 %, so nothing further is looked at
-        ([10, 6.0, 5.9, 5.8, 5.7], 80),  # the aim is out of reach
+        ([10, 6.0, 5.5, 5.1, 4.8], 80),  # the aim is far, and each step shortens by a twentieth
+        ([10, 6.0, 5.6, 5.5, 5.4], 20),  # the aim is out of reach: 40 shorten by 2 %
     ],
 )
 def test_auto_goes_on_while_twice_as_many_pieces_shorten_text_by_a_tenth(

@@ -81,7 +81,7 @@ def command(
     own = {*_LOOPBACK, host.lower()} if host in _LOOPBACK or allowed_hosts else set()
     hosts = frozenset({*own, *(name.lower() for name in allowed_hosts)}) or None
     access = Access(api_key=api_key, hosts=hosts)
-    engine = Engine(lm, max_batch=limits.max_batch, max_queued=limits.max_queued)
+    engine = Engine(lm, max_batch=limits.max_batch, max_queued=limits.max_queued, max_kept_bytes=limits.max_kept_bytes)
     # The server raises the signal that ended it once more when all is closed; this end is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(0))

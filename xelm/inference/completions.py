@@ -73,6 +73,11 @@ def translated(ids: Sequence[int], old: Any, new: Any) -> list[int]:
     return found
 
 
+def padding(tokenizer: Any) -> int:
+    """The token that fills up batches; any will do where the tokenizer has none for it."""
+    return next((t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0)
+
+
 def decoder(tokenizer: Any) -> Any:
     """The function from token ids to text without special tokens."""
     return lambda tokens: tokenizer.decode(tokens, skip_special_tokens=True)
@@ -116,8 +121,7 @@ def complete_ids(
         options["for_batch"] = _ending_at(ending, decode, lengths, options.pop("stopping_criteria", None))
     if prompting.first_tokens:
         options["first_tokens"] = prompting.first_tokens
-    pad = next((t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0)
-    answers = generate_ids(ids, weights_BK, experts, pad_token_id=pad, **options)
+    answers = generate_ids(ids, weights_BK, experts, pad_token_id=padding(tokenizer), **options)
     completions = []
     ends = as_set(options["eos_token_id"]) if "eos_token_id" in options else set(end_tokens)
     for prompt, route, sequences in zip(ids, routes, answers, strict=True):

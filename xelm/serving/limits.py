@@ -21,6 +21,9 @@ class Limits:
     """Most answers computed in one pass."""
     max_queued: Count = 1024
     """Most answers that wait; further requests get 503."""
+    max_kept_bytes: Count = 1 << 30
+    """Most memory, on the models' device, for the caches of answers that wait for their turn; those beyond it read
+    their tokens again."""
     max_body_bytes: Count = 1 << 20
     """Largest request, in bytes of its JSON."""
     max_tokens: Count = 1024

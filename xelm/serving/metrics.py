@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from xelm.serving.engine.engine import Engine
 from xelm.serving.engine.jobs import Answer
 
 _PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/route", "/v1/models", "/health", "/metrics")
 _BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, float("inf"))
+
+
+class _Read(Collector):
+    """Tokens that models have read, which the engine counts."""
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily("xelm_read_tokens", "Tokens read, for the first time or again.", labels=["time"])
+        found = self._engine.num_read
+        for time_ in ("first", "again"):
+            family.add_metric([time_], found.get(time_, 0))
+        yield family
 
 
 class Metrics:
@@ -33,6 +49,9 @@ class Metrics:
         )
         waiting = Gauge("xelm_waiting_answers", "Answers in the queue.", registry=registry)
         waiting.set_function(lambda: engine.num_waiting)
+        kept = Gauge("xelm_kept_bytes", "Caches of answers that wait for their turn.", registry=registry)
+        kept.set_function(lambda: engine.num_kept_bytes)
+        registry.register(_Read(engine))
 
     def request(self, path: str, status: int, started_s: float) -> None:
         """Count a request that has been answered; `started_s` is a time of `time.monotonic`."""

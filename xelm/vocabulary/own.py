@@ -25,6 +25,9 @@ SIZES = (250, 500, 1000, 2000, 4000, 8000)
 _WORTH_TWICE = 0.9
 """`auto` takes twice as many pieces where held-out text then has at most this share of the tokens. Measured in
 experiments/vocabulary: text that is a tenth shorter needs about a twentieth fewer bits per byte."""
+_WORTH_REACHING = 0.95
+"""The same where text still takes more tokens a word than the run's languages. With less, the tokenizer's own rules
+stand in the way (GPT-2's cuts Indic words at every vowel sign), and more pieces are only rarer ones."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,8 @@ def own_vocabulary(
         folder: A folder to make.
         tokenizer: The donor's tokenizer.
         size: Number of new pieces; `auto`: the fewest of `SIZES` that cut valid text into as few tokens a word as the
-            run's own languages have in the median, and twice as many as often as that shortens it by a tenth; or the
-            most that the text gives.
+            run's own languages have in the median, as long as twice as many shorten it by a twentieth; and twice as
+            many as often as that shortens it by a tenth.
         texts: Training text of the language, or of a cluster's languages; read once.
         valid: Held-out text.
         others: Tokens a word of the run's own languages.
@@ -96,10 +99,15 @@ def own_vocabulary(
     chosen = 0
     for number in [*sizes, len(learned)]:
         rates[number] = _tokens_a_word(extended(table, learned, number), valid)
-        if aim is not None and rates[chosen] <= aim and rates[number] > _WORTH_TWICE * rates[chosen]:
+        if aim is not None and rates[number] > _worth(rates[chosen], aim) * rates[chosen]:
             break
         chosen = number
     return _write(folder, tokenizer, table, learned, chosen, rates, aim)
+
+
+def _worth(rate: float, aim: float) -> float:
+    """The share of its tokens that text may keep where twice as many pieces are taken."""
+    return _WORTH_TWICE if rate <= aim else _WORTH_REACHING
 
 
 def _tokens_a_word(table: Mapping[str, Any], valid: Sequence[str]) -> float:

@@ -7,11 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from clustering.errors import BadInput
+from router.continuing import continue_ids, keeps_cache
 from router.generation_options import check_options
 from router.mixture.experts import MixedExperts
 from router.routes.weigh import Route
 from router.texts import as_texts
-from xelm.inference.completions import Completion, complete_ids
+from xelm.inference.completions import Completion, complete_ids, padding
 from xelm.inference.routed_lm.routes import RoutesTexts
 from xelm.inference.stops import as_stops
 from xelm.inference.stream import stream_text
@@ -19,6 +20,7 @@ from xelm.inference.stream import stream_text
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from router.mixture.kept import KeptBatch
     from xelm.objectives.prompting import Prompting
 
 
@@ -100,6 +102,41 @@ class AnswersPrompts(RoutesTexts):
 
         num_each = options.get("num_return_sequences") or 1
         return self.vocabularies.by_tokenizer(weights_BK, complete, parsed, each=num_each)
+
+    def keeps_cache(self, route: Route, policy: str = "top1", *, m: int | None = None) -> bool:
+        """Whether the answer to a routed prompt can be interrupted without its tokens being read again; loads the
+        experts that give it."""
+        parsed = self.policy(policy, m)
+        experts = MixedExperts(self.names, self.models, parsed.dynamic)
+        return keeps_cache(self._router.weights([route], parsed)[0], experts)
+
+    def continue_ids(
+        self,
+        ids: Sequence[Sequence[int]],
+        routes: Sequence[Route],
+        policy: str = "top1",
+        *,
+        m: int | None = None,
+        kept: KeptBatch | None = None,
+        **options: Any,
+    ) -> KeptBatch | None:
+        """Let answers that the same experts give go on from where they are (`router.continuing.continue_ids`).
+
+        Args:
+            ids: Tokens of prompts and answers so far, of their experts' tokenizer.
+            routes: The route of each prompt.
+            policy: Which experts answer.
+            m: For `topm`: how many experts are kept.
+            kept: The cache of all tokens but the last of each; None: all are read.
+            options: `for_batch`, and options of transformers' `generate`.
+
+        Returns:
+            The cache for going on later; None if there is none.
+        """
+        parsed = self.policy(policy, m)
+        experts = MixedExperts(self.names, self.models, parsed.dynamic)
+        weights_BK, pad = self._router.weights(routes, parsed), padding(self.tokenizer_for(routes[0], policy, m=m))
+        return continue_ids(ids, weights_BK, experts, kept=kept, pad_token_id=pad, **options)
 
     def stream(
         self,

@@ -21,9 +21,10 @@ from xelm.inference.routed import RoutedLM
 from xelm.inference.routed_lm.able import check_follows_text
 from xelm.inference.stream import TextGrowth
 from xelm.serving.engine.echo import prompt_log_probs
-from xelm.serving.engine.jobs import Answer, Event, Job, Prompt
-from xelm.serving.engine.sampling import Sampling, TokenChooser, TokenLogProb
-from xelm.serving.engine.turns import Row, Slice, take_rows
+from xelm.serving.engine.jobs import Answer, Event, Job, Prompt, drop_oldest, num_kept_bytes
+from xelm.serving.engine.passes import Passes
+from xelm.serving.engine.sampling import Sampling, TokenLogProb
+from xelm.serving.engine.turns import Row, take_rows
 from xelm.serving.engine.words import in_request
 
 logger = logging.getLogger(__name__)
@@ -42,9 +43,10 @@ class Engine:
         lm: The run.
         max_batch: Most answers in one pass, >= 1.
         max_queued: Most answers that wait, >= 1; more are refused.
+        max_kept_bytes: Most memory for the caches of answers that wait for their turn; those beyond it are read again.
     """
 
-    def __init__(self, lm: RoutedLM, *, max_batch: int = 32, max_queued: int = 1024):
+    def __init__(self, lm: RoutedLM, *, max_batch: int = 32, max_queued: int = 1024, max_kept_bytes: int = 1 << 30):
         if max_batch < 1 or max_queued < 1:
             raise BadInput(f"{arg('max_batch', max_batch)} and {arg('max_queued', max_queued)} must be at least 1.")
         check_follows_text(lm.experts, "a server")
@@ -58,8 +60,10 @@ class Engine:
         self._tokenizing = threading.Lock()
         # Scoring a prompt and generating use the same models, and adapters on one base allow only one pass at a time.
         self._computing = threading.Lock()
-        self._num_scoring = 0
-        self._credit_s = 0.0
+        self._num_scoring, self._num_scored = 0, 0
+        self._passes = Passes(
+            lm, max_batch, max_kept_bytes, waiting=lambda: list(self._waiting), wanted=lambda: self._num_scoring > 0
+        )
         self._thread = threading.Thread(target=self._work, name="xelm-engine", daemon=True)
         self._thread.start()
 
@@ -68,6 +72,16 @@ class Engine:
         """Answers in the queue that are in no running pass."""
         running = {(id(row.job), row.index) for row in list(self._running)}
         return sum((id(job), index) not in running for job in list(self._waiting) for index in job.unfinished)
+
+    @property
+    def num_read(self) -> dict[str, int]:
+        """Tokens of prompts and answers that models have read, for the `first` time or `again`."""
+        return dict(self._passes.num_read)
+
+    @property
+    def num_kept_bytes(self) -> int:
+        """Memory of the caches of answers that wait for their turn."""
+        return num_kept_bytes(answer for job in list(self._waiting) for answer in job.answers)
 
     @property
     def is_alive(self) -> bool:
@@ -96,16 +110,22 @@ class Engine:
             return make(self.lm.tokenizer)
 
     def prompt_log_probs(self, prompts: Sequence[Prompt], policy: str, num_top: int) -> dict[int, list[TokenLogProb]]:
-        """Log-probabilities of the prompts' own tokens, by `id` of the prompt; waits for the running pass.
+        """Log-probabilities of the prompts' own tokens, by `id` of the prompt; the running pass ends for it.
 
         Raises:
             BadInput: If the experts do not all fit into memory.
         """
-        with self._computing:
-            model = self.lm.as_causal_lm(policy)
-            return {
-                id(prompt): prompt_log_probs(model, prompt, num_top) for prompt in {id(p): p for p in prompts}.values()
-            }
+        with self._changed:
+            self._num_scoring += 1
+        try:
+            with self._computing:
+                model = self.lm.as_causal_lm(policy)
+                distinct = {id(prompt): prompt for prompt in prompts}
+                return {key: prompt_log_probs(model, prompt, num_top) for key, prompt in distinct.items()}
+        finally:
+            with self._changed:
+                self._num_scoring, self._num_scored = self._num_scoring - 1, self._num_scored + 1
+                self._changed.notify_all()
 
     def answers(
         self,
@@ -167,20 +187,19 @@ class Engine:
             self._changed.notify()
 
     def close(self, grace_s: float = 0.0, timeout_s: float = 10.0) -> None:
-        """End the thread: waiting answers are refused; running ones may continue for a while and are then ended.
+        """End the thread: answers that no pass has begun are refused; others may continue for a while.
 
         Args:
-            grace_s: How long running answers may still take.
+            grace_s: How long those that have begun may still take.
             timeout_s: How long to wait for the current token after that.
         """
         with self._changed:
             self._closed = True
-            running = {id(row.job) for row in self._running}
-            dropped = [job for job in self._waiting if id(job) not in running]
-            self._waiting = deque(job for job in self._waiting if id(job) in running)
-            self._changed.notify()
+            dropped = [job for job in self._waiting if not job.num_passes]
+            self._waiting = deque(job for job in self._waiting if job.num_passes)
+            self._changed.notify_all()
         for job in dropped:
-            job.tell(_CLOSING)
+            job.end(_CLOSING)
         self._thread.join(grace_s)
         for job in list(self._waiting):
             job.cancelled.set()
@@ -199,7 +218,11 @@ class Engine:
             if unrouted:
                 self._route(unrouted)
             with self._changed:
-                self._running = take_rows(self._waiting, self._max_batch)
+                # Those that score now go first: a lock alone would mostly be taken again by this thread.
+                ready = self._num_scored + self._num_scoring
+                while self._num_scored < ready:
+                    self._changed.wait()
+                self._running = take_rows(self._waiting, self._max_batch, new_first=not self._passes.owed_s)
             if self._running:
                 self._answer(self._running)
             self._running = []
@@ -227,7 +250,9 @@ class Engine:
     def _end(self, job: Job, event: Event) -> None:
         if job in self._waiting:
             self._waiting.remove(job)
-        job.tell(event)
+        for answer in job.answers:
+            answer.kept = None
+        job.end(event)
 
     def _answer(self, rows: list[Row]) -> None:
         jobs = list({id(row.job): row.job for row in rows}.values())
@@ -235,6 +260,8 @@ class Engine:
             with self._computing:
                 self._generate(rows)
         except Exception as error:
+            # Memory may be what lacked; what was kept is read again.
+            drop_oldest((answer for job in list(self._waiting) for answer in job.answers), 0)
             if len(jobs) > 1:
                 # One job may have made all fail, so each is tried again without the others.
                 for job in jobs:
@@ -251,23 +278,7 @@ class Engine:
                 self._end(job, Event(error=_public(error), status=status, is_end=True))
 
     def _generate(self, rows: list[Row]) -> None:
-        for row in rows:
-            row.announce()
-        answers = [row.answer for row in rows]
-        self.lm.complete_ids(
-            [answer.ids for answer in answers],
-            [answer.route for answer in answers if answer.route],
-            rows[0].job.policy,
-            max_new_tokens=max(answer.num_left for answer in answers),
-            batch_size=self._max_batch,
-            eos_token_id=sorted(self.lm.end_tokens) or None,
-            for_batch=lambda chosen: self._hooks([rows[index] for index in chosen]),
-            # Tokens are chosen row by row; without this, transformers warns about a checkpoint's sampling defaults.
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-        )
+        self._passes.run(rows)
 
     def _routed(self, rows: list[Row]) -> None:
         """Give rows their routes and groups; jobs that their experts cannot answer are told why, and end."""
@@ -303,26 +314,6 @@ class Engine:
             with self._tokenizing:
                 ids = translated(ids, lm.tokenizer, tokenizer)
         answer.read_with(ids, decoder(tokenizer), self._room(ids, answer.max_tokens, row.index))
-
-    def _hooks(self, rows: list[Row]) -> dict[str, Any]:
-        """The hooks that choose a batch's tokens and pass each new token to its answer."""
-        import torch
-        from transformers import LogitsProcessorList, StoppingCriteriaList
-
-        turn = Slice(rows, self._credit_s)
-
-        def step(input_ids: Any, _scores: Any, **_kwargs: Any) -> Any:
-            done = [row.step(token) for row, token in zip(rows, input_ids[:, -1].tolist(), strict=True)]
-            if turn.is_used_up(list(self._waiting), wanted=self._num_scoring > 0):
-                done = [True] * len(rows)
-            self._credit_s = max(0.0, turn.left_s)
-            return torch.tensor(done, device=input_ids.device)
-
-        chooser = TokenChooser([row.answer for row in rows])
-        return {
-            "logits_processor": LogitsProcessorList([chooser]),
-            "stopping_criteria": StoppingCriteriaList([step]),
-        }
 
 
 def _prompt_of_ids(number: int, ids: list[int], tokenizer: Any) -> Prompt:

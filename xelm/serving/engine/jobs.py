@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from router.routes.weigh import Route
 from xelm.inference.stream import TextGrowth
 from xelm.serving.engine.sampling import Sampling, TokenLogProb
+
+if TYPE_CHECKING:
+    from router.mixture.kept import KeptBatch, KeptRow
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class Answer:
         """What answers share that can be computed together, known with the route."""
         self.finish_reason: str | None = None if max_tokens else "length"
         self.log_probs: list[TokenLogProb] = []
+        self.kept: KeptRow | None = None
+        """The cache of its tokens, while it is in no pass."""
 
     def read_with(self, ids: list[int], decode: Callable[[list[int]], str], room: int) -> None:
         """Read prompt and answer with its experts' tokenizer, which leaves so much room; before the first token."""
@@ -97,6 +102,13 @@ class Answer:
     def ids(self) -> list[int]:
         """The tokens of prompt and answer so far, from which the next pass continues."""
         return [*self.prompt.ids, *self.tokens]
+
+    def take_kept(self, models: object) -> KeptRow | None:
+        """Its cache, which is then no longer kept here; None if there is none that `models` made of all tokens but the
+        last."""
+        kept, self.kept = self.kept, None
+        is_current = kept and kept.batch.models is models and kept.num_tokens == len(self.ids) - 1
+        return kept if is_current else None
 
     @property
     def num_left(self) -> int:
@@ -140,6 +152,14 @@ class Job:
     cancelled: threading.Event = field(default_factory=threading.Event)
     num_passes: int = 0
     """Number of passes that it took part in."""
+    is_ended: bool = False
+    """Whether the client was told that it is over."""
+
+    def end(self, event: Event) -> None:
+        """Send the last event, once."""
+        if not self.is_ended:
+            self.is_ended = True
+            self.tell(event)
 
     @property
     def is_over(self) -> bool:
@@ -155,3 +175,28 @@ class Job:
     def is_done(self) -> bool:
         """Whether every answer is finished."""
         return not self.unfinished
+
+
+def drop_oldest(answers: Iterable[Answer], max_bytes: int) -> None:
+    """Keep no more than so many bytes of caches: answers of the batches kept longest are read again."""
+    of_batch = _by_batch(answers)
+    num_bytes = sum(batch.num_bytes for batch in of_batch)
+    for batch in sorted(of_batch, key=lambda batch: batch.kept_s):
+        if num_bytes <= max_bytes:
+            return
+        num_bytes -= batch.num_bytes
+        for answer in of_batch[batch]:
+            answer.kept = None
+
+
+def num_kept_bytes(answers: Iterable[Answer]) -> int:
+    """Memory of the caches that answers keep."""
+    return sum(batch.num_bytes for batch in _by_batch(answers))
+
+
+def _by_batch(answers: Iterable[Answer]) -> dict[KeptBatch, list[Answer]]:
+    found: dict[KeptBatch, list[Answer]] = {}
+    for answer in answers:
+        if (kept := answer.kept) is not None:
+            found.setdefault(kept.batch, []).append(answer)
+    return found

@@ -1,8 +1,9 @@
 """Turns of jobs: they share passes and the machine, so that no client waits for another client's long answer.
 
 A pass holds rows of several jobs that the same experts answer, taken one from each job in turn: the more rows an expert
-has at a time, the less each costs. While other jobs wait, it ends after a slice of time,
-and its rows continue later from the tokens that they have. A job without any pass so far comes first.
+has at a time, the less each costs. It ends as soon as a row is finished or a new job comes, and after a while in favour
+of others that wait: where rows keep their caches, going on later costs nothing. Where models keep none, all tokens are
+read again, so a pass is then cut less readily.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ from dataclasses import dataclass, field
 
 from xelm.serving.engine.jobs import Answer, Event, Job
 
-SHORTEST_SLICE_S = 0.1
-# Reading all tokens again costs as much as the first step of a pass, so a slice is this many times its length.
-_STEPS_FOR_ANOTHER, _STEPS_FOR_A_NEW_JOB = 8, 1
+SHORTEST_TURN_S = 0.1
+# What has to be done again after an interruption may be at most such a part of a turn.
+_TIMES_AS_LONG = 8
 # Rows that end within so many times that cost go on to their end, whoever waits.
-_STEPS_TO_THE_END = 4
-_MOST_CREDIT_S = 2.0
+_TIMES_TO_THE_END = 4
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class Row:
         """The answer itself."""
         return self.job.answers[self.index]
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it needs no further token."""
+        return self.answer.finish_reason is not None or self.job.is_over
+
     def announce(self) -> None:
         """Tell the client the route, once."""
         if not self.answer.is_announced:
@@ -41,26 +46,30 @@ class Row:
             self.job.tell(Event(self.index, route=self.answer.route))
 
     def step(self, token: int) -> bool:
-        """Add the row's newest token; return whether the row is done."""
+        """Add the row's newest token, and tell the client; return whether the row is done."""
         answer = self.answer
-        if answer.finish_reason is None and not self.job.is_over:
+        if not self.is_done:
             text = answer.add(token)
             log_probs = tuple(answer.log_probs[-1:])
             if text or log_probs or answer.finish_reason:
                 self.job.tell(Event(self.index, text, answer.finish_reason, log_probs=log_probs))
-        return answer.finish_reason is not None or self.job.is_over
+            if self.job.is_done:
+                self.job.end(Event(is_end=True))
+        return self.is_done
 
 
-def take_rows(waiting: deque[Job], most: int) -> list[Row]:
+def take_rows(waiting: deque[Job], most: int, *, new_first: bool = True) -> list[Row]:
     """The rows of the next pass: in turn one of each job, all under the policy and of the group of the first one.
 
     Args:
         waiting: Jobs with unfinished answers, in their order; those that get a share are moved to the end. Answers
             without a route wait.
         most: Largest number of rows of a pass.
+        new_first: Whether jobs without any pass so far come first.
     """
-    routed = [job for job in waiting if any(job.answers[index].route for index in job.unfinished)]
-    jobs = [job for job in routed if not job.num_passes] or routed
+    jobs = [job for job in waiting if any(job.answers[index].route for index in job.unfinished)]
+    if new_first:
+        jobs.sort(key=lambda job: job.num_passes > 0)
     if not jobs:
         return []
     first = next(job.answers[index] for job in [jobs[0]] for index in job.unfinished if job.answers[index].route)
@@ -84,47 +93,46 @@ def _of_group(job: Job, first: Answer) -> list[int]:
 
 
 @dataclass
-class Slice:
-    """How long the rows of one batch may continue while others wait."""
+class Turn:
+    """How long the rows of a pass may continue while others wait; it begins when they have been read."""
 
     rows: Sequence[Row]
-    credit_s: float = 0.0
-    """Time by which batches before went on longer than they had to: new jobs may come that much earlier now."""
+    owed_s: float = 0.0
+    """Time for which new jobs have to wait: as much as reading others' prompts took before."""
+    again_s: float = 0.0
+    """Time that an interruption costs, since so much is then to be done again."""
+    reads_again: bool = False
+    """Whether the first step reads all tokens, and would read them again after an interruption."""
     started_s: float = field(default_factory=time.monotonic)
-    _first_step_s: float | None = None
-    """Seconds of the batch's first step, which reads all prompts."""
-    left_s: float = 0.0
-    """The credit of the batch that comes next."""
+    spent_s: float = 0.0
+    """Time since it began."""
     _num_steps: int = 0
-    """Number of steps after the first."""
 
-    def is_used_up(self, waiting: Sequence[Job], *, wanted: bool = False) -> bool:
-        """Whether it is the turn of another job; call it after each step.
+    def is_over(self, waiting: Sequence[Job], *, wanted: bool = False) -> bool:
+        """Whether the pass ends here; call it after each step.
 
         Args:
-            waiting: Jobs with unfinished answers, including those of the batch.
+            waiting: Jobs with unfinished answers, including those of the pass.
             wanted: Whether a short task beside the jobs needs the models.
         """
         now_s = time.monotonic()
-        if self._first_step_s is None:
-            self._first_step_s = now_s - self.started_s
+        if self.reads_again and not self.again_s:
+            self.again_s, self.started_s = now_s - self.started_s, now_s
             return False
         self._num_steps += 1
-        spent_s = now_s - self.started_s - self._first_step_s
-        cost_s = _STEPS_FOR_A_NEW_JOB * self._first_step_s
-        self.left_s = min(_MOST_CREDIT_S, self.credit_s + spent_s - cost_s)
-        if self.left_s < 0 or self.credit_s + spent_s < SHORTEST_SLICE_S:
-            return False
-        if self._ends_soon(spent_s / self._num_steps):
+        self.spent_s = now_s - self.started_s
+        if not self.reads_again and any(row.is_done for row in self.rows):
+            return True
+        if self.spent_s < max(self.owed_s, self.again_s) or self._ends_soon():
             return False
         if wanted or any(not job.num_passes for job in waiting):
             return True
-        if spent_s < max(SHORTEST_SLICE_S, _STEPS_FOR_ANOTHER * self._first_step_s):
+        if self.spent_s < max(SHORTEST_TURN_S, _TIMES_AS_LONG * self.again_s):
             return False
         ours = {(id(row.job), row.index) for row in self.rows}
         return any((id(job), index) not in ours for job in waiting for index in job.unfinished)
 
-    def _ends_soon(self, step_s: float) -> bool:
-        """Whether going on to the end costs little beside reading all again later."""
-        left = [row.answer.num_left for row in self.rows if row.answer.finish_reason is None and not row.job.is_over]
-        return max(left, default=0) * step_s <= _STEPS_TO_THE_END * (self._first_step_s or 0.0)
+    def _ends_soon(self) -> bool:
+        """Whether going on to the end costs little beside what an interruption costs."""
+        left = [row.answer.num_left for row in self.rows if not row.is_done]
+        return max(left, default=0) * self.spent_s / self._num_steps <= _TIMES_TO_THE_END * self.again_s

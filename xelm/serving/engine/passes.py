@@ -1,0 +1,158 @@
+"""Passes over a run: new rows are read once, by themselves, and go on together with those that were read before."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from xelm.inference.routed import RoutedLM
+from xelm.serving.engine.jobs import Answer, Job, drop_oldest
+from xelm.serving.engine.sampling import TokenChooser
+from xelm.serving.engine.turns import SHORTEST_TURN_S, Row, Turn
+
+if TYPE_CHECKING:
+    from router.mixture.kept import KeptBatch, KeptRow
+
+# Rows are read together while the shortest has at least such a part of the longest one's tokens, or all have few.
+_LEAST_PART, _FEW_TOKENS = 0.5, 64
+
+
+class Passes:
+    """Computes the tokens of rows, pass by pass; one thread at a time.
+
+    Args:
+        lm: The run.
+        max_batch: Most rows of a pass.
+        max_kept_bytes: Most memory of the caches of rows that are in no pass; rows beyond it are read again.
+        waiting: The jobs with unfinished answers, including those of the pass.
+        wanted: Whether a short task beside the jobs needs the models.
+    """
+
+    def __init__(
+        self,
+        lm: RoutedLM,
+        max_batch: int,
+        max_kept_bytes: int,
+        waiting: Callable[[], Sequence[Job]],
+        wanted: Callable[[], bool],
+    ):
+        self._lm, self._max_batch, self._max_kept_bytes = lm, max_batch, max_kept_bytes
+        self._waiting, self._wanted = waiting, wanted
+        self.owed_s = 0.0
+        """How long rows that had begun may still go on before new ones are read, since the last ones delayed them."""
+        self.num_read: Counter[str] = Counter()
+        """Tokens that models have read, for the `first` time or `again`; each new token of an answer is not counted."""
+
+    def run(self, rows: Sequence[Row]) -> None:
+        """Let rows that the same experts answer go on until one of them is finished, or it is others' turn."""
+        from router.mixture.kept import joined
+
+        for row in rows:
+            row.announce()
+        started_s, first = time.monotonic(), rows[0].answer
+        if first.route and not self._lm.keeps_cache(first.route, rows[0].job.policy):
+            most = max(row.answer.num_left for row in rows)
+            self._continue(rows, most, lambda chosen: Turn(chosen, self.owed_s, reads_again=True))
+            return
+        again_s = time.monotonic() - started_s  # models that were loaded now may have to be loaded once more
+        kept = {row: found for row in rows if (found := row.answer.take_kept(self._lm.models))}
+        again_s += self._read([row for row in rows if row not in kept], kept)
+        rows = [row for row in rows if not row.is_done]
+        if rows:
+            batch = joined([kept[row] for row in rows]) if all(row in kept for row in rows) else None
+            kept.clear()  # so that a batch that was joined is not in memory twice
+            turn = Turn(rows, self.owed_s, again_s)
+            batch = self._continue(rows, min(row.answer.num_left for row in rows), lambda _: turn, batch)
+            self.owed_s = max(0.0, self.owed_s - turn.spent_s)
+            _keep(rows, batch)
+        drop_oldest(self._unfinished(), self._max_kept_bytes)
+
+    def _read(self, unread: Sequence[Row], kept: dict[Row, KeptRow]) -> float:
+        """Read rows alone, which gives their next tokens; return how long it took for those that were read before."""
+        from router.mixture.kept import KeptRow
+
+        again_s, delays = 0.0, any(answer.tokens for answer in self._unfinished())
+        for rows in _alike(unread):
+            started_s, is_again = time.monotonic(), any(row.answer.tokens for row in rows)
+            batch = self._continue(rows, 1, None)
+            spent_s = time.monotonic() - started_s
+            if is_again:
+                again_s += spent_s
+            elif delays:
+                self.owed_s = min(SHORTEST_TURN_S, self.owed_s + spent_s)
+            if batch is not None:
+                kept |= {row: KeptRow(batch, index) for index, row in enumerate(rows)}
+        return again_s
+
+    def _continue(
+        self,
+        rows: Sequence[Row],
+        num_new: int,
+        turn_of: Callable[[Sequence[Row]], Turn] | None,
+        kept: KeptBatch | None = None,
+    ) -> KeptBatch | None:
+        """Add up to so many tokens to each row."""
+        answers = [row.answer for row in rows]
+        if kept is None:
+            for answer in answers:
+                self.num_read["again" if answer.tokens else "first"] += len(answer.ids)
+        return self._lm.continue_ids(
+            [answer.ids for answer in answers],
+            [answer.route for answer in answers if answer.route],
+            rows[0].job.policy,
+            kept=kept,
+            max_new_tokens=num_new,
+            batch_size=self._max_batch,
+            eos_token_id=sorted(self._lm.end_tokens) or None,
+            for_batch=lambda chosen: self._hooks([rows[index] for index in chosen], turn_of),
+            # Tokens are chosen row by row; without this, transformers warns about a checkpoint's sampling defaults.
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+        )
+
+    def _hooks(self, rows: list[Row], turn_of: Callable[[Sequence[Row]], Turn] | None) -> dict[str, Any]:
+        """The hooks that choose a batch's tokens and pass each new token to its answer."""
+        import torch
+        from transformers import LogitsProcessorList, StoppingCriteriaList
+
+        turn = turn_of(rows) if turn_of else None
+
+        def step(input_ids: Any, _scores: Any, **_kwargs: Any) -> Any:
+            done = [row.step(token) for row, token in zip(rows, input_ids[:, -1].tolist(), strict=True)]
+            if turn and turn.is_over(self._waiting(), wanted=self._wanted()):
+                done = [True] * len(rows)
+            return torch.tensor(done, device=input_ids.device)
+
+        chooser = TokenChooser([row.answer for row in rows])
+        return {
+            "logits_processor": LogitsProcessorList([chooser]),
+            "stopping_criteria": StoppingCriteriaList([step]),
+        }
+
+    def _unfinished(self) -> Iterator[Answer]:
+        """All answers that are unfinished."""
+        return (job.answers[index] for job in self._waiting() for index in job.unfinished)
+
+
+def _keep(rows: Sequence[Row], batch: KeptBatch | None) -> None:
+    from router.mixture.kept import KeptRow
+
+    for index, row in enumerate(rows):
+        if batch is not None and not row.is_done:
+            row.answer.kept = KeptRow(batch, index)
+
+
+def _alike(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows of similar length together, so that short ones are not filled up to long ones."""
+    found: list[list[Row]] = []
+    for row in sorted(rows, key=lambda row: len(row.answer.ids)):
+        num_tokens = len(row.answer.ids)
+        if found and (num_tokens <= _FEW_TOKENS or len(found[-1][0].answer.ids) >= _LEAST_PART * num_tokens):
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return found
