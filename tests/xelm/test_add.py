@@ -231,7 +231,7 @@ def _kept(run: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     "place",
     [
-        "training.loop.save_checkpoint",
+        "training.saving.writer.save_checkpoint",
         "adding.add.put_model",
         "evaluation.learned.evaluate",
         "run.transaction._prepare",

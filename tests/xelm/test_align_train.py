@@ -117,12 +117,12 @@ def _kill_at(patch: pytest.MonkeyPatch, step: int) -> None:
     """Stop the training after the checkpoint of a step."""
     from xelm.training.checkpoint import save_checkpoint as whole
 
-    def save(folder: Path, model: Any, optimizer: Any, progress: Any) -> None:
-        whole(folder, model, optimizer, progress)
-        if progress.step >= step:
+    def save(folder: Path, state: Any) -> None:
+        whole(folder, state)
+        if state.progress["step"] >= step:
             raise _Killed
 
-    patch.setattr("xelm.training.loop.save_checkpoint", save)
+    patch.setattr("xelm.training.saving.writer.save_checkpoint", save)
 
 
 @pytest.mark.parametrize("adapter", ["lora", "full"])
@@ -181,7 +181,11 @@ def test_an_interrupted_training_of_an_expert_leaves_the_run_and_goes_on(
     options = {**QUICK, "max_length": 32, "languages": ["nld"], "epochs": 2, "train": True}
     whole, cut = copy_of(finished, tmp_path / "a"), copy_of(finished, tmp_path / "b")
     xelm.align(whole, pairs, **options)
-    for place in ("xelm.training.loop.save_checkpoint", "xelm.aligning.adapt_run.seal", "xelm.run.transaction._put"):
+    for place in (
+        "xelm.training.saving.writer.save_checkpoint",
+        "xelm.aligning.adapt_run.seal",
+        "xelm.run.transaction._put",
+    ):
         state = models_of(cut, ExpertSet.load(cut).models)
         with monkeypatch.context() as patch, pytest.raises(_Killed):
             if place.endswith("checkpoint"):

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
-import xelm.training.loop as loop
 from tests.xelm.stored_runs import unpack
 from xelm.adding.add import add_language
 from xelm.making.train import train
 from xelm.recipe.recipe import Recipe
 from xelm.run.failures import disk_failure, disk_failure_reported
 from xelm.run.records.manifest import kept_files
+from xelm.training.checkpoint import save_checkpoint
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -52,16 +52,16 @@ def test_other_errors_stay_what_they_are(error: Exception) -> None:
 def test_a_disk_that_fills_up_stops_the_run_and_leaves_a_checkpoint_to_go_on_from(
     tmp_path: Path, tiny_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, saved = loop.save_checkpoint, list[int]()
+    real, saved = save_checkpoint, list[int]()
 
-    def save(folder: Path, model: Any, optimizer: Any, progress: Any) -> None:
+    def save(folder: Path, state: Any) -> None:
         if len(saved) == 2:
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-        saved.append(progress.step)
-        real(folder, model, optimizer, progress)
+        saved.append(state.progress["step"])
+        real(folder, state)
 
     with monkeypatch.context() as patched, pytest.raises(OSError, match="no space left on device"):
-        patched.setattr(loop, "save_checkpoint", save)
+        patched.setattr("xelm.training.saving.writer.save_checkpoint", save)
         train(tiny_recipe(), tmp_path / "run", report=False)
     left = [p.name for p in (tmp_path / "run" / "work").glob("base-*/step-*")]
     assert left == [f"step-{saved[-1]:08d}"]

@@ -143,15 +143,15 @@ def test_an_interrupted_student_ends_as_the_undisturbed_one(
 ) -> None:
     from xelm.training.checkpoint import save_checkpoint as whole
 
-    def save(folder: Path, model: Any, optimizer: Any, progress: Any) -> None:
-        whole(folder, model, optimizer, progress)
-        if progress.step >= 4:
+    def save(folder: Path, state: Any) -> None:
+        whole(folder, state)
+        if state.progress["step"] >= 4:
             raise _Killed
 
     options: dict[str, Any] = {"tokens": 1024, "to": "dense", "seed": 3}
     one = xelm.distill(run, tmp_path / "whole", **options)
     with monkeypatch.context() as patch, pytest.raises(_Killed):
-        patch.setattr("xelm.training.loop.save_checkpoint", save)
+        patch.setattr("xelm.training.saving.writer.save_checkpoint", save)
         xelm.distill(run, tmp_path / "cut", **options)
     assert not (tmp_path / "cut").exists()
     two = xelm.distill(run, tmp_path / "cut", **options)

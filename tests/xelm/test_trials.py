@@ -273,9 +273,9 @@ def _stop_at(number: int, real: Callable[..., object]) -> Callable[..., object]:
 @pytest.mark.parametrize(
     ("place", "number"),
     [
-        ("xelm.training.loop.save_checkpoint", 2),
+        ("xelm.training.saving.writer.save_checkpoint", 2),
         ("xelm.adding.donors.trial.write_json", 5),
-        *(pytest.param("xelm.training.loop.save_checkpoint", n, marks=pytest.mark.slow) for n in (1, 3, 4)),
+        *(pytest.param("xelm.training.saving.writer.save_checkpoint", n, marks=pytest.mark.slow) for n in (1, 3, 4)),
         *(pytest.param("xelm.adding.donors.trial.write_json", n, marks=pytest.mark.slow) for n in (1, 3, 6)),
     ],
 )
@@ -283,9 +283,9 @@ def test_an_interrupted_trial_goes_on_and_ends_in_the_same_bytes(
     run: Path, monkeypatch: pytest.MonkeyPatch, place: str, number: int
 ) -> None:
     import xelm.adding.donors.trial as trial
-    import xelm.training.loop as loop
+    import xelm.training.saving.writer as writer
 
-    real = loop.save_checkpoint if "loop" in place else trial.write_json
+    real = writer.save_checkpoint if "writer" in place else trial.write_json
     before = contents(run)
     with monkeypatch.context() as patch:
         patch.setattr(place, _stop_at(number, real))

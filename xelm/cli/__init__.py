@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from importlib import import_module
 
@@ -79,12 +80,13 @@ def group(quiet: bool) -> None:
 def main() -> None:
     """Run the program: exit code 0 on success, 2 for bad usage or input, 1 for any other failure."""
     _print_what_the_terminal_can()
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         group.main(standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, _Terminated) as stop:
         click.echo("stopped. What was finished is kept: the same command continues.", err=True)
-        sys.exit(130)
+        sys.exit(143 if isinstance(stop, _Terminated) else 130)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -101,6 +103,14 @@ def main() -> None:
     except (TrainingFailedError, FloatingPointError, MemoryError) as error:
         click.echo(f"error: {str(error) or 'out of memory'}", err=True)
         sys.exit(1)
+
+
+class _Terminated(BaseException):
+    """SIGTERM has come: like Ctrl-C, it ends what is being written in order."""
+
+
+def _terminate(*_signal: object) -> None:
+    raise _Terminated
 
 
 def _print_what_the_terminal_can() -> None:

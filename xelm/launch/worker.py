@@ -8,6 +8,7 @@ Started by `xelm train`, which has prepared the run and waits.
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -54,6 +55,8 @@ def do_task(file: Path, name: str) -> bool:
 def main(arguments: list[str]) -> int:
     """Exit code 0 if the task is done, else 1."""
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    # As for an exception, a checkpoint that is being written is finished first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     file, name = arguments
     return 0 if do_task(Path(file), name) else 1
 

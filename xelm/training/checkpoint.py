@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,12 @@ from clustering.errors import BadInput
 from clustering.files import atomic_write, read_json, write_json
 from xelm.training.processes import processes
 from xelm.training.random_state import RandomState, set_random_state
-from xelm.training.sharding import part_of, whole
+from xelm.training.sharding import part_of
 
 if TYPE_CHECKING:
     import torch
+
+    from xelm.training.saving.copies import State
 
 logger = logging.getLogger(__name__)
 _STATE, _WEIGHTS, _MOMENTS = "state.json", "weights.safetensors", "optimizer.safetensors"
@@ -37,30 +39,21 @@ class Progress:
     """Random state of each process when the checkpoint was written."""
 
 
-def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write a complete `folder/step-N`.
-
-    All processes that train together call this; the first of them writes complete tensors, even if they are sharded.
-    """
+def save_checkpoint(folder: Path, state: State) -> None:
+    """Write a complete `folder/step-N` of a state; the first of the processes that train together does."""
     from safetensors.torch import save_file
 
-    weights = {name: whole(p.detach()).contiguous() for name, p in model.named_parameters() if p.requires_grad}
-    moments = _moments(model, optimizer)
-    if not processes().is_main_process:
-        return
-    target = folder / checkpoint_name(progress.step)
-    with atomic_write(target) as partial:
+    with atomic_write(folder / checkpoint_name(state.progress["step"])) as partial:
         partial.mkdir()
-        save_file(weights, partial / _WEIGHTS)
-        save_file(moments, partial / _MOMENTS)
-        write_json(partial / _STATE, asdict(progress))
+        save_file(state.weights, partial / _WEIGHTS)
+        save_file(state.moments, partial / _MOMENTS)
+        write_json(partial / _STATE, state.progress)
 
 
 def keep_newest(folder: Path, number: int) -> None:
     """Remove all checkpoints but the newest; called after one is written, so that there is one at every moment."""
-    if processes().is_main_process:
-        for old in _checkpoints(folder)[:-number]:
-            shutil.rmtree(old)
+    for old in _checkpoints(folder)[:-number]:
+        shutil.rmtree(old)
 
 
 def checkpoint_name(step: int) -> str:
@@ -123,15 +116,6 @@ def _load(checkpoint: Path, model: torch.nn.Module, optimizer: torch.optim.Optim
 def _home(key: str, parameter: torch.nn.Parameter) -> torch.device | str:
     # A fused AdamW keeps its step counter beside the parameter; the plain one reads it on the CPU.
     return parameter.device if key != "step" or parameter.is_cuda else "cpu"
-
-
-def _moments(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    return {
-        f"{name}/{key}": whole(value.detach()).contiguous()
-        for name, p in model.named_parameters()
-        if p in optimizer.state
-        for key, value in optimizer.state[p].items()
-    }
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -7,8 +7,7 @@ undisturbed one to the bit, and blocks that keep documents apart without padding
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clustering.errors import BadInput
-from clustering.files import atomic_write
 from clustering.progress import show_progress
 from xelm.objectives.objective import Batch
 from xelm.training.anchor import Anchor
 from xelm.training.batches import ahead, pinned
-from xelm.training.checkpoint import Progress, checkpoint_name, keep_newest, load_checkpoint, save_checkpoint
+from xelm.training.checkpoint import Progress, load_checkpoint
 from xelm.training.course.compiling import compile_layers
-from xelm.training.course.stable import begun, ends_stable_phase, note_course, tell
+from xelm.training.course.stable import begun, ends_stable_phase, tell
 from xelm.training.held_rows import HeldRows
 from xelm.training.memory import memory_failure_reported
 from xelm.training.random_state import random_states
 from xelm.training.readings import Readings, Speed, refuse_no_number, way_out
+from xelm.training.saving.writer import Writer
 from xelm.training.sharding import refuse_unfit, shard_again, whole
 from xelm.training.stage import Stage, Trained
 from xelm.training.step import Loss, autocast, batches_of, head_for, make_gradients
@@ -77,10 +76,11 @@ def train_stage(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str
     )
 
 
-def step_for_step(model: PreTrainedModel, stage: Stage) -> Iterator[torch.Tensor]:
+def step_for_step(model: PreTrainedModel, stage: Stage) -> Generator[torch.Tensor, None, None]:
     """Do as `train_stage`, but yield the loss after each step, so that a caller can look at the model in between.
 
-    The loss is on the device, which may still be at work on it: `float(loss)` waits.
+    The loss is on the device, which may still be at work on it: `float(loss)` waits. Checkpoints are written meanwhile:
+    the last one is whole when this is exhausted or closed.
     """
     with memory_failure_reported(model, stage):
         yield from _begin(model, stage, lambda point: None).steps()
@@ -167,7 +167,8 @@ class _Training:
             unit_scale=True,
             disable=not self.accelerator.is_local_main_process,
         )
-        with bar, closing(ahead(self._prepare, range(progress.step, stage.last_step))) as prepared:
+        steps = range(progress.step, stage.last_step)
+        with bar, Writer(stage) as writer, closing(ahead(self._prepare, steps)) as prepared:
             for batches in prepared:
                 rate = stage.schedule().rate(progress.step)
                 loss = self._take_step(batches, rate, readings)
@@ -178,8 +179,10 @@ class _Training:
                     more = {**readings.mean_norm(), "learning_rate": rate, **speed.measured(progress.step, device)}
                     self._log({**point, **more})
                 self._evaluate()
-                self._checkpoint()
+                self._checkpoint(writer)
                 yield loss
+        # What the first process wrote may be read next by all.
+        self.accelerator.wait_for_everyone()
         if stage.last_step == stage.num_steps:
             self._refuse_broken()
 
@@ -245,24 +248,12 @@ class _Training:
             what = f"{broken} weights are no numbers after step {self.progress.step}"
             raise FloatingPointError(f"{self.stage.name}: {what}. {way_out(self.stage)}")
 
-    def _checkpoint(self) -> None:
-        stage = self.stage
+    def _checkpoint(self, writer: Writer) -> None:
+        writer.raise_failure()
         if self._is_checkpoint(self.progress.step):
             self._refuse_broken_weights()
             self.progress.random = random_states(self.accelerator.device)
-            save_checkpoint(stage.checkpoints, self.inner, self.optimizer, self.progress)
-            keep_newest(stage.checkpoints, stage.settings.keep_checkpoints)
-            if ends_stable_phase(stage, self.progress.step):
-                self._keep(stage)
-            self.accelerator.wait_for_everyone()
-
-    def _keep(self, stage: Stage) -> None:
-        """Keep the checkpoint that was just written, to make the training longer one day."""
-        if stage.stable is not None and self.accelerator.is_main_process:
-            name = checkpoint_name(self.progress.step)
-            with atomic_write(stage.stable) as partial:
-                shutil.copytree(stage.checkpoints / name, partial / name)
-                note_course(stage, self.progress.step, partial)
+            writer.save(self.inner, self.optimizer, self.progress)
 
     def _log(self, point: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:

@@ -1,0 +1,1 @@
+"""Checkpoints are written while the training goes on."""
