@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,10 @@ from clustering.files import read_json
 from tests.xelm.conftest import WORDS, sentences, write_jsonl
 from tests.xelm.transfers import recipe_of, write_task
 from xelm.comparing.compare import compare_plans
-from xelm.launch import local
+from xelm.launch import local, slurm
 from xelm.launch.options import Launch
 from xelm.launch.status import run_status
+from xelm.launch.work import Work
 from xelm.launch.worker import do_task
 from xelm.making import train as pipeline
 from xelm.making.train import dry_run, train
@@ -47,6 +50,12 @@ MakeRecipe = Callable[..., Recipe]
         ({"launcher": "slurm", "gpus": 3, "processes": 2}, "gpus=3 must be 0, or a multiple of processes=2"),
         ({"partition": "gpu"}, "partition='gpu': only for Slurm jobs. Add launcher='slurm'"),
         ({"launcher": "slurm", "workers": 2}, "for Slurm jobs use max_jobs="),
+        ({"nodes": 0}, "nodes=0 must be at least 1"),
+        ({"nodes": 2}, "nodes=2: only for Slurm jobs. Add launcher='slurm'"),
+        (
+            {"launcher": "slurm", "nodes": 2, "gpus": 3, "processes": 2},
+            "gpus=3 must be 0, or a multiple of processes=2",
+        ),
     ],
 )
 def test_options_that_contradict_one_another_are_told(options: dict[str, Any], message: str) -> None:
@@ -65,6 +74,39 @@ def test_workers_share_out_the_gpus_there_are(monkeypatch: pytest.MonkeyPatch) -
     assert [local._environment(slot, launch)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["3,5", "6,7"]
     assert local.num_workers(Launch()) == 4
     assert local._environment(2, Launch())["CUDA_VISIBLE_DEVICES"] == "6"
+
+
+def test_nodes_multiply_the_processes_of_a_job(tmp_path: Path, tiny_recipe: MakeRecipe) -> None:
+    launch = Launch(launcher="slurm", nodes=3, processes=2, fsdp=True)
+    assert launch.together == 6 and Launch(launcher="slurm", nodes=2, fsdp=True).together == 2
+    alone = launch.for_one_process()
+    assert (alone.nodes, alone.processes, alone.fsdp) == (1, 1, False), "evaluation is not shared"
+    file = Work(tmp_path, tiny_recipe(), False, False, launch.together).write()
+    with pytest.raises(RuntimeError, match=r"1 processes train together where 6 were asked for\."):
+        do_task(file, "base")
+    with pytest.raises(BadInput, match=r"a task is taught by one process: leave nodes= and processes= out"):
+        transfer(recipe_of(write_task(tmp_path / "task")), tmp_path / "run", launch=replace(launch, fsdp=False))
+
+
+@pytest.mark.parametrize(("nodes", "processes"), [(1, 1), (2, 1), (2, 4)])
+def test_slurm_is_asked_for_nodes_and_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nodes: int, processes: int
+) -> None:
+    """The file that submitit would hand to sbatch, which is replaced by one that takes it."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, says in (("sbatch", 'cp "$1" "$XELM_TAKEN"; echo Submitted batch job 7'), ("srun", "true")):
+        (tools / name).write_text(f"#!/bin/sh\n{says}\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
+    monkeypatch.setenv("XELM_TAKEN", str(tmp_path / "taken"))
+    launch = Launch(launcher="slurm", nodes=nodes, processes=processes, gpus=processes, mem_gib=8)
+    jobs = slurm._submit(tmp_path / "jobs", tmp_path / "launch.json", ["base"], launch)
+    assert jobs["base"].job_id.startswith("7")
+    lines = (tmp_path / "taken").read_text().splitlines()
+    asked = dict(line.removeprefix("#SBATCH --").split("=", 1) for line in lines if "#SBATCH" in line and "=" in line)
+    assert (asked["nodes"], asked["ntasks-per-node"]) == (str(nodes), str(processes))
+    assert (asked["gpus-per-node"], asked["mem"]) == (str(processes), "8GB")
 
 
 @pytest.mark.slow
@@ -106,7 +148,7 @@ def test_a_model_that_was_finished_before_its_process_was_ended_has_not_failed(
 
 
 @pytest.fixture(scope="module")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A Slurm cluster; jobs see the environment of these tests."""
     if not shutil.which("sbatch"):
         pytest.skip("Slurm is not installed")
@@ -121,7 +163,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             [tools / "start-local-slurm", state],
             capture_output=True,
             text=True,
-            env=os.environ | {"LOCAL_SLURM_CPUS": "4"},
+            env=os.environ | {"LOCAL_SLURM_CPUS": "4", "LOCAL_SLURM_NODES": "2"},
         )
         if started.returncode:
             pytest.skip(f"no Slurm can be started here: {started.stderr.strip().splitlines()[-1]}")
@@ -136,7 +178,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("slurm")
+@pytest.mark.usefixtures("cluster")
 def test_slurm_jobs_make_the_same_run_as_one_process(tmp_path: Path, tiny_recipe: MakeRecipe) -> None:
     train(tiny_recipe(), tmp_path / "jobs", launch=Launch(launcher="slurm", time_min=20, poll_s=1))
     train(tiny_recipe(), tmp_path / "here")
@@ -144,7 +186,7 @@ def test_slurm_jobs_make_the_same_run_as_one_process(tmp_path: Path, tiny_recipe
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("slurm")
+@pytest.mark.usefixtures("cluster")
 def test_slurm_jobs_compare_plans_as_one_process_does(tmp_path: Path, tiny_recipe: MakeRecipe) -> None:
     recipe = tiny_recipe(data={"valid_fraction": 0.1, "test_fraction": 0.2}, train={"tokens": 128 * 24})
     plans, options = "typological,one,measured", {"seeds": 1, "share": 0.2}
@@ -155,7 +197,7 @@ def test_slurm_jobs_compare_plans_as_one_process_does(tmp_path: Path, tiny_recip
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("slurm")
+@pytest.mark.usefixtures("cluster")
 def test_slurm_jobs_teach_a_task_as_one_process_does(tmp_path: Path) -> None:
     recipe = recipe_of(write_task(tmp_path / "task"), sources={"languages": ["eng"]})
     launch = Launch(launcher="slurm", time_min=20, poll_s=1)
@@ -164,7 +206,7 @@ def test_slurm_jobs_teach_a_task_as_one_process_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("slurm")
+@pytest.mark.usefixtures("cluster")
 def test_two_processes_of_a_slurm_job_learn_what_one_does(tmp_path: Path, tiny_recipe: MakeRecipe) -> None:
     launch = Launch(launcher="slurm", time_min=20, poll_s=1, processes=2)
     two = train(tiny_recipe(), tmp_path / "two", launch=launch, report=False)
@@ -173,14 +215,35 @@ def test_two_processes_of_a_slurm_job_learn_what_one_does(tmp_path: Path, tiny_r
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("slurm")
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_two_nodes_of_a_slurm_job_learn_what_one_process_does(
+    tmp_path: Path, tiny_recipe: MakeRecipe, processes: int
+) -> None:
+    if int(subprocess.run(["sinfo", "-h", "-o", "%D"], capture_output=True, text=True).stdout.split()[0]) < 2:
+        pytest.skip("this cluster has one node")
+    launch = Launch(launcher="slurm", time_min=20, poll_s=1, nodes=2, processes=processes)
+    two = train(tiny_recipe(), tmp_path / "two", launch=launch, report=False)
+    one = train(tiny_recipe(), tmp_path / "one", report=False)
+    _assert_same_losses(one, two)
+    started = [file.read_text() for file in (two.path / "logs" / "slurm").glob("*.out")]
+    places = {place for text in started for place in re.findall(r"node=\d\(\d\), global_rank=\d\(\d\)", text)}
+    ranks = range(2 * processes)
+    # The last job, which needs no other process, has one node.
+    assert places == {f"node={rank // processes}(2), global_rank={rank}({len(ranks)})" for rank in ranks} | {
+        "node=0(1), global_rank=0(1)"
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
 def test_slurm_refuses_in_a_sentence(tmp_path: Path, tiny_recipe: MakeRecipe) -> None:
     with pytest.raises(BadInput, match=r"Slurm did not take the jobs: "):
         train(tiny_recipe(), tmp_path / "run", launch=Launch(launcher="slurm", partition="nowhere"))
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("slurm")
+@pytest.mark.usefixtures("cluster")
 def test_of_four_experts_one_cancelled_and_one_with_bad_data_the_others_finish(
     tmp_path: Path, tiny_recipe: MakeRecipe
 ) -> None:

@@ -1,4 +1,5 @@
-"""Slurm jobs through submitit: an array with one job for each model, queued again when preempted or out of time."""
+"""Slurm jobs through submitit: an array with one job for each model, on one node or several, queued again when
+preempted or out of time."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ class Task:
     """The function of a job: one task of a run, which finds its last checkpoint when the job is queued again."""
 
     def __call__(self, work_file: str, name: str) -> bool:
-        """Do the task, with the other processes of the job if there are any."""
+        """Do the task, with the other processes of the job if there are any, on one node or several."""
         import submitit
         import torch
 
@@ -55,7 +56,7 @@ def run_jobs(work_file: Path, names: Sequence[str], launch: Launch) -> dict[str,
     Args:
         work_file: File of `xelm.launch.work.Work`, on a file system that the nodes share.
         names: Models to be made, or `xelm.launch.work.FINISH`.
-        launch: Partition, time, GPUs and the like.
+        launch: Nodes, partition, time, GPUs and the like.
 
     Returns:
         The reasons why some were not done; empty if all were.
@@ -87,6 +88,7 @@ def _submit(folder: Path, work_file: Path, names: Sequence[str], launch: Launch)
     options = {
         "name": "xelm",
         "timeout_min": launch.time_min,
+        "nodes": launch.nodes,
         "tasks_per_node": launch.processes,
         "cpus_per_task": launch.cpus,
         "gpus_per_node": launch.gpus or None,
@@ -114,7 +116,7 @@ def _still_running(folder: Path, names: Sequence[str], launch: Launch) -> dict[s
     if not isinstance(stored, dict) or not all(re.fullmatch(r"[0-9]+(_[0-9]+)?", str(job)) for job in stored.values()):
         raise BadInput(f"{folder / _JOBS}: no list of Slurm jobs. Remove it; `squeue` says whether any still run.")
     known = {name: str(job_id) for name, job_id in stored.items() if name in names}
-    tasks = list(range(launch.processes))
+    tasks = list(range(launch.together))
     jobs = {name: submitit.SlurmJob[bool](folder=folder, job_id=job_id, tasks=tasks) for name, job_id in known.items()}
     return {name: job for name, job in jobs.items() if not job.done(force_check=True)}
 

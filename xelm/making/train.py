@@ -87,7 +87,7 @@ def train(
             logger.info("nothing to do: every model of %s is finished", run)
             return ExpertSet.load(run)
         _begin(workspace)
-        work = Work(run, workspace.recipe, redo, report, launch.processes, launch.fsdp)
+        work = Work(run, workspace.recipe, redo, report, launch.together, launch.fsdp)
         _make_models(workspace, manifest, work, launch)
         _finish(workspace, work, launch)
     logger.info("run complete in %.0f s: %s", time.monotonic() - started_s, run)
@@ -225,7 +225,7 @@ def _enter(manifest: Manifest, makings: dict[str, Making]) -> None:
 def _finish(workspace: Workspace, work: Work, launch: Launch) -> None:
     if launch.launcher == "slurm":
         # Evaluation needs a GPU as much as training does.
-        failures = run_jobs(work.write(), [FINISH], dataclasses.replace(launch, processes=1))
+        failures = run_jobs(work.write(), [FINISH], launch.for_one_process())
         if failures:
             raise_failures(failures, 1)
     else:

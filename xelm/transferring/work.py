@@ -26,8 +26,9 @@ def teach_all(experiment: Experiment, launch: Launch) -> None:
     missing = lessons_of(experiment)
     if not missing:
         return
-    if launch.processes > 1:
-        raise BadInput(f"a task is taught by one process: leave {arg('processes')} out; {arg('workers')} may be many.")
+    if launch.together > 1:
+        many = " and ".join(arg(name) for name in ("nodes", "processes") if getattr(launch, name) > 1)
+        raise BadInput(f"a task is taught by one process: leave {many} out; {arg('workers')} may be many.")
     if launch.launcher == "local" and num_workers(launch) == 1:
         failures: dict[str, Failure] = {}
         for part in show_progress(list(missing.values()), desc="teach", unit="lesson"):
