@@ -14,8 +14,8 @@ from xelm.run.names import is_expert
 from xelm.run.records.ledger import DonorCandidate, DonorTrial
 
 _MOST_STEPS = 256
-"""Steps of a start's share at most. Small steps show with few tokens how fast a start learns: after sixteen steps of 256
-tokens starts stood as at the end, where four steps of 4,096 had to be taken (experiments/new_language)."""
+"""Steps of a start's share at most. Small steps show with few tokens how fast a start learns: after sixteen steps of
+256 tokens starts stood as at the end, where four steps of 4,096 had to be taken (experiments/new_language)."""
 
 
 @dataclass(frozen=True)
