@@ -88,16 +88,13 @@ def _write_part(source: Source, num_bytes: int, part: Path) -> None:
     begun.rename(part)  # an interruption leaves no half of it
 
 
-def run_arm(experts: ExpertSet, text: Text, start: str, tokens: int, work: Path) -> Arm:
-    """Train from one start on one text: the run's own settings, the same blocks in the same order for every start."""
+def stage_of(experts: ExpertSet, text: Text, start: str, tokens: int, work: Path) -> Stage:
+    """The training of one start: the run's own settings, the same blocks in the same order for every start."""
     recipe = Recipe.from_dict(experts.manifest.recipe)
     settings, length = recipe.train, recipe.train.sequence_length or 256
     if start == SCRATCH:
         # A new model needs the rate that the run's base was trained at.
         settings = dataclasses.replace(settings, learning_rate=recipe.base.new.learning_rate)
-        model = new_model(recipe.base.new, experts.tokenizer(), settings.seed)
-    else:
-        model = experts.load_model(start)
     steps = round(tokens / (settings.batch_size * length))
     blocks = {text.code: Blocks(text.store, length)}
     order = draw_order(
@@ -107,14 +104,22 @@ def run_arm(experts: ExpertSet, text: Text, start: str, tokens: int, work: Path)
         seed=settings.seed,
         name=f"add-{text.code}",
     )
-    stage = Stage(start, order, blocks, settings.learning_rate, settings, work / "checkpoints")
-    measure = _measure(model, text.valid, experts)
-    curve = [(0, measure())]
+    return Stage(start, order, blocks, settings.learning_rate, settings, work / "checkpoints")
+
+
+def run_arm(experts: ExpertSet, text: Text, start: str, tokens: int, work: Path) -> Arm:
+    """Train from one start on one text."""
+    recipe, stage = Recipe.from_dict(experts.manifest.recipe), stage_of(experts, text, start, tokens, work)
+    if start == SCRATCH:
+        model = new_model(recipe.base.new, experts.tokenizer(), stage.settings.seed)
+    else:
+        model = experts.load_model(start)
+    curve = [(0, part_of_valid(model, text.valid, experts))]
     started_s = time.perf_counter()
-    train_stage(model, stage, _curve_logger(curve, measure, model, steps))
+    train_stage(model, stage, _curve_logger(curve, text, model, experts, stage.num_steps))
     elapsed_s = time.perf_counter() - started_s
     bits = bits_per_byte(model, text.test, experts)
-    total = steps * settings.batch_size * length
+    total = stage.num_steps * stage.tokens_per_step
     return Arm(text.code, start, text.size, total, text.store.counts.bytes, bits, curve, round(elapsed_s, 1))
 
 
@@ -124,20 +129,21 @@ def bits_per_byte(model: Any, texts: list[str], experts: ExpertSet) -> float:
     return nats / math.log(2) / sum(len(text.encode()) for text in texts)
 
 
-def _measure(model: Any, valid: list[str], experts: ExpertSet) -> Callable[[], float]:
+def part_of_valid(model: Any, valid: list[str], experts: ExpertSet) -> float:
+    """Bits per byte of the beginning of a language's valid text."""
     part = "\n".join(valid).encode()[:CURVE_BYTES].decode("utf-8", errors="ignore")
-    return lambda: bits_per_byte(model, [part], experts)
+    return bits_per_byte(model, [part], experts)
 
 
 def _curve_logger(
-    curve: list[tuple[int, float]], measure: Callable[[], float], model: Any, steps: int
+    curve: list[tuple[int, float]], text: Text, model: Any, experts: ExpertSet, steps: int
 ) -> Callable[[dict[str, Any]], None]:
     every = max(1, steps // CURVE_POINTS)
 
     def log(point: dict[str, Any]) -> None:
         if point["step"] % every == 0 or point["step"] == steps:
             model.eval()
-            curve.append((int(point["tokens"]), measure()))
+            curve.append((int(point["tokens"]), part_of_valid(model, text.valid, experts)))
             model.train()
 
     return log

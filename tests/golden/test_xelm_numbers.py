@@ -293,11 +293,12 @@ def test_weights_are_moved_in_float32_at_least() -> None:
 
 
 def test_trials_are_looked_at_ever_later_and_leave_room_for_the_winner() -> None:
-    # A fifth of 100 steps is 20; looks at 1/16 to 3/2 of it: 1.25, 2.5, 5, 10, 20, 25, 30.
-    assert Looks.of(100, 0.2) == Looks((0, 1, 2, 5, 10, 20, 25, 30), 5)
-    # Of 20 steps 0.3 are 6; no look is later than (20 - 6) / 2 = 7, so that two losers leave the winner its own.
-    assert Looks.of(20, 0.3) == Looks((0, 1, 2, 3, 6, 7), 4)
-    assert Looks.of(19, 0.2) is None  # 3.8 steps are 3, and fewer than 4 are not worth a trial
+    # A fifth of 200 steps is 40; looks at 1/32 to 3/2 of it, none before 4: 1.25, 2.5, 5, 10, 20, 40, 50, 60.
+    assert Looks.of(200, 0.2) == Looks((0, 4, 5, 10, 20, 40, 50, 60), 5, 200)
+    # Of 30 steps 0.3 are 9; no look is later than (30 - 9) / 2 = 10, so that two losers leave the winner its own.
+    assert Looks.of(30, 0.3) == Looks((0, 4, 9, 10), 2, 30)
+    # From step 10 to 20 a start takes a twentieth of 200 steps, an eighth of which is what the winner's loss rises by.
+    assert Looks.of(200, 0.2).price(3) == NEAR(1 / 160)
     # From 100 to 80 nats the logarithm fell by log 0.8; by the next look, by half of that.
     assert expected([np.array([60.0, 40.0]), np.array([50.0, 30.0])], 1) == NEAR(math.log(80 * math.sqrt(0.8)))
     # 12 of 10 nats: 0.2 more. Left over from 1.2 times the best: 1.2 and -1.2; √(2/1 · 2.88) / 10.

@@ -14,6 +14,7 @@ from clustering.errors import BadInput
 from tests.xelm.adding import contents, copy_of, new_text, train_tiny
 from tests.xelm.training_parts import same_bits, stage_of, tiny_llama, weights_of
 from xelm.adding.add import add_language, addition_bill, remove_language
+from xelm.adding.donors.plan import Budget
 from xelm.adding.donors.race import Looks, behind, judge
 from xelm.adding.donors.signals import Signals, likeliest
 from xelm.adding.text import addition_text
@@ -66,7 +67,8 @@ def _nats(*sums: float, noise: float = 0.0, pieces: int = 50, seed: int = 0) -> 
     return [np.full(pieces, total / pieces) + spread for total in sums]
 
 
-LOOKS = Looks((0, 1, 2, 4, 8, 16, 20, 24), 5)
+LOOKS = Looks((0, 1, 2, 4, 8, 16, 20, 24), 5, 10_000)
+DEAR = Looks((0, 1, 2, 4, 8, 16, 20, 24), 5, 10)
 
 
 def test_a_start_that_is_surely_behind_stops_at_once() -> None:
@@ -100,6 +102,16 @@ def test_at_the_end_of_the_share_only_a_tie_goes_on_and_in_the_end_nobody_else()
     assert judge(apart, 5, LOOKS).staying == ["a"]
 
 
+def test_a_look_that_costs_more_than_it_may_bring_is_not_taken() -> None:
+    nats = {"a": _nats(200, 150), "b": _nats(200, 150.1, noise=0.1)}
+    gap, error = behind(nats["a"][1], nats["b"][1])
+    assert gap < 2 * error
+    assert judge(nats, 1, LOOKS).staying == ["a", "b"], "one step of 10,000 is cheap"
+    assert 2 * error < DEAR.price(1) == pytest.approx(1 / 80)
+    assert judge(nats, 1, DEAR).staying == ["a"]
+    assert judge(nats, 1, DEAR, blind=149).staying == ["a", "b"], "blind guesses tell nothing yet"
+
+
 def test_the_error_of_a_difference_is_that_of_a_ratio_over_pieces() -> None:
     best = np.array([10.0, 20.0, 30.0])
     other = np.array([12.0, 21.0, 33.0])
@@ -111,16 +123,26 @@ def test_the_error_of_a_difference_is_that_of_a_ratio_over_pieces() -> None:
 
 
 def test_looks_double_within_the_share_and_two_more_are_for_ties() -> None:
-    assert Looks.of(200, 0.2) == Looks((0, 2, 5, 10, 20, 40, 50, 60), 5)
-    assert Looks.of(20, 0.2) == Looks((0, 1, 2, 4, 5, 6), 3)
-    assert Looks.of(19, 0.2) is None, "a fifth of it is less than four steps"
-    assert Looks.of(16, 0.25) == Looks((0, 1, 2, 4, 5, 6), 3)
-    for steps in range(1, 300):
-        for share in (0.01, 0.1, 0.2, 0.25):
-            if looks := Looks.of(steps, share):
-                full, last = looks.steps[looks.full], looks.steps[-1]
-                assert list(looks.steps) == sorted(set(looks.steps))
-                assert steps - full - last >= last, "the winner has at least what it has been trained on"
+    assert Looks.of(1000, 0.2) == Looks((0, 6, 12, 25, 50, 100, 200, 250, 300), 6, 1000)
+    assert Looks.of(200, 0.2) == Looks((0, 4, 5, 10, 20, 40, 50, 60), 5, 200)
+    assert Looks.of(20, 0.2) == Looks((0, 4, 5, 6), 1, 20)
+    for steps in range(20, 300):
+        for share in (0.2, 0.25):
+            looks = Looks.of(steps, share)
+            full, last = looks.steps[looks.full], looks.steps[-1]
+            assert list(looks.steps) == sorted(set(looks.steps)) and looks.steps[1] >= 4
+            assert steps - full - last >= last, "the winner has at least what it has been trained on"
+
+
+def test_a_trial_takes_small_steps_and_a_share_of_few_whole_steps_is_none() -> None:
+    small = Budget(num_steps=73, batch_size=16, block_tokens=256)
+    assert small.tokens == 299_008 and small.trial_batch(0.2) == 1
+    assert small.looks(0.2) == Looks.of(1168, 0.2)
+    large = Budget(num_steps=1000, batch_size=64, block_tokens=1024)
+    assert large.trial_batch(0.2) == 50, "256 steps of 50 blocks are a fifth of 64,000"
+    assert Budget(10_000, 64, 1024).trial_batch(0.2) == 64, "never larger than the training's own"
+    assert Budget(19, 16, 256).looks(0.2) is None, "a fifth of it is less than four steps"
+    assert Budget(16, 16, 256).looks(0.25) is not None
 
 
 # A stage that pauses
@@ -142,6 +164,17 @@ def test_a_shortened_training_reads_the_same_blocks_up_to_its_end(tmp_path: Path
     short = stage.shortened(7)
     assert short.num_steps == 7
     assert short.order.block.tolist() == stage.order.block[: 7 * stage.settings.batch_size].tolist()
+
+
+def test_the_rest_of_a_training_follows_its_small_steps_in_whole_ones(tmp_path: Path) -> None:
+    stage = stage_of(tmp_path)
+    size, blocks = stage.settings.batch_size, stage.order.block.tolist()
+    small = stage.in_small_steps(1)
+    assert small.num_steps == len(blocks) and small.order.block.tolist() == blocks
+    assert small.learning_rate == pytest.approx(stage.learning_rate / size**0.5)
+    assert {small.schedule().rate(step) for step in range(5)} == {small.learning_rate}, "no warm-up and no decay"
+    rest = stage.after(3, 2 * size)
+    assert rest.order.block.tolist() == blocks[3 : 3 + size * (stage.num_steps - 3)]
 
 
 # An addition
@@ -170,7 +203,7 @@ def test_three_starts_are_tried_and_the_best_goes_on_within_the_budget(run: Path
     assert {"base", "dense"} <= {trial.name for trial in line.trials}
     winner = line.trials[0]
     assert line.donor == winner.name == experts.manifest.experts[line.expert].parent
-    assert line.tokens + line.trial_tokens == TOKENS
+    assert TOKENS - STEP_TOKENS < line.tokens + line.trial_tokens <= TOKENS == line.budget_tokens
     assert line.trial_tokens == sum(trial.tokens[-1] for trial in line.trials[1:]) > 0
     for trial in line.trials:
         assert trial.tokens[0] == 0 and trial.tokens[-1] <= 0.3 * TOKENS
@@ -201,7 +234,7 @@ def test_a_start_whose_numbers_overflow_loses_and_stops_nobody(run: Path, monkey
     assert line.donor != "dense" and experts.verify() == []
     dense = next(one for one in line.trials if one.name == "dense")
     assert dense.tokens == [0]
-    assert line.tokens + line.trial_tokens <= TOKENS - STEP_TOKENS, "its one step is counted as spent"
+    assert line.tokens + line.trial_tokens <= TOKENS - STEP_TOKENS, "its first steps are counted as spent"
     assert addition_text(line)
 
 

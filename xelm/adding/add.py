@@ -16,7 +16,7 @@ from clustering.languages.codes import match
 from router.routes.relatives import Relatives
 from xelm.adding.branch import announce, plan_branch
 from xelm.adding.donor import DonorChoice, sample_of
-from xelm.adding.donors.plan import AdditionBill, TrialPlan, plan_trials, reason_of, why_untried
+from xelm.adding.donors.plan import AdditionBill, Budget, TrialPlan, plan_trials, reason_of, why_untried
 from xelm.adding.donors.race import SHARE
 from xelm.adding.donors.trial import hold_trials
 from xelm.adding.enter import keep_first, put_language, put_model, seal, take_language, take_model
@@ -121,7 +121,7 @@ def addition_bill(run: str | Path, language: str, data: str | Path, **options: A
             trials = _trials(experts, ready, making)
             reason = ready.choice.reason + ("" if trials else _why_untried(experts, ready, making))
             choice = ready.choice.donor, reason, ready.choice.candidates
-            return AdditionBill.of(ready.addition, choice, trials, *_size(making))
+            return AdditionBill.of(ready.addition, choice, trials, _budget(making))
         finally:
             if not any((folder / "work").glob(f"add-{addition.language}-*")):  # nothing is to be resumed
                 _forget(folder, addition.language)
@@ -222,11 +222,12 @@ def _add(experts: ExpertSet, addition: Addition) -> None:
     addition, choice, text = ready.addition, ready.choice, ready.text
     log_file, tried = _log_file(experts.path, addition.language), list[DonorTrial]()
     making = _planned(experts, ready, choice.donor)
+    budget = _budget(making)
     if plan := _trials(experts, ready, making):
         logger.info("trials: %s", ", ".join(plan.starts))
         makings = {start: _planned(experts, ready, start) for start in plan.starts}
         documents = [Document(addition.language, piece) for piece in sample_of(text.valid)]
-        trials = hold_trials(makings, plan.looks, experts, documents, log_file)
+        trials = hold_trials(makings, plan, experts, documents, log_file)
         making, tried = trials.winner, trials.tried
         reason = reason_of(tried, choice.candidates, addition.language)
         choice = replace(choice, donor=tried[0].name, reason=reason)
@@ -237,7 +238,7 @@ def _add(experts: ExpertSet, addition: Addition) -> None:
     announce(making, addition, name)
     entry = make_model(making, log_file, redo=True)
     line = _ledger_line(ready, choice, name, entry)
-    line = replace(line, trials=tried, trial_share=addition.trial if tried else 0.0)
+    line = replace(line, trials=tried, trial_share=addition.trial if tried else 0.0, budget=budget.tokens)
     _enter(experts, addition, line, making.folder, entry, text)
 
 
@@ -250,7 +251,7 @@ def _planned(experts: ExpertSet, ready: Prepared, start: str) -> Making:
 
 
 def _trials(experts: ExpertSet, ready: Prepared, making: Making) -> TrialPlan | None:
-    plan = plan_trials(ready.addition, ready.choice.candidates, _size(making)[0])
+    plan = plan_trials(ready.addition, ready.choice.candidates, _budget(making))
     return None if plan and _reads_apart(experts, ready, plan) else plan
 
 
@@ -260,17 +261,17 @@ def _reads_apart(experts: ExpertSet, ready: Prepared, plan: TrialPlan) -> bool:
 
 
 def _why_untried(experts: ExpertSet, ready: Prepared, making: Making) -> str:
-    plan = plan_trials(ready.addition, ready.choice.candidates, _size(making)[0])
+    plan = plan_trials(ready.addition, ready.choice.candidates, _budget(making))
     if plan and _reads_apart(experts, ready, plan):
         return " No start was tried, since starts that read different pieces do not compare piece by piece."
-    return why_untried(ready.addition, _size(making)[0])
+    return why_untried(ready.addition, _budget(making))
 
 
-def _size(making: Making) -> tuple[int, int]:
-    """Optimizer steps of a training, and tokens of one."""
+def _budget(making: Making) -> Budget:
     if making.stage is None:
         raise ValueError("an addition is always trained")
-    return making.stage.num_steps, making.stage.tokens_per_step
+    batch_size = making.stage.settings.batch_size
+    return Budget(making.stage.num_steps, batch_size, making.stage.tokens_per_step // batch_size)
 
 
 def _name_from(experts: ExpertSet, addition: Addition, start: str) -> str:

@@ -82,7 +82,7 @@ def _trials(line: LedgerEntry) -> str:
         rows.append([f"{trial.name}{'*' if trial.name == line.donor else ''}", *shown, difference, error])
     headers = ["tried, tokens:", *(f"{count:,}" for count in tokens), "behind by %", "standard error %"]
     others = ", ".join(f"{trial.name} {trial.tokens[-1]:,}" for trial in line.trials[1:])
-    budget = line.tokens + line.trial_tokens
+    budget = line.budget_tokens
     cost = (
         f"of {budget:,} tokens, the trials of other starts took {line.trial_tokens:,} "
         f"({100 * line.trial_tokens / budget:.0f} %: {others}); the expert was trained on {line.tokens:,}"

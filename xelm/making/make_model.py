@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -45,15 +46,18 @@ class Making:
     tokenizer: PreTrainedTokenizerBase
     former: Sequence[str] = ()
     """Other fingerprints that mean the same model (`xelm.making.again.identity`)."""
+    before: Stage | None = None
+    """A training that the first weights come from and that counts with this one."""
     vocabulary: Path | None = None
     """Folder whose `vocabulary.json` tells of the tokenizer, if it is the model's own."""
 
     @property
     def planned(self) -> ModelEntry:
         """The entry with what the training will read: blocks and epochs of each language, and all its tokens."""
-        drawn = self.stage.order.counts() if self.stage else {}
+        stages = [stage for stage in (self.before, self.stage) if stage]
+        drawn = dict(sum((Counter(stage.order.counts()) for stage in stages), Counter()))
         num_blocks = {code: len(blocks) for code, blocks in self.stage.blocks.items()} if self.stage else {}
-        tokens = self.stage.num_steps * self.stage.tokens_per_step if self.stage else 0
+        tokens = sum(stage.num_steps * stage.tokens_per_step for stage in stages)
         before = self.entry.tokens_before
         return replace(
             self.entry,
@@ -90,7 +94,9 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
     entry, curve = making.planned, dict[str, Any]()
     if making.stage:
         trained = train_stage(model, making.stage, log_into(log_file))
-        entry.tokens, entry.isolation, curve = trained.tokens, trained.isolation, {"history": trained.history}
+        earlier = making.before.num_steps * making.before.tokens_per_step if making.before else 0
+        entry.tokens, entry.isolation = trained.tokens + earlier, trained.isolation
+        curve = {"history": trained.history}
         if trained.evaluations:
             curve["evaluations"] = trained.evaluations
         if trained.went_on:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -73,6 +74,25 @@ class Stage:
         order, size = self.order, num_steps * self.settings.batch_size
         first = DrawOrder(order.languages, order.language[:size], order.block[:size])
         return replace(self, order=first, pause_at=None)
+
+    def after(self, done: int, spent: int) -> Stage:
+        """The same training from its block `done` on, with `spent` blocks fewer than are left, in whole steps."""
+        order, size = self.order, self.settings.batch_size
+        end = done + (len(order) - done - spent) // size * size
+        return replace(self, order=DrawOrder(order.languages, order.language[done:end], order.block[done:end]))
+
+    def in_small_steps(self, batch_size: int) -> Stage:
+        """The same blocks in smaller steps at a constant rate, lower by the square root as is usual with Adam."""
+        settings = replace(
+            self.settings,
+            batch_size=batch_size,
+            micro_batch_size=None,
+            schedule="constant",
+            warmup_steps=0,
+            evaluate_every_steps=None,
+        )
+        rate = self.learning_rate * math.sqrt(batch_size / self.settings.batch_size)
+        return replace(self, settings=settings, learning_rate=rate, stable=None)
 
     @property
     def tokens_per_step(self) -> int:

@@ -13,36 +13,77 @@ from xelm.adding.request import Addition
 from xelm.run.names import is_expert
 from xelm.run.records.ledger import DonorCandidate, DonorTrial
 
+_MOST_STEPS = 256
+"""Steps of a start's share at most. Small steps show with few tokens how fast a start learns: after sixteen steps of
+256 tokens starts stood as at the end, where four steps of 4,096 had to be taken (experiments/new_language)."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a training may read.
+
+    Attributes:
+        num_steps: Optimizer steps.
+        batch_size: Blocks of a step.
+        block_tokens: Tokens of a block.
+    """
+
+    num_steps: int
+    batch_size: int
+    block_tokens: int
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks in all."""
+        return self.num_steps * self.batch_size
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in all."""
+        return self.num_blocks * self.block_tokens
+
+    def trial_batch(self, share: float) -> int:
+        """Blocks of a step of a trial that may read this share of all: at least one, at most those of any step."""
+        return max(1, min(self.batch_size, round(share * self.num_blocks / _MOST_STEPS)))
+
+    def looks(self, share: float) -> Looks | None:
+        """The looks of such a trial; None if the share is fewer than `FEWEST_STEPS` of the training's own steps."""
+        if int(share * self.num_steps + 1e-9) < FEWEST_STEPS:  # 0.2 of 5 steps is one, whatever the product rounds to
+            return None
+        return Looks.of(self.num_blocks // self.trial_batch(share), share)
+
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """The starts that are tried, the likeliest first, and when they are compared."""
+    """The starts that are tried, the likeliest first, when they are compared, and in which steps they learn."""
 
     starts: list[str]
     looks: Looks
+    batch_size: int
+    """Blocks of a step."""
 
 
-def plan_trials(addition: Addition, candidates: Sequence[DonorCandidate], num_steps: int) -> TrialPlan | None:
+def plan_trials(addition: Addition, candidates: Sequence[DonorCandidate], budget: Budget) -> TrialPlan | None:
     """The trials of an addition; None if its donor is named, or there is nothing to try or too little to try it with.
 
     Args:
         addition: The request.
         candidates: All models of the run with their signals.
-        num_steps: Optimizer steps of the whole budget.
+        budget: Of the whole addition.
     """
     if addition.donor != "auto" or not addition.trial:
         return None
     fit = [c for c in candidates if addition.kind == "new" or is_expert(c.name)]
-    starts, looks = likeliest(fit), Looks.of(num_steps, addition.trial)
-    return TrialPlan(starts, looks) if looks and len(starts) > 1 else None
+    starts, looks = likeliest(fit), budget.looks(addition.trial)
+    return TrialPlan(starts, looks, budget.trial_batch(addition.trial)) if looks and len(starts) > 1 else None
 
 
-def why_untried(addition: Addition, num_steps: int) -> str:
+def why_untried(addition: Addition, budget: Budget) -> str:
     """A sentence on why an addition that asks for trials has none; empty if it asks for none."""
     if addition.donor != "auto" or not addition.trial:
         return ""
-    if Looks.of(num_steps, addition.trial) is None:
-        steps = f"{num_steps} optimizer step{'s' if num_steps > 1 else ''}"
+    if budget.looks(addition.trial) is None:
+        steps = f"{budget.num_steps} optimizer step{'s' if budget.num_steps > 1 else ''}"
         return f" No start was tried: {addition.trial:g} of a budget of {steps} is less than {FEWEST_STEPS}."
     return " There is no other start to try."
 
@@ -95,26 +136,26 @@ class AdditionBill:
         addition: Addition,
         choice: tuple[str, str, Sequence[DonorCandidate]],
         plan: TrialPlan | None,
-        num_steps: int,
-        step_tokens: int,
+        budget: Budget,
     ) -> AdditionBill:
         """Of a planned addition; `choice` is the donor by the signals alone, the reason, and all candidates."""
         donor, reason, candidates = choice
-        budget = num_steps * step_tokens
+        tokens = budget.tokens
         if plan is None:
-            return cls(addition.language, budget, donor, reason, [*candidates], [], 0, 0, budget)
-        full, last = plan.looks.steps[plan.looks.full], plan.looks.steps[-1]
+            return cls(addition.language, tokens, donor, reason, [*candidates], [], 0, 0, tokens)
+        full, last = (plan.looks.steps[at] * plan.batch_size for at in (plan.looks.full, -1))
         losers = last + (len(plan.starts) - 2) * full
+        fewest = last + (budget.num_blocks - losers - last) // budget.batch_size * budget.batch_size
         return cls(
             addition.language,
-            budget,
+            tokens,
             plan.starts[0],
             reason,
             [*candidates],
             plan.starts,
-            full * step_tokens,
-            last * step_tokens,
-            (num_steps - losers) * step_tokens,
+            full * budget.block_tokens,
+            last * budget.block_tokens,
+            fewest * budget.block_tokens,
         )
 
     def to_dict(self) -> dict[str, Any]:

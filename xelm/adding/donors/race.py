@@ -13,10 +13,13 @@ SHARE = 0.2
 MOST_SHARE = 0.25
 """Largest such share: two losers that are raised, and the winner, must fit into the budget."""
 FEWEST_STEPS = 4
-"""Fewest optimizer steps of a start's share: with fewer, the steps that losers take cost the winner more than a better
-start brings it (experiments/new_language)."""
-_LOOKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 5 / 4, 3 / 2)
+"""Fewest steps before the first look. A share that is fewer of the training's own steps is not worth a trial either:
+the steps that losers take cost the winner more than a better start brings it (experiments/new_language)."""
+_LOOKS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 5 / 4, 3 / 2)
 """When starts are compared, as parts of the share; the last two are for ties."""
+_PRICE = 1 / 8
+"""Rise of the winner's loss for each part of its budget that trials take: 2.7 % of the tokens cost 0.35 % of the bits
+in the mean (experiments/new_language)."""
 _AGAIN = 0.5
 """Part of the fall of the log loss since the last look that is expected until the next."""
 _SURELY = 2.0
@@ -30,25 +33,29 @@ class Looks:
     Attributes:
         steps: In order, after 0 (before any training).
         full: Position in `steps` of the end of the share that each start gets; later looks are for ties.
+        budget: Steps of such a size in the whole budget.
     """
 
     steps: tuple[int, ...]
     full: int
+    budget: int
 
     @classmethod
-    def of(cls, num_steps: int, share: float) -> Looks | None:
-        """The looks of a budget; None if the share is fewer than `FEWEST_STEPS`."""
-        end = int(share * num_steps + 1e-9)  # 0.2 of 5 steps is one, whatever the product rounds to
-        if end < FEWEST_STEPS:
-            return None
+    def of(cls, num_steps: int, share: float) -> Looks:
+        """The looks of a budget of so many steps, of which a share of at least `FEWEST_STEPS` is for each start."""
+        end = int(share * num_steps + 1e-9)
         most = (num_steps - end) // 2  # one loser at the end of its share, one tied to the last, and the winner
-        steps = sorted({max(1, min(most, round(end * part))) for part in _LOOKS} | {end})
-        return cls((0, *steps), 1 + steps.index(end))
+        steps = sorted({max(FEWEST_STEPS, min(most, round(end * part))) for part in _LOOKS} | {end})
+        return cls((0, *steps), 1 + steps.index(end), num_steps)
 
     @property
     def last(self) -> int:
         """Position of the last look."""
         return len(self.steps) - 1
+
+    def price(self, look: int) -> float:
+        """What it costs the winner's loss, as a share, that one other start goes on to the next look."""
+        return _PRICE * (self.steps[look + 1] - self.steps[look]) / self.budget
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,8 @@ def judge(nats: Mapping[str, Sequence[np.ndarray]], look: int, looks: Looks, *, 
     again as since the last look. A start is given up if it is then expected to be behind by more than two standard
     errors of the difference, and has learned more by now than half of that. While the best one is worse than blind
     guessing, none is. At the end of its share, all are given up but the best one, and the next if it lies within one
-    standard error of it.
+    standard error of it. Whenever the next look costs the winner more than the best of the others may surely bring,
+    they are given up too.
 
     Args:
         nats: Start -> at each look so far, nats of each piece of text, shape (P,).
@@ -89,10 +97,15 @@ def judge(nats: Mapping[str, Sequence[np.ndarray]], look: int, looks: Looks, *, 
     if is_early:
         sees = float(nats[best][look].sum()) < blind
         learned = {name: 1 - float(of[look].sum() / of[0].sum()) for name, of in nats.items()}
-        beaten = [n for n in others if sees and gaps[n] > _SURELY * errors[n] and learned[n] > gaps[n] / 2]
-        stay = [name for name in others if name not in beaten]
+        tells = {name: sees and learned[name] > gaps[name] / 2 for name in others}
+        stay = [name for name in others if not (tells[name] and gaps[name] > _SURELY * errors[name])]
+        known = all(tells[name] for name in stay)
     else:
         stay = [name for name in others[:1] if look < looks.last and gaps[name] <= errors[name]]
+        known = True
+    if stay and known:
+        hope = max(_SURELY * errors[name] - gaps[name] for name in stay)
+        stay = stay if hope > len(stay) * looks.price(look) else []
     return Standing(best, gaps, errors, [best, *stay])
 
 

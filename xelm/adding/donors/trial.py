@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from clustering.files import read_json, write_json
-from xelm.adding.donors.race import Looks, Standing, judge
+from xelm.adding.donors.plan import TrialPlan
+from xelm.adding.donors.race import Standing, judge
 from xelm.adding.donors.signals import BLIND_BITS
 from xelm.evaluation.log_probs import measure
 from xelm.making.make_model import Making, log_into
@@ -21,6 +22,7 @@ from xelm.run.experts import Document, ExpertSet
 from xelm.run.records.ledger import DonorTrial
 from xelm.run.records.manifest import fingerprint
 from xelm.training.loop import train_stage
+from xelm.training.stage import Stage
 
 _PIECE = 128
 """Tokens of a piece of text, of which the standard error of a difference is taken."""
@@ -38,7 +40,7 @@ class Trials:
 
 
 def hold_trials(
-    makings: Mapping[str, Making], looks: Looks, experts: ExpertSet, documents: Sequence[Document], log_file: Path
+    makings: Mapping[str, Making], plan: TrialPlan, experts: ExpertSet, documents: Sequence[Document], log_file: Path
 ) -> Trials:
     """Train the starts side by side, look by look, until one is left.
 
@@ -46,12 +48,13 @@ def hold_trials(
 
     Args:
         makings: Start -> its training on the whole budget.
-        looks: The steps after which they are compared.
+        plan: The steps in which they learn, and after which they are compared.
         experts: The run.
         documents: Held-out text of the new language to compare on.
         log_file: Where the training curves go.
     """
-    starts = {name: _Start.of(name, making, looks, experts, documents, log_file) for name, making in makings.items()}
+    starts = {name: _Start.of(name, making, plan, experts, documents, log_file) for name, making in makings.items()}
+    looks = plan.looks
     num_bytes = sum(len(document.text.encode()) for document in documents)
     running, look = list(starts), 0
     for start in starts.values():
@@ -69,7 +72,7 @@ def hold_trials(
         running = standing.staying
     winner = starts[running[0]]
     losers = sorted((s for s in starts.values() if s is not winner), key=lambda s: -s.steps)
-    spent = sum(start.begun for start in losers)
+    spent = sum(start.begun for start in losers) * plan.batch_size
     return Trials(winner.continued(spent), [start.told(num_bytes) for start in (winner, *losers)])
 
 
@@ -93,6 +96,9 @@ class _Start:
 
     name: str
     making: Making
+    """Its training on the whole budget."""
+    stage: Stage
+    """Its trial."""
     read: Callable[[Any], np.ndarray]
     """Of a model: nats of each piece of text."""
     log_file: Path
@@ -113,18 +119,23 @@ class _Start:
         cls,
         name: str,
         making: Making,
-        looks: Looks,
+        plan: TrialPlan,
         experts: ExpertSet,
         documents: Sequence[Document],
         log_file: Path,
     ) -> _Start:
         assert making.stage
-        key = fingerprint(making.entry.fingerprint, name, looks.steps)
+        key = fingerprint(making.entry.fingerprint, name, plan.looks.steps, plan.batch_size)
         work = making.folder.parent.with_name(f"{making.stage.name}-{key[:12]}")
-        stage = replace(making.stage, name=f"{making.stage.name} from {name}", checkpoints=work / "checkpoints")
         entry = replace(making.entry, fingerprint=key)
-        making = replace(making, folder=work / "expert", entry=entry, stage=stage)
-        return cls(name, making, lambda model: _pieces(measure(experts, model, documents)), log_file)
+        stage = replace(
+            making.stage.in_small_steps(plan.batch_size),
+            name=f"{making.stage.name} from {name}",
+            checkpoints=work / "trial",
+        )
+        whole = replace(making.stage, name=stage.name, checkpoints=work / "checkpoints")
+        making = replace(making, folder=work / "expert", entry=entry, stage=whole)
+        return cls(name, making, stage, lambda model: _pieces(measure(experts, model, documents)), log_file)
 
     def read_at(self, step: int) -> None:
         """Train up to a step, if that was not done before, and read the text."""
@@ -139,37 +150,38 @@ class _Start:
     def _model_at(self, step: int) -> Any:
         import torch
 
-        stage = self.making.stage
-        assert stage
-        torch.manual_seed(stage.settings.seed)
+        torch.manual_seed(self.stage.settings.seed)
         model = self.making.parent()
         if step:
-            train_stage(model, replace(stage, pause_at=step), log_into(self.log_file))
+            train_stage(model, replace(self.stage, pause_at=step), log_into(self.log_file))
         return model.eval()
 
     def give_up(self, standing: Standing) -> None:
         """Remove its checkpoint; its figures stay."""
-        assert self.making.stage
-        shutil.rmtree(self.making.stage.checkpoints, ignore_errors=True)
+        shutil.rmtree(self.stage.checkpoints, ignore_errors=True)
         error = standing.errors[self.name]
         self.behind_percent = 100 * standing.behind[self.name]
         self.error_percent = 100 * error if math.isfinite(error) else None
 
     def continued(self, spent: int) -> Making:
-        """Its training from here on, with the steps of the budget that the others have not taken."""
-        stage = self.making.stage
-        assert stage
-        rest = stage.num_steps - spent
-        key = fingerprint(self.making.entry.fingerprint, self.steps, rest)
+        """Its training from here on, with the blocks of the budget that are left.
+
+        Args:
+            spent: Blocks that the other starts have read.
+        """
+        whole, step = self.making.stage, self.steps
+        assert whole
+        tried = self.stage.shortened(step)
+        rest = whole.after(len(tried.order), spent)
+        key = fingerprint(self.making.entry.fingerprint, step, rest.num_steps)
         entry = replace(self.making.entry, fingerprint=key)
-        return replace(self.making, entry=entry, stage=stage.shortened(rest))
+        return replace(self.making, entry=entry, stage=rest, before=tried, parent=lambda: self._model_at(step))
 
     def told(self, num_bytes: int) -> DonorTrial:
         """What is recorded of it; `num_bytes`: of the text."""
-        assert self.making.stage
         return DonorTrial(
             name=self.name,
-            tokens=[step * self.making.stage.tokens_per_step for step in self.looked],
+            tokens=[step * self.stage.tokens_per_step for step in self.looked],
             bits_per_byte=[float(nats_P.sum()) / math.log(2) / max(1, num_bytes) for nats_P in self.nats],
             behind_percent=self.behind_percent,
             error_percent=self.error_percent,

@@ -53,4 +53,4 @@ def _add_command(line: LedgerEntry) -> str:
     joins = line.kind == "join"
     words += ["--replay", str(line.replay)] if line.replay or joins else []
     words += ["--as", "join"] if joins else []
-    return shlex.join([*words, "--tokens", str(line.tokens + line.trial_tokens)])
+    return shlex.join([*words, "--tokens", str(line.budget_tokens)])

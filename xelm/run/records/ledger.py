@@ -179,6 +179,8 @@ class LedgerEntry:
     """Starts that were tried, the winner first; empty if the donor was named or chosen by the signals alone."""
     trial_share: float = 0.0
     """Share of the budget that a trial of one start took at most, unless the best were tied."""
+    budget: int = 0
+    """Tokens of the whole addition, of which less than a step may be left; 0: an earlier version of xelm added it."""
     languages_read: list[LanguageRead] = field(default_factory=list)
     """What all documents of the text read as; empty where an earlier version of xelm added the language."""
     documents_dropped: int = 0
@@ -197,6 +199,11 @@ class LedgerEntry:
     def trial_tokens(self) -> int:
         """Tokens of the budget that went into trials of other starts."""
         return sum(trial.tokens[-1] for trial in self.trials[1:])
+
+    @property
+    def budget_tokens(self) -> int:
+        """Tokens of the whole addition, trials and all."""
+        return self.budget or self.tokens + self.trial_tokens
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
