@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from clustering.errors import BadInput
 from tests.xelm.training_parts import same_bits, stage_of, tiny_llama, weights_of
 from xelm.expert_kinds.kind import ExpertKind
+from xelm.making.train import train
 from xelm.recipe.recipe import Train
+from xelm.training.course.eight_bits import of_eight_bits
 from xelm.training.loop import train_stage
 from xelm.training.random_state import random_states, set_random_state
 
@@ -224,6 +227,44 @@ def test_muon_moves_inner_matrices_in_orthogonal_directions_and_resumes_to_the_b
     _interrupt(tiny_llama(), stage, 7)
     train_stage(resumed, stage, lambda _: None)
     assert same_bits(weights_of(resumed), weights_of(undisturbed))
+
+
+def test_moments_of_eight_bits_are_kept_as_such_and_resume_to_the_bit(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", minversion="0.50")
+
+    def large() -> Any:
+        return tiny_llama(num_layers=1, intermediate_size=300)  # 4,800 values a matrix: from 4,096 on in 8 bits
+
+    settings = {"optimizer": "adamw8bit", "num_steps": 12}
+    undisturbed, resumed = large(), large()
+    trained = train_stage(undisturbed, stage_of(tmp_path / "a", **settings), lambda _: None)
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"]
+    stage = stage_of(tmp_path / "b", **settings)
+    _interrupt(large(), stage, 7)
+    moments = load_file(stage.checkpoints / "step-00000005" / "optimizer.safetensors")
+    name = "model.layers.0.mlp.gate_proj.weight"
+    assert moments[f"{name}/state1"].dtype == moments[f"{name}/state2"].dtype == torch.uint8
+    assert moments["model.norm.weight/state1"].dtype == torch.float32 and int(moments[f"{name}/step"]) == 5
+    train_stage(resumed, stage, lambda _: None)
+    assert same_bits(weights_of(resumed), weights_of(undisturbed))
+    plain = large()
+    train_stage(plain, stage_of(tmp_path / "c", num_steps=12), lambda _: None)
+    far = max(float((weights_of(plain)[key] - value).abs().max()) for key, value in weights_of(resumed).items())
+    assert 0 < far < 0.02, "near AdamW, of which a step is at most 0.005"
+
+
+def test_an_optimizer_that_is_not_installed_is_refused_before_text_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_recipe: Any
+) -> None:
+    monkeypatch.setattr("xelm.training.course.eight_bits.find_spec", lambda _name: None)
+    with pytest.raises(
+        BadInput, match=r'\[train\] optimizer = "adamw8bit" needs a package .* pip install .bitsandbytes'
+    ):
+        train(tiny_recipe(train={"optimizer": "adamw8bit"}), tmp_path / "run")
+    assert not list((tmp_path / "run").rglob("tokens.bin"))
+    with pytest.raises(BadInput, match=r"does not run on this device \(meta\)"):
+        monkeypatch.setattr("xelm.training.course.eight_bits.find_spec", lambda _name: True)
+        of_eight_bits([{"params": [torch.empty(2, device="meta")]}], 1e-3, (0.9, 0.95))
 
 
 def test_betas_change_what_is_learned(tmp_path: Path) -> None:

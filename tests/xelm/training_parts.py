@@ -29,12 +29,11 @@ def tiny_llama(seed: int = 0, num_layers: int = 1, **settings: Any) -> Any:
     config = LlamaConfig(
         vocab_size=VOCAB_SIZE,
         hidden_size=16,
-        intermediate_size=32,
+        **{"intermediate_size": 32, **settings},
         num_hidden_layers=num_layers,
         num_attention_heads=2,
         num_key_value_heads=2,
         max_position_embeddings=64,
-        **settings,
     )
     return LlamaForCausalLM(config)
 

@@ -14,6 +14,7 @@ from xelm.models.base import empty_model
 from xelm.models.foreign import unusable_reported
 from xelm.objectives.objective import Objective
 from xelm.recipe.recipe import Recipe
+from xelm.training.course.eight_bits import check_optimizer
 
 if TYPE_CHECKING:
     from clustering import ClusterPlan
@@ -32,7 +33,7 @@ def check_early(recipe: Recipe, found: Found) -> ClusterPlan:
     Raises:
         BadInput: For a plan that cannot be made or does not fit, languages of `enters` that have no text, a model
             without the objective's head, an expert that the model does not allow, a budget of less than a step for
-            each expert, a kernel or a log that is not installed.
+            each expert, a kernel, a log or an optimizer that is not installed.
     """
     codes = [source.code for source in found.sources]
     check_clusters(recipe.clusters, len(codes))
@@ -50,6 +51,7 @@ def check_early(recipe: Recipe, found: Found) -> ClusterPlan:
     if recipe.base.attn_implementation is not None:
         check_attention(recipe.base.attn_implementation, found.config, recipe.objective)
     check_log(recipe.train.log)
+    check_optimizer(recipe.train.optimizer)
     return plan
 
 

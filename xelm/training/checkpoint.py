@@ -100,7 +100,7 @@ def _load(checkpoint: Path, model: torch.nn.Module, optimizer: torch.optim.Optim
         with torch.no_grad():
             for name, p in parameters.items():
                 p.copy_(part_of(weights[name], p))
-                optimizer.state[p] = {k: part_of(value.to(_home(k, p)), p) for k, value in moments[name].items()}
+                optimizer.state[p] = {k: _moment(k, value, p) for k, value in moments[name].items()}
         # In this form it was written when only the first process kept its state.
         state["random"] = [{"cpu": state.pop("torch_rng")}] if "torch_rng" in state else state["random"]
         progress = Progress(**state)
@@ -111,6 +111,14 @@ def _load(checkpoint: Path, model: torch.nn.Module, optimizer: torch.optim.Optim
             f"{checkpoint}: this checkpoint cannot be resumed ({error}). Remove {checkpoint.parent} to begin this part "
             "again."
         ) from None
+
+
+def _moment(key: str, value: torch.Tensor, parameter: torch.nn.Parameter) -> torch.Tensor | int:
+    """What an optimizer keeps of a parameter: its part of a tensor, or a whole number."""
+    if value.ndim == 0 and not value.is_floating_point():
+        return int(value)
+    # What has another shape, as the scales of 8 bits have, is never sharded.
+    return part_of(value.to(_home(key, parameter)), parameter)
 
 
 def _home(key: str, parameter: torch.nn.Parameter) -> torch.device | str:

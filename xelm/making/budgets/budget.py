@@ -251,7 +251,8 @@ def _memory_gib(train: Train, size: ModelSize, sequence_length: int, *, whole: b
     in_chunks = is_chunked(train.loss, positions=positions, vocab_size=size.vocab_size)
     logits = CHUNK_BYTES if in_chunks else positions * LOGITS_HELD * size.vocab_size * 4
     activations = positions * layers * 34 / 2 * size.hidden_size * 4 + logits
-    return (size.parameters * size.weight_bytes + trained * (size.weight_bytes + 8) + activations) / _GIB
+    moments = 2 if train.optimizer == "adamw8bit" else 8
+    return (size.parameters * size.weight_bytes + trained * (size.weight_bytes + moments) + activations) / _GIB
 
 
 def _loss(train: Train, size: ModelSize, sequence_length: int) -> str:

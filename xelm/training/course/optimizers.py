@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from xelm.models.rows import deviation_of_rows, row_matrices
+from xelm.training.course.eight_bits import of_eight_bits
 from xelm.training.course.schedule import NEW_ROWS_STEP
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ def make_optimizer(
         learning_rate: The first one; the loop sets it for each step, times `times` of a group that has it.
         new_rows: Whether the vocabulary has rows that were never trained: all its trained rows then learn in steps of
             `NEW_ROWS_STEP` times the deviation of their values, where that is more than the learning rate.
+
+    Raises:
+        BadInput: If the optimizer's package is not installed, or does not run on the model's device.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     inner = _inner_matrices(model, trained) if settings.optimizer == "muon" else []
@@ -40,6 +44,8 @@ def make_optimizer(
         # AdamW takes the decay times the learning rate, and rows decay as the rest.
         groups.append({"params": rows, "weight_decay": settings.weight_decay / times, "times": times})
     first, second = settings.betas
+    if settings.optimizer == "adamw8bit":
+        return of_eight_bits([g for g in groups if g["params"]], learning_rate, (first, second))
     if not inner:
         return torch.optim.AdamW(groups, lr=learning_rate, betas=(first, second), fused=True)
     adamw = torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, betas=(first, second), fused=True)

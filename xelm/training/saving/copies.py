@@ -39,9 +39,12 @@ def state_of(model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress:
     Returns:
         Complete tensors, even of a sharded model, in the first process; None in the others.
     """
+    import torch
+
     weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     moments = {
-        f"{name}/{key}": value.detach()
+        # bitsandbytes counts steps in a whole number of Python.
+        f"{name}/{key}": torch.tensor(value) if isinstance(value, int) else value.detach()
         for name, p in model.named_parameters()
         if p in optimizer.state
         for key, value in optimizer.state[p].items()
