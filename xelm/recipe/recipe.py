@@ -237,8 +237,8 @@ class Train:
     """Learning rate at the end, as a share of its peak."""
     optimizer: Literal["adamw", "muon", "adamw8bit"] = "adamw"
     """`muon`: matrices inside the layers are turned to their nearest orthogonal direction (Jordan et al. 2024), at the
-    learning rates of AdamW (Liu et al. 2025), which has the rest: embeddings, head, norms and biases. `adamw8bit`: AdamW
-    whose moments take 8 bits (Dettmers et al. 2022), by bitsandbytes."""
+    learning rates of AdamW (Liu et al. 2025), which has the rest: embeddings, head, norms and biases. `adamw8bit`:
+    AdamW whose moments take 8 bits (Dettmers et al. 2022), by bitsandbytes."""
     betas: tuple[float, ...] = (0.9, 0.95)
     """Of AdamW: how long the means of gradients and of their squares last."""
     weight_decay: float = 0.1
