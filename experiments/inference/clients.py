@@ -153,7 +153,7 @@ def main() -> None:
     make_run(arguments.run, "full", hidden=arguments.hidden, layers=arguments.layers, context=LONG + 512)
     command = [sys.executable, "-m", "xelm", "-q", "serve", str(arguments.run), "--device", "cpu", "--port", "0"]
     with subprocess.Popen(
-        [*command, "--max-tokens", str(LONG)],
+        [*command, "--max-tokens", str(LONG), "--timeout-s", "1200"],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
