@@ -296,7 +296,7 @@ def test_a_pass_that_reads_again_goes_on_to_a_near_end_and_yields_before_a_far_o
     def steps(max_tokens: int) -> int:
         running, waiting = endless(still, max_tokens), endless(still, 1)
         row = Row(running, 0)
-        turn = Turn([row], reads_again=True, started_s=clock.now_s)
+        turn = Turn([row], keeps=False, reads=True, started_s=clock.now_s)
         clock.now_s += 1.0  # reading the prompt took a second
         assert not turn.is_over([running, waiting])
         return clock.steps_of(turn, row, [running, waiting])

@@ -17,7 +17,8 @@ from tests.xelm.conftest import WORDS, make_corpus, sentences, write_jsonl
 from tests.xelm.interrupting import assert_interruption_leaves_no_trace
 from xelm.corpus.blocks import Blocks
 from xelm.corpus.instructions import instruction_ids
-from xelm.corpus.store import LanguageCounts, TokenStore, boundary_tokens
+from xelm.corpus.store import LanguageCounts, TokenStore
+from xelm.corpus.tokens.encoder import boundary_tokens
 from xelm.inference.routed import RoutedLM
 from xelm.making.train import dry_run, train
 from xelm.models.tokenizers import new_tokenizer

@@ -15,7 +15,8 @@ import pytest
 from clustering.corpora.find import Source, find_sources
 from clustering.errors import BadInput
 from tests.xelm.conftest import sentences, write_jsonl
-from xelm.corpus.store import TokenStore, boundary_tokens, build_store, open_store, training_texts
+from xelm.corpus.store import TokenStore, build_store, open_store, training_texts
+from xelm.corpus.tokens.encoder import boundary_tokens
 from xelm.corpus.tokens.token_ids import token_ids
 from xelm.models.tokenizers import keep_tokenizer, new_tokenizer
 from xelm.recipe.recipe import Data, NewBase

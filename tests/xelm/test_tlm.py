@@ -17,7 +17,8 @@ from tests.xelm.interrupting import assert_interruption_leaves_no_trace
 from tests.xelm.test_architectures import MASKED, _save_base
 from xelm.aligning.pairs import read_pairs
 from xelm.corpus.blocks import Blocks
-from xelm.corpus.store import LanguageCounts, TokenStore, boundary_tokens
+from xelm.corpus.store import LanguageCounts, TokenStore
+from xelm.corpus.tokens.encoder import boundary_tokens
 from xelm.making.train import dry_run, train
 from xelm.objectives.masked import MaskedBatches
 from xelm.objectives.objective import IGNORED

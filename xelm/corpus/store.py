@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,12 +16,13 @@ import numpy as np
 from clustering.corpora.find import Source
 from clustering.corpora.rows import Row
 from clustering.errors import BadInput
-from clustering.files import atomic_write, read_json, write_json
-from xelm.corpus.instructions import instruction_ids
+from clustering.files import atomic_write, read_json, remove, write_json
 from xelm.corpus.intact import is_sealed, seal
 from xelm.corpus.splits import split_rows
 from xelm.corpus.store_check import HELDOUT, store_damage
-from xelm.corpus.tokens.token_ids import DocumentIds, token_ids
+from xelm.corpus.tokens.elsewhere import NOT_SEVERAL
+from xelm.corpus.tokens.encoder import Encoded, Encoder, boundary_tokens, tokenise
+from xelm.corpus.tokens.shards import encoded
 from xelm.recipe.recipe import Data
 
 if TYPE_CHECKING:
@@ -76,14 +78,6 @@ class TokenStore:
         return frozenset(found)
 
 
-def boundary_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """The tokens before and after each document: [BOS, EOS or CLS] and [EOS or SEP], empty if there is none."""
-    ids = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.cls_token_id)
-    bos = next((i for i in ids if i is not None), None)
-    eos = next((i for i in (tokenizer.eos_token_id, tokenizer.sep_token_id) if i is not None), None)
-    return ([] if bos is None else [bos]), ([] if eos is None else [eos])
-
-
 def training_texts(source: Source, data: Data) -> Iterator[str]:
     """The training documents of a language, as text."""
     skipped: list[str] = []
@@ -124,7 +118,7 @@ def _heldout_rows(store: TokenStore, split: str | None) -> list[Row]:
 
 def heldout_store(store: TokenStore, split: str, tokenizer: PreTrainedTokenizerBase) -> TokenStore:
     """The held-out documents of one split as a store in memory."""
-    documents = list(_tokenise(_heldout_rows(store, split), tokenizer))
+    documents = list(tokenise(_heldout_rows(store, split), tokenizer))
     starts = np.cumsum([0, *(len(ids) for ids, _ in documents)])[:-1]
     tokens = np.array([token for ids, _ in documents for token in ids], dtype=store.tokens.dtype)
     counts = LanguageCounts(documents=len(documents))
@@ -140,12 +134,14 @@ def build_store(
     *,
     vocab_size: int,
     pairs: Sequence[Pair] = (),
+    num_processes: int = 1,
 ) -> TokenStore:
     """Read, split, deduplicate and tokenise a language's text into `folder`, which appears complete or not at all.
 
     Held-out documents go to `heldout.jsonl` beside the tokens, at most `data.heldout_bytes` a split. What is there
     already is kept if it is intact, and made again if not. After the text come `pairs`, each as one document of two
-    sides, both begun and closed as a document is.
+    sides, both begun and closed as a document is. With several processes this one reads and the others tokenise, which
+    changes no byte; where they cannot be had, it does all.
 
     Raises:
         BadInput: For lines that cannot be read (unless the recipe skips them) and text with no training tokens.
@@ -156,8 +152,13 @@ def build_store(
         if folder.is_dir():
             logger.warning("%s: the tokenised text is damaged: %s. It is made again.", folder, problem)
         with atomic_write(folder) as partial:
-            partial.mkdir()
-            _write_store(partial, source, data, tokenizer, np.uint16 if vocab_size <= 2**16 else np.uint32, pairs)
+            dtype = np.uint16 if vocab_size <= 2**16 else np.uint32
+            try:
+                _write_store(partial, source, data, tokenizer, dtype, pairs, num_processes)
+            except BrokenProcessPool as error:
+                logger.warning(NOT_SEVERAL, error)
+                remove(partial)
+                _write_store(partial, source, data, tokenizer, dtype, pairs, 1)
             seal(partial)
     elif not is_sealed(folder):
         seal(folder)
@@ -171,15 +172,19 @@ def _write_store(
     tokenizer: PreTrainedTokenizerBase,
     dtype: type[np.unsignedinteger[Any]],
     pairs: Sequence[Pair],
+    num_processes: int,
 ) -> None:
+    folder.mkdir()
     counts, skipped, starts, answers = LanguageCounts(), list[str](), list[int](), list[int]()
     rows = source.rows(data.reading, skipped if data.on_bad_line == "skip" else None)
     split = split_rows(rows, valid=data.valid_fraction, test=data.test_fraction, name=source.code)
     heldout = _HeldOut(data.heldout_bytes)
-    encode = _Encoder(tokenizer, dtype)
-    with (folder / "tokens.bin").open("wb") as out:
-        texts = map(encode.documents, _batches(_train_rows(split, heldout, counts)))
-        sides = (encode.pairs(batch, counts) for batch in _batches(pairs))
+    train = _batches(_train_rows(split, heldout, counts))
+    with (
+        (folder / "tokens.bin").open("wb") as out,
+        encoded(train, tokenizer, dtype, num_processes) as texts,
+    ):
+        sides = (_pairs(Encoder(tokenizer, dtype), batch, counts) for batch in _batches(pairs))
         for ids, before_answer in itertools.chain.from_iterable(itertools.chain(texts, sides)):
             starts.append(counts.tokens)
             answers.append(before_answer)
@@ -221,39 +226,13 @@ def _batches(items: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
-class _Encoder:
-    """Documents as the bytes that a store keeps, each with the number of tokens before its answer."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, dtype: type[np.unsignedinteger[Any]]):
-        self._tokenizer, self._dtype = tokenizer, dtype
-        self._ids = DocumentIds(tokenizer, dtype)
-        self._before, self._after = (np.asarray(ids, dtype=dtype).tobytes() for ids in boundary_tokens(tokenizer))
-
-    def documents(self, rows: list[Row]) -> Iterator[tuple[bytes, int]]:
-        if any(row.answer_at is not None for row in rows):
-            for ids, before_answer in _tokenise(rows, self._tokenizer):
-                yield np.asarray(ids, dtype=self._dtype).tobytes(), before_answer
-            return
-        for data in self._ids([row.text for row in rows]):
-            yield self._before + data + self._after, 0
-
-    def pairs(self, pairs: list[Pair], counts: LanguageCounts) -> Iterator[tuple[bytes, int]]:
-        sides = ([Row(getattr(pair, side)) for pair in pairs] for side in ("text", "pivot"))
-        texts, pivots = (self.documents(rows) for rows in sides)
-        for pair, (ids, _), (pivot_ids, _) in zip(pairs, texts, pivots, strict=True):
-            counts.documents += 1
-            counts.bytes += len(pair.text.encode()) + len(pair.pivot.encode())
-            yield ids + pivot_ids, 0
-
-
-def _tokenise(rows: list[Row], tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[list[int], int]]:
-    """Token ids of documents, and how many of them stand before an answer."""
-    before, after = boundary_tokens(tokenizer)
-    if any(row.answer_at is not None for row in rows):
-        yield from (instruction_ids(row, tokenizer, before, after) for row in rows)
-        return
-    for ids in token_ids([row.text for row in rows], tokenizer):
-        yield [*before, *ids, *after], 0
+def _pairs(encode: Encoder, pairs: list[Pair], counts: LanguageCounts) -> Iterator[Encoded]:
+    sides = ([Row(getattr(pair, side)) for pair in pairs] for side in ("text", "pivot"))
+    texts, pivots = (encode.documents(rows) for rows in sides)
+    for pair, (ids, _), (pivot_ids, _) in zip(pairs, texts, pivots, strict=True):
+        counts.documents += 1
+        counts.bytes += len(pair.text.encode()) + len(pair.pivot.encode())
+        yield ids + pivot_ids, 0
 
 
 class _HeldOut:

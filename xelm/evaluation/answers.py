@@ -9,7 +9,7 @@ import numpy as np
 
 from clustering.corpora.rows import Row
 from xelm.corpus.instructions import instruction_ids
-from xelm.corpus.store import boundary_tokens
+from xelm.corpus.tokens.encoder import boundary_tokens
 from xelm.run.experts import Document
 
 if TYPE_CHECKING:

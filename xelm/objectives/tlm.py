@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from clustering.errors import BadInput
-from xelm.corpus.store import boundary_tokens
+from xelm.corpus.tokens.encoder import boundary_tokens
 from xelm.objectives.gaps.batch import pad_of
 from xelm.objectives.masked import Masked, MaskedBatches
 from xelm.objectives.objective import IGNORED, Batches, objective, sent

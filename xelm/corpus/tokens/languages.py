@@ -1,24 +1,20 @@
-"""The text of all languages tokenised, several languages at a time where there is much of it."""
+"""The text of all languages tokenised: several at a time, and parts of large ones, where there is much of it."""
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
-import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
-from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clustering.corpora.find import Source
 from clustering.progress import show_progress
 from xelm.corpus.store import TokenStore, build_store
+from xelm.corpus.tokens.elsewhere import NOT_SEVERAL, elsewhere
 from xelm.recipe.recipe import Data
 
 if TYPE_CHECKING:
@@ -28,7 +24,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 MUCH_TEXT = 32_000_000
-"""Bytes of files, beside those of the largest language, from which on other processes are worth their start."""
+"""Bytes of files from which on another process is worth its start."""
+_MOST_PARTS = 6
+"""Processes that tokenise one language; one reads for them."""
 
 
 @dataclass(frozen=True)
@@ -54,84 +52,69 @@ def build_stores(
         texts: The languages.
         data: How they are read.
         tokenizer: The tokenizer.
-        num_processes: Most languages at a time; None: as many as there are cores and languages with much text.
+        num_processes: Most that tokenise at a time, several languages or parts of a large one; None: as many as there
+            are cores and much text.
 
     Raises:
         BadInput: As `build_store`. Languages that were finished before stay.
     """
     missing = sorted((text for text in texts if not text.folder.is_dir()), key=lambda text: -text.num_bytes)
-    number = _worth(missing) if num_processes is None else num_processes
-    if number > 1:
-        _build_elsewhere(missing, data, tokenizer, min(number, len(missing)))
+    sizes = [text.num_bytes for text in missing]
+    most, much = (_cores(), MUCH_TEXT) if num_processes is None else (num_processes, 1)
+    at_a_time = min(most, len(missing), 1 + sum(sizes[1:]) // much)
+    parts = _parts(sizes, most, much, at_a_time)
+    number_of = {text.source.code: number for text, number in zip(missing, parts, strict=True)}
+    if at_a_time > 1:
+        _build_elsewhere(missing, data, tokenizer, at_a_time, number_of)
     stores = {}
-    for text in texts if number > 1 else show_progress(texts, desc="tokenise", unit="language", leave=False):
-        stores[text.source.code] = _store(text, data, tokenizer)
+    for text in texts if at_a_time > 1 else show_progress(texts, desc="tokenise", unit="language", leave=False):
+        stores[text.source.code] = _store(text, data, tokenizer, number_of.get(text.source.code, 1))
     return stores
 
 
-def _worth(missing: Sequence[LanguageText]) -> int:
-    """How many processes save time: a new one first imports transformers, which takes seconds."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    beside_largest = sum(text.num_bytes for text in missing[1:])
-    return min(cores, len(missing), 1 + beside_largest // MUCH_TEXT)
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _parts(sizes: Sequence[int], most: int, much: int, at_a_time: int) -> list[int]:
+    """How many processes tokenise each language: its share of them by size, where its text is worth their start.
+
+    A new process first imports transformers, which takes seconds.
+    """
+    total = sum(sizes)
+    shares = [most * size // total if at_a_time > 1 and total else most for size in sizes]
+    return [max(1, min(share, size // much, _MOST_PARTS)) for share, size in zip(shares, sizes, strict=True)]
 
 
 def _build_elsewhere(
-    missing: Sequence[LanguageText], data: Data, tokenizer: PreTrainedTokenizerBase, number: int
+    missing: Sequence[LanguageText],
+    data: Data,
+    tokenizer: PreTrainedTokenizerBase,
+    number: int,
+    number_of: Mapping[str, int],
 ) -> None:
     """Make stores in other processes, largest languages first. What these leave undone is left to the caller."""
-    context = multiprocessing.get_context("spawn")
     try:
-        messages = context.Queue()
-        listener = QueueListener(messages, _Here())
-        listener.start()
-        try:
-            with ProcessPoolExecutor(number, context, _begin, (messages, logging.getLogger("xelm").level)) as pool:
-                with _program_hidden():
-                    jobs = [pool.submit(_build, text, data, tokenizer) for text in missing]
-                try:
-                    ready = as_completed(jobs)
-                    for job in show_progress(ready, desc="tokenise", unit="language", leave=False, total=len(jobs)):
-                        job.result()
-                finally:
-                    pool.shutdown(cancel_futures=True)
-        finally:
-            listener.stop()
+        with elsewhere(number, _nothing) as others:
+            jobs = [others.submit(_build, text, data, tokenizer, number_of[text.source.code]) for text in missing]
+            ready = as_completed(jobs)
+            for job in show_progress(ready, desc="tokenise", unit="language", leave=False, total=len(jobs)):
+                job.result()
     except (BrokenProcessPool, OSError) as error:
-        logger.warning("Text cannot be tokenised in several processes here (%s); it goes on in one.", error)
+        logger.warning(NOT_SEVERAL, error)
 
 
-@contextmanager
-def _program_hidden() -> Iterator[None]:
-    """New processes import the program that runs, and a script that does not ask whether it is the main one would run
-    again in each. Nothing of it is needed there."""
-    program = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = program
+def _nothing() -> None:
+    """Languages need no preparation."""
 
 
-class _Here(logging.Handler):
-    """Gives messages of another process to the loggers of this one."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        logging.getLogger(record.name).handle(record)
-
-
-def _begin(messages: Any, level: int) -> None:
-    """Prepare a new process: its messages go to the process that asked, and its tokenizer takes one core."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    root = logging.getLogger()
-    root.handlers = [QueueHandler(messages)]
-    logging.getLogger("xelm").setLevel(level)
-
-
-def _build(text: LanguageText, data: Data, tokenizer: PreTrainedTokenizerBase) -> None:
+def _build(text: LanguageText, data: Data, tokenizer: PreTrainedTokenizerBase, number: int) -> None:
     """In another process, which leaves the store in its folder and sends nothing back."""
-    _store(text, data, tokenizer)
+    _store(text, data, tokenizer, number)
 
 
-def _store(text: LanguageText, data: Data, tokenizer: PreTrainedTokenizerBase) -> TokenStore:
-    return build_store(text.folder, text.source, data, tokenizer, vocab_size=len(tokenizer), pairs=text.pairs)
+def _store(text: LanguageText, data: Data, tokenizer: PreTrainedTokenizerBase, number: int) -> TokenStore:
+    vocab_size = len(tokenizer)
+    return build_store(
+        text.folder, text.source, data, tokenizer, vocab_size=vocab_size, pairs=text.pairs, num_processes=number
+    )

@@ -54,37 +54,42 @@ class Passes:
         started_s, first = time.monotonic(), rows[0].answer
         if first.route and not self._lm.keeps_cache(first.route, rows[0].job.policy):
             most = max(row.answer.num_left for row in rows)
-            self._continue(rows, most, lambda chosen: Turn(chosen, self.owed_s, reads_again=True))
+            self._continue(rows, most, lambda chosen: Turn(chosen, self.owed_s, keeps=False, reads=True))
+            self.owed_s = 0.0
             return
         again_s = time.monotonic() - started_s  # models that were loaded now may have to be loaded once more
+        delays = any(answer.tokens for answer in self._unfinished())
         kept = {row: found for row in rows if (found := row.answer.take_kept(self._lm.models))}
-        again_s += self._read([row for row in rows if row not in kept], kept)
+        unread = _alike([row for row in rows if row not in kept])
+        if kept or len(unread) > 1:
+            for part in unread:
+                again_s += self._read(part, kept, delays=delays)
         rows = [row for row in rows if not row.is_done]
         if rows:
             batch = joined([kept[row] for row in rows]) if all(row in kept for row in rows) else None
             kept.clear()  # so that a batch that was joined is not in memory twice
-            turn = Turn(rows, self.owed_s, again_s)
+            repeats = batch is None and any(row.answer.tokens for row in rows)
+            turn = Turn(rows, self.owed_s, again_s, reads=batch is None, repeats=repeats)
             batch = self._continue(rows, min(row.answer.num_left for row in rows), lambda _: turn, batch)
-            self.owed_s = max(0.0, self.owed_s - turn.spent_s)
+            self._owe(turn.read_s if delays and not repeats else 0.0, turn.spent_s)
             _keep(rows, batch)
         drop_oldest(self._unfinished(), self._max_kept_bytes)
 
-    def _read(self, unread: Sequence[Row], kept: dict[Row, KeptRow]) -> float:
-        """Read rows alone, which gives their next tokens; return how long it took for those that were read before."""
+    def _read(self, rows: Sequence[Row], kept: dict[Row, KeptRow], *, delays: bool) -> float:
+        """Read rows alone, which gives their next tokens; return how long it took if they were read before."""
         from router.mixture.kept import KeptRow
 
-        again_s, delays = 0.0, any(answer.tokens for answer in self._unfinished())
-        for rows in _alike(unread):
-            started_s, is_again = time.monotonic(), any(row.answer.tokens for row in rows)
-            batch = self._continue(rows, 1, None)
-            spent_s = time.monotonic() - started_s
-            if is_again:
-                again_s += spent_s
-            elif delays:
-                self.owed_s = min(SHORTEST_TURN_S, self.owed_s + spent_s)
-            if batch is not None:
-                kept |= {row: KeptRow(batch, index) for index, row in enumerate(rows)}
-        return again_s
+        started_s, repeats = time.monotonic(), any(row.answer.tokens for row in rows)
+        batch = self._continue(rows, 1, None)
+        spent_s = time.monotonic() - started_s
+        if batch is not None:
+            kept |= {row: KeptRow(batch, index) for index, row in enumerate(rows)}
+        self._owe(spent_s if delays and not repeats else 0.0, 0.0)
+        return spent_s if repeats else 0.0
+
+    def _owe(self, delay_s: float, spent_s: float) -> None:
+        """Rows that had begun were delayed by the reading of new ones, and then got some time."""
+        self.owed_s = max(0.0, min(SHORTEST_TURN_S, self.owed_s + delay_s) - spent_s)
 
     def _continue(
         self,

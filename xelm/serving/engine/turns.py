@@ -101,11 +101,17 @@ class Turn:
     """Time for which new jobs have to wait: as much as reading others' prompts took before."""
     again_s: float = 0.0
     """Time that an interruption costs, since so much is then to be done again."""
-    reads_again: bool = False
-    """Whether the first step reads all tokens, and would read them again after an interruption."""
+    keeps: bool = True
+    """Whether the rows keep their caches; if not, all their tokens are read again after an interruption."""
+    reads: bool = False
+    """Whether the first step reads all tokens."""
+    repeats: bool = False
+    """Whether these tokens were read before, which may come again."""
     started_s: float = field(default_factory=time.monotonic)
+    read_s: float = 0.0
+    """Time of the step that read all tokens."""
     spent_s: float = 0.0
-    """Time since it began."""
+    """Time since then."""
     _num_steps: int = 0
 
     def is_over(self, waiting: Sequence[Job], *, wanted: bool = False) -> bool:
@@ -116,12 +122,13 @@ class Turn:
             wanted: Whether a short task beside the jobs needs the models.
         """
         now_s = time.monotonic()
-        if self.reads_again and not self.again_s:
-            self.again_s, self.started_s = now_s - self.started_s, now_s
-            return False
-        self._num_steps += 1
-        self.spent_s = now_s - self.started_s
-        if not self.reads_again and any(row.is_done for row in self.rows):
+        if self.reads and not self.read_s:
+            self.read_s, self.started_s = now_s - self.started_s, now_s
+            self.again_s += self.read_s if self.repeats or not self.keeps else 0.0
+        else:
+            self._num_steps += 1
+            self.spent_s = now_s - self.started_s
+        if self.keeps and any(row.is_done for row in self.rows):
             return True
         if self.spent_s < max(self.owed_s, self.again_s) or self._ends_soon():
             return False
@@ -134,5 +141,7 @@ class Turn:
 
     def _ends_soon(self) -> bool:
         """Whether going on to the end costs little beside what an interruption costs."""
+        if not self.again_s or not self._num_steps:
+            return False
         left = [row.answer.num_left for row in self.rows if not row.is_done]
         return max(left, default=0) * self.spent_s / self._num_steps <= _TIMES_TO_THE_END * self.again_s
