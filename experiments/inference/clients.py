@@ -88,7 +88,7 @@ async def mixed(session: aiohttp.ClientSession, server: subprocess.Popen[str]) -
     }
 
 
-async def behind(session: aiohttp.ClientSession, tokens: int) -> dict[str, Any]:
+async def behind(session: aiohttp.ClientSession, tokens: int, after: int) -> dict[str, Any]:
     """Requests of one token while a long job runs, beside the same when nothing else is asked."""
     texts = prompts(1)
     short = {"model": "top1", "prompt": texts["rus"][0][:40], "max_tokens": 1, "temperature": 0}
@@ -104,7 +104,7 @@ async def behind(session: aiohttp.ClientSession, tokens: int) -> dict[str, Any]:
                     arrivals.append(time.perf_counter())
 
     job = asyncio.create_task(follow())
-    while len(arrivals) < 20:
+    while len(arrivals) < after:
         await asyncio.sleep(0.01)
     chance, rows = random.Random(0), []
     while len(rows) < SHORT and not job.done():
@@ -116,6 +116,7 @@ async def behind(session: aiohttp.ClientSession, tokens: int) -> dict[str, Any]:
     job.cancel()
     return {
         "tokens of the long job": tokens,
+        "written of it when the first came": after,
         "requests of one token": len(rows),
         "idle, median (ms)": round(1e3 * statistics.median(idle), 1),
         "a step of the long job, median (ms)": round(1e3 * statistics.median(gaps), 1),
@@ -127,14 +128,14 @@ async def behind(session: aiohttp.ClientSession, tokens: int) -> dict[str, Any]:
     }
 
 
-async def measure(url: str, server: subprocess.Popen[str], parts: list[str], tokens: int) -> dict[str, Any]:
+async def measure(url: str, server: subprocess.Popen[str], parts: list[str], tokens: int, after: int) -> dict[str, Any]:
     """All parts that are wanted."""
     found: dict[str, Any] = {}
     async with aiohttp.ClientSession(url, timeout=NO_LIMIT, connector=aiohttp.TCPConnector(limit=0)) as session:
         if "mixed" in parts:
             found["mixed"] = await mixed(session, server)
         if "behind" in parts:
-            found["behind"] = await behind(session, tokens)
+            found["behind"] = await behind(session, tokens, after)
     return found
 
 
@@ -147,11 +148,12 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=512)
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=LONG, help="of the long job")
+    parser.add_argument("--after", type=int, default=20, help="tokens of the long job before the first short request")
     arguments = parser.parse_args()
     make_run(arguments.run, "full", hidden=arguments.hidden, layers=arguments.layers, context=LONG + 512)
     command = [sys.executable, "-m", "xelm", "-q", "serve", str(arguments.run), "--device", "cpu", "--port", "0"]
     with subprocess.Popen(
-        [*command, "--max-tokens", str(LONG)],
+        [*command, "--max-tokens", str(LONG), "--timeout-s", "1200"],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -159,7 +161,7 @@ def main() -> None:
         try:
             assert server.stdout is not None
             url = server.stdout.readline().split()[-1]
-            found = asyncio.run(measure(url, server, arguments.parts, arguments.tokens))
+            found = asyncio.run(measure(url, server, arguments.parts, arguments.tokens, arguments.after))
         finally:
             server.terminate()
     kept = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.is_file() else {}

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from clustering.errors import BadInput
+from router.continuing import continue_ids
 from router.generation import generate_ids
 from router.mixture.experts import MixedExperts
+from router.mixture.kept import KeptRow, joined
 from router.mixture.model import MixtureForCausalLM
 from router.models.layer_bank import LayerBank
 from router.models.layer_files import write_layers
@@ -67,6 +69,40 @@ def test_a_batch_whose_sizes_coincide_is_parted_by_rows_alone(experts, source):
         logits = source.for_rows(names)(input_ids=ids).logits
         for row, name in enumerate(names):
             torch.testing.assert_close(logits[row], experts[2][name](ids[row : row + 1]).logits[0], atol=1e-5, rtol=0)
+
+
+def test_rows_that_part_and_meet_again_keep_their_own_experts_and_caches(experts, source):
+    names = ["a", "b", "base", "c"]
+    prompts = [_ids(1, length, length)[0].tolist() for length in (4, 6, 5, 3)]
+    weights = torch.eye(len(NAMES))[[NAMES.index(name) for name in names]].numpy()
+    mixed, tokens, kept = MixedExperts(NAMES, source), [list(prompt) for prompt in prompts], [None] * 4
+
+    def go(rows, num_new):
+        def note(ids, _scores, **_):
+            for row, token in zip(rows, ids[:, -1].tolist(), strict=True):
+                tokens[row].append(token)
+            return torch.zeros(len(rows), dtype=torch.bool)
+
+        batch = joined([kept[row] for row in rows]) if kept[rows[0]] else None
+        options = {"max_new_tokens": num_new, "eos_token_id": None, "do_sample": False}
+        so_far = [list(tokens[row]) for row in rows]
+        hooks = {"stopping_criteria": [note]}
+        new = continue_ids(so_far, weights[rows], mixed, kept=batch, for_batch=lambda _: hooks, **options)
+        for index, row in enumerate(rows):
+            kept[row] = KeptRow(new, index)
+
+    go([0, 1], 2)
+    go([2], 1)
+    go([1, 2, 0], 2)
+    go([3], 3)
+    go([3, 1, 2], 3)
+    go([0, 3], 3)
+    for name, prompt, found in zip(names, prompts, tokens, strict=True):
+        ids, num_new = torch.tensor([prompt]), len(found) - len(prompt)
+        alone = experts[2][name].generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=num_new, eos_token_id=None
+        )
+        assert found == alone[0].tolist() and num_new >= 6
 
 
 @pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"use_cache": False}])

@@ -55,6 +55,7 @@ class Passes:
         if first.route and not self._lm.keeps_cache(first.route, rows[0].job.policy):
             most = max(row.answer.num_left for row in rows)
             self._continue(rows, most, lambda chosen: Turn(chosen, self.owed_s, keeps=False, reads=True))
+            self.owed_s = 0.0
             return
         again_s = time.monotonic() - started_s  # models that were loaded now may have to be loaded once more
         delays = any(answer.tokens for answer in self._unfinished())
