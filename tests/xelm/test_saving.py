@@ -226,7 +226,7 @@ _STARTS = {
 def recipe(tmp_path: Path, corpus: Path) -> Path:
     """A recipe whose base trains for many thousands of steps."""
     table = tiny_table(data={"path": str(corpus)}, train={"checkpoint_every_steps": 10})
-    table["base"]["new"] |= {"tokens": 500_000}
+    table["base"]["new"] = {**table["base"]["new"], "tokens": 500_000}  # not in place: other tests share it
     file = tmp_path / "recipe.toml"
     file.write_text(tomli_w.dumps(table), encoding="utf-8")
     return file
