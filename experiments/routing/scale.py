@@ -1,6 +1,6 @@
 """What routing costs as experts and languages become many; writes scale.json beside this file.
 
-    python experiments/routing/scale.py --data ../shared/data
+    python experiments/routing/scale.py --data ../shared/data [--opening]
 
 Languages beyond those of SIB-200 are made from them: their letters exchanged within each script by a fixed permutation,
 so that a made language has the statistics of a real one and shares few n-grams with it. Every two languages share an
@@ -219,7 +219,9 @@ def mixing(lm: RoutedLM, texts: list[str]) -> dict[str, float]:
     }
 
 
-def measure(train: dict[str, list[str]], test: dict[str, list[str]], num_experts: int) -> dict[str, Any]:
+def measure(
+    train: dict[str, list[str]], test: dict[str, list[str]], num_experts: int, *, only_opening: bool
+) -> dict[str, Any]:
     """Times for so many experts with two languages each."""
     codes = list(train)
     plan = {f"e{i}": codes[2 * i : 2 * i + 2] for i in range(num_experts)}
@@ -229,6 +231,8 @@ def measure(train: dict[str, list[str]], test: dict[str, list[str]], num_experts
         run = Path(folder)
         make_run(run, train, plan)
         row |= opening(run, texts[0])
+        if only_opening:
+            return row
         lm = RoutedLM.from_pretrained(run, device="cpu", check_files=False)
         lm.generate(texts[:1], policy="bayes", max_new_tokens=2)  # what is made at the first text
         row |= routing(lm, texts)
@@ -241,15 +245,19 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with sib200/")
+    parser.add_argument("--opening", action="store_true", help="measure the opening alone, and keep the other figures")
     arguments = parser.parse_args()
+    out = Path(__file__).parent / "scale.json"
+    former = json.loads(out.read_text(encoding="utf-8"))["rows"] if arguments.opening else [{} for _ in SIZES]
     train, test = (made_languages(read(arguments.data, "sib200", split), 2 * SIZES[-1]) for split in ("train", "test"))
     rows = []
-    for size in SIZES:
+    for size, kept in zip(SIZES, former, strict=True):
         codes = list(train)[: 2 * size]
-        rows.append(measure({code: train[code][:200] for code in codes}, test, size))
+        texts = {code: train[code][:200] for code in codes}
+        rows.append(kept | measure(texts, test, size, only_opening=arguments.opening))
         print(rows[-1], flush=True)
     output = {"command": "python experiments/routing/scale.py --data ../shared/data", "rows": rows}
-    (Path(__file__).parent / "scale.json").write_text(json.dumps(output, indent=1) + "\n", encoding="utf-8")
+    out.write_text(json.dumps(output, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -95,13 +95,12 @@ def announce(making: Making, addition: Addition, name: str) -> None:
     epochs = (planned.epochs or {})[addition.language]
     if epochs > _MOST_EPOCHS:
         logger.warning("%s: its text is read %.0f times; expect overfitting.", addition.language, epochs)
-    tokens = making.stage.num_steps * making.stage.tokens_per_step if making.stage else 0
     logger.info(
         "%s: %s from %s, %s tokens (its text %.1f times)",
         name,
         name_of(addition.language),
         making.entry.parent,
-        f"{tokens:,}",
+        f"{making.num_tokens:,}",
         epochs,
     )
 

@@ -61,8 +61,7 @@ class Training:
             stage,
             self.experts.tokenizer(),
         )
-        tokens = stage.num_steps * stage.tokens_per_step
-        logger.info("student: %s tokens, taught by %s", f"{tokens:,}", ", ".join(self.experts.names))
+        logger.info("student: %s tokens, taught by %s", f"{stage.num_tokens:,}", ", ".join(self.experts.names))
         return making.folder, make_model(making, work / "training.jsonl")
 
     def _stage(self, blocks: Mapping[str, Blocks], work: Path) -> Stage:

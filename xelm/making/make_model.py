@@ -54,17 +54,24 @@ class Making:
     @property
     def planned(self) -> ModelEntry:
         """The entry with what the training will read: blocks and epochs of each language, and all its tokens."""
-        stages = [stage for stage in (self.before, self.stage) if stage]
-        drawn = dict(sum((Counter(stage.order.counts()) for stage in stages), Counter()))
+        drawn = dict(sum((Counter(stage.order.counts()) for stage in self._stages), Counter()))
         num_blocks = {code: len(blocks) for code, blocks in self.stage.blocks.items()} if self.stage else {}
-        tokens = sum(stage.num_steps * stage.tokens_per_step for stage in stages)
         before = self.entry.tokens_before
         return replace(
             self.entry,
             blocks=drawn,
             epochs={code: number / num_blocks[code] for code, number in drawn.items()},
-            tokens_after=None if before is None else before + tokens,
+            tokens_after=None if before is None else before + self.num_tokens,
         )
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that it is trained on."""
+        return sum(stage.num_tokens for stage in self._stages)
+
+    @property
+    def _stages(self) -> list[Stage]:
+        return [stage for stage in (self.before, self.stage) if stage]
 
 
 def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEntry:
@@ -94,7 +101,7 @@ def make_model(making: Making, log_file: Path, *, redo: bool = False) -> ModelEn
     entry, curve = making.planned, dict[str, Any]()
     if making.stage:
         trained = train_stage(model, making.stage, log_into(log_file))
-        earlier = making.before.num_steps * making.before.tokens_per_step if making.before else 0
+        earlier = making.before.num_tokens if making.before else 0
         entry.tokens, entry.isolation = trained.tokens + earlier, trained.isolation
         curve = {"history": trained.history}
         if trained.evaluations:

@@ -99,6 +99,11 @@ class Stage:
         """Tokens that an optimizer step reads, over all devices."""
         return self.settings.batch_size * sequence_length(self.blocks)
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the whole training."""
+        return self.num_steps * self.tokens_per_step
+
     def schedule(self) -> Schedule:
         """The learning rates of its steps."""
         s = self.settings
