@@ -139,7 +139,7 @@ MUTANTS: list[tuple[str, str, str]] = [
     (MIXTURE, "_temperature(settings, (begin + end) / 2)", "_temperature(settings, begin)"),
     (MIXTURE, "if enters.get(code, 0.0) <= begin", "if enters.get(code, 0.0) < begin or begin == 0"),
     (BRANCH, "code: addition.replay / len(old)", "code: addition.replay"),
-    (BUDGET, "trained * (size.weight_bytes + 8)", "trained * 8"),
+    (BUDGET, "trained * (size.weight_bytes + moments)", "trained * moments"),
     (BUDGET, "layers * 34 / 2 *", "layers * 34 *"),
     (BUDGET, "positions * LOGITS_HELD * size.vocab_size * 4", "positions * size.vocab_size * 4"),
     (BUDGET, "checkpoint = 3 * size.parameters", "checkpoint = 2 * size.parameters"),

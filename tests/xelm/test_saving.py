@@ -164,7 +164,7 @@ def test_without_room_for_a_copy_the_training_waits_and_says_so_once(
 
     monkeypatch.setattr(f"{_WRITER}.state_of", seen_state)
     steps, seen = step_for_step(tiny_llama(), stage), []
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="xelm"):
         for _ in steps:
             seen.append(_checkpoints(stage.checkpoints))
     assert states == [False, False]

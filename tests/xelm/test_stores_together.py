@@ -52,7 +52,7 @@ def test_two_processes_write_the_bytes_of_one(corpus, tmp_path, caplog):
     one = build_stores(texts(corpus, tmp_path / "one"), data, tokenizer, num_processes=1)
     alone = [record.getMessage() for record in caplog.records if "bad line" in record.getMessage()]
     caplog.clear()
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "xelm"):
         two = build_stores(texts(corpus, tmp_path / "two"), data, tokenizer, num_processes=2)
     assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")
     assert list(one) == list(two) == sorted(LANGUAGES) and all(two[code].counts == one[code].counts for code in one)
@@ -220,7 +220,8 @@ with elsewhere(2, say) as others:
     others.submit(time.sleep, 600).result()
 """
     )
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as process:
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=here) as process:
         assert process.stdout is not None
         other = int(process.stdout.readline())
         os.kill(other, 0)
