@@ -45,6 +45,10 @@ class DrawOrder:
     def __len__(self) -> int:
         return len(self.language)
 
+    def part(self, begin: int, end: int) -> DrawOrder:
+        """The blocks from one place up to another."""
+        return DrawOrder(self.languages, self.language[begin:end], self.block[begin:end])
+
     def counts(self) -> dict[str, int]:
         """Blocks of each language."""
         counts = np.bincount(self.language, minlength=len(self.languages)).tolist()

@@ -71,15 +71,13 @@ class Stage:
 
     def shortened(self, num_steps: int) -> Stage:
         """The same training ended after so many steps: it reads the same blocks up to there."""
-        order, size = self.order, num_steps * self.settings.batch_size
-        first = DrawOrder(order.languages, order.language[:size], order.block[:size])
-        return replace(self, order=first, pause_at=None)
+        return replace(self, order=self.order.part(0, num_steps * self.settings.batch_size), pause_at=None)
 
     def after(self, done: int, spent: int) -> Stage:
         """The same training from its block `done` on, with `spent` blocks fewer than are left, in whole steps."""
-        order, size = self.order, self.settings.batch_size
-        end = done + (len(order) - done - spent) // size * size
-        return replace(self, order=DrawOrder(order.languages, order.language[done:end], order.block[done:end]))
+        size = self.settings.batch_size
+        end = done + (len(self.order) - done - spent) // size * size
+        return replace(self, order=self.order.part(done, end))
 
     def in_small_steps(self, batch_size: int) -> Stage:
         """The same blocks in smaller steps at a constant rate, lower by the square root as is usual with Adam."""
