@@ -1,5 +1,8 @@
 """Texts in another script than a run's own text of their language, such as Latin Serbian where the run's is Cyrillic.
 
+A text that no language explains as well as it explains its own is read once more in the other letters. Both readings
+stay in the answer, each by how usual it is for its language, so that what fits two languages alike gets doubt.
+
 Shape letters: `B` texts, `L` languages.
 """
 
@@ -14,11 +17,9 @@ from router.identify.ngram import RARE, STEPS_PER_NAT, NgramIdentifier, NgramTab
 from router.identify.ngram_hashes import hashed_ngrams
 from router.letters import plain_letters
 
-# The other spelling must explain a text this much better than any other language explains it as it stands.
-_LEAD = 1.02
-# Evidence a letter, over the usual one, from which on a text is in the language that it looks like.
-_TYPICAL = 0.97
-_LATIN, _CYRILLIC = "abcdefghijklmnopqrstuvwxyz", "абвгдежзиклмнопрстуфхцчш"
+# Share of Cyrillic letters from which on a table was counted, in part at least, on Cyrillic text.
+_SOME = 0.05
+_CYRILLIC = "абвгдежзиклмнопрстуфхцчш"
 
 
 class OtherSpellings:
@@ -34,13 +35,13 @@ class OtherSpellings:
         self._columns = [
             (column, registered[code], NgramIdentifier({code: table}))
             for column, (code, table) in enumerate(ngram.tables.items())
-            if code in registered and _is_cyrillic(table)
+            if code in registered and _knows_cyrillic(table)
         ]
 
     def evidence(
         self, texts: Sequence[str], evidence_BL: np.ndarray, lengths_B: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Evidence with that of transliterated texts where it explains them best.
+        """Evidence with that of transliterated texts, where that is more than a language finds in them as they stand.
 
         Args:
             texts: B texts, cleaned.
@@ -51,21 +52,22 @@ class OtherSpellings:
             Evidence, shape (B, L); whether it is that of the transliterated text, shape (B, L), bool.
         """
         respelt_BL = np.zeros(evidence_BL.shape, dtype=bool)
+        best_B = evidence_BL.argmax(axis=1)
+        usual_B = self._usual_L[best_B] * lengths_B
         # A language that is read as it stands explains its text about as well as it explained the text it is from.
-        typical_B = (evidence_BL / self._usual_L).max(axis=1) / np.maximum(lengths_B, 1)
-        strange_B = (lengths_B > 0) & (typical_B < _TYPICAL)
+        strange_B = (lengths_B > 0) & (evidence_BL.max(axis=1) < usual_B)
         latin = [row for row, text in enumerate(texts) if self._columns and strange_B[row] and _is_latin(text)]
         if not latin:
             return evidence_BL, respelt_BL
         changed_BL = evidence_BL.copy()
         for column, transliterate, table in self._columns:
             other_B1, other_lengths_B = table.evidence([transliterate(texts[row]) for row in latin])
-            # Evidence a letter of the other spelling, over the letters of this one.
-            scaled_B = other_B1[:, 0] * lengths_B[latin] / np.maximum(other_lengths_B, 1)
-            rivals_BL = np.delete(evidence_BL[latin], column, axis=1)
-            wins_B = scaled_B > _LEAD * rivals_BL.max(axis=1, initial=0.0)
-            rows = np.array(latin)[wins_B]
-            changed_BL[rows, column] = np.maximum(changed_BL[rows, column], scaled_B[wins_B])
+            # Scripts differ in the evidence of a letter: what counts is how usual it is for the language.
+            typical_B = other_B1[:, 0] / np.maximum(other_lengths_B, 1) / self._usual_L[column]
+            rivalling_B = typical_B * usual_B[latin]
+            better_B = rivalling_B > evidence_BL[latin, column]
+            rows = np.array(latin)[better_B]
+            changed_BL[rows, column] = rivalling_B[better_B]
             respelt_BL[rows, column] = True
         return changed_BL, respelt_BL
 
@@ -75,9 +77,8 @@ def _is_latin(text: str) -> bool:
     return 2 * sum(character < "\u0250" for character in letters) > len(letters)
 
 
-def _is_cyrillic(table: NgramTable) -> bool:
-    """Whether a table's text is in Cyrillic letters: Latin ones are rare in it."""
-    return _frequency(table, _CYRILLIC) > 0.3 and _frequency(table, _LATIN) < 0.2 * _frequency(table, _CYRILLIC)
+def _knows_cyrillic(table: NgramTable) -> bool:
+    return _frequency(table, _CYRILLIC) > _SOME
 
 
 def _frequency(table: NgramTable, letters: str) -> float:

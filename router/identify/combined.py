@@ -34,6 +34,8 @@ INDEX_FILE = "identifier.json"
 NGRAM_SCALE = 9.0
 NGRAM_POWER = 0.436
 LANGID_SHARE = 0.31
+# Log-probability in nats of a text in another spelling than the run's text of its language, before it is read.
+OTHER_SPELLING = float(np.log(0.6))
 # Log-probability in nats that counts as langid's for a language that it does not know.
 LANGID_UNKNOWN = -6.2
 # Log-odds that a text is in one of the languages, from `familiarity_features` and a constant, where langid knows the
@@ -251,9 +253,12 @@ class CombinedIdentifier:
         logits_BL = evidence_BL / (NGRAM_SCALE * np.maximum(lengths_B, 1) ** NGRAM_POWER)[:, None]
         if langid_BC is not None:
             opinion_BL = np.where(self._columns_L >= 0, langid_BC[:, self._columns_L], LANGID_UNKNOWN)
-            # langid has no opinion of a spelling that it does not know: it neither helps nor harms.
-            opinion_BL = np.where(respelt_BL, opinion_BL.max(axis=1, keepdims=True), opinion_BL)
+            # langid does not know such a spelling: it speaks for it as far as it speaks for none of the others.
+            as_it_stands_BL = np.where((self._columns_L >= 0) & ~respelt_BL, np.exp(opinion_BL), 0.0)
+            none_B = np.log1p(-as_it_stands_BL.sum(axis=1).clip(max=1 - 1e-6))
+            opinion_BL = np.where(respelt_BL, none_B[:, None], opinion_BL)
             logits_BL = logits_BL + LANGID_SHARE * opinion_BL
+        logits_BL = logits_BL + OTHER_SPELLING * respelt_BL
         return np.where(lengths_B[:, None] > 0, logits_BL, 0.0)
 
     def _fit_softening(self, spans: list[str], truth_B: np.ndarray) -> float:

@@ -10,7 +10,6 @@ import pytest
 
 from router.cleaning.clean import clean, clean_letters
 from router.cleaning.doubt import certainty
-from router.cleaning.transliterate import register, transliterations
 from router.identify.combined import CombinedIdentifier
 from router.identify.langid import LangidIdentifier
 from router.identify.open import OpenIdentifier
@@ -132,29 +131,3 @@ def test_doubt_lowers_the_confidence_and_no_weight(identifier):
     sentence, names = route_texts(["der hund läuft nach hause", "Hund Haus"], identifier, weigher)
     assert sentence.confidence > 0.9 and names.confidence < 0.5
     assert max(names.weights.values()) > 0.5
-
-
-CYRILLIC = (
-    "и да у са на се не би за од који је као то из што али или после године људи могу биће само када "
-    "њихов више време град вода књига школа рад дан ноћ кућа пут река свет живот дете жена човек"
-)
-
-
-def test_a_language_in_another_script_is_known_where_its_spelling_is_registered():
-    words = CYRILLIC.split()
-    generator = np.random.default_rng(0)
-    serbian = [" ".join(generator.choice(words, 10)) for _ in range(200)]
-    identifier = CombinedIdentifier.train({**TEXTS, "srp": serbian})
-    latin = ["ljudi mogu biće samo kada je voda", "njihov grad na reci i škola za dete", "der hund läuft nach hause"]
-    found = [identifier.languages[best] for best in identifier.posterior(latin).argmax(1)]
-    assert found == ["srp", "srp", "deu"]
-    assert set(transliterations()) >= {"srp", "rus", "ukr", "bul"}
-    assert transliterations()["srp"]("Đak džeza Ljubav njiva") == "ђак џеза љубав њива"
-
-
-def test_a_spelling_can_be_added():
-    register("zzz-test", {"sh": "ш", "s": "с", "h": "х"})
-    try:
-        assert transliterations()["zzz-test"]("Shs") == "шс"
-    finally:
-        del transliterations()["zzz-test"]  # type: ignore[attr-defined]
