@@ -103,7 +103,7 @@ MUTANTS: list[tuple[str, str, str]] = [
     ("router/routes/route.py", "FOREIGN_ODDS = 4.0", "FOREIGN_ODDS = 1.0"),
     # Identification.
     (COMBINED, "softmax(logits_BL * np.exp(-self.softening))", "softmax(logits_BL * np.exp(self.softening))"),
-    (COMBINED, "+ PRIOR_LOG_ODDS\n", "\n"),
+    (COMBINED, "log_odds_B + PRIOR_LOG_ODDS)", "log_odds_B)"),
     (COMBINED, "PRIOR_LOG_ODDS = float(np.log(9.0))", "PRIOR_LOG_ODDS = float(np.log(4.0))"),
     (COMBINED, "** NGRAM_POWER)[:, None]", "** 1.0)[:, None]"),
     (COMBINED, "NGRAM_SCALE = 9.0", "NGRAM_SCALE = 7.0"),

@@ -123,10 +123,10 @@ def familiarity(
     features, foreign, known = [], [], []
 
     def add(identifier: CombinedIdentifier, code: str, texts: list[str]) -> None:
-        x, knows = identifier.familiarity_features(texts)
-        features.append(x)
-        known.append(knows)
-        foreign.append(np.full(len(x), code not in identifier.languages))
+        x, knows, respelt = identifier.familiarity_features(texts)
+        features.append(x[~respelt])
+        known.append(knows[~respelt])
+        foreign.append(np.full((~respelt).sum(), code not in identifier.languages))
 
     for run, own_texts in zip(runs, texts_of, strict=True):
         cuts = {code: [[t[:n] for t in rows] for n in LENGTHS] for code, rows in own_texts.items()}

@@ -9,6 +9,7 @@ Shape letters: `B` texts, `L` languages.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,9 +18,30 @@ from router.identify.ngram import RARE, STEPS_PER_NAT, NgramIdentifier, NgramTab
 from router.identify.ngram_hashes import hashed_ngrams
 from router.letters import plain_letters
 
+# Share of its usual evidence that a language finds in any text that is read in other letters.
+_ANY_TEXT = 0.7
 # Share of Cyrillic letters from which on a table was counted, in part at least, on Cyrillic text.
 _SOME = 0.05
 _CYRILLIC = "абвгдежзиклмнопрстуфхцчш"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What n-grams say of some texts.
+
+    Attributes:
+        evidence: In nats, shape (B, L).
+        lengths: Letters of the texts as they stand, shape (B,).
+        usual: Evidence a letter by which a language's counts as usual, shape (B, L): what it finds in its own text.
+            Scripts differ in that. Evidence of another spelling is put in the measure of the language that explains the
+            text best as it stands, so that the two compare by how usual they are.
+        respelt: Whether it is evidence of the text in another spelling, shape (B, L), bool.
+    """
+
+    evidence: np.ndarray
+    lengths: np.ndarray
+    usual: np.ndarray
+    respelt: np.ndarray
 
 
 class OtherSpellings:
@@ -38,38 +60,34 @@ class OtherSpellings:
             if code in registered and _knows_cyrillic(table)
         ]
 
-    def evidence(
-        self, texts: Sequence[str], evidence_BL: np.ndarray, lengths_B: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def as_they_stand(self, evidence_BL: np.ndarray, lengths_B: np.ndarray) -> Evidence:
+        """Evidence (`NgramIdentifier.evidence`) of texts in the spelling that they are in."""
+        usual_BL = np.tile(self._usual_L, (len(lengths_B), 1))
+        return Evidence(evidence_BL, lengths_B, usual_BL, np.zeros(evidence_BL.shape, dtype=bool))
+
+    def read(self, texts: Sequence[str], evidence_BL: np.ndarray, lengths_B: np.ndarray) -> Evidence:
         """Evidence with that of transliterated texts, where that is more than a language finds in them as they stand.
 
         Args:
             texts: B texts, cleaned.
-            evidence_BL: Their evidence as they stand (`NgramIdentifier.evidence`).
+            evidence_BL: Their evidence as they stand.
             lengths_B: Their letters.
-
-        Returns:
-            Evidence, shape (B, L); whether it is that of the transliterated text, shape (B, L), bool.
         """
-        respelt_BL = np.zeros(evidence_BL.shape, dtype=bool)
-        best_B = evidence_BL.argmax(axis=1)
-        usual_B = self._usual_L[best_B] * lengths_B
+        found = self.as_they_stand(evidence_BL.copy(), lengths_B)
+        usual_B = self._usual_L[evidence_BL.argmax(axis=1)]
         # A language that is read as it stands explains its text about as well as it explained the text it is from.
-        strange_B = (lengths_B > 0) & (evidence_BL.max(axis=1) < usual_B)
+        strange_B = (lengths_B > 0) & (evidence_BL.max(axis=1) < usual_B * lengths_B)
         latin = [row for row, text in enumerate(texts) if self._columns and strange_B[row] and _is_latin(text)]
-        if not latin:
-            return evidence_BL, respelt_BL
-        changed_BL = evidence_BL.copy()
-        for column, transliterate, table in self._columns:
+        for column, transliterate, table in self._columns if latin else ():
             other_B1, other_lengths_B = table.evidence([transliterate(texts[row]) for row in latin])
-            # Scripts differ in the evidence of a letter: what counts is how usual it is for the language.
             typical_B = other_B1[:, 0] / np.maximum(other_lengths_B, 1) / self._usual_L[column]
-            rivalling_B = typical_B * usual_B[latin]
-            better_B = rivalling_B > evidence_BL[latin, column]
+            rivalling_B = typical_B * usual_B[latin] * lengths_B[latin]
+            better_B = (typical_B > _ANY_TEXT) & (rivalling_B > evidence_BL[latin, column])
             rows = np.array(latin)[better_B]
-            changed_BL[rows, column] = rivalling_B[better_B]
-            respelt_BL[rows, column] = True
-        return changed_BL, respelt_BL
+            found.evidence[rows, column] = rivalling_B[better_B]
+            found.usual[rows, column] = usual_B[rows]
+            found.respelt[rows, column] = True
+        return found
 
 
 def _is_latin(text: str) -> bool:

@@ -165,7 +165,7 @@ def test_familiarity_is_logistic_with_nine_to_one_before() -> None:
         (CombinedIdentifier(tables), (6.37, 0.6, -6.73, 8.44, 8.6, -4.84)),  # langid knows German
         (CombinedIdentifier(tables, use_langid=False), (1.0, 0.0, -1.82, 2.07, 28.75, -3.28)),
     ):
-        features, _ = identifier.familiarity_features(["Guten Tag"])
+        features, *_ = identifier.familiarity_features(["Guten Tag"])
         log_odds = float(features[0] @ slopes) + constant + math.log(9)
         assert identifier.familiarity(["Guten Tag"])[0] == NEAR(1 / (1 + math.exp(-log_odds)))
 
@@ -173,13 +173,13 @@ def test_familiarity_is_logistic_with_nine_to_one_before() -> None:
 def test_what_familiarity_is_judged_by() -> None:
     table = NgramTable(np.array([1], dtype=np.uint32), np.array([16], dtype=np.uint8), 2.0, 10)
     identifier = CombinedIdentifier(NgramIdentifier({"deu": table, "nld": table}), use_langid=False)
-    evidence = np.array([[60.0, 30.0], [60.0, 6.0]]), np.array([40, 10])
-    features, known = identifier._features(np.array([0, 0]), evidence, None)
+    found = identifier._spellings.as_they_stand(np.array([[60.0, 30.0], [60.0, 6.0]]), np.array([40, 10]))
+    features, known, respelt = identifier._features(np.array([0, 0]), found, None)
     # 60 nats over 40 letters over the usual 2 nats: 0.75; the next 0.375, under 0.4: lead 0.35; log(40 / 20).
     assert features[0].tolist() == NEAR([0.75, 0.0, math.log(2), 0.75 * math.log(2), 0.35])
     # 10 letters count as 20: log 1 = 0.
     assert features[1].tolist() == NEAR([3.0, 0.0, 0.0, 0.0, 2.6])
-    assert not known.any()
+    assert not known.any() and not respelt.any()
 
 
 def test_langid_speaks_for_all_languages_of_the_run_together() -> None:
@@ -187,7 +187,8 @@ def test_langid_speaks_for_all_languages_of_the_run_together() -> None:
     classes = LangidIdentifier().languages
     said = np.full((1, len(classes)), 0.4 / (len(classes) - 2))
     said[0, [classes.index("deu"), classes.index("nld")]] = 0.3  # 0.6 for the run: log(0.6 / 0.4)
-    features, known = identifier._features(np.array([0]), (np.array([[60.0, 30.0]]), np.array([40])), np.log(said))
+    found = identifier._spellings.as_they_stand(np.array([[60.0, 30.0]]), np.array([40]))
+    features, known, _ = identifier._features(np.array([0]), found, np.log(said))
     assert features[0, 1] == NEAR(math.log(1.5)) and known.all()
 
 
