@@ -4,8 +4,9 @@
 
 A run of four untrained experts (`make_run.py`) is served on loopback. First 64 clients send their requests, each with
 its own sampling settings, all at once; then the same requests are sent one by one. Then a job of 4,096 tokens runs, and
-requests of one token come at random moments. Seconds of a core that the server had are read from /proc: on a machine
-with other work they say what the wall clock says on a quiet one.
+requests of one token come at random moments. Last, requests of one token that begin with the same text, as with a
+system prompt, and others that do not. Seconds of a core that the server had are read from /proc: on a machine with
+other work they say what the wall clock says on a quiet one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from make_run import make_run, prompts
 
 CLIENTS, TOKENS = 64, 24
 LONG, SHORT = 4096, 20
+PARTS = ["mixed", "behind", "shared"]
 NO_LIMIT = aiohttp.ClientTimeout(total=None)
 
 
@@ -128,6 +130,24 @@ async def behind(session: aiohttp.ClientSession, tokens: int, after: int) -> dic
     }
 
 
+async def shared(session: aiohttp.ClientSession, beginnings: list[int]) -> dict[str, Any]:
+    """Requests of one token with one long beginning, beside others as long of which each begins in its own way."""
+    texts = [text for row in prompts(64).values() for text in row]
+    system, found = " ".join(texts), dict[str, Any]()
+    for length in beginnings:
+        body = {"model": "top1", "max_tokens": 1, "temperature": 0}
+        async with session.post("/v1/completions", json={**body, "prompt": system[:length]}) as response:
+            num_tokens = (await response.json())["usage"]["prompt_tokens"]
+        rows: dict[str, list[float]] = {"one beginning": [], "beginnings of their own": []}
+        for number in range(SHORT):
+            for name, beginning in (("one beginning", system), ("beginnings of their own", f"{number:03d} {system}")):
+                prompt = beginning[:length] + " " + texts[number][:40]
+                rows[name].append((await ask(session, {**body, "prompt": prompt}))[1])
+        medians = {name: round(1e3 * statistics.median(times), 1) for name, times in rows.items()}
+        found[f"{num_tokens} tokens"] = {f"{name}, median (ms)": value for name, value in medians.items()}
+    return {"requests of each": SHORT, **found}
+
+
 async def measure(url: str, server: subprocess.Popen[str], parts: list[str], tokens: int, after: int) -> dict[str, Any]:
     """All parts that are wanted."""
     found: dict[str, Any] = {}
@@ -136,6 +156,8 @@ async def measure(url: str, server: subprocess.Popen[str], parts: list[str], tok
             found["mixed"] = await mixed(session, server)
         if "behind" in parts:
             found["behind"] = await behind(session, tokens, after)
+        if "shared" in parts:
+            found["shared"] = await shared(session, [256, 1024, 4096])
     return found
 
 
@@ -144,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of the run, made if it is not there")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--parts", nargs="+", choices=["mixed", "behind"], default=["mixed", "behind"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--hidden", type=int, default=512)
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=LONG, help="of the long job")

@@ -183,6 +183,7 @@ def test_beyond_the_bound_the_oldest_caches_are_dropped_and_those_rows_read_agai
     engine.close()
     assert [job.answers[0].tokens for job in jobs] == alone
     assert engine.num_read["first"] == sum(len(job.answers[0].prompt.ids) for job in jobs)
+    assert engine.num_shared_bytes == 0
     assert engine.num_read["again"] > engine.num_read["first"]
 
 

@@ -23,9 +23,11 @@ class _Read(Collector):
         self._engine = engine
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        family = CounterMetricFamily("xelm_read_tokens", "Tokens read, for the first time or again.", labels=["time"])
+        family = CounterMetricFamily(
+            "xelm_read_tokens", "Tokens read (first, again), or not (shared).", labels=["time"]
+        )
         found = self._engine.num_read
-        for time_ in ("first", "again"):
+        for time_ in ("first", "again", "shared"):
             family.add_metric([time_], found.get(time_, 0))
         yield family
 
@@ -51,6 +53,8 @@ class Metrics:
         waiting.set_function(lambda: engine.num_waiting)
         kept = Gauge("xelm_kept_bytes", "Caches of answers that wait for their turn.", registry=registry)
         kept.set_function(lambda: engine.num_kept_bytes)
+        shared = Gauge("xelm_shared_bytes", "Caches that prompts which begin alike go on from.", registry=registry)
+        shared.set_function(lambda: engine.num_shared_bytes)
         registry.register(_Read(engine))
 
     def request(self, path: str, status: int, started_s: float) -> None:

@@ -43,7 +43,8 @@ class Engine:
         lm: The run.
         max_batch: Most answers in one pass, >= 1.
         max_queued: Most answers that wait, >= 1; more are refused.
-        max_kept_bytes: Most memory for the caches of answers that wait for their turn; those beyond it are read again.
+        max_kept_bytes: Most memory for the caches of answers that wait for their turn, and of finished ones, which
+            prompts that begin alike go on from; what is beyond it is read again.
     """
 
     def __init__(self, lm: RoutedLM, *, max_batch: int = 32, max_queued: int = 1024, max_kept_bytes: int = 1 << 30):
@@ -75,13 +76,19 @@ class Engine:
 
     @property
     def num_read(self) -> dict[str, int]:
-        """Tokens of prompts and answers that models have read, for the `first` time or `again`."""
+        """Tokens of prompts and answers that models have read, for the `first` time or `again`; and those that they did
+        not read, since an earlier prompt of the same expert began alike (`shared`)."""
         return dict(self._passes.num_read)
 
     @property
     def num_kept_bytes(self) -> int:
         """Memory of the caches of answers that wait for their turn."""
         return num_kept_bytes(answer for job in list(self._waiting) for answer in job.answers)
+
+    @property
+    def num_shared_bytes(self) -> int:
+        """Memory of the caches that prompts which begin alike go on from."""
+        return self._passes.shared.num_bytes
 
     @property
     def is_alive(self) -> bool:
@@ -262,6 +269,7 @@ class Engine:
         except Exception as error:
             # Memory may be what lacked; what was kept is read again.
             drop_oldest((answer for job in list(self._waiting) for answer in job.answers), 0)
+            self._passes.shared.drop(0)
             if len(jobs) > 1:
                 # One job may have made all fail, so each is tried again without the others.
                 for job in jobs:
@@ -290,16 +298,14 @@ class Engine:
             except BadInput as error:
                 refused[id(row.job)] = (row.job, str(error))
                 continue
-            row.answer.group = self._group(route, row.job.policy)
+            names = self.lm.experts_for(route, row.job.policy)
+            row.answer.reader = names[0] if len(names) == 1 else None
+            # One pass serves them all where one model has all adapters.
+            row.answer.group = () if row.answer.reader and isinstance(self.lm.models, MixedSource) else names
             row.answer.route = route
         with self._changed:
             for job, why in refused.values():
                 self._end(job, Event(error=why, status=400, is_end=True))
-
-    def _group(self, route: Route, policy: str) -> tuple[str, ...]:
-        """The experts that answer; nothing where one pass serves them all, as adapters on one base do."""
-        names = self.lm.experts_for(route, policy)
-        return () if len(names) == 1 and isinstance(self.lm.models, MixedSource) else names
 
     def _read_with(self, row: Row, route: Route) -> None:
         """Let an answer be read with the tokenizer of its experts, if they have one of their own."""

@@ -82,10 +82,14 @@ class Answer:
         """Whether the client was told the route."""
         self.group: Hashable = None
         """What answers share that can be computed together, known with the route."""
+        self.reader: str | None = None
+        """The expert that answers alone, known with the route; None if several do."""
         self.finish_reason: str | None = None if max_tokens else "length"
         self.log_probs: list[TokenLogProb] = []
         self.kept: KeptRow | None = None
         """The cache of its tokens, while it is in no pass."""
+        self.is_shared = False
+        """Whether its cache was offered to prompts that begin alike."""
 
     def read_with(self, ids: list[int], decode: Callable[[list[int]], str], room: int) -> None:
         """Read prompt and answer with its experts' tokenizer, which leaves so much room; before the first token."""

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xelm.inference.routed import RoutedLM
-from xelm.serving.engine.jobs import Answer, Job, drop_oldest
+from xelm.serving.engine.jobs import Answer, Job, drop_oldest, num_kept_bytes
 from xelm.serving.engine.sampling import TokenChooser
+from xelm.serving.engine.shared import SharedBeginnings
 from xelm.serving.engine.turns import SHORTEST_TURN_S, Row, Turn
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Passes:
     Args:
         lm: The run.
         max_batch: Most rows of a pass.
-        max_kept_bytes: Most memory of the caches of rows that are in no pass; rows beyond it are read again.
+        max_kept_bytes: Most memory of the caches of rows that are in no pass and of answers that are over; what is
+            beyond it is read again.
         waiting: The jobs with unfinished answers, including those of the pass.
         wanted: Whether a short task beside the jobs needs the models.
     """
@@ -43,12 +45,12 @@ class Passes:
         self.owed_s = 0.0
         """How long rows that had begun may still go on before new ones are read, since the last ones delayed them."""
         self.num_read: Counter[str] = Counter()
-        """Tokens that models have read, for the `first` time or `again`; each new token of an answer is not counted."""
+        """Tokens that models have read, for the `first` time or `again`, and those `shared` with earlier prompts, which
+        were not read; each new token of an answer is not counted."""
+        self.shared = SharedBeginnings()
 
     def run(self, rows: Sequence[Row]) -> None:
         """Let rows that the same experts answer go on until one of them is finished, or it is others' turn."""
-        from router.mixture.kept import joined
-
         for row in rows:
             row.announce()
         started_s, first = time.monotonic(), rows[0].answer
@@ -60,20 +62,33 @@ class Passes:
         again_s = time.monotonic() - started_s  # models that were loaded now may have to be loaded once more
         delays = any(answer.tokens for answer in self._unfinished())
         kept = {row: found for row in rows if (found := row.answer.take_kept(self._lm.models))}
-        unread = _alike([row for row in rows if row not in kept])
-        if kept or len(unread) > 1:
+        unread = self._alike([row for row in rows if row not in kept])
+        if kept or sum(map(len, unread)) > 1:
             for part in unread:
                 again_s += self._read(part, kept, delays=delays)
         rows = [row for row in rows if not row.is_done]
         if rows:
-            batch = joined([kept[row] for row in rows]) if all(row in kept for row in rows) else None
-            kept.clear()  # so that a batch that was joined is not in memory twice
-            repeats = batch is None and any(row.answer.tokens for row in rows)
-            turn = Turn(rows, self.owed_s, again_s, reads=batch is None, repeats=repeats)
-            batch = self._continue(rows, min(row.answer.num_left for row in rows), lambda _: turn, batch)
-            self._owe(turn.read_s if delays and not repeats else 0.0, turn.spent_s)
-            _keep(rows, batch)
+            self._go_on(rows, kept, again_s, delays=delays)
         drop_oldest(self._unfinished(), self._max_kept_bytes)
+        self.shared.drop(self._max_kept_bytes - num_kept_bytes(self._unfinished()))
+
+    def _go_on(self, rows: Sequence[Row], kept: dict[Row, KeptRow], again_s: float, *, delays: bool) -> None:
+        """Let rows go on until one of them is finished or their turn is over, and keep their caches."""
+        from router.mixture.kept import joined
+
+        is_read = all(row in kept for row in rows)
+        batch = joined([kept[row] for row in rows]) if is_read else None
+        kept.clear()  # so that a batch that was joined is not in memory twice
+        repeats = batch is None and any(row.answer.tokens for row in rows)
+        turn = Turn(rows, self.owed_s, again_s, reads=batch is None, repeats=repeats)
+        batch = self._continue(rows, min(row.answer.num_left for row in rows), lambda _: turn, batch)
+        self._owe(turn.read_s if delays and not repeats else 0.0, turn.spent_s)
+        self._keep(rows, batch)
+
+    def _alike(self, rows: Sequence[Row]) -> list[list[Row]]:
+        """Rows to read together: those that go on from shared beginnings, and the others, each by length."""
+        begun = [row for row in rows if self._beginning(row)]
+        return _by_length(begun) + _by_length([row for row in rows if row not in begun])
 
     def _read(self, rows: Sequence[Row], kept: dict[Row, KeptRow], *, delays: bool) -> float:
         """Read rows alone, which gives their next tokens; return how long it took if they were read before."""
@@ -100,9 +115,7 @@ class Passes:
     ) -> KeptBatch | None:
         """Add up to so many tokens to each row."""
         answers = [row.answer for row in rows]
-        if kept is None:
-            for answer in answers:
-                self.num_read["again" if answer.tokens else "first"] += len(answer.ids)
+        kept = kept or self._begun(rows)
         return self._lm.continue_ids(
             [answer.ids for answer in answers],
             [answer.route for answer in answers if answer.route],
@@ -118,6 +131,39 @@ class Passes:
             top_p=None,
             top_k=None,
         )
+
+    def _begun(self, rows: Sequence[Row]) -> KeptBatch | None:
+        """The caches of what rows that are to be read share with earlier ones, and count what is left to read."""
+        from router.mixture.beginnings import begun
+
+        found = [self._beginning(row) for row in rows]
+        beginnings = [row for row in found if row is not None]
+        ids = [row.answer.ids for row in rows]
+        batch = begun(beginnings, [len(row) for row in ids]) if len(beginnings) == len(rows) else None
+        num_shared = batch.num_tokens if batch else [0] * len(rows)
+        for row, of_row, shared in zip(rows, ids, num_shared, strict=True):
+            self.num_read["again" if row.answer.tokens else "first"] += len(of_row) - shared
+            if shared:
+                self.num_read["shared"] += shared
+        return batch
+
+    def _beginning(self, row: Row) -> KeptRow | None:
+        reader = row.answer.reader
+        return self.shared.find(reader, row.answer.ids, self._lm.models) if reader else None
+
+    def _keep(self, rows: Sequence[Row], batch: KeptBatch | None) -> None:
+        """Keep the rows' caches until they go on, and for prompts that begin like them."""
+        from router.mixture.kept import KeptRow
+
+        for index, answer in enumerate(row.answer for row in rows):
+            if batch is None:
+                return
+            kept = KeptRow(batch, index)
+            if answer.reader and (rows[index].is_done or not answer.is_shared):
+                answer.is_shared = True
+                self.shared.put(answer.reader, answer.ids[: kept.num_tokens], kept)
+            if not rows[index].is_done:
+                answer.kept = kept
 
     def _hooks(self, rows: list[Row], turn_of: Callable[[Sequence[Row]], Turn] | None) -> dict[str, Any]:
         """The hooks that choose a batch's tokens and pass each new token to its answer."""
@@ -143,15 +189,7 @@ class Passes:
         return (job.answers[index] for job in self._waiting() for index in job.unfinished)
 
 
-def _keep(rows: Sequence[Row], batch: KeptBatch | None) -> None:
-    from router.mixture.kept import KeptRow
-
-    for index, row in enumerate(rows):
-        if batch is not None and not row.is_done:
-            row.answer.kept = KeptRow(batch, index)
-
-
-def _alike(rows: Sequence[Row]) -> list[list[Row]]:
+def _by_length(rows: Sequence[Row]) -> list[list[Row]]:
     """Rows of similar length together, so that short ones are not filled up to long ones."""
     found: list[list[Row]] = []
     for row in sorted(rows, key=lambda row: len(row.answer.ids)):
