@@ -11,6 +11,7 @@ ARITHMETIC, KINDS, OWN = (
 )
 WEIGH, AFFINITY = "router/routes/weigh.py", "router/routes/affinity.py"
 COMBINED, LANGID, NGRAM = "router/identify/combined.py", "router/identify/langid.py", "router/identify/ngram.py"
+OPINION = "router/identify/langid_opinion.py"
 SAMPLES, SPANS, TEXTS = "router/identify/samples.py", "router/identify/spans.py", "router/scoring/texts.py"
 OPEN = "router/identify/open.py"
 OPTIMIZERS, SCHEDULE = "xelm/training/course/optimizers.py", "xelm/training/course/schedule.py"
@@ -124,7 +125,9 @@ MUTANTS: list[tuple[str, str, str]] = [
     (COMBINED, "softmax(logits_BL * np.exp(-softening))", "softmax(logits_BL * np.exp(softening))"),
     (SAMPLES, "PIECE_LENGTH = 500", "PIECE_LENGTH = 250"),
     (NGRAM, "STEPS_PER_NAT = 16", "STEPS_PER_NAT = 8"),
-    (COMBINED, "np.exp(langid_BC[:, ours]).sum(axis=1)", "np.exp(langid_BC[:, ours]).max(axis=1)"),
+    (OPINION, "np.exp(langid_BC[:, ours]).sum(axis=1)", "np.exp(langid_BC[:, ours]).max(axis=1)"),
+    (OPINION, "readily_C = said_C / said_C.max()", "readily_C = said_C"),
+    (OPINION, "        readily_C[ours] = 0.0\n", ""),
     # Training.
     (OPTIMIZERS, '"weight_decay": 0.0}', '"weight_decay": settings.weight_decay}'),
     ("xelm/recipe/recipe.py", "= (0.9, 0.95)", "= (0.9, 0.999)"),

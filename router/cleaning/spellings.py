@@ -15,8 +15,8 @@ import numpy as np
 
 from router.cleaning.transliterate import transliterations
 from router.identify.ngram import RARE, STEPS_PER_NAT, NgramIdentifier, NgramTable
-from router.identify.ngram_hashes import hashed_ngrams
 from router.letters import plain_letters
+from router.ngram_hashes import hashed_ngrams
 
 # Share of its usual evidence that a language finds in any text that is read in other letters.
 _ANY_TEXT = 0.7

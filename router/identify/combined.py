@@ -14,6 +14,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from clustering.languages.codes import match
 from router.cleaning.clean import clean
 from router.cleaning.spellings import Evidence, OtherSpellings
 from router.identify.langid import LangidIdentifier
+from router.identify.langid_opinion import LangidOpinion, OtherNames
 from router.identify.ngram import NgramIdentifier
 from router.identify.samples import random_spans, sample_texts
 from router.routes.affinity import softmax
@@ -64,16 +66,22 @@ class CombinedIdentifier:
         ngram: Trained on the run's text; its languages are the answer's.
         use_langid: Whether to add langid's evidence for the languages that it knows.
         softening: Log of the factor by which this run's temperatures are raised, >= 0.
+        other_names: What langid takes languages for that it does not recognise in this run's text.
     """
 
-    def __init__(self, ngram: NgramIdentifier, use_langid: bool = True, softening: float = 0.0):
+    def __init__(
+        self,
+        ngram: NgramIdentifier,
+        use_langid: bool = True,
+        softening: float = 0.0,
+        other_names: OtherNames = MappingProxyType({}),
+    ):
         self.ngram = ngram
         self.use_langid = use_langid
         self.softening = softening
-        self._langid = LangidIdentifier() if use_langid else None
-        classes = list(self._langid.languages) if self._langid else []
-        found = [match(code, classes) for code in ngram.languages]
-        self._columns_L = np.array([classes.index(c) if c is not None else -1 for c in found])
+        self.other_names = dict(other_names) if use_langid else {}
+        self._opinion = LangidOpinion(ngram.languages, self.other_names) if use_langid else None
+        self._known_L = self._opinion.known_L if self._opinion else np.zeros(len(ngram.languages), dtype=bool)
 
     @classmethod
     def train(
@@ -91,19 +99,24 @@ class CombinedIdentifier:
         """
         samples = {code: sample_texts(code, texts, seed) for code, texts in corpora.items()}
         ngram = NgramIdentifier.from_samples(samples)
-        identifier = cls(ngram, use_langid)
-        spans, truth = [], []
-        for row, sample in enumerate(samples.values()):
-            spans += random_spans(sample.held_out, NUM_SPANS, seed + row)
-            truth += [row] * NUM_SPANS
-        return cls(ngram, use_langid, identifier._fit_softening(spans, np.array(truth)))
+        drawn = [random_spans(part.held_out, NUM_SPANS, seed + row) for row, part in enumerate(samples.values())]
+        other_names = _other_names(dict(zip(ngram.languages, drawn, strict=True))) if use_langid else {}
+        identifier = cls(ngram, use_langid, other_names=other_names)
+        truth_B = np.repeat(np.arange(len(drawn)), NUM_SPANS)
+        softening = identifier._fit_softening([span for spans in drawn for span in spans], truth_B)
+        return cls(ngram, use_langid, softening, other_names)
 
     def refuse_unknown(self, code: str) -> None:
         """Does nothing: a language is learnt from its text."""
 
     def with_language(self, code: str, texts: Iterable[str], seed: int = 0) -> CombinedIdentifier:
         """A new identifier with one more language; tables and calibration of the others do not change."""
-        return CombinedIdentifier(self.ngram.with_language(code, texts, seed), self.use_langid, self.softening)
+        sample = sample_texts(code, texts, seed)
+        ngram = self.ngram.with_sample(code, sample)
+        point = next(known for known, table in ngram.tables.items() if self.ngram.tables.get(known) is not table)
+        found = _other_names({point: random_spans(sample.held_out, NUM_SPANS, seed)}) if self.use_langid else {}
+        others = {known: names for known, names in self.other_names.items() if known != point}
+        return CombinedIdentifier(ngram, self.use_langid, self.softening, {**others, **found})
 
     def without_language(self, code: str) -> CombinedIdentifier:
         """A new identifier without one language, as if `with_language` had not been called.
@@ -111,7 +124,9 @@ class CombinedIdentifier:
         Raises:
             BadInput: If it does not know the language, or knows no other.
         """
-        return CombinedIdentifier(self.ngram.without_language(code), self.use_langid, self.softening)
+        ngram = self.ngram.without_language(code)
+        others = {known: names for known, names in self.other_names.items() if known in ngram.tables}
+        return CombinedIdentifier(ngram, self.use_langid, self.softening, others)
 
     @property
     def languages(self) -> Sequence[str]:
@@ -148,7 +163,7 @@ class CombinedIdentifier:
 
     @cached_property
     def _world(self) -> LangidIdentifier:
-        return self._langid or LangidIdentifier()
+        return self._opinion.langid if self._opinion else LangidIdentifier()
 
     @cached_property
     def _other_columns(self) -> list[int]:
@@ -195,19 +210,19 @@ class CombinedIdentifier:
         lead_B = typical_B - np.maximum(typical_BL.max(axis=1), ANY_TEXT)
         length_B = np.log(np.clip(lengths_B, SHORT, LONG) / SHORT)
         odds_B = np.zeros(len(best_B))
-        if langid_BC is not None:
-            ours = np.unique(self._columns_L[self._columns_L >= 0])
-            share_B = np.exp(langid_BC[:, ours]).sum(axis=1).clip(1e-6, 1 - 1e-6)
+        if langid_BC is not None and self._opinion:
+            share_B = self._opinion.share_of_run(langid_BC).clip(1e-6, 1 - 1e-6)
             odds_B = np.log(share_B / (1 - share_B))
         features_BF = np.stack([typical_B, odds_B, length_B, typical_B * length_B, lead_B], axis=1)
-        return features_BF, self._columns_L[best_B] >= 0, found.respelt[rows_B, best_B]
+        return features_BF, self._known_L[best_B], found.respelt[rows_B, best_B]
 
     def save(self, folder: str | Path) -> None:
         """Write JSON and safetensors, about 100 kB a language."""
         self.ngram.save(folder)
         write_json(
             Path(folder) / INDEX_FILE,
-            {"version": FORMAT_VERSION, "use_langid": self.use_langid, "softening": self.softening},
+            {"version": FORMAT_VERSION, "use_langid": self.use_langid, "softening": self.softening}
+            | ({"other_names": self.other_names} if self.other_names else {}),
         )
 
     @classmethod
@@ -230,7 +245,12 @@ class CombinedIdentifier:
             or not 0 <= softening <= _MOST_SOFTENING
         ):
             raise BadInput(f"{Path(folder) / INDEX_FILE}: damaged (use_langid or softening). Train it again.")
-        return cls(NgramIdentifier.load(folder), use_langid, float(softening))
+        ngram = NgramIdentifier.load(folder)
+        try:
+            other_names = {code: dict(names) for code, names in index.get("other_names", {}).items()}
+            return cls(ngram, use_langid, float(softening), other_names)
+        except (AttributeError, TypeError, ValueError):
+            raise BadInput(f"{Path(folder) / INDEX_FILE}: damaged (other_names). Train it again.") from None
 
     def _soften(self, logits_BL: np.ndarray) -> np.ndarray:
         """The posterior of logits, at this run's temperature."""
@@ -244,15 +264,15 @@ class CombinedIdentifier:
         return self._spellings.read(texts, *self.ngram.evidence(texts))
 
     def _langid_log_posterior(self, texts: Sequence[str]) -> np.ndarray | None:
-        return np.log(self._langid.posterior(texts).clip(1e-300)) if self._langid is not None else None
+        return self._opinion.log_posterior(texts) if self._opinion else None
 
     def _logits(self, found: Evidence, langid_BC: np.ndarray | None) -> np.ndarray:
         lengths_B, respelt_BL = found.lengths, found.respelt
         logits_BL = found.evidence / (NGRAM_SCALE * np.maximum(lengths_B, 1) ** NGRAM_POWER)[:, None]
-        if langid_BC is not None:
-            opinion_BL = np.where(self._columns_L >= 0, langid_BC[:, self._columns_L], LANGID_UNKNOWN)
+        if langid_BC is not None and self._opinion:
+            opinion_BL = self._opinion.of_run(langid_BC, LANGID_UNKNOWN)
             # langid does not know such a spelling: it speaks for it as far as it speaks for none of the others.
-            as_it_stands_BL = np.where((self._columns_L >= 0) & ~respelt_BL, np.exp(opinion_BL), 0.0)
+            as_it_stands_BL = np.where(self._known_L & ~respelt_BL, np.exp(opinion_BL), 0.0)
             none_B = np.log1p(-as_it_stands_BL.sum(axis=1).clip(max=1 - 1e-6))
             opinion_BL = np.where(respelt_BL, none_B[:, None], opinion_BL)
             logits_BL = logits_BL + LANGID_SHARE * opinion_BL
@@ -270,3 +290,17 @@ class CombinedIdentifier:
         best = int(np.argmin(losses))
         logger.info("Identifier: %.4f nats on held-out spans, softening %.1f", losses[best], SOFTENING_GRID[best])
         return float(SOFTENING_GRID[best])
+
+
+def _other_names(spans_of: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+    """What langid takes languages for that it does not recognise in the run's text."""
+    opinion = LangidOpinion(list(spans_of), {})
+    found = {code: opinion.other_names(code, [clean(span) for span in spans]) for code, spans in spans_of.items()}
+    for code, names in found.items():
+        if names:
+            logger.warning(
+                "%s: langid takes this run's text of it for %s; its opinion does not decide between them.",
+                code,
+                ", ".join(names),
+            )
+    return {code: names for code, names in found.items() if names}

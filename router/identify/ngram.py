@@ -22,9 +22,9 @@ from clustering.errors import BadInput
 from clustering.files import atomic_write, read_arrays, read_json, write_json
 from clustering.languages.codes import point_beside, points_of, to_point
 from router.cleaning.clean import clean
-from router.identify.ngram_hashes import hashed_ngrams
 from router.identify.samples import TextSample, sample_texts
 from router.letters import plain_letters
+from router.ngram_hashes import hashed_ngrams
 from router.routes.affinity import softmax
 
 logger = logging.getLogger(__name__)
@@ -98,8 +98,11 @@ class NgramIdentifier:
 
     def with_language(self, code: str, texts: Iterable[str], seed: int = 0) -> NgramIdentifier:
         """A new identifier with one language added or counted again; the other tables are the same objects."""
-        point = point_beside(code, self.tables)
-        return NgramIdentifier({**self.tables, point: make_table(code, sample_texts(code, texts, seed))})
+        return self.with_sample(code, sample_texts(code, texts, seed))
+
+    def with_sample(self, code: str, sample: TextSample) -> NgramIdentifier:
+        """The same from a sample already drawn."""
+        return NgramIdentifier({**self.tables, point_beside(code, self.tables): make_table(code, sample)})
 
     def without_language(self, code: str) -> NgramIdentifier:
         """A new identifier without one language; the other tables are the same objects.

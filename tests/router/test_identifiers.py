@@ -15,9 +15,9 @@ from router.identify.combined import CombinedIdentifier
 from router.identify.labelled import LabelledIdentifier
 from router.identify.langid import LangidIdentifier
 from router.identify.ngram import STEPS_PER_NAT, NgramIdentifier, NgramTable
-from router.identify.ngram_hashes import hashed_ngrams
 from router.identify.open import OpenIdentifier
 from router.identify.protocol import LanguageIdentifier, OpenSetIdentifier
+from router.ngram_hashes import hashed_ngrams
 from tests.router.corpora import GREETINGS, texts
 
 # Of these langid knows only Swahili.
