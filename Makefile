@@ -9,7 +9,7 @@ READY := .venv/.ready
 VERSION_TESTS := tests/router tests/clustering/test_plan.py tests/xelm/test_add.py tests/xelm/test_architectures.py \
 	tests/xelm/test_checkpoint.py tests/xelm/test_cli.py tests/xelm/test_continuing.py tests/xelm/test_expert_kinds.py tests/xelm/test_isolation.py \
 	tests/xelm/test_log_probs.py tests/xelm/test_loop.py tests/xelm/test_pipeline.py tests/xelm/test_reading_texts.py tests/xelm/test_routed.py \
-	tests/xelm/test_routed_causal_lm.py tests/xelm/test_serve.py tests/xelm/test_store.py tests/xelm/test_align.py \
+	tests/xelm/test_routed_causal_lm.py tests/xelm/test_serve.py tests/xelm/test_shared_beginnings.py tests/xelm/test_store.py tests/xelm/test_align.py \
 	tests/xelm/test_align_train.py tests/xelm/test_denoise.py tests/xelm/test_distill.py tests/xelm/test_longer.py \
 	tests/xelm/test_loss_in_chunks.py tests/xelm/test_tlm.py tests/xelm/test_transfer_models.py tests/xelm/test_unread.py \
 	tests/xelm/test_vocabulary.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -164,6 +165,16 @@ def test_two_languages_that_joined_one_expert_leave_in_reverse_order(run: Path) 
     remove_language(run, "ckm")
     remove_language(run, "pol")
     assert contents(run) == start
+
+
+@pytest.mark.parametrize(("tokens", "steps"), [(512, 16), (4096, 64), (5120, 80), (8192, 64)])
+def test_a_small_budget_is_read_in_smaller_steps(run: Path, tokens: int, steps: int) -> None:
+    """The recipe's steps have 4 blocks of 32 tokens: 64 of them, or of fewer blocks, at least one block each."""
+    experts = _add(run, "swe", donor="base", tokens=tokens)
+    expert = experts.plan.cluster_of("swe")
+    assert experts.manifest.experts[expert].tokens == experts.manifest.ledger[-1].tokens == tokens
+    [log] = (run / "logs").glob("*swe*.jsonl")
+    assert json.loads(log.read_text("utf-8").splitlines()[0])["num_steps"] == steps
 
 
 def test_replay_mixes_in_the_donor_s_own_languages(run: Path) -> None:

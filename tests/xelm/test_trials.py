@@ -143,6 +143,9 @@ def test_a_trial_takes_small_steps_and_a_share_of_few_whole_steps_is_none() -> N
     assert Budget(10_000, 64, 1024).trial_batch(0.2) == 64, "never larger than the training's own"
     assert Budget(19, 16, 256).looks(0.2) is None, "a fifth of it is less than four steps"
     assert Budget(16, 16, 256).looks(0.25) is not None
+    # In smaller steps than the recipe's a small budget is worth no more.
+    assert Budget(76, 4, 256, recipe_batch=16).looks(0.2) is None and Budget(80, 4, 256, recipe_batch=16).looks(0.2)
+    assert Budget(2, 1, 256, recipe_batch=16).recipe_steps == 1
 
 
 # A stage that pauses

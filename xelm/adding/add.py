@@ -121,7 +121,7 @@ def addition_bill(run: str | Path, language: str, data: str | Path, **options: A
             trials = _trials(experts, ready, making)
             reason = ready.choice.reason + ("" if trials else _why_untried(experts, ready, making))
             choice = ready.choice.donor, reason, ready.choice.candidates
-            return AdditionBill.of(ready.addition, choice, trials, _budget(making))
+            return AdditionBill.of(ready.addition, choice, trials, _budget(experts, making))
         finally:
             if not any((folder / "work").glob(f"add-{addition.language}-*")):  # nothing is to be resumed
                 _forget(folder, addition.language)
@@ -222,7 +222,7 @@ def _add(experts: ExpertSet, addition: Addition) -> None:
     addition, choice, text = ready.addition, ready.choice, ready.text
     log_file, tried = _log_file(experts.path, addition.language), list[DonorTrial]()
     making = _planned(experts, ready, choice.donor)
-    budget = _budget(making)
+    budget = _budget(experts, making)
     if plan := _trials(experts, ready, making):
         logger.info("trials: %s", ", ".join(plan.starts))
         makings = {start: _planned(experts, ready, start) for start in plan.starts}
@@ -251,7 +251,7 @@ def _planned(experts: ExpertSet, ready: Prepared, start: str) -> Making:
 
 
 def _trials(experts: ExpertSet, ready: Prepared, making: Making) -> TrialPlan | None:
-    plan = plan_trials(ready.addition, ready.choice.candidates, _budget(making))
+    plan = plan_trials(ready.addition, ready.choice.candidates, _budget(experts, making))
     return None if plan and _reads_apart(experts, ready, plan) else plan
 
 
@@ -261,17 +261,18 @@ def _reads_apart(experts: ExpertSet, ready: Prepared, plan: TrialPlan) -> bool:
 
 
 def _why_untried(experts: ExpertSet, ready: Prepared, making: Making) -> str:
-    plan = plan_trials(ready.addition, ready.choice.candidates, _budget(making))
+    plan = plan_trials(ready.addition, ready.choice.candidates, _budget(experts, making))
     if plan and _reads_apart(experts, ready, plan):
         return " No start was tried, since starts that read different pieces do not compare piece by piece."
-    return why_untried(ready.addition, _budget(making))
+    return why_untried(ready.addition, _budget(experts, making))
 
 
-def _budget(making: Making) -> Budget:
+def _budget(experts: ExpertSet, making: Making) -> Budget:
     if making.stage is None:
         raise ValueError("an addition is always trained")
     batch_size = making.stage.settings.batch_size
-    return Budget(making.stage.num_steps, batch_size, making.stage.tokens_per_step // batch_size)
+    recipe_batch = Recipe.from_dict(experts.manifest.recipe).train.batch_size
+    return Budget(making.stage.num_steps, batch_size, making.stage.tokens_per_step // batch_size, recipe_batch)
 
 
 def _name_from(experts: ExpertSet, addition: Addition, start: str) -> str:

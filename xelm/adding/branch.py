@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from clustering.errors import BadInput, arg
@@ -17,12 +17,15 @@ from xelm.expert_kinds.kind import ExpertKind
 from xelm.making.budgets.steps import StageBudget, steps_of
 from xelm.making.make_model import Making
 from xelm.models import base as base_models
-from xelm.recipe.recipe import Base, Recipe
+from xelm.recipe.recipe import Base, Recipe, Train
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE, is_base
 from xelm.run.records.manifest import ModelEntry, fingerprint
 from xelm.vocabulary.training import faster_rows, prepared
 
+FEWEST_STEPS = 64
+"""Steps that a small budget is read in, of a block each at least: a language that is new to all models learns more from
+many small steps (experiments/new_language)."""
 _MOST_EPOCHS = 40
 """How often a text is read at most if no budget is given: with more, the expert learns it by heart."""
 logger = logging.getLogger(__name__)
@@ -55,12 +58,14 @@ def plan_branch(
     shares = _shares(addition, [code for code in stores if code != addition.language])
     length = base_models.sequence_length(Base(model=str(experts.folder(BASE))), settings.sequence_length)
     tokens = addition.tokens or own_budget(experts, text.store.counts.tokens)
+    new_rows = own is not None and own.is_new
+    if not new_rows:  # these learn faster than all else, and unevenly in steps of few tokens
+        settings = _in_enough_steps(settings, tokens, length)
     size = {"batch_size": settings.batch_size, "sequence_length": length}
     steps = steps_of(tokens, **size)
     parent = experts.entry_or_none(donor)
     origin = parent.fingerprint if parent else None
     inputs = [text.fingerprint, shares, steps, kind.identity(), asdict(settings), origin]
-    new_rows = own is not None and own.is_new
     inputs += [{"vocabulary": own.fingerprint, **faster_rows(new_rows)}] if own else []
     entry = ModelEntry(
         [*experts.plan.clusters.get(name, []), addition.language],
@@ -123,6 +128,14 @@ def _start(experts: ExpertSet, donor: str, kind: ExpertKind, own: Own | None) ->
     if own and own.is_new:
         return prepared(experts.load_model(donor, trainable=True), kind, own.folder)
     return kind.make_trainable(experts.load_model(donor, trainable=True))
+
+
+def _in_enough_steps(settings: Train, tokens: int, length: int) -> Train:
+    """The recipe's settings, in smaller steps at the same rate where the budget would leave too few of them."""
+    batch_size = max(1, min(settings.batch_size, tokens // (FEWEST_STEPS * length)))
+    if batch_size == settings.batch_size:
+        return settings
+    return replace(settings, batch_size=batch_size, micro_batch_size=None)
 
 
 def own_budget(experts: ExpertSet, text_tokens: int) -> int:

@@ -26,11 +26,13 @@ class Budget:
         num_steps: Optimizer steps.
         batch_size: Blocks of a step.
         block_tokens: Tokens of a block.
+        recipe_batch: Blocks of a step of the recipe, where a small budget is read in smaller ones; None: as many.
     """
 
     num_steps: int
     batch_size: int
     block_tokens: int
+    recipe_batch: int | None = None
 
     @property
     def num_blocks(self) -> int:
@@ -42,13 +44,19 @@ class Budget:
         """Tokens in all."""
         return self.num_blocks * self.block_tokens
 
+    @property
+    def recipe_steps(self) -> int:
+        """How many steps of the recipe's size it is worth."""
+        return max(1, self.num_blocks // (self.recipe_batch or self.batch_size))
+
     def trial_batch(self, share: float) -> int:
         """Blocks of a step of a trial that may read this share of all: at least one, at most those of any step."""
         return max(1, min(self.batch_size, round(share * self.num_blocks / _MOST_STEPS)))
 
     def looks(self, share: float) -> Looks | None:
-        """The looks of such a trial; None if the share is fewer than `FEWEST_STEPS` of the training's own steps."""
-        if int(share * self.num_steps + 1e-9) < FEWEST_STEPS:  # 0.2 of 5 steps is one, whatever the product rounds to
+        """The looks of such a trial; None if the share is fewer than `FEWEST_STEPS` steps of the recipe's size."""
+        # 0.2 of 5 steps is one, whatever the product rounds to.
+        if int(share * self.recipe_steps + 1e-9) < FEWEST_STEPS:
             return None
         return Looks.of(self.num_blocks // self.trial_batch(share), share)
 
@@ -83,7 +91,7 @@ def why_untried(addition: Addition, budget: Budget) -> str:
     if addition.donor != "auto" or not addition.trial:
         return ""
     if budget.looks(addition.trial) is None:
-        steps = f"{budget.num_steps} optimizer step{'s' if budget.num_steps > 1 else ''}"
+        steps = f"{budget.recipe_steps} optimizer step{'s' if budget.recipe_steps > 1 else ''}"
         return f" No start was tried: {addition.trial:g} of a budget of {steps} is less than {FEWEST_STEPS}."
     return " There is no other start to try."
 
