@@ -20,7 +20,7 @@ import numpy as np
 
 from clustering.errors import BadInput
 from clustering.files import read_json, write_json
-from clustering.languages.codes import match
+from clustering.languages.codes import match, point_beside
 from router.cleaning.clean import clean
 from router.cleaning.spellings import Evidence, OtherSpellings
 from router.identify.langid import LangidIdentifier
@@ -111,9 +111,8 @@ class CombinedIdentifier:
 
     def with_language(self, code: str, texts: Iterable[str], seed: int = 0) -> CombinedIdentifier:
         """A new identifier with one more language; tables and calibration of the others do not change."""
-        sample = sample_texts(code, texts, seed)
+        sample, point = sample_texts(code, texts, seed), point_beside(code, self.ngram.tables)
         ngram = self.ngram.with_sample(code, sample)
-        point = next(known for known, table in ngram.tables.items() if self.ngram.tables.get(known) is not table)
         found = _other_names({point: random_spans(sample.held_out, NUM_SPANS, seed)}) if self.use_langid else {}
         others = {known: names for known, names in self.other_names.items() if known != point}
         return CombinedIdentifier(ngram, self.use_langid, self.softening, {**others, **found})
@@ -298,9 +297,5 @@ def _other_names(spans_of: Mapping[str, Sequence[str]]) -> dict[str, dict[str, f
     found = {code: opinion.other_names(code, [clean(span) for span in spans]) for code, spans in spans_of.items()}
     for code, names in found.items():
         if names:
-            logger.warning(
-                "%s: langid takes this run's text of it for %s; its opinion does not decide between them.",
-                code,
-                ", ".join(names),
-            )
+            logger.info("%s: langid takes its text for %s, and is not asked which.", code, ", ".join(names))
     return {code: names for code, names in found.items() if names}
