@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +152,17 @@ def test_the_page_holds_every_plan_and_loads_nothing(compared: Compared) -> None
     assert json.loads(comparison.to_json())["table"] == comparison.table
     with pytest.raises(BadInput, match=r"written as .html or .json"):
         comparison.save(folder / "comparison.pdf")
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"), [(2.5, r"gains most: 2\.50 % fewer"), (-2.5, r"No plan gains: .* needs 2\.50 % more")]
+)
+def test_the_page_s_headline_says_who_is_ahead(compared: Compared, gain: float, said: str) -> None:
+    comparison = compared[1]
+    arms = tuple(replace(arm, mean_gain=replace(arm.mean_gain, value=gain)) for arm in comparison.arms)
+    page = replace(comparison, arms=arms).to_html()
+    headline = page.split("<h1>")[1].split("</h1>")[0]
+    assert re.search(said, headline)
 
 
 def test_paired_intervals_and_gains_by_hand() -> None:
