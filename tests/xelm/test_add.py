@@ -167,9 +167,9 @@ def test_two_languages_that_joined_one_expert_leave_in_reverse_order(run: Path) 
     assert contents(run) == start
 
 
-@pytest.mark.parametrize(("tokens", "steps"), [(512, 16), (4096, 64), (5120, 80), (8192, 64)])
+@pytest.mark.parametrize(("tokens", "steps"), [(512, 16), (4096, 64), (4608, 48), (8192, 64)])
 def test_a_small_budget_is_read_in_smaller_steps(run: Path, tokens: int, steps: int) -> None:
-    """The recipe's steps have 4 blocks of 32 tokens: 64 of them, or of fewer blocks, at least one block each."""
+    """The recipe's steps have 4 blocks of 32 tokens: 48 of them, or of fewer blocks, at least one block each."""
     experts = _add(run, "swe", donor="base", tokens=tokens)
     expert = experts.plan.cluster_of("swe")
     assert experts.manifest.experts[expert].tokens == experts.manifest.ledger[-1].tokens == tokens

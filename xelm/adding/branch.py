@@ -23,7 +23,7 @@ from xelm.run.names import BASE, is_base
 from xelm.run.records.manifest import ModelEntry, fingerprint
 from xelm.vocabulary.training import faster_rows, prepared
 
-FEWEST_STEPS = 64
+FEWEST_STEPS = 48
 """Steps that a small budget is read in, of a block each at least: a language that is new to all models learns more from
 many small steps (experiments/new_language)."""
 _MOST_EPOCHS = 40
