@@ -12,6 +12,8 @@ import pytest
 
 from clustering.corpora.find import Source, source_of
 from clustering.errors import BadInput
+from tests.router.corpora import texts
+from tests.router.test_spellings import to_latin
 from tests.xelm.adding import contents, copy_of, new_text, train_tiny
 from tests.xelm.conftest import write_jsonl
 from xelm.adding.add import add_language
@@ -80,6 +82,15 @@ def test_text_of_a_relative_is_related_where_langid_does_not_know_the_label(labe
 def test_text_in_a_script_of_another_language_is_unclear() -> None:
     tifinagh = ["ⵉⵎⴷⴰⵏⵏ ⴰⴽⴽⵯ ⵜⵜⵍⴰⵍⵏ ⴷ ⵉⵍⴻⵍⵍⵉⵢⵏ ⵎⵙⴰⵡⴰⵏ ⵖ ⵡⴰⴷⴷⵓⵔ ⵓⵍⴰ ⵉⵣⵔⴼⴰⵏ"] * 4
     assert _verdicts("tzm", tifinagh) == {"unclear": 4}
+
+
+def test_serbian_in_latin_letters_is_no_foreign_text(shared: Path) -> None:
+    cyrillic = texts(shared, "sib200", "srp_Cyrl", "test", 40)
+    assert _verdicts("srp", [to_latin(text) for text in cyrillic])["related"] > 36  # single ones read as Slovene
+    assert _verdicts("srp", cyrillic) == {"claimed": 40}
+    # In a script that langid knows it in, one member of a macrolanguage is another's no text.
+    assert _verdicts("ind", texts(shared, "sib200", "ind_Latn", "test", 40)) == {"claimed": 40}
+    assert _verdicts("srp", texts(shared, "sib200", "rus_Cyrl", "test", 40)) == {"foreign": 40}
 
 
 def test_documents_without_letters_are_unclear() -> None:

@@ -70,6 +70,9 @@ class _Evidence:
     lead: float
     """Lead of the answer over all languages that are unrelated to it, in nats a byte."""
     fits_script: bool
+    """Whether the answer is usually written in the text's script."""
+    as_claimed: bool
+    """Whether the claimed language is."""
     of_run: tuple[str, float]
     """The language that the run's own identifier is sure of, with its probability; empty if it is not sure."""
 
@@ -124,12 +127,13 @@ class LanguageReader:
         for text, scores_C, posterior_C, of_run in zip(cut, scores_BC, posterior_BC, run, strict=True):
             top = int(scores_C.argmax())
             if not plain_letters(text):
-                yield _Evidence("", 0.0, 0.0, 0.0, False, ("", 0.0))
+                yield _Evidence("", 0.0, 0.0, 0.0, False, False, ("", 0.0))
                 continue
             code = self.language if top == self._own else self._classes[top]
             against = np.inf if self._own is None else float(scores_C[top] - scores_C[self._own])
             lead = float(scores_C[top] - scores_C[_no_relatives(top)].max())
-            yield _Evidence(code, float(posterior_C[top]), against, lead, _fits_script(text, code), of_run)
+            scripts = _fits_script(text, code), _fits_script(text, self.language)
+            yield _Evidence(code, float(posterior_C[top]), against, lead, *scripts, of_run)
 
     def _verdict(self, code: str, group: list[_Evidence]) -> Verdict:
         if code in ("", self.language):
@@ -138,6 +142,10 @@ class LanguageReader:
             return "related"
         if median(one.lead for one in group) < _CLEAR or 2 * sum(one.fits_script for one in group) < len(group):
             return "unclear"
+        # langid knows a language in its usual script alone: it takes Latin Serbian for Croatian, or Bosnian.
+        in_another_script = 2 * sum(one.as_claimed for one in group) < len(group)
+        if in_another_script and _of_one_macrolanguage(self.language, code):
+            return "related"
         return "foreign" if self._own is not None or not related(self.language, code) else "related"
 
     def _reading(self, one: _Evidence, verdict: Verdict) -> DocumentReading:
@@ -168,11 +176,17 @@ def related(language: str, other: str, below: float = _RELATED) -> bool:
         below: Genetic distance from which on they are unrelated.
     """
     language, other = code_of(language), code_of(other)
-    one, two = ({same_language_key(code), macrolanguage_of(code) or code} for code in (language, other))
-    if one & two:
+    if _of_one_macrolanguage(language, other):
         return True
     distance = _genetic(language, other)
     return distance is None or distance < below
+
+
+def _of_one_macrolanguage(language: str, other: str) -> bool:
+    """Whether two languages are one by some name, or members of one macrolanguage."""
+    codes = code_of(language), code_of(other)
+    one, two = ({same_language_key(code), macrolanguage_of(code) or code} for code in codes)
+    return bool(one & two)
 
 
 @lru_cache(maxsize=8192)
