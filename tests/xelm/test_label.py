@@ -87,7 +87,7 @@ def test_text_in_a_script_of_another_language_is_unclear() -> None:
 def test_serbian_in_latin_letters_is_no_foreign_text(shared: Path) -> None:
     cyrillic = texts(shared, "sib200", "srp_Cyrl", "test", 40)
     assert _verdicts("srp", [to_latin(text) for text in cyrillic])["related"] > 36  # single ones read as Slovene
-    assert _verdicts("srp", cyrillic) == {"claimed": 40}
+    assert _verdicts("srp", cyrillic)["claimed"] > 30
     assert _verdicts("srp", texts(shared, "sib200", "rus_Cyrl", "test", 40)) == {"foreign": 40}
 
 
