@@ -19,7 +19,7 @@ from router.letters import plain_letters
 from router.ngram_hashes import hashed_ngrams
 
 # Share of its usual evidence that a language finds in any text that is read in other letters.
-_ANY_TEXT = 0.7
+_ANY_READING = 0.7
 # Share of Cyrillic letters from which on a table was counted, in part at least, on Cyrillic text.
 _SOME = 0.05
 _CYRILLIC = "абвгдежзиклмнопрстуфхцчш"
@@ -82,7 +82,7 @@ class OtherSpellings:
             other_B1, other_lengths_B = table.evidence([transliterate(texts[row]) for row in latin])
             typical_B = other_B1[:, 0] / np.maximum(other_lengths_B, 1) / self._usual_L[column]
             rivalling_B = typical_B * usual_B[latin] * lengths_B[latin]
-            better_B = (typical_B > _ANY_TEXT) & (rivalling_B > evidence_BL[latin, column])
+            better_B = (typical_B > _ANY_READING) & (rivalling_B > evidence_BL[latin, column])
             rows = np.array(latin)[better_B]
             found.evidence[rows, column] = rivalling_B[better_B]
             found.usual[rows, column] = usual_B[rows]

@@ -23,7 +23,7 @@ from xelm.run.names import BASE, is_base
 from xelm.run.records.manifest import ModelEntry, fingerprint
 from xelm.vocabulary.training import faster_rows, prepared
 
-FEWEST_STEPS = 48
+_ENOUGH_STEPS = 48
 """Steps that a small budget is read in, of a block each at least: a language that is new to all models learns more from
 many small steps (experiments/new_language)."""
 _MOST_EPOCHS = 40
@@ -132,7 +132,7 @@ def _start(experts: ExpertSet, donor: str, kind: ExpertKind, own: Own | None) ->
 
 def _in_enough_steps(settings: Train, tokens: int, length: int) -> Train:
     """The recipe's settings, in smaller steps at the same rate where the budget would leave too few of them."""
-    batch_size = max(1, min(settings.batch_size, tokens // (FEWEST_STEPS * length)))
+    batch_size = max(1, min(settings.batch_size, tokens // (_ENOUGH_STEPS * length)))
     if batch_size == settings.batch_size:
         return settings
     return replace(settings, batch_size=batch_size, micro_batch_size=None)

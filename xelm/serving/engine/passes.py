@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xelm.inference.routed import RoutedLM
@@ -56,23 +56,32 @@ class Passes:
         started_s, first = time.monotonic(), rows[0].answer
         if first.route and not self._lm.keeps_cache(first.route, rows[0].job.policy):
             most = max(row.answer.num_left for row in rows)
-            self._continue(rows, most, lambda chosen: Turn(chosen, self.owed_s, keeps=False, reads=True))
+            self._continue(rows, most, lambda chosen: Turn(chosen, self.owed_s, keeps=False, reads=True), {})
             self.owed_s = 0.0
             return
         again_s = time.monotonic() - started_s  # models that were loaded now may have to be loaded once more
         delays = any(answer.tokens for answer in self._unfinished())
         kept = {row: found for row in rows if (found := row.answer.take_kept(self._lm.models))}
-        unread = self._alike([row for row in rows if row not in kept])
-        if kept or sum(map(len, unread)) > 1:
-            for part in unread:
-                again_s += self._read(part, kept, delays=delays)
+        unread = [row for row in rows if row not in kept]
+        shared = {row: found for row in unread if (found := self._beginning(row))}
+        if kept or len(unread) > 1:
+            for part in _by_length(list(shared)) + _by_length([row for row in unread if row not in shared]):
+                again_s += self._read(part, kept, shared, delays=delays)
         rows = [row for row in rows if not row.is_done]
         if rows:
-            self._go_on(rows, kept, again_s, delays=delays)
+            self._go_on(rows, kept, shared, again_s, delays=delays)
         drop_oldest(self._unfinished(), self._max_kept_bytes)
         self.shared.drop(self._max_kept_bytes - num_kept_bytes(self._unfinished()))
 
-    def _go_on(self, rows: Sequence[Row], kept: dict[Row, KeptRow], again_s: float, *, delays: bool) -> None:
+    def _go_on(
+        self,
+        rows: Sequence[Row],
+        kept: dict[Row, KeptRow],
+        shared: Mapping[Row, KeptRow],
+        again_s: float,
+        *,
+        delays: bool,
+    ) -> None:
         """Let rows go on until one of them is finished or their turn is over, and keep their caches."""
         from router.mixture.kept import joined
 
@@ -81,21 +90,18 @@ class Passes:
         kept.clear()  # so that a batch that was joined is not in memory twice
         repeats = batch is None and any(row.answer.tokens for row in rows)
         turn = Turn(rows, self.owed_s, again_s, reads=batch is None, repeats=repeats)
-        batch = self._continue(rows, min(row.answer.num_left for row in rows), lambda _: turn, batch)
+        batch = self._continue(rows, min(row.answer.num_left for row in rows), lambda _: turn, shared, batch)
         self._owe(turn.read_s if delays and not repeats else 0.0, turn.spent_s)
         self._keep(rows, batch)
 
-    def _alike(self, rows: Sequence[Row]) -> list[list[Row]]:
-        """Rows to read together: those that go on from shared beginnings, and the others, each by length."""
-        begun = [row for row in rows if self._beginning(row)]
-        return _by_length(begun) + _by_length([row for row in rows if row not in begun])
-
-    def _read(self, rows: Sequence[Row], kept: dict[Row, KeptRow], *, delays: bool) -> float:
+    def _read(
+        self, rows: Sequence[Row], kept: dict[Row, KeptRow], shared: Mapping[Row, KeptRow], *, delays: bool
+    ) -> float:
         """Read rows alone, which gives their next tokens; return how long it took if they were read before."""
         from router.mixture.kept import KeptRow
 
         started_s, repeats = time.monotonic(), any(row.answer.tokens for row in rows)
-        batch = self._continue(rows, 1, None)
+        batch = self._continue(rows, 1, None, shared)
         spent_s = time.monotonic() - started_s
         if batch is not None:
             kept |= {row: KeptRow(batch, index) for index, row in enumerate(rows)}
@@ -111,11 +117,12 @@ class Passes:
         rows: Sequence[Row],
         num_new: int,
         turn_of: Callable[[Sequence[Row]], Turn] | None,
+        shared: Mapping[Row, KeptRow],
         kept: KeptBatch | None = None,
     ) -> KeptBatch | None:
-        """Add up to so many tokens to each row."""
+        """Add up to so many tokens to each row, whose cache is kept or begins with what it shares with earlier ones."""
         answers = [row.answer for row in rows]
-        kept = kept or self._begun(rows)
+        kept = kept or self._begun(rows, shared)
         return self._lm.continue_ids(
             [answer.ids for answer in answers],
             [answer.route for answer in answers if answer.route],
@@ -132,19 +139,17 @@ class Passes:
             top_k=None,
         )
 
-    def _begun(self, rows: Sequence[Row]) -> KeptBatch | None:
+    def _begun(self, rows: Sequence[Row], shared: Mapping[Row, KeptRow]) -> KeptBatch | None:
         """The caches of what rows that are to be read share with earlier ones, and count what is left to read."""
         from router.mixture.beginnings import begun
 
-        found = [self._beginning(row) for row in rows]
-        beginnings = [row for row in found if row is not None]
-        ids = [row.answer.ids for row in rows]
-        batch = begun(beginnings, [len(row) for row in ids]) if len(beginnings) == len(rows) else None
+        num_tokens = [len(row.answer.ids) for row in rows]
+        batch = begun([shared[row] for row in rows], num_tokens) if all(row in shared for row in rows) else None
         num_shared = batch.num_tokens if batch else [0] * len(rows)
-        for row, of_row, shared in zip(rows, ids, num_shared, strict=True):
-            self.num_read["again" if row.answer.tokens else "first"] += len(of_row) - shared
-            if shared:
-                self.num_read["shared"] += shared
+        for row, number, begins in zip(rows, num_tokens, num_shared, strict=True):
+            self.num_read["again" if row.answer.tokens else "first"] += number - begins
+            if begins:
+                self.num_read["shared"] += begins
         return batch
 
     def _beginning(self, row: Row) -> KeptRow | None:
