@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +38,8 @@ from xelm.training.anchor import Anchor
 from xelm.training.course.optimizers import make_optimizer
 from xelm.training.course.schedule import Schedule
 from xelm.training.loop import train_stage
+from xelm.vocabulary.rows import frequency
+from xelm.vocabulary.training import SCORE_STEP, rate_of_rows
 
 NEAR = pytest.approx
 
@@ -71,33 +73,48 @@ def test_norms_and_biases_have_no_weight_decay(tmp_path: Path) -> None:
         assert (group["lr"], tuple(group["betas"])) == (0.5, (0.9, 0.95))  # as GPT-3 and Llama were trained
 
 
-def _with_deviation_of_a_half(model: Any) -> Any:
-    rows = model.get_input_embeddings().weight
-    with torch.no_grad():
-        rows.copy_(rows.sign() / 2)
-    return model
-
-
-def test_new_rows_learn_in_steps_of_a_tenth_of_the_deviation(tmp_path: Path) -> None:
-    model = _with_deviation_of_a_half(tiny_llama())
+def test_new_rows_learn_at_a_rate_of_their_own(tmp_path: Path) -> None:
+    model = tiny_llama()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     stage = stage_of(tmp_path, num_steps=1, weight_decay=0.0, learning_rate=1e-3, schedule="constant", warmup_steps=1)
-    train_stage(model, replace(stage, new_rows=True), lambda _: None)
-    # The first step of Adam moves a value by the rate, whatever its gradient. The deviation of ±0.5 is 0.5.
+    train_stage(model, replace(stage, rows_rate=lambda: 0.05), lambda _: None)
+    # The first step of Adam moves a value by the rate, whatever its gradient.
     for name, p in model.named_parameters():
         moved = float((p.detach() - before[name]).abs().max())
         has_rows = "embed" in name or "head" in name
         assert moved == pytest.approx(0.05 if has_rows else 1e-3, rel=1e-2), name
 
 
-def test_new_rows_decay_as_the_others_and_never_learn_slower(tmp_path: Path) -> None:
-    model = _with_deviation_of_a_half(tiny_llama(tie_word_embeddings=True))
-    rows, settings = model.get_input_embeddings().weight, stage_of(tmp_path, weight_decay=0.25).settings
-    for rate, times in ((0.01, 5.0), (0.2, 1.0)):
-        [group] = [g for g in make_optimizer(model, settings, rate, new_rows=True).param_groups if "times" in g]
+def test_new_rows_decay_as_the_others() -> None:
+    model = tiny_llama(tie_word_embeddings=True)
+    rows, settings = model.get_input_embeddings().weight, Train(tokens=1024, weight_decay=0.25)
+    for rate, times in ((0.01, 5.0), (0.2, 0.25)):
+        [group] = [g for g in make_optimizer(model, settings, rate, rows_rate=0.05).param_groups if "times" in g]
         assert [id(p) for p in group["params"]] == [id(rows)]
-        assert group["times"] == pytest.approx(times, rel=1e-3)
+        assert group["times"] == NEAR(times)
         assert group["times"] * group["weight_decay"] == NEAR(0.25)
+
+
+def test_the_rate_of_new_rows_moves_a_score_by_a_nat_at_most(tmp_path: Path) -> None:
+    # Values of ±r change a score by r times the sum of the absolute values that the head is given: 80 · 1/80 = 1.
+    record = {"new_pieces": 1, "first_new": 9, "pieces": 10, "fingerprint": "a", "rows": "mean", "bits_per_byte": {}}
+    record |= {"tokens_a_word": {"1": 2.0}, "aim": None, "head_input": 80.0}
+    (tmp_path / "vocabulary.json").write_text(json.dumps(record))
+    assert rate_of_rows(tmp_path) == NEAR(SCORE_STEP / 80)
+    assert SCORE_STEP == 1
+
+
+def test_rows_shifted_to_frequencies() -> None:
+    # Along (3, 4), whose square is 25. Two pieces seen 2.5 - 0.5 = 2 and 19.5 - 0.5 = 19 times, others 10 times with
+    # log-sum-exp 1.5: wanted are 1.5 + log(0.25) and 1.5 + log(1.95); they have 0.2 and 1.
+    heard = frequency.Heard(torch.tensor([3.0, 4.0]), 7.0, torch.tensor([0.2, 1.0]), 1.5)
+    rows = torch.tensor([[1.0, 1.0], [0.0, 2.0]])
+    shifted = frequency.as_frequent(rows, heard, np.array([2, 19]), 10)
+    steps = [(1.5 + math.log(0.25) - 0.2) / 25, (1.5 + math.log(1.95) - 1.0) / 25]
+    assert shifted.tolist() == [
+        NEAR([1 + 3 * steps[0], 1 + 4 * steps[0]], rel=1e-5),
+        NEAR([3 * steps[1], 2 + 4 * steps[1]], rel=1e-5),
+    ]
 
 
 def test_shares_by_temperature() -> None:

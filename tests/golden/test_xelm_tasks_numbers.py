@@ -30,7 +30,8 @@ from xelm.pruning import choose, likely, prune
 from xelm.transferring.heads.nearest import csls
 from xelm.transferring.measures.bootstrap import Draws, Hits
 from xelm.transferring.measures.figures import macro_f1
-from xelm.vocabulary import learn, new_rows
+from xelm.vocabulary.pieces import learn
+from xelm.vocabulary.rows import new_rows
 
 NEAR = pytest.approx
 

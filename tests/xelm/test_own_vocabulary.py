@@ -67,7 +67,7 @@ def test_only_the_cluster_whose_words_are_dear_gets_pieces(plain: ExpertSet, tra
     rates = record.tokens_a_word
     assert rates["0"] > record.aim
     assert rates[str(record.new_pieces)] < rates["0"] / 2
-    assert set(record.bits_per_byte) == {"before", "mean", "similar", "random"}
+    assert {"before", "mean", "mean+frequency", "random"} < set(record.bits_per_byte)
     assert trained.vocabulary(own) == record.fingerprint
     assert trained.vocabulary(other) is None
     assert trained.verify() == []

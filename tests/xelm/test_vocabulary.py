@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,26 @@ from tests.xelm.test_prune import make_model, make_tokenizer
 from xelm.models.rows import put_rows
 from xelm.run.experts import ExpertSet
 from xelm.vocabulary import own
-from xelm.vocabulary.learn import extended, learn_pieces
-from xelm.vocabulary.new_rows import mean_weights, similar_weights
 from xelm.vocabulary.own import read_vocabulary
+from xelm.vocabulary.pieces.learn import extended, learn_pieces
+from xelm.vocabulary.pieces.words import words_of
+from xelm.vocabulary.rows.new_rows import mean_weights, similar_weights
 from xelm.vocabulary.tokenizer_table import fresh_backend, pieces_of, table_of
 
 GREEK = [f"{' '.join(NEW_WORDS['ell'].split()[i % 9 : i % 9 + 6])}, {i} ναι." for i in range(80)]
 OLD_TEXT = [text.rsplit(" ", 1)[0] for code in OLD for text in sentences(code, 20, seed=3)]
 TOKENS = 512
+WAYS = {"mean", "mean+frequency", "similar", "similar+frequency"}
+
+
+def _words(table: dict[str, Any], texts: list[str]) -> Counter[str]:
+    return words_of(fresh_backend(table), texts)
 
 
 @pytest.mark.parametrize("kind", ["byte-level", "bpe", "unigram", "wordpiece"])
 def test_new_pieces_shorten_the_new_text_and_change_no_other(kind: str) -> None:
     table = table_of(make_tokenizer(kind))
-    learned = learn_pieces(table, GREEK, 150)
+    learned = learn_pieces(table, _words(table, GREEK), 150)
     assert 30 <= len(learned) <= 150
     grown = extended(table, learned, len(learned))
     old, new = fresh_backend(table), fresh_backend(grown)
@@ -50,7 +57,7 @@ def test_new_pieces_shorten_the_new_text_and_change_no_other(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["byte-level", "unigram", "wordpiece"])
 def test_fewer_pieces_are_the_first_of_more(kind: str) -> None:
     table = table_of(make_tokenizer(kind))
-    learned = learn_pieces(table, GREEK, 60)
+    learned = learn_pieces(table, _words(table, GREEK), 60)
     lengths = []
     for number in (0, 20, len(learned)):
         grown = extended(table, learned, number)
@@ -82,7 +89,7 @@ def test_auto_goes_on_while_twice_as_many_pieces_shorten_text_by_a_tenth(
 
 def test_first_embeddings_are_means_of_known_ones() -> None:
     table = table_of(make_tokenizer("byte-level"))
-    learned = learn_pieces(table, GREEK, 40)
+    learned = learn_pieces(table, _words(table, GREEK), 40)
     for make in (mean_weights, similar_weights):
         weights = make(table, learned.pieces)
         assert weights.shape == (len(learned), max(pieces_of(table)) + 1)
@@ -117,8 +124,8 @@ def test_an_expert_has_its_tokenizer_with_it_and_no_other_file_of_a_model_change
     assert record is not None
     assert record.fingerprint == experts.manifest.experts[name].vocabulary
     assert record.new_pieces == 40
-    assert set(record.bits_per_byte) == {"before", "mean", "similar", "random"}
-    assert record.rows in ("mean", "similar")
+    assert set(record.bits_per_byte) == {"before", "random", *WAYS}
+    assert record.rows in WAYS
     assert len(experts.tokenizer(name)) == len(experts.tokenizer()) + 40
     text = "και το σπίτι είναι όμορφος"
     own, runs = experts.tokenizer(name), experts.tokenizer()

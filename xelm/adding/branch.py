@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from clustering.errors import BadInput, arg
@@ -21,7 +22,7 @@ from xelm.recipe.recipe import Base, Recipe, Train
 from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE, is_base
 from xelm.run.records.manifest import ModelEntry, fingerprint
-from xelm.vocabulary.training import faster_rows, prepared
+from xelm.vocabulary.training import prepared, rate_of_rows, rows_identity
 
 _ENOUGH_STEPS = 48
 """Steps that a small budget is read in, of a block each at least: a language that is new to all models learns more from
@@ -58,15 +59,14 @@ def plan_branch(
     shares = _shares(addition, [code for code in stores if code != addition.language])
     length = base_models.sequence_length(Base(model=str(experts.folder(BASE))), settings.sequence_length)
     tokens = addition.tokens or own_budget(experts, text.store.counts.tokens)
-    new_rows = own is not None and own.is_new
-    if not new_rows:  # these learn faster than all else, and unevenly in steps of few tokens
-        settings = _in_enough_steps(settings, tokens, length)
+    new = own.folder if own and own.is_new else None
+    settings = _in_enough_steps(settings, tokens, length)
     size = {"batch_size": settings.batch_size, "sequence_length": length}
     steps = steps_of(tokens, **size)
     parent = experts.entry_or_none(donor)
     origin = parent.fingerprint if parent else None
     inputs = [text.fingerprint, shares, steps, kind.identity(), asdict(settings), origin]
-    inputs += [{"vocabulary": own.fingerprint, **faster_rows(new_rows)}] if own else []
+    inputs += [{"vocabulary": own.fingerprint, **rows_identity(new is not None)}] if own else []
     entry = ModelEntry(
         [*experts.plan.clusters.get(name, []), addition.language],
         donor,
@@ -82,7 +82,8 @@ def plan_branch(
     budget = StageBudget.of(addition.name, steps, phases, {code: len(b) for code, b in blocks.items()}, **size)
     tokenizer = own.tokenizer if own else experts.tokenizer()
     batches = experts.objective.batches(tokenizer, settings, addition.name)
-    stage = budget.stage(blocks, settings, work / "checkpoints", batches=batches, new_rows=new_rows, **kind.keeping)
+    options = {"rows_rate": partial(rate_of_rows, new) if new else None, **kind.keeping}
+    stage = budget.stage(blocks, settings, work / "checkpoints", batches=batches, **options)
     return Making(
         work / "expert",
         entry,

@@ -17,8 +17,8 @@ from xelm.run.experts import ExpertSet
 from xelm.run.names import BASE
 from xelm.run.records.ledger import TokenizerCheck
 from xelm.run.records.manifest import fingerprint
-from xelm.vocabulary.first_rows import settle_rows
-from xelm.vocabulary.own import own_vocabulary, read_vocabulary
+from xelm.vocabulary.own import FORM, own_vocabulary, read_vocabulary
+from xelm.vocabulary.rows.first_rows import settle_rows
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,8 @@ def _of_donor(experts: ExpertSet, donor: str) -> Own | None:
 def _new(experts: ExpertSet, addition: Addition, donor: str, text: NewText, check: TokenizerCheck) -> Own | None:
     recipe = Recipe.from_dict(experts.manifest.recipe)
     entry = experts.entry_or_none(donor)
-    key = fingerprint(text.fingerprint, entry.fingerprint if entry else None, addition.vocabulary, recipe.train.seed)
+    start = entry.fingerprint if entry else None
+    key = fingerprint(text.fingerprint, start, addition.vocabulary, recipe.train.seed, FORM)
     folder = experts.files.cache / f"{addition.language}-vocabulary-{key[:12]}"
     tokenizer = experts.tokenizer(donor)
     record = read_vocabulary(folder)

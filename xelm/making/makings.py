@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from xelm.run.names import BASE, DENSE, is_base, is_dense
 from xelm.run.records.manifest import ModelEntry, fingerprint
 from xelm.training.checkpoint import newest_step
 from xelm.training.stage import Stage
-from xelm.vocabulary.training import faster_rows
+from xelm.vocabulary.training import rate_of_rows, rows_identity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -123,19 +123,22 @@ class Makings:
             self._inputs(name).tokenizer,
             former,
         )
-        return self._with_own_pieces(making, self.own[name]) if name in self.own else making
+        return self._with_own_pieces(making, name) if name in self.own else making
 
-    def _with_own_pieces(self, making: Making, own: OwnPieces) -> Making:
+    def _with_own_pieces(self, making: Making, name: str) -> Making:
         """The making of an expert that starts from the base with rows for pieces of its own."""
-        seed = self.train.seed
-        rows = own.rows_folder(self.run, self._base_entry.fingerprint, seed)
-        first = First(self._objective, Base(model=str(self.run / BASE)), seed)
+        own, rows = self.own[name], self._rows_folder(name)
+        first = First(self._objective, Base(model=str(self.run / BASE)), self.train.seed)
         return replace(
             making,
             entry=replace(making.entry, vocabulary=own.record.fingerprint),
             parent=lambda: own.first_model(rows, making.kind, self.own_base, self.inputs, first),
             vocabulary=rows,
         )
+
+    def _rows_folder(self, name: str) -> Path:
+        """Where the first embeddings of an expert's own pieces are kept."""
+        return self.own[name].rows_folder(self.run, self._base_entry.fingerprint, self.train.seed)
 
     def _inputs(self, name: str) -> Inputs:
         """The inputs as a model reads them."""
@@ -167,7 +170,7 @@ class Makings:
             # How often, and when, a language is drawn depends on the other languages too.
             parts.append(budget.counts)
         if name in self.own:
-            parts.append({"vocabulary": self.own[name].record.fingerprint, **faster_rows(True)})
+            parts.append({"vocabulary": self.own[name].record.fingerprint, **rows_identity(True)})
         return fingerprint(name, *parts)
 
     @cached_property
@@ -194,7 +197,7 @@ class Makings:
             valid=inputs.valid_blocks(list(budget.shares)) if settings.evaluate_every_steps else {},
             log_folder=self.run / "logs",
             **(kind.keeping if kind else {}),
-            new_rows=name in self.own,
+            rows_rate=partial(rate_of_rows, self._rows_folder(name)) if name in self.own else None,
             stable=stable,
         )
 

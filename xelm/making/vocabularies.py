@@ -27,8 +27,8 @@ from xelm.models.layer_groups import selects
 from xelm.recipe.recipe import Base, Recipe
 from xelm.run.records.manifest import fingerprint
 from xelm.training.processes import processes
-from xelm.vocabulary.first_rows import settle_rows
-from xelm.vocabulary.own import Size, Vocabulary, own_vocabulary, read_vocabulary
+from xelm.vocabulary.own import FORM, Size, Vocabulary, own_vocabulary, read_vocabulary
+from xelm.vocabulary.rows.first_rows import settle_rows
 from xelm.vocabulary.training import prepared
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _learned(
     texts = {code: inputs.fingerprints[code] for code in codes}
     settings = recipe.data.settings() | {"path": "", "languages": None}
     vocab = sorted(inputs.tokenizer.get_vocab().items())
-    key = fingerprint(vocab, texts, settings, size, sorted(others))
+    key = fingerprint(vocab, texts, settings, size, sorted(others), FORM)
     folder = run / "cache" / f"vocabulary-{name}-{key[:12]}"
     record = read_vocabulary(folder)
     if record is None:

@@ -86,14 +86,6 @@ def row_matrices(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     return beside or [p for p in row_weights(model, num_rows(model.config)) if p.ndim == 2]
 
 
-def deviation_of_rows(model: Any) -> float:
-    """Standard deviation of the values of a model's input embedding."""
-    size = num_rows(model.config)
-    named = model.named_parameters()
-    rows = next(p for name, p in named if p.ndim == 2 and has_row_per_piece(name, p.shape, size))
-    return float(rows.detach().float().std())
-
-
 def has_own_head(model: Any) -> bool:
     """Whether the head has weights of its own, not those of the input embedding."""
     head = model.get_output_embeddings()

@@ -14,8 +14,8 @@ import numpy as np
 
 from xelm.pruning.keep import always_kept, with_parts
 from xelm.pruning.likely import likely_order
+from xelm.vocabulary.pieces.words import words_of
 from xelm.vocabulary.tokenizer_table import algorithm, pieces_of
-from xelm.vocabulary.words import words_of
 
 _EVERY = 5
 """Of the sentences, one in so many is read last, to see how many further pieces text that was not read needs."""

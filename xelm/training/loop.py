@@ -110,7 +110,8 @@ def _begin(model: PreTrainedModel, stage: Stage, on_log: Callable[[dict[str, Any
         logger.warning("%s attends across packed documents; only their boundaries carry no loss.", stage.name)
     if stage.settings.gradient_checkpointing:
         _save_activations(model)
-    optimizer = make_optimizer(model, stage.settings, stage.learning_rate, new_rows=stage.new_rows)
+    rows_rate = None if stage.rows_rate is None else stage.rows_rate()
+    optimizer = make_optimizer(model, stage.settings, stage.learning_rate, rows_rate=rows_rate)
     if stage.settings.compile:
         compile_layers(model)
     prepared, optimizer = accelerator.prepare(model, optimizer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,9 @@ class Stage:
     """Selector of weights (`xelm.models.layer_groups`) -> strength of the pull to where they start."""
     hold_unread: bool = False
     """Whether rows of the vocabulary whose pieces are not in `blocks` stay as they are."""
-    new_rows: bool = False
-    """Whether the vocabulary has rows that were never trained: all its rows learn faster then
-    (`xelm.training.course.optimizers`)."""
+    rows_rate: Callable[[], float] | None = None
+    """The learning rate of the vocabulary's rows where some were never trained, asked for once the first weights are
+    there; None: that of the other weights."""
     stable: Path | None = None
     """Folder of the checkpoint from which the training can be made longer (`xelm.training.course.stable`); None: it
     cannot."""

@@ -12,7 +12,10 @@ from clustering.errors import BadInput, arg
 from clustering.files import atomic_write, write_json
 from xelm.run.reading import STRICT, read_as
 from xelm.run.records.manifest import fingerprint
-from xelm.vocabulary.learn import Learned, extended, learn_pieces
+from xelm.vocabulary.pieces.counts import count_pieces, write_counts
+from xelm.vocabulary.pieces.learn import Learned, extended, learn_pieces
+from xelm.vocabulary.pieces.marks import with_whole_words
+from xelm.vocabulary.pieces.words import words_of
 from xelm.vocabulary.tokenizer_table import fresh_backend, pieces_of, table_of, write_tokenizer
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 Size = int | Literal["auto"]
 FILE = "vocabulary.json"
+FORM = 2
+"""Of what is learned and kept here: what an earlier version kept is not taken again."""
 SIZES = (250, 500, 1000, 2000, 4000, 8000)
 """Numbers of pieces that `auto` chooses from."""
 _WORTH_TWICE = 0.9
@@ -27,7 +32,7 @@ _WORTH_TWICE = 0.9
 experiments/vocabulary: text that is a tenth shorter needs about a twentieth fewer bits per byte."""
 _WORTH_REACHING = 0.95
 """The same where text still takes more tokens a word than the run's languages. With less, the tokenizer's own rules
-stand in the way (GPT-2's cuts Indic words at every vowel sign), and more pieces are only rarer ones."""
+stand in the way, and more pieces are only rarer ones."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,20 @@ class Vocabulary:
     fingerprint: str
     """Of the tokenizer: experts with the same one read the same pieces."""
     rows: str
-    """How the first embeddings were made: `mean` or `similar`."""
+    """How the first embeddings were made: `mean` or `similar`, and `+frequency` if they were shifted to the frequencies
+    of their pieces."""
     bits_per_byte: dict[str, float]
     """Valid text under each way before training, `random` as the control; `before` is the donor with its pieces."""
     tokens_a_word: dict[str, float]
     """Number of new pieces -> tokens a word of valid text, for each size that was looked at; `0` is the donor's."""
     aim: float | None
     """Tokens a word that were aimed at: the median of the run's languages. None: the number was given."""
+    head_input: float | None = None
+    """Sum of the absolute values that the donor's head is given, the mean over valid text: what a step of its rows can
+    move a score by. None: written by an earlier version."""
+    joins_marks: bool = False
+    """Whether the tokenizer's rule was changed so that it cuts no word at the marks of its script
+    (`xelm.vocabulary.pieces.marks`)."""
 
     @property
     def rate(self) -> float:
@@ -87,22 +99,51 @@ def own_vocabulary(
     """
     if size != "auto" and size < 1:
         raise BadInput(f"{arg('vocabulary', size)}: give at least 1 piece, or auto.")
-    table = table_of(tokenizer)
+    before = table_of(tokenizer)
     aim = statistics.median(found) if (found := list(others)) and size == "auto" else None
-    rates = {0: _tokens_a_word(table, valid)}
+    rates = {0: _tokens_a_word(before, valid)}
     if size == "auto" and aim is not None and rates[0] <= aim:
         return None
-    learned = learn_pieces(table, texts, max(SIZES) if size == "auto" else size)
+    table = with_whole_words(before, valid)
+    words = words_of(fresh_backend(table), texts)
+    learned = learn_pieces(table, words, max(SIZES) if size == "auto" else size)
     if not len(learned):
         raise BadInput("the text gives no pieces that the tokenizer lacks: leave vocabulary out.")
+    grown, sized = _sized(table, learned, valid, size, aim)
+    first = max(pieces_of(before)) + 1
+    counts = count_pieces(grown, words, first, max(pieces_of(grown)) + 1 - first)
+    record = Vocabulary(
+        new_pieces=len(counts.pieces),
+        first_new=first,
+        pieces=len(pieces_of(grown)),
+        fingerprint=fingerprint(grown),
+        rows="",
+        bits_per_byte={},
+        tokens_a_word={str(number): rate for number, rate in (rates | sized).items()},
+        aim=aim,
+        joins_marks=table != before,
+    )
+    with atomic_write(folder) as partial:
+        partial.mkdir()
+        write_tokenizer(tokenizer, grown, partial)
+        write_counts(partial, counts)
+        write_json(partial / FILE, asdict(record))
+    return record
+
+
+def _sized(
+    table: Mapping[str, Any], learned: Learned, valid: Sequence[str], size: Size, aim: float | None
+) -> tuple[dict[str, Any], dict[int, float]]:
+    """The tokenizer with as many of the learned pieces as pay, and tokens a word with each number looked at."""
+    rates = dict[int, float]()
     sizes = [n for n in SIZES if n < len(learned)] if size == "auto" else []
     chosen = 0
     for number in [*sizes, len(learned)]:
         rates[number] = _tokens_a_word(extended(table, learned, number), valid)
-        if aim is not None and rates[number] > _worth(rates[chosen], aim) * rates[chosen]:
+        if chosen and aim is not None and rates[number] > _worth(rates[chosen], aim) * rates[chosen]:
             break
         chosen = number
-    return _write(folder, tokenizer, table, learned, chosen, rates, aim)
+    return extended(table, learned, chosen), rates
 
 
 def _worth(rate: float, aim: float) -> float:
@@ -117,34 +158,6 @@ def _tokens_a_word(table: Mapping[str, Any], valid: Sequence[str]) -> float:
 
     profile = profile_texts(valid, fast_tokenizer("own", fresh_backend(table)))
     return profile.subword_tokens / max(1, profile.word_tokens)
-
-
-def _write(
-    folder: Path,
-    tokenizer: PreTrainedTokenizerBase,
-    table: Mapping[str, Any],
-    learned: Learned,
-    number: int,
-    rates: Mapping[int, float],
-    aim: float | None,
-) -> Vocabulary:
-    grown = extended(table, learned, number)
-    first = max(pieces_of(table)) + 1
-    record = Vocabulary(
-        new_pieces=max(pieces_of(grown)) + 1 - first,
-        first_new=first,
-        pieces=len(pieces_of(grown)),
-        fingerprint=fingerprint(grown),
-        rows="",
-        bits_per_byte={},
-        tokens_a_word={str(size): rate for size, rate in rates.items()},
-        aim=aim,
-    )
-    with atomic_write(folder) as partial:
-        partial.mkdir()
-        write_tokenizer(tokenizer, grown, partial)
-        write_json(partial / FILE, asdict(record))
-    return record
 
 
 def read_vocabulary(folder: Path) -> Vocabulary | None:
@@ -162,8 +175,9 @@ def vocabulary_text(record: Vocabulary) -> str:
     rates = record.tokens_a_word
     aim = "" if record.aim is None else f", the run's languages {record.aim:.2f}"
     bits = ", ".join(f"{way} {value:.3f}" for way, value in record.bits_per_byte.items())
+    marks = "; words are no longer cut at the marks of their script" if record.joins_marks else ""
     return (
         f"vocabulary: {record.new_pieces:,} pieces of its own; {rates['0']:.2f} tokens a word before, "
-        f"{record.rate:.2f} after{aim}\n"
+        f"{record.rate:.2f} after{aim}{marks}\n"
         f"first embeddings: {record.rows} (valid text before training, bits per byte: {bits})"
     )

@@ -162,4 +162,6 @@ def _opens_as(folder: Path, table: Mapping[str, Any]) -> bool:
         opened = table_of(load_tokenizer(str(folder)))
     except BadInput:
         return False
-    return pieces_of(opened) == pieces_of(table) and opened["model"].get("merges") == table["model"].get("merges")
+    same_rule = opened["pre_tokenizer"] == table["pre_tokenizer"]
+    same_merges = opened["model"].get("merges") == table["model"].get("merges")
+    return same_rule and same_merges and pieces_of(opened) == pieces_of(table)

@@ -9,14 +9,32 @@ from typing import Any
 from clustering.errors import BadInput
 from xelm.expert_kinds.kind import ExpertKind
 from xelm.models.rows import has_own_head
-from xelm.training.course.schedule import NEW_ROWS_STEP
-from xelm.vocabulary.first_rows import with_rows
 from xelm.vocabulary.own import read_vocabulary
+from xelm.vocabulary.rows.first_rows import with_rows
+
+SCORE_STEP = 1.0
+"""Nats by which one step of the optimizer moves the scores of pieces with new rows, at most."""
 
 
-def faster_rows(new: bool) -> dict[str, float]:
+def rate_of_rows(folder: Path) -> float:
+    """The learning rate of rows that were never trained.
+
+    Adam moves each value by its learning rate a step at first, and so a score by that times the sum of the absolute
+    values that the head is given. Rows must go far, but a score that moves by more than `SCORE_STEP` in one step
+    forgets how often its piece occurs (measured in experiments/vocabulary).
+
+    Args:
+        folder: The vocabulary with its first embeddings.
+    """
+    record = read_vocabulary(folder)
+    assert record is not None
+    assert record.head_input is not None
+    return SCORE_STEP / record.head_input
+
+
+def rows_identity(new: bool) -> dict[str, float]:
     """What decides the weights of an expert with new rows, beside its vocabulary; nothing if it has none."""
-    return {"rows_step": NEW_ROWS_STEP} if new else {}
+    return {"score_step": SCORE_STEP} if new else {}
 
 
 def prepared(model: Any, kind: ExpertKind, folder: Path) -> Any:
@@ -27,7 +45,7 @@ def prepared(model: Any, kind: ExpertKind, folder: Path) -> Any:
     Args:
         model: The donor; changed.
         kind: How the expert trains.
-        folder: The vocabulary with its first embeddings (`xelm.vocabulary.first_rows`).
+        folder: The vocabulary with its first embeddings (`xelm.vocabulary.rows.first_rows`).
 
     Raises:
         BadInput: If an adapter has rows of its own already.

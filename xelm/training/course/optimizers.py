@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from xelm.models.rows import deviation_of_rows, row_matrices
+from xelm.models.rows import row_matrices
 from xelm.training.course.eight_bits import of_eight_bits
-from xelm.training.course.schedule import NEW_ROWS_STEP
 
 if TYPE_CHECKING:
     from xelm.recipe.recipe import Train
 
 
 def make_optimizer(
-    model: Any, settings: Train, learning_rate: float, *, new_rows: bool = False
+    model: Any, settings: Train, learning_rate: float, *, rows_rate: float | None = None
 ) -> torch.optim.Optimizer:
     """The optimizer of a model's trained weights.
 
@@ -23,8 +22,7 @@ def make_optimizer(
         model: A transformers model, perhaps with adapters.
         settings: The `[train]` section: optimizer, betas and weight decay, which norms and biases never have.
         learning_rate: The first one; the loop sets it for each step, times `times` of a group that has it.
-        new_rows: Whether the vocabulary has rows that were never trained: all its trained rows then learn in steps of
-            `NEW_ROWS_STEP` times the deviation of their values, where that is more than the learning rate.
+        rows_rate: The learning rate of the vocabulary's rows, where some were never trained; None: as the rest.
 
     Raises:
         BadInput: If the optimizer's package is not installed, or does not run on the model's device.
@@ -32,15 +30,15 @@ def make_optimizer(
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     inner = _inner_matrices(model, trained) if settings.optimizer == "muon" else []
     of_muon = {id(p) for p in inner}
-    rows = row_matrices(model) if new_rows else []
+    rows = [] if rows_rate is None else row_matrices(model)
     apart = of_muon | {id(p) for p in rows}
     others = [p for p in trained.values() if id(p) not in apart]
     groups = [
         {"params": [p for p in others if p.ndim >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
     ]
-    if rows:
-        times = max(1.0, NEW_ROWS_STEP * deviation_of_rows(model) / learning_rate)
+    if rows_rate is not None:
+        times = rows_rate / learning_rate
         # AdamW takes the decay times the learning rate, and rows decay as the rest.
         groups.append({"params": rows, "weight_decay": settings.weight_decay / times, "times": times})
     first, second = settings.betas

@@ -7,11 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 _WSD_DECAY = 0.2
-NEW_ROWS_STEP = 0.1
-"""Steps of rows that were never trained, as a share of the deviation of the known ones.
-
-Adam moves a value by at most its learning rate a step, so that rows which begin anywhere would get nowhere at the rate
-of weights that begin near their end (measured in experiments/vocabulary)."""
 
 
 @dataclass(frozen=True, kw_only=True)

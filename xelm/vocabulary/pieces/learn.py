@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from clustering.errors import BadInput
 from xelm.vocabulary.tokenizer_table import algorithm, fresh_backend, joiner, pieces_of
-from xelm.vocabulary.words import words_of
 
 _FIRST_LETTER = 0x10000
 """Code points from here on stand for tokens while merges are learned; none of them is white space."""
@@ -41,18 +40,17 @@ class Learned:
         return len(self.pieces)
 
 
-def learn_pieces(table: Mapping[str, Any], texts: Iterable[str], most: int) -> Learned:
+def learn_pieces(table: Mapping[str, Any], words: Counter[str], most: int) -> Learned:
     """Learn up to `most` pieces that a tokenizer lacks.
 
     Args:
         table: The tokenizer (`xelm.vocabulary.tokenizer_table`).
-        texts: Training text of the new language, read once.
+        words: Words of the new language's training text with their counts (`xelm.vocabulary.pieces.words`).
         most: Number of pieces, at least 1. A short text may give fewer.
 
     Raises:
         BadInput: If the tokenizer knows only whole words.
     """
-    words = words_of(fresh_backend(table), texts)
     kind = algorithm(table)
     if kind == "BPE":
         return _bpe(table, words, most)

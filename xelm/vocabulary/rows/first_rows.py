@@ -1,5 +1,7 @@
 """The first embeddings of the pieces of an own vocabulary: made in several ways, of which valid text chooses one.
 
+Each way is tried as it is, and with the head's rows shifted to how often their pieces occur.
+
 Shape letters: `N` new pieces, `H` hidden size.
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +20,10 @@ import numpy as np
 from clustering.files import atomic_write, write_json
 from xelm.models.base import load_tokenizer
 from xelm.models.rows import has_own_head, put_rows
-from xelm.vocabulary.new_rows import WAYS, mixed_rows, random_rows
 from xelm.vocabulary.own import FILE, Vocabulary, read_vocabulary
+from xelm.vocabulary.pieces.counts import Counts, read_counts
+from xelm.vocabulary.rows.frequency import Heard, as_frequent, listening
+from xelm.vocabulary.rows.new_rows import WAYS, mixed_rows, random_rows
 from xelm.vocabulary.tokenizer_table import pieces_of, table_of
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ LogProbs = Callable[[Any, Sequence[str], Any], Sequence[np.ndarray]]
 """From a model, texts and a tokenizer to the log-probabilities of the texts, in nats."""
 _ROWS = "rows.safetensors"
 _SAMPLE_BYTES = 20_000
+_SHIFTS = 2
 logger = logging.getLogger(__name__)
 
 
@@ -78,7 +83,7 @@ def _first_rows(
     before: float,
     seed: int,
 ) -> Vocabulary:
-    """Make the rows in every way, and keep the better ones.
+    """Make the rows in every way, and keep the best ones.
 
     Args:
         folder: Where they are kept.
@@ -93,26 +98,56 @@ def _first_rows(
 
     grown = table_of(load_tokenizer(str(folder)))
     pieces = [piece for index, piece in pieces_of(grown).items() if index >= record.first_new]
-    rows = {}
+    counts = read_counts(folder)
+    made: dict[str, _Made] = {}
     for way, make in WAYS.items():
         weights_NV = make(table, pieces)
-        rows[way] = _rows(donor, partial(mixed_rows, weights_NV=weights_NV))
-    rows["random"] = _rows(donor, lambda known: random_rows(known, len(pieces), seed))
-    bits = {"before": before}
-    for way, found in rows.items():
-        bits[way] = float(score(put_rows(donor, record.first_new, found)))
-    best = min(WAYS, key=lambda way: (bits[way] if math.isfinite(bits[way]) else math.inf, way))
+        plain = _rows(donor, partial(mixed_rows, weights_NV=weights_NV))
+        made[way] = _tried(donor, record.first_new, plain, score)
+        made[f"{way}+frequency"] = _shifted(donor, record.first_new, made[way], score, counts)
+    control = _rows(donor, lambda known: random_rows(known, len(pieces), seed))
+    random = _tried(donor, record.first_new, control, score)
+    best = min(made, key=lambda way: (made[way].bits if math.isfinite(made[way].bits) else math.inf, way))
+    bits = {"before": before, **{way: one.bits for way, one in made.items()}, "random": random.bits}
     logger.info(
         "vocabulary: %d new pieces; first embeddings %s (bits per byte before training: %s)",
         record.new_pieces,
         best,
         ", ".join(f"{way} {value:.3f}" for way, value in bits.items()),
     )
-    done = Vocabulary(**asdict(record) | {"rows": best, "bits_per_byte": bits})
+    settled = {"rows": best, "bits_per_byte": bits, "head_input": made[best].heard.size}
+    done = Vocabulary(**asdict(record) | settled)
     with atomic_write(folder / _ROWS) as half:
-        save_file({key: value.contiguous() for key, value in rows[best].items()}, half)
+        save_file({key: value.contiguous() for key, value in made[best].rows.items()}, half)
     write_json(folder / FILE, asdict(done))
     return done
+
+
+@dataclass(frozen=True)
+class _Made:
+    """First rows, and how a model reads with them."""
+
+    rows: dict[str, torch.Tensor]
+    """`input`, and `output` if the head has weights of its own, each (N, H)."""
+    bits: float
+    """Bits per byte of valid text."""
+    heard: Heard
+
+
+def _tried(model: Any, first: int, rows: dict[str, torch.Tensor], score: Callable[[Any], float]) -> _Made:
+    put_rows(model, first, rows)
+    bits, heard = listening(model, first, first + len(rows["input"]), lambda: float(score(model)))
+    return _Made(rows, bits, heard)
+
+
+def _shifted(model: Any, first: int, made: _Made, score: Callable[[Any], float], counts: Counts) -> _Made:
+    """The rows shifted to the frequencies of their pieces, again and again where the head shares them with the
+    embedding: what it is given changes with them."""
+    part = "output" if "output" in made.rows else "input"
+    for _ in range(_SHIFTS):
+        rows = as_frequent(made.rows[part], made.heard, counts.pieces, counts.others)
+        made = _tried(model, first, {**made.rows, part: rows}, score)
+    return made
 
 
 def _rows(model: Any, make: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,0 +1,1 @@
+"""New pieces: learned from text, and counted in it."""

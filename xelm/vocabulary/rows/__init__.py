@@ -1,0 +1,1 @@
+"""First embeddings of new pieces."""
