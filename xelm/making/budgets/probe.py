@@ -80,8 +80,8 @@ def _rate(workspace: Workspace, kind: ExpertKind) -> float:
         making.stage.settings, checkpoint_every_steps=_NEVER, evaluate_every_steps=None, log="files"
     )
     nowhere = making.stage.checkpoints.with_name("none")
-    options = {"checkpoints": nowhere, "stable": None, "rows_rate": None}  # there are no first embeddings yet
-    stage = dataclasses.replace(making.stage, name="probe", settings=settings, **options)
+    stage = dataclasses.replace(making.stage, name="probe", settings=settings, checkpoints=nowhere, stable=None)
+    stage = dataclasses.replace(stage, rows_rate=None)  # there are no first embeddings yet
     ends_s = [time.perf_counter()]
     for loss in step_for_step(kind.make_trainable(model), stage):
         float(loss)  # waits for the device
