@@ -20,6 +20,7 @@ from xelm.vocabulary import own
 from xelm.vocabulary.own import read_vocabulary
 from xelm.vocabulary.pieces.learn import extended, learn_pieces
 from xelm.vocabulary.pieces.words import words_of
+from xelm.vocabulary.rows.frequency import as_frequent, listening
 from xelm.vocabulary.rows.new_rows import mean_weights, similar_weights
 from xelm.vocabulary.tokenizer_table import fresh_backend, pieces_of, table_of
 
@@ -345,3 +346,24 @@ def test_next_bytes_are_what_the_tokens_say(grown: Path) -> None:
     letter = probs_V[pieces["e"]]
     kept = [index for piece, index in pieces.items() if len(piece) == 1] + [lm.tokenizer.eos_token_id]
     assert lm.next_bytes([text], "base")[0, ord("e")] == pytest.approx(letter / probs_V[kept].sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["causal-tied", "causal-untied", "masked"])
+def test_shifted_rows_are_scored_as_often_as_they_occur(kind: str) -> None:
+    import torch
+
+    model, old, new = make_model(kind, 60, make_tokenizer("bpe")).eval(), 40, 20
+    counts = np.arange(new) ** 2
+    ids_BT = torch.randint(0, 60, (4, 16), generator=torch.Generator().manual_seed(1))
+    head = model.get_output_embeddings().weight
+    for _ in range(1 if kind == "causal-untied" else 4):  # a tied row is an input too
+        _, heard = listening(model, old, old + new, lambda: model(input_ids=ids_BT))
+        with torch.no_grad():
+            head[old:] = as_frequent(head[old:], heard, counts, others=50)
+    logits, heard = listening(model, old, old + new, lambda: model(input_ids=ids_BT).logits)
+    assert heard.others == pytest.approx(logits[..., :old].logsumexp(-1).mean().item(), rel=1e-5)
+    wanted = heard.others + np.log((counts + 0.5) / 50)
+    assert heard.new.tolist() == pytest.approx(wanted.tolist(), abs=1e-4 if kind == "causal-untied" else 0.1)
+    if kind != "masked":
+        given_BTH = model.model(input_ids=ids_BT).last_hidden_state
+        assert heard.size == pytest.approx(given_BTH.abs().sum(-1).mean().item(), rel=1e-5)
