@@ -29,7 +29,7 @@ PROBES, PAIRS_TAUGHT, STUDENT = "xelm/aligning/probes.py", "xelm/aligning/teachi
 GAPS, MASKED, TLM = "xelm/objectives/gaps/spans.py", "xelm/objectives/masked.py", "xelm/objectives/tlm.py"
 NEAREST, BOOTSTRAP = "xelm/transferring/heads/nearest.py", "xelm/transferring/measures/bootstrap.py"
 FIGURES, FIT = "xelm/transferring/measures/figures.py", "xelm/adding/tokenizer_fit.py"
-HEAD = "xelm/objectives/head.py"
+HEAD, FREQUENCY = "xelm/objectives/head.py", "xelm/vocabulary/rows/frequency.py"
 
 MUTANTS: list[tuple[str, str, str]] = [
     # Clusters.
@@ -221,6 +221,12 @@ MUTANTS: list[tuple[str, str, str]] = [
     (ANCHOR, "min(1.0, rate * strength)", "rate * strength"),
     (ANCHOR, "add_(start - parameter,", "add_(parameter - start,"),
     (MIXTURE, "(1 - share) * value for code, value", "value for code, value"),
+    # Rows of new pieces.
+    (FREQUENCY, "wanted_N - heard.new", "wanted_N"),
+    (FREQUENCY, "_UNSEEN = 0.5", "_UNSEEN = 1.0"),
+    (FREQUENCY, "heard.input / heard.input.square().sum()", "heard.input / heard.input.norm()"),
+    ("xelm/vocabulary/training.py", "SCORE_STEP / record.head_input", "SCORE_STEP"),
+    (OPTIMIZERS, "settings.weight_decay / times", "settings.weight_decay"),
     # Alignment, teaching, gaps, transfer.
     (NEAREST, "_NEIGHBOURS = 10", "_NEIGHBOURS = 5"),
     (NEAREST, "2 * cosines - rows - columns", "2 * cosines - rows"),

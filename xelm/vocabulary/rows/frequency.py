@@ -65,7 +65,7 @@ def listening(model: Any, first: int, stop: int, read: Callable[[], Result]) -> 
     finally:
         handle.remove()
     input_H, size, new_N, others, number = sums
-    return result, Heard(input_H / number, size / number, new_N / number, others / number)
+    return result, Heard((input_H / number).cpu(), size / number, (new_N / number).cpu(), others / number)
 
 
 def as_frequent(rows_NH: torch.Tensor, heard: Heard, counts_N: np.ndarray, others: int) -> torch.Tensor:
@@ -79,8 +79,8 @@ def as_frequent(rows_NH: torch.Tensor, heard: Heard, counts_N: np.ndarray, other
     """
     import torch
 
-    chances = (torch.from_numpy(counts_N).float() + _UNSEEN).to(rows_NH.device)
-    wanted_N = (chances / max(others, _UNSEEN)).log() + heard.others
+    chances_N = torch.from_numpy(counts_N).float() + _UNSEEN
+    wanted_N = (chances_N / max(others, _UNSEEN)).log() + heard.others
     along_H = heard.input / heard.input.square().sum()
-    shifted_NH = rows_NH.float() + torch.outer(wanted_N - heard.new, along_H)
+    shifted_NH = rows_NH.float().cpu() + torch.outer(wanted_N - heard.new, along_H)
     return shifted_NH.to(rows_NH.dtype)
