@@ -39,7 +39,7 @@ from xelm.training.course.optimizers import make_optimizer
 from xelm.training.course.schedule import Schedule
 from xelm.training.loop import train_stage
 from xelm.vocabulary.rows import frequency
-from xelm.vocabulary.training import SCORE_STEP, rate_of_rows
+from xelm.vocabulary.training import rate_of_rows
 
 NEAR = pytest.approx
 
@@ -95,13 +95,12 @@ def test_new_rows_decay_as_the_others() -> None:
         assert group["times"] * group["weight_decay"] == NEAR(0.25)
 
 
-def test_the_rate_of_new_rows_moves_a_score_by_a_nat_at_most(tmp_path: Path) -> None:
-    # Values of ±r change a score by r times the sum of the absolute values that the head is given: 80 · 1/80 = 1.
+def test_the_rate_of_new_rows_moves_a_score_by_half_a_nat_at_most(tmp_path: Path) -> None:
+    # Values of ±r change a score by r times the sum of the absolute values that the head is given: 80 · r = 0.5.
     record = {"new_pieces": 1, "first_new": 9, "pieces": 10, "fingerprint": "a", "rows": "mean", "bits_per_byte": {}}
     record |= {"tokens_a_word": {"1": 2.0}, "aim": None, "head_input": 80.0}
     (tmp_path / "vocabulary.json").write_text(json.dumps(record))
-    assert rate_of_rows(tmp_path) == NEAR(SCORE_STEP / 80)
-    assert SCORE_STEP == 1
+    assert rate_of_rows(tmp_path) == NEAR(0.5 / 80)
 
 
 def test_rows_shifted_to_frequencies() -> None:

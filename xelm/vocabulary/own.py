@@ -27,12 +27,9 @@ FORM = 2
 """Of what is learned and kept here: what an earlier version kept is not taken again."""
 SIZES = (250, 500, 1000, 2000, 4000, 8000)
 """Numbers of pieces that `auto` chooses from."""
-_WORTH_TWICE = 0.9
+_WORTH_TWICE = 0.95
 """`auto` takes twice as many pieces where held-out text then has at most this share of the tokens. Measured in
-experiments/vocabulary: text that is a tenth shorter needs about a twentieth fewer bits per byte."""
-_WORTH_REACHING = 0.95
-"""The same where text still takes more tokens a word than the run's languages. With less, the tokenizer's own rules
-stand in the way, and more pieces are only rarer ones."""
+experiments/vocabulary: text that is a tenth shorter needs about a twentieth fewer bits per byte, and rows are cheap."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,8 @@ class Vocabulary:
     tokens_a_word: dict[str, float]
     """Number of new pieces -> tokens a word of valid text, for each size that was looked at; `0` is the donor's."""
     aim: float | None
-    """Tokens a word that were aimed at: the median of the run's languages. None: the number was given."""
+    """Tokens a word from which on there are pieces to add: the median of the run's languages. None: the number was
+    given."""
     head_input: float | None = None
     """Sum of the absolute values that the donor's head is given, the mean over valid text: what a step of its rows can
     move a score by. None: written by an earlier version."""
@@ -84,9 +82,9 @@ def own_vocabulary(
     Args:
         folder: A folder to make.
         tokenizer: The donor's tokenizer.
-        size: Number of new pieces; `auto`: the fewest of `SIZES` that cut valid text into as few tokens a word as the
-            run's own languages have in the median, as long as twice as many shorten it by a twentieth; and twice as
-            many as often as that shortens it by a tenth.
+        size: Number of new pieces; `auto`: none if valid text is cut into as few tokens a word as the run's own
+            languages have in the median; else of `SIZES` the first, and the next as long as it makes valid text a
+            twentieth shorter.
         texts: Training text of the language, or of a cluster's languages; read once.
         valid: Held-out text.
         others: Tokens a word of the run's own languages.
@@ -109,7 +107,7 @@ def own_vocabulary(
     learned = learn_pieces(table, words, max(SIZES) if size == "auto" else size)
     if not len(learned):
         raise BadInput("the text gives no pieces that the tokenizer lacks: leave vocabulary out.")
-    grown, sized = _sized(table, learned, valid, size, aim)
+    grown, sized = _sized(table, learned, valid, size)
     first = max(pieces_of(before)) + 1
     counts = count_pieces(grown, words, first, max(pieces_of(grown)) + 1 - first)
     record = Vocabulary(
@@ -132,7 +130,7 @@ def own_vocabulary(
 
 
 def _sized(
-    table: Mapping[str, Any], learned: Learned, valid: Sequence[str], size: Size, aim: float | None
+    table: Mapping[str, Any], learned: Learned, valid: Sequence[str], size: Size
 ) -> tuple[dict[str, Any], dict[int, float]]:
     """The tokenizer with as many of the learned pieces as pay, and tokens a word with each number looked at."""
     rates = dict[int, float]()
@@ -140,15 +138,10 @@ def _sized(
     chosen = 0
     for number in [*sizes, len(learned)]:
         rates[number] = _tokens_a_word(extended(table, learned, number), valid)
-        if chosen and aim is not None and rates[number] > _worth(rates[chosen], aim) * rates[chosen]:
+        if chosen and size == "auto" and rates[number] > _WORTH_TWICE * rates[chosen]:
             break
         chosen = number
     return extended(table, learned, chosen), rates
-
-
-def _worth(rate: float, aim: float) -> float:
-    """The share of its tokens that text may keep where twice as many pieces are taken."""
-    return _WORTH_TWICE if rate <= aim else _WORTH_REACHING
 
 
 def _tokens_a_word(table: Mapping[str, Any], valid: Sequence[str]) -> float:

@@ -12,8 +12,9 @@ from xelm.models.rows import has_own_head
 from xelm.vocabulary.own import read_vocabulary
 from xelm.vocabulary.rows.first_rows import with_rows
 
-SCORE_STEP = 1.0
-"""Nats by which one step of the optimizer moves the scores of pieces with new rows, at most."""
+SCORE_STEP = 0.5
+"""Nats by which one step of the optimizer moves the scores of pieces with new rows, at most. Of 0.25 to 1.5, smaller
+ones are better for short trainings and larger ones for long ones (experiments/vocabulary)."""
 
 
 def rate_of_rows(folder: Path) -> float:
