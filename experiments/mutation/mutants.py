@@ -225,7 +225,9 @@ MUTANTS: list[tuple[str, str, str]] = [
     (FREQUENCY, "wanted_N - heard.new", "wanted_N"),
     (FREQUENCY, "_UNSEEN = 0.5", "_UNSEEN = 1.0"),
     (FREQUENCY, "heard.input / heard.input.square().sum()", "heard.input / heard.input.norm()"),
-    ("xelm/vocabulary/training.py", "SCORE_STEP / record.head_input", "SCORE_STEP"),
+    ("xelm/vocabulary/training.py", "step / record.head_input", "step"),
+    ("xelm/vocabulary/training.py", "math.sqrt(tokens / _TOKENS)", "tokens / _TOKENS"),
+    ("xelm/vocabulary/training.py", "_MOST_STEP = 1.5", "_MOST_STEP = 2.5"),
     (OPTIMIZERS, "settings.weight_decay / times", "settings.weight_decay"),
     # Alignment, teaching, gaps, transfer.
     (NEAREST, "_NEIGHBOURS = 10", "_NEIGHBOURS = 5"),

@@ -95,12 +95,14 @@ def test_new_rows_decay_as_the_others() -> None:
         assert group["times"] * group["weight_decay"] == NEAR(0.25)
 
 
-def test_the_rate_of_new_rows_moves_a_score_by_half_a_nat_at_most(tmp_path: Path) -> None:
-    # Values of ±r change a score by r times the sum of the absolute values that the head is given: 80 · r = 0.5.
+def test_the_rate_of_new_rows_moves_a_score_by_so_much_at_most(tmp_path: Path) -> None:
+    # Values of ±r change a score by r times the sum of the absolute values that the head is given: 80 · r is
+    # 0.5 at 20,480 tokens, half of it at a quarter, and three times as much at nine times as many, and from there on.
     record = {"new_pieces": 1, "first_new": 9, "pieces": 10, "fingerprint": "a", "rows": "mean", "bits_per_byte": {}}
     record |= {"tokens_a_word": {"1": 2.0}, "aim": None, "head_input": 80.0}
     (tmp_path / "vocabulary.json").write_text(json.dumps(record))
-    assert rate_of_rows(tmp_path) == NEAR(0.5 / 80)
+    wanted = {20_480: 0.5, 5_120: 0.25, 9 * 20_480: 1.5, 10**9: 1.5, None: 1.0}
+    assert {tokens: 80 * rate_of_rows(tmp_path, tokens) for tokens in wanted} == NEAR(wanted)
 
 
 def test_rows_shifted_to_frequencies() -> None:

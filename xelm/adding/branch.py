@@ -82,7 +82,7 @@ def plan_branch(
     budget = StageBudget.of(addition.name, steps, phases, {code: len(b) for code, b in blocks.items()}, **size)
     tokenizer = own.tokenizer if own else experts.tokenizer()
     batches = experts.objective.batches(tokenizer, settings, addition.name)
-    options = {"rows_rate": partial(rate_of_rows, new) if new else None, **kind.keeping}
+    options = {"rows_rate": partial(rate_of_rows, new, budget.tokens) if new else None, **kind.keeping}
     stage = budget.stage(blocks, settings, work / "checkpoints", batches=batches, **options)
     return Making(
         work / "expert",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -140,6 +140,9 @@ class Makings:
         """Where the first embeddings of an expert's own pieces are kept."""
         return self.own[name].rows_folder(self.run, self._base_entry.fingerprint, self.train.seed)
 
+    def _rows_rate(self, name: str, tokens: int | None) -> Callable[[], float] | None:
+        return partial(rate_of_rows, self._rows_folder(name), tokens) if name in self.own else None
+
     def _inputs(self, name: str) -> Inputs:
         """The inputs as a model reads them."""
         return self.own[name].inputs if name in self.own else self.inputs
@@ -197,7 +200,7 @@ class Makings:
             valid=inputs.valid_blocks(list(budget.shares)) if settings.evaluate_every_steps else {},
             log_folder=self.run / "logs",
             **(kind.keeping if kind else {}),
-            rows_rate=partial(rate_of_rows, self._rows_folder(name)) if name in self.own else None,
+            rows_rate=self._rows_rate(name, None if stable else budget.tokens),
             stable=stable,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,29 @@ from xelm.vocabulary.own import read_vocabulary
 from xelm.vocabulary.rows.first_rows import with_rows
 
 SCORE_STEP = 0.5
-"""Nats by which one step of the optimizer moves the scores of pieces with new rows, at most. Of 0.25 to 1.5, smaller
-ones are better for short trainings and larger ones for long ones (experiments/vocabulary)."""
+"""Nats by which one step of the optimizer moves the scores of pieces with new rows, at most, in a training of
+`_TOKENS` tokens; it grows with the root of the tokens. Measured in experiments/vocabulary, as are the limits."""
+_TOKENS = 20_480
+_MOST_STEP = 1.5
+_OPEN_STEP = 1.0
 
 
-def rate_of_rows(folder: Path) -> float:
+def rate_of_rows(folder: Path, tokens: int | None) -> float:
     """The learning rate of rows that were never trained.
 
     Adam moves each value by its learning rate a step at first, and so a score by that times the sum of the absolute
-    values that the head is given. Rows must go far, but a score that moves by more than `SCORE_STEP` in one step
-    forgets how often its piece occurs (measured in experiments/vocabulary).
+    values that the head is given. Rows must go far, but scores that move far in one step forget how often their pieces
+    occur, which only a long training learns anew.
 
     Args:
         folder: The vocabulary with its first embeddings.
+        tokens: Of the training; None: it may be made longer, and must not depend on its length.
     """
     record = read_vocabulary(folder)
     assert record is not None
     assert record.head_input is not None
-    return SCORE_STEP / record.head_input
+    step = _OPEN_STEP if tokens is None else min(_MOST_STEP, SCORE_STEP * math.sqrt(tokens / _TOKENS))
+    return step / record.head_input
 
 
 def rows_identity(new: bool) -> dict[str, float]:
