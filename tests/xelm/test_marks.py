@@ -16,6 +16,7 @@ from xelm.vocabulary.own import own_vocabulary
 from xelm.vocabulary.pieces.learn import extended, learn_pieces
 from xelm.vocabulary.pieces.marks import with_whole_words
 from xelm.vocabulary.pieces.words import words_of
+from xelm.vocabulary.spelling import Spelling
 from xelm.vocabulary.tokenizer_table import fresh_backend, pieces_of, table_of
 
 GUJARATI = ["ગુજરાતી ભાષા એક ભાષા છે.", "આ પુસ્તક ગુજરાતી ભાષામાં છે, 12 પાનાં.", "દુનિયાની વસ્તી વધે છે!"] * 4
@@ -108,3 +109,16 @@ def test_an_own_vocabulary_opens_with_its_rule(tmp_path: Path) -> None:
     assert record.rate < 2
     text = GUJARATI[1]
     assert opened.decode(opened(text)["input_ids"]) == text
+
+
+def test_every_beginning_of_a_text_is_cut_as_by_itself(tmp_path: Path) -> None:
+    """As mixtures byte by byte read it."""
+    record = own_vocabulary(tmp_path / "own", _tokenizer("gpt2"), 200, GUJARATI, GUJARATI, [])
+    assert record is not None
+    opened = load_tokenizer(str(tmp_path / "own"))
+    text = f"{GUJARATI[1]} ok, {OTHERS[1]} {GUJARATI[0]}"
+    whole = [found for found in Spelling(opened).beginnings(text) if found.is_whole]
+    assert [found.characters for found in whole][-1] == len(text)
+    for found in whole:
+        ids = opened(text[: found.characters], add_special_tokens=False)["input_ids"]
+        assert list(found.ids[1:]) == ids
