@@ -12,7 +12,7 @@ VERSION_TESTS := tests/router tests/clustering/test_plan.py tests/xelm/test_add.
 	tests/xelm/test_routed_causal_lm.py tests/xelm/test_serve.py tests/xelm/test_shared_beginnings.py tests/xelm/test_store.py tests/xelm/test_align.py \
 	tests/xelm/test_align_train.py tests/xelm/test_denoise.py tests/xelm/test_distill.py tests/xelm/test_longer.py \
 	tests/xelm/test_loss_in_chunks.py tests/xelm/test_tlm.py tests/xelm/test_transfer_models.py tests/xelm/test_unread.py \
-	tests/xelm/test_vocabulary.py
+	tests/xelm/test_marks.py tests/xelm/test_vocabulary.py
 # torch stays at the build of the usual environment; uv has its own name for pip's folder of wheels.
 TORCH = torch==$$($(BIN)/python -c "from importlib.metadata import version; print(version('torch'))")
 UV := UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" SSL_CERT_FILE="$${SSL_CERT_FILE-$$PIP_CERT}" $(BIN)/uv
