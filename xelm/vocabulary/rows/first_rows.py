@@ -35,6 +35,7 @@ LogProbs = Callable[[Any, Sequence[str], Any], Sequence[np.ndarray]]
 _ROWS = "rows.safetensors"
 _SAMPLE_BYTES = 20_000
 _SHIFTS = 2
+"""One is exact where the head has rows of its own; where it shares them, a second takes up what the first has moved."""
 logger = logging.getLogger(__name__)
 
 
@@ -141,8 +142,7 @@ def _tried(model: Any, first: int, rows: dict[str, torch.Tensor], score: Callabl
 
 
 def _shifted(model: Any, first: int, made: _Made, score: Callable[[Any], float], counts: Counts) -> _Made:
-    """The rows shifted to the frequencies of their pieces, again and again where the head shares them with the
-    embedding: what it is given changes with them."""
+    """The rows shifted to the frequencies of their pieces."""
     part = "output" if "output" in made.rows else "input"
     for _ in range(_SHIFTS):
         rows = as_frequent(made.rows[part], made.heard, counts.pieces, counts.others)

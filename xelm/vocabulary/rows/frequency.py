@@ -49,23 +49,23 @@ def listening(model: Any, first: int, stop: int, read: Callable[[], Result]) -> 
     """
     import torch
 
-    sums: list[Any] = [0, 0.0, 0, 0.0, 0]
+    heard: list[tuple[Any, ...]] = []
 
     def hear(_: Any, given: tuple[torch.Tensor, ...], scores_BTV: torch.Tensor) -> None:
         input_TH = given[0].detach().flatten(0, -2).float()
         scores_TV = scores_BTV.detach().flatten(0, -2).float()
         others_TV = torch.cat([scores_TV[:, :first], scores_TV[:, stop:]], dim=1)
-        found = [input_TH.sum(0), input_TH.abs().sum().item(), scores_TV[:, first:stop].sum(0)]
-        for place, value in enumerate([*found, others_TV.logsumexp(1).sum().item(), len(input_TH)]):
-            sums[place] += value
+        of_others = others_TV.logsumexp(1).sum().item()
+        new_N = scores_TV[:, first:stop].sum(0).cpu()
+        heard.append((input_TH.sum(0).cpu(), input_TH.abs().sum().item(), new_N, of_others, len(input_TH)))
 
     handle = model.get_output_embeddings().register_forward_hook(hear)
     try:
         result = read()
     finally:
         handle.remove()
-    input_H, size, new_N, others, number = sums
-    return result, Heard((input_H / number).cpu(), size / number, (new_N / number).cpu(), others / number)
+    *sums, number = (sum(parts) for parts in zip(*heard, strict=True))
+    return result, Heard(*(total / number for total in sums))
 
 
 def as_frequent(rows_NH: torch.Tensor, heard: Heard, counts_N: np.ndarray, others: int) -> torch.Tensor:
